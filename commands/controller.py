@@ -1,0 +1,35 @@
+"""`offload-controller`: the entry point of the controller's pod, and of the controller of a local run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+
+def main() -> None:
+    """Run a controller; a wrong start ends with exit code 2 and one line that says what is wrong."""
+    parser = argparse.ArgumentParser(prog="offload-controller", description=__doc__)
+    parser.add_argument(
+        "--fleet", choices=("none", "local"), default="none", help="start the edge nodes as processes here"
+    )
+    fleet = parser.parse_args().fleet
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    from controller.fleet import FleetError
+    from controller.service import serve
+    from middleware.database import SchemaError
+
+    try:
+        # The composition root knows how a node is started; the controller may not import one.
+        serve(os.environ, fleet, [sys.executable, "-m", "commands.node"])
+    except (ValueError, LookupError, SchemaError) as error:
+        print(f"offload-controller: {error}", file=sys.stderr)
+        sys.exit(2)
+    except FleetError as error:
+        print(f"offload-controller: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

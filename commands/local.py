@@ -1,0 +1,185 @@
+"""A run on this machine: its records opened, and its controller as a supervised child process.
+
+Concurrency: one supervisor thread waits for the child and starts it again when it dies without having been asked to;
+`stop` is the only thing that ends it for good. The child holds the read end of its standard input as a lifeline: it
+ends when this process does, however that happens.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from middleware.database import Database, Run, create_run
+from middleware.registry import Registry, open_registry
+from middleware.storage import Storage, open_storage
+from offload import Settings, draw_network
+from offload.settings import ServiceSettings
+
+DATA_DIR = Path(".offload")
+_MOST_RESTARTS = 5
+_START_TIMEOUT_S = 120.0
+
+
+class ControllerFailed(RuntimeError):
+    """The controller could not be started, or died again and again; the message names its log."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run with the services that hold it."""
+
+    run: Run
+    settings: Settings
+    database: Database
+    storage: Storage
+    registry: Registry
+
+
+def versions() -> dict[str, str]:
+    """What this run is made with: of the testbed, Python, the libraries that matter, and the machine."""
+    found = {
+        "python": platform.python_version(),
+        "machine": f"{os.cpu_count()} cores, {_memory_gib():.0f} GiB, {platform.system()} {platform.release()}",
+    }
+    for distribution in ("offload-testbed", "numpy", "torch", "onnxruntime", "sqlalchemy"):
+        try:
+            found[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _memory_gib() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2**30
+
+
+def open_run(settings: Settings, name: str) -> OpenRun:
+    """Open the run `name`, creating it, its network and the schema where they do not exist yet.
+
+    Raises RunConflict when a run of this name has other settings, SchemaError for a database that is not ours.
+    """
+    database = Database.connect(settings.services.database)
+    database.migrate()
+    network = draw_network(settings.network, settings.seed, settings.network.index)
+    run = create_run(database, name, settings, network, versions())
+    return OpenRun(
+        run,
+        settings,
+        database,
+        open_storage(settings.services.storage, database),
+        open_registry(settings.services.registry, database),
+    )
+
+
+def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict[str, str]:
+    """The environment that tells a pod which run it belongs to and where the services are."""
+    return {
+        **os.environ,
+        "PYTHONSAFEPATH": "1",
+        "OFFLOAD_LIFELINE": "1",
+        "OFFLOAD_RUN": run,
+        "OFFLOAD_DATA_DIR": str(data_dir),
+        **{f"OFFLOAD_SERVICES__{key.upper()}": value for key, value in services.model_dump().items()},
+    }
+
+
+class LocalController:
+    """The controller of a run, with its local fleet, as a child process; restarted when it dies.
+
+    Use as a context manager; `address` is where it answers, after `__enter__`.
+    """
+
+    def __init__(self, opened: OpenRun, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._opened = opened
+        self._data_dir = data_dir
+        self._environment = {
+            **pod_environment(opened.run.name, opened.settings.services, data_dir),
+            **(environment or {}),
+        }
+        self.log_file = data_dir / "logs" / "controller.log"
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure: str | None = None
+        self._supervisor = threading.Thread(target=self._supervise, name="controller-supervisor", daemon=True)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the controller that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def failure(self) -> str | None:
+        """Why the controller is not restarted any more; None while all is well."""
+        return self._failure
+
+    def address(self) -> str:
+        """Where the controller answers now: a restarted one answers elsewhere. Waits for it. Raises ControllerFailed."""
+        until = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < until:
+            if self._failure:
+                raise ControllerFailed(self._failure)
+            for instance in self._opened.registry.instances("controller", self._opened.run.name):
+                ours = self._process is not None and instance.metadata.get("pid") == self._process.pid
+                if ours and instance.metadata.get("ready"):
+                    return instance.address
+            time.sleep(0.05)
+        raise ControllerFailed(f"the controller did not become ready in {_START_TIMEOUT_S:.0f} s; see {self.log_file}")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "commands.controller", "--fleet", "local"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+            )
+
+    def _supervise(self) -> None:
+        deaths: list[float] = []
+        while True:
+            assert self._process is not None
+            code = self._process.wait()
+            if self._stopping.is_set():
+                return
+            deaths = [at for at in deaths if time.monotonic() - at < 60] + [time.monotonic()]
+            if len(deaths) > _MOST_RESTARTS:
+                self._failure = (
+                    f"the controller died {len(deaths)} times in a minute (exit code {code}); see {self.log_file}"
+                )
+                return
+            self._process = self._start()
+
+    def __enter__(self) -> Self:
+        self._process = self._start()
+        self._supervisor.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            if process.stdin is not None:
+                process.stdin.close()
+            process.terminate()
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._supervisor.join(timeout=5)

@@ -1,0 +1,170 @@
+"""`offload run`: the whole O2O-DRL pipeline on local processes; it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TITLES = {
+    "collect": "collect: the heuristic's task logs",
+    "replay": "offline: logs to transitions",
+    "offline": "offline: SAC + CQL",
+    "checkpoint": "offline: checkpoints, played for the curve",
+    "evaluate": "evaluate: every method on the same traces",
+}
+
+
+class ProgressBars:
+    """A bar for each part of a phase (`trainer.progress.Progress`)."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:<46}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+        )
+        self._current: TaskID | None = None
+
+    def __enter__(self) -> ProgressBars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def begin(self, phase: str, total: int, unit: str) -> None:
+        """A new bar."""
+        self._current = self._bars.add_task(_TITLES.get(phase, phase), total=total, unit=unit, note="")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Move the current bar on."""
+        if self._current is not None:
+            self._bars.update(self._current, advance=count, note=note)
+
+    def end(self) -> None:
+        """Leave the bar as it stands."""
+        if self._current is not None:
+            self._bars.update(self._current, note="")
+        self._current = None
+
+
+def run(
+    preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; its name is the run's name.")] = None,
+    phases: Annotated[
+        list[str] | None, typer.Option("--phase", help="Only this phase (again for more); all by default.")
+    ] = None,
+) -> None:
+    """Run the pipeline: collect, offline, deploy, online, evaluate, report. Goes on where it was stopped."""
+    from commands.local import DATA_DIR, LocalController, open_run
+    from middleware.configuration import load_settings
+
+    console = Console()
+    settings = load_settings(preset, config, sets or [])
+    out = out or Path("runs") / (config.stem if config else preset or "default")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    opened = open_run(settings, out.name)
+    nodes, scale = settings.network.nodes, settings.time.time_scale
+    speed = "real speed" if scale == 1 else f"{scale:g} times real speed"
+    console.print(
+        f"Run [bold]{out.name}[/]: {nodes} edge nodes, {settings.time.slots} slots of {settings.time.slot_s:g} s at {speed}, "
+        f"seed {settings.seed}; data in {DATA_DIR}/"
+    )
+
+    wanted = _wanted(phases)
+    with _terminated_like_interrupted():
+        if wanted == ["report"]:
+            results = _execute(opened, None, out, wanted, console)
+        else:
+            with LocalController(opened, DATA_DIR / out.name) as controller:
+                with console.status("starting the controller and the edge nodes"):
+                    controller.address()
+                results = _execute(opened, controller, out, wanted, console)
+    if results is not None:
+        _conclude(results, out, console)
+
+
+def _wanted(phases: list[str] | None) -> list[str]:
+    from trainer.pipeline import PHASES
+
+    for phase in phases or []:
+        if phase not in PHASES:
+            raise typer.BadParameter(f"there is no phase '{phase}'; there are {', '.join(PHASES)}")
+    return list(phases or PHASES)
+
+
+def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console: Console) -> dict[str, Any] | None:
+    from trainer.controller_client import ControllerClient
+    from trainer.pipeline import Pipeline
+    from trainer.source import TestbedSource
+
+    def address() -> str:
+        if controller is None:
+            raise RuntimeError("the phase report needs no controller")
+        return str(controller.address())
+
+    with ProgressBars(console) as bars:
+        pipeline = Pipeline(
+            opened.database,
+            opened.storage,
+            opened.run,
+            TestbedSource(address, opened.database, opened.run, opened.settings),
+            ControllerClient(address).activate,
+            progress=bars,
+            log_dir=out / "tensorboard",
+            out_dir=out,
+        )
+        return pipeline.execute(phases)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """A SIGTERM ends the run as Ctrl-C does: children are stopped, nothing is half-written."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _conclude(results: dict[str, Any], out: Path, console: Console) -> None:
+    from evaluation.tables import results_table
+
+    console.print(results_table(results))
+    console.print(f"\nReport: [bold]{out / 'report.html'}[/]   Results: {out / 'results.json'}")
+    if not sys.stdout.isatty():
+        return
+    console.print(
+        "Next: `offload serve --preset demo` keeps a fleet running; `offload set scheduler.name=sed` changes it;"
+    )
+    console.print("      `offload schedulers` lists what there is; docs/schedulers.md shows how to add your own.")

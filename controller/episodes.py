@@ -1,0 +1,332 @@
+"""The life of an episode (docs/contracts.md): opened, started, ticked, drained, closed, accounted for.
+
+Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread. A node that
+comes back within an episode is opened again by a helper thread, so that the ticks of the others are not delayed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from controller.clock import SlotClock
+from controller.metrics import Metrics
+from controller.nodes import NodeClients
+from middleware.configuration import Configuration, HotRecord
+from middleware.database import (
+    Database,
+    EpisodeSummary,
+    Run,
+    abort_episode,
+    close_episode,
+    is_unavailable,
+    open_episode,
+)
+from offload.episodes import EpisodePlan
+from offload.network import Network
+from offload.tasks import Trace, draw_trace
+
+OUTAGE_S = 120.0
+"""For so many real seconds the close of an episode waits for a database that is away."""
+_LEAD_S = 0.03
+_LATE_SHARE = 0.1
+_DRAIN_MARGIN_S = 2.0
+_RETRY_S = 0.2
+_POLL_S = 0.005
+
+_logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+class OpeningError(RuntimeError):
+    """An episode that could not be opened; the message has the nodes' own words."""
+
+
+@dataclass
+class EpisodeState:
+    """The episode that is being played, for whoever asks."""
+
+    episode: int
+    plan: EpisodePlan
+    slots: int
+    slot: int = -1
+    aborting: str | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class _Attendance:
+    """Which nodes answer: `down` holds the slots in which a node did not."""
+
+    absent: set[int] = field(default_factory=set)
+    returning: set[int] = field(default_factory=set)
+    down: dict[int, list[int]] = field(default_factory=dict)
+    late_slots: int = 0
+
+
+class Episodes:
+    """Plays episodes on the run's nodes. `addresses`: where they answer now; `own_address`: where we do."""
+
+    def __init__(
+        self,
+        db: Database,
+        run: Run,
+        network: Network,
+        configuration: Configuration,
+        addresses: Callable[[], Mapping[int, str]],
+        own_address: str,
+        metrics: Metrics,
+    ) -> None:
+        self._db = db
+        self._run = run
+        self._network = network
+        self._configuration = configuration
+        self._addresses = addresses
+        self._own_address = own_address
+        self._metrics = metrics
+        self._clients = NodeClients({})
+        self._timeout_s = run.settings.node.request_timeout_s
+        self.state: EpisodeState | None = None
+
+    def trace_of(self, plan: EpisodePlan, recorded: Trace | None) -> Trace:
+        """The recorded trace, or the one that the plan's number draws."""
+        settings = self._run.settings
+        if recorded is not None:
+            return recorded
+        return draw_trace(
+            settings.tasks, self._network, settings.time.slot_s, settings.time.slots, settings.seed, plan.trace
+        )
+
+    def open(self, plan: EpisodePlan, recorded: Trace | None = None) -> EpisodeState:
+        """Set the hot keys, write the episode, open it on all nodes.
+
+        Raises OpeningError with the nodes' words, SettingsError for an impossible scheduler; the episode is aborted then.
+        """
+        trace = self.trace_of(plan, recorded)
+        record = self._set_hot_keys(plan)
+        number = self._patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision))
+        state = EpisodeState(number, plan, self._run.settings.time.slots)
+        try:
+            self._open_nodes(state, record)
+        except OpeningError as refused:
+            reason = str(refused)
+            self._patiently(lambda: abort_episode(self._db, self._run, number, reason))
+            self._metrics.episodes.labels("aborted").inc()
+            raise
+        self._trace, self._revision = trace, record.revision
+        self.state = state
+        return state
+
+    def play(self, state: EpisodeState) -> EpisodeSummary | None:
+        """Play an opened episode to its close; None when it was aborted."""
+        try:
+            return self._play(state)
+        finally:
+            self.state = None
+            state.ended.set()
+
+    # --- opening ------------------------------------------------------------------------------------------------
+
+    def _set_hot_keys(self, plan: EpisodePlan) -> HotRecord:
+        wanted = {"name": plan.scheduler, "parameters": dict(plan.parameters), "model": plan.model}
+        record = self._patiently(lambda: self._configuration.read(self._run.name))
+        if record is not None and record.hot["scheduler"] == wanted:
+            return record
+        return self._patiently(
+            lambda: self._configuration.change(
+                self._run.name, {"scheduler": wanted}, f"controller: {plan.phase} {plan.method}"
+            )
+        )
+
+    def _open_nodes(self, state: EpisodeState, record: HotRecord) -> None:
+        until = time.monotonic() + 30.0
+        waiting = set(range(self._network.nodes))
+        trouble: dict[int, str] = {}
+        while waiting:
+            addresses = dict(self._addresses())
+            if addresses != self._clients.addresses:
+                self._clients.close()
+                self._clients = NodeClients(addresses)
+                waiting = set(range(self._network.nodes))
+            there = sorted(waiting & set(addresses))
+            trouble = {node: "is not ready" for node in waiting if node not in addresses}
+            if len(addresses) == self._network.nodes:
+                body = self._opening(state, record.revision, None)
+                answers = self._clients.ask("POST", "/v1/episodes", dict.fromkeys(there, body), self._timeout_s + 1)
+                for node, answer in answers.items():
+                    if answer.ok:
+                        waiting.discard(node)
+                    elif 400 <= answer.status < 500:
+                        raise OpeningError(f"node {node} refuses: {answer.detail}")
+                    else:
+                        trouble[node] = answer.detail
+            if waiting and time.monotonic() > until:
+                words = "; ".join(f"node {node}: {text}" for node, text in sorted(trouble.items()))
+                raise OpeningError(f"not all nodes could be opened: {words}")
+            if waiting:
+                time.sleep(_RETRY_S)
+
+    def _opening(self, state: EpisodeState, revision: int, start_s: float | None) -> dict[str, Any]:
+        addresses = self._clients.addresses
+        return {
+            "episode": state.episode,
+            "trace": state.plan.trace,
+            "controller": self._own_address,
+            "revision": revision,
+            "peers": [addresses[node] for node in range(self._network.nodes)],
+            "start_s": start_s,
+        }
+
+    # --- playing ------------------------------------------------------------------------------------------------
+
+    def _play(self, state: EpisodeState) -> EpisodeSummary | None:
+        settings = self._run.settings.time
+        start_s = time.monotonic() + _LEAD_S
+        attendance = _Attendance()
+        self._everybody("POST", f"/v1/episodes/{state.episode}/start", {"start_s": start_s}, attendance)
+        clock = SlotClock(start_s, settings.slot_s, settings.time_scale)
+        for slot in range(settings.slots + 1):
+            delay = clock.instant_s(slot) - time.monotonic()
+            if delay > 0:
+                time.sleep(delay)
+            if state.aborting:
+                return self._abort(state)
+            self._tick(state, slot, clock, attendance)
+        self._drain(state, clock)
+        if state.aborting:
+            return self._abort(state)
+        return self._close(state, attendance)
+
+    def _abort(self, state: EpisodeState) -> None:
+        reason = state.aborting or "aborted"
+        self._patiently(lambda: abort_episode(self._db, self._run, state.episode, reason))
+        self._metrics.episodes.labels("aborted").inc()
+
+    def _tick(self, state: EpisodeState, slot: int, clock: SlotClock, attendance: _Attendance) -> None:
+        late = clock.late_s(slot)
+        self._metrics.slot_lateness_seconds.observe(max(0.0, late))
+        if late > _LATE_SHARE * clock.slot_s:
+            attendance.late_slots += 1
+        bodies = {}
+        absent = set(attendance.absent)  # a node may come back while we go through them
+        for node in range(self._network.nodes):
+            task = self._trace.task(slot, node)
+            facts = None
+            if task is not None:
+                facts = {"size_bits": task.size_bits, "cycles": task.cycles, "deadline_s": task.deadline_s}
+            if node not in absent:
+                bodies[node] = {"episode": state.episode, "slot": slot, "task": facts}
+        # A node that is alive answers within milliseconds; one that does not in a whole slot is down in it.
+        patience = max(0.25, clock.slot_s / clock.time_scale)
+        answers = self._clients.ask("POST", "/v1/ticks", bodies, patience)
+        for node, answer in answers.items():
+            if not answer.ok:
+                _logger.warning("slot %d: %s", slot, answer.detail)
+                attendance.absent.add(node)
+                absent.add(node)
+        for node in absent:
+            attendance.down.setdefault(node, []).append(slot)
+        for node in sorted(absent - attendance.returning):
+            attendance.returning.add(node)
+            threading.Thread(
+                target=self._bring_back,
+                args=(node, state, clock.start_s, attendance),
+                name=f"rejoin-{node}",
+                daemon=True,
+            ).start()
+        state.slot = slot
+
+    def _bring_back(self, node: int, state: EpisodeState, start_s: float, attendance: _Attendance) -> None:
+        """Open the episode again on a node that was restarted; from the next slot on it is ticked again."""
+        while not state.ended.is_set():
+            try:
+                address = self._addresses().get(node)
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                address = None
+            if address is not None:
+                self._clients.addresses[node] = address
+                client = NodeClients({node: address})
+                body = self._opening(state, self._revision, start_s)
+                answer = client.ask("POST", "/v1/episodes", {node: body}, self._timeout_s)[node]
+                client.close()
+                if answer.ok:
+                    attendance.absent.discard(node)
+                    attendance.returning.discard(node)
+                    _logger.info("node %d is back in episode %d", node, state.episode)
+                    return
+            state.ended.wait(_RETRY_S)
+
+    def _drain(self, state: EpisodeState, clock: SlotClock) -> None:
+        """Wait until no node owns a task any more, at most until the last deadline and a margin."""
+        longest = self._run.settings.tasks.deadline_s
+        if self._trace.has_task.any():
+            longest = float(self._trace.deadline_s.max())
+        until = clock.instant_s(state.slots) + longest / clock.time_scale + _DRAIN_MARGIN_S
+        while time.monotonic() < until and not state.aborting:
+            nodes = dict.fromkeys(range(self._network.nodes))
+            answers = self._clients.ask("GET", "/v1/status", nodes, self._timeout_s)
+            if all(a.body.get("pending", 0) == 0 for a in answers.values() if a.body.get("episode") == state.episode):
+                return
+            time.sleep(_POLL_S)
+
+    def _close(self, state: EpisodeState, attendance: _Attendance) -> EpisodeSummary | None:
+        path = f"/v1/episodes/{state.episode}/close"
+        until = time.monotonic() + OUTAGE_S
+        waiting = set(range(self._network.nodes))
+        while waiting:
+            answers = self._clients.ask("POST", path, {node: {} for node in sorted(waiting)}, self._timeout_s + 60)
+            for node, answer in answers.items():
+                # A node that is down, or was restarted after the ticks, has nothing more to deliver for us to wait for.
+                if answer.ok or answer.status in (0, 409):
+                    waiting.discard(node)
+            if not waiting:
+                break
+            if time.monotonic() > until:
+                raise RuntimeError(
+                    f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} could not deliver their records for "
+                    f"{OUTAGE_S:g} s; the last words: {next(iter(answers.values())).detail}"
+                )
+            time.sleep(_RETRY_S)
+        record = self._patiently(lambda: self._configuration.read(self._run.name))
+        mixed = None
+        if record is not None and record.revision != self._revision:
+            mixed = f"the hot keys went from revision {self._revision} to {record.revision} ({record.written_by})"
+        summary = self._patiently(
+            lambda: close_episode(
+                self._db,
+                self._run,
+                state.episode,
+                down=attendance.down,
+                late_slots=attendance.late_slots,
+                mixed=mixed,
+            )
+        )
+        self._metrics.episodes.labels(summary.verdict or summary.status).inc()
+        for outcome, count in summary.outcomes.items():
+            self._metrics.tasks.labels(outcome).inc(count)
+        return summary
+
+    def _everybody(self, method: str, path: str, body: Mapping[str, Any], attendance: _Attendance) -> None:
+        answers = self._clients.ask(method, path, dict.fromkeys(range(self._network.nodes), body), self._timeout_s)
+        for node, answer in answers.items():
+            if not answer.ok:
+                _logger.warning("%s: %s", path, answer.detail)
+                attendance.absent.add(node)
+
+    def _patiently(self, call: Callable[[], _Result]) -> _Result:
+        """The result of a repeatable call, tried again while the database is away, for at most `OUTAGE_S`."""
+        until = time.monotonic() + OUTAGE_S
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if not is_unavailable(error) or time.monotonic() > until:
+                    raise
+                _logger.warning("the database is away (%s); trying again", type(error).__name__)
+                time.sleep(_RETRY_S)

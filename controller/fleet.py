@@ -1,0 +1,136 @@
+"""The edge nodes as processes of this machine: started, watched, restarted, stopped.
+
+Concurrency: one watcher thread notices deaths and restarts; `stop` may be called by any thread. Each child holds the read end
+of its standard input as a lifeline and ends when this process does, however that happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from middleware.registry import Registry
+
+SERVICE = "edgenode"
+_READY_TIMEOUT_S = 120.0
+_MOST_RESTARTS = 5
+_WATCH_S = 0.05
+
+_logger = logging.getLogger(__name__)
+
+
+class FleetError(RuntimeError):
+    """Nodes that cannot be started, or die again and again; the message names the node and its log."""
+
+
+class LocalFleet:
+    """N node processes of a run.
+
+    command: how a node is started; environment: of all nodes (`OFFLOAD_NODE` is added)
+    failed: called with the reason when a node cannot be kept running
+    """
+
+    def __init__(
+        self,
+        nodes: int,
+        run_name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log_dir: Path,
+        registry: Registry,
+        failed: Callable[[str], None],
+    ) -> None:
+        self._nodes = nodes
+        self._run_name = run_name
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._log_dir = log_dir
+        self._registry = registry
+        self._failed = failed
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._deaths: dict[int, list[float]] = {node: [] for node in range(nodes)}
+        self._stopping = threading.Event()
+        self._gave_up: str | None = None
+        self._watcher = threading.Thread(target=self._watch, name="fleet-watch", daemon=True)
+
+    def start(self) -> None:
+        """Start all nodes, and the watch."""
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        for node in range(self._nodes):
+            self._start(node)
+        self._watcher.start()
+
+    def addresses(self, timeout_s: float = _READY_TIMEOUT_S) -> dict[int, str]:
+        """Where the nodes answer, once all of them are ready. Raises FleetError."""
+        until = time.monotonic() + timeout_s
+        while True:
+            ready = self.ready()
+            if len(ready) == self._nodes:
+                return ready
+            if self._gave_up is not None:
+                raise FleetError(self._gave_up)
+            if self._stopping.is_set() or time.monotonic() > until:
+                missing = sorted(set(range(self._nodes)) - set(ready))
+                raise FleetError(f"nodes {missing} are not ready after {timeout_s:g} s; see {self._log_dir}")
+            time.sleep(0.05)
+
+    def ready(self) -> dict[int, str]:
+        """The addresses of the nodes that are ready now: of this fleet's processes, not of an earlier one's."""
+        found = {}
+        for instance in self._registry.instances(SERVICE, self._run_name):
+            node = int(instance.instance)
+            process = self._processes.get(node)
+            if process and process.pid == instance.metadata.get("pid") and instance.metadata.get("ready"):
+                found[node] = instance.address
+        return found
+
+    def pids(self) -> dict[int, int]:
+        """The process ids by node."""
+        return {node: process.pid for node, process in self._processes.items()}
+
+    def stop(self) -> None:
+        """End all nodes: told to, then after some seconds killed."""
+        self._stopping.set()
+        for process in self._processes.values():
+            if process.stdin:
+                process.stdin.close()
+            if process.poll() is None:
+                process.terminate()
+        until = time.monotonic() + 10
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _start(self, node: int) -> None:
+        with (self._log_dir / f"node-{node}.log").open("ab") as log:
+            self._processes[node] = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**self._environment, "OFFLOAD_NODE": str(node), "OFFLOAD_LIFELINE": "1"},
+            )
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_WATCH_S):
+            for node, process in list(self._processes.items()):
+                code = process.poll()
+                if code is None or self._stopping.is_set():
+                    continue
+                now = time.monotonic()
+                self._deaths[node] = [at for at in self._deaths[node] if now - at < 60] + [now]
+                log = self._log_dir / f"node-{node}.log"
+                if len(self._deaths[node]) > _MOST_RESTARTS:
+                    self._failed(
+                        f"node {node} died {len(self._deaths[node])} times in a minute (exit code {code}); see {log}"
+                    )
+                    return
+                _logger.warning("node %d ended with code %d; it is started again (its log: %s)", node, code, log)
+                self._start(node)

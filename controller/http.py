@@ -1,0 +1,347 @@
+"""The controller's REST interface (docs/contracts.md) and its page for people: Flask on cheroot.
+
+Concurrency: cheroot's worker threads run the handlers; one that waits for an episode's end holds its worker.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from cheroot.wsgi import Server as WSGIServer
+from flask import Flask, Response, render_template, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from controller.episodes import OpeningError
+from middleware.database import find_episodes, find_models, is_unavailable, load_trace
+from offload.episodes import EpisodePlan
+from offload.settings import SettingsError, explain
+from offload.tasks import Trace
+
+if TYPE_CHECKING:
+    from controller.service import Controller
+
+_LONGEST_WAIT_S = 60.0
+_THREADS = 12
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class EpisodeRequest(_Body):
+    """`POST /v1/episodes`."""
+
+    phase: Literal["collect", "checkpoint", "online", "evaluate", "serve", "replay"]
+    method: str = Field(min_length=1, max_length=64)
+    trace: int = Field(ge=0, lt=2**32)
+    scheduler: str = Field(min_length=1, max_length=64)
+    parameters: dict[str, float | int | bool | str] = {}
+    model: str | None = None
+    tasks: dict[str, Any] | None = None
+
+
+class HotChange(_Body):
+    """`PATCH /v1/configuration`."""
+
+    hot: dict[str, Any] = Field(min_length=1)
+    by: str = Field("REST", min_length=1, max_length=64)
+
+
+_Parsed = TypeVar("_Parsed", bound=_Body)
+
+
+class _Problem(Exception):
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail
+
+
+def make_app(controller: Controller) -> Flask:
+    """The interface of a controller."""
+    app = Flask("controller", root_path=_template_root())
+    db, run = controller.database, controller.run
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _json({"status": "alive"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        _need_ready()
+        return _json({"status": "ready"})
+
+    @app.get("/metrics")
+    def prometheus() -> Response:
+        now = time.time()
+        alive = [one for one in controller.registry.instances("edgenode", run.name) if one.alive(now)]
+        controller.metrics.nodes_alive.set(len(alive))
+        return Response(controller.metrics.text(), mimetype="text/plain; version=0.0.4")
+
+    @app.get("/v1/clock")
+    def clock() -> Response:
+        return _json({"monotonic_s": time.monotonic()})
+
+    @app.get("/v1/status")
+    def status() -> Response:
+        return _json(status_of(controller))
+
+    @app.get("/")
+    def page() -> str:
+        return render_template("status.html", status=status_of(controller), settings=run.settings)
+
+    @app.post("/v1/episodes")
+    def post_episode() -> tuple[Response, int]:
+        _need_ready()
+        body = _body(EpisodeRequest)
+        plan = EpisodePlan(
+            body.phase, body.method, body.trace, body.scheduler, parameters=body.parameters, model=body.model
+        )
+        recorded = None if body.tasks is None else _recorded(body.tasks)
+        return _json({"episode": controller.ask_for(plan, recorded)}), 202
+
+    def _recorded(tasks: Mapping[str, Any]) -> Trace:
+        settings = run.settings.time
+        try:
+            trace = Trace.from_json({"slots": settings.slots, **tasks}, controller.network.nodes)
+        except ValueError as wrong:
+            raise _Problem(422, "Impossible trace", f"tasks: {wrong}") from None
+        if trace.slots != settings.slots or trace.slot_s != settings.slot_s:
+            raise _Problem(
+                422,
+                "Impossible trace",
+                f"tasks: {trace.slots} slots of {trace.slot_s:g} s; this run has {settings.slots} of {settings.slot_s:g} s",
+            )
+        return trace
+
+    @app.get("/v1/episodes/<int:episode>")
+    def get_episode(episode: int) -> Response:
+        wait = request.args.get("wait_s", 0.0, type=float)
+        controller.wait_for(episode, max(0.0, min(wait, _LONGEST_WAIT_S)))
+        found = find_episodes(db, run, episode=episode, status=None)
+        if not found:
+            raise _Problem(404, "No such episode", f"run '{run.name}' has no episode {episode}")
+        one, state = found[0], controller.episodes.state
+        playing = state is not None and state.episode == episode
+        return _json(
+            {
+                "episode": episode,
+                "status": one.status,
+                "verdict": one.verdict,
+                "reason": one.reason,
+                "slot": state.slot if playing and state else None,
+                "slots": run.settings.time.slots,
+                "tasks": one.tasks,
+                "successes": one.successes,
+                "outcomes": dict(one.outcomes),
+            }
+        )
+
+    @app.post("/v1/episodes/<int:episode>/abort")
+    def abort(episode: int) -> Response:
+        if not controller.abort(episode, "aborted by request"):
+            raise _Problem(409, "Not being played", f"episode {episode} is not the one that is being played")
+        return Response(status=204)
+
+    @app.get("/v1/episodes/<int:episode>/trace")
+    def trace(episode: int) -> Response:
+        try:
+            return _json(load_trace(db, run, episode).to_json())
+        except LookupError as missing:
+            raise _Problem(404, "No such episode", str(missing)) from None
+
+    @app.get("/v1/network")
+    def network() -> Response:
+        return _json(controller.network.to_json())
+
+    @app.get("/v1/configuration")
+    def configuration() -> Response:
+        record = controller.configuration.read(run.name)
+        nodes = controller.registry.instances("edgenode", run.name)
+        return _json(
+            {
+                "revision": record.revision if record else 0,
+                "hot": record.hot if record else {},
+                "written_by": record.written_by if record else None,
+                "acknowledged": {one.instance: one.metadata.get("revision", 0) for one in nodes},
+            }
+        )
+
+    @app.patch("/v1/configuration")
+    def change() -> Response:
+        body = _body(HotChange)
+        return _json({"revision": controller.configuration.change(run.name, body.hot, body.by).revision})
+
+    @app.get("/v1/models")
+    def models() -> Response:
+        record = controller.configuration.read(run.name)
+        active = record.hot["scheduler"].get("model") if record else None
+        rows = [
+            {"version": row.version, "phase": row.phase, "method": row.method, "number": row.number}
+            for row in find_models(db, run)
+        ]
+        return _json({"active": active, "models": rows})
+
+    @app.post("/v1/models/<version>/activate")
+    def activate(version: str) -> Response:
+        try:
+            return _json({"revision": controller.activate(version).revision})
+        except LookupError as missing:
+            raise _Problem(404, "No such model", str(missing)) from None
+
+    @app.post("/v1/serve")
+    def serve() -> Response:
+        _need_ready()
+        controller.set_serving(True)
+        return Response(status=204)
+
+    @app.delete("/v1/serve")
+    def stop_serving() -> Response:
+        controller.set_serving(False)
+        return Response(status=204)
+
+    @app.get("/v1/runs/<name>/report")
+    def report(name: str) -> Response:
+        try:
+            content = controller.storage.read(f"reports/{name}/report.html")
+        except (FileNotFoundError, ValueError):
+            raise _Problem(404, "No report", f"there is no report of run '{name}' yet") from None
+        return Response(content, mimetype="text/html")
+
+    def _need_ready() -> None:
+        if not controller.ready:
+            raise _Problem(503, "Not ready", controller.failure or "the nodes are still starting")
+
+    @app.errorhandler(Exception)
+    def problem(error: Exception) -> tuple[Response, int]:
+        found = _explain(error)
+        if found is None:
+            app.logger.exception("%s %s failed", request.method, request.path)
+            found = _Problem(500, "Internal error", "the controller's log has the details")
+        body = {"type": "about:blank", "title": found.title, "status": found.status, "detail": found.detail}
+        return Response(json.dumps(body), mimetype="application/problem+json"), found.status
+
+    return app
+
+
+def status_of(controller: Controller) -> dict[str, Any]:
+    """Nodes, episode, hot keys, and the success rate of the last episodes, for REST and the page."""
+    from controller.nodes import NodeClients
+
+    now, run = time.time(), controller.run
+    record = controller.configuration.read(run.name)
+    instances = {int(one.instance): one for one in controller.registry.instances("edgenode", run.name)}
+    alive = {node: one.address for node, one in instances.items() if one.alive(now)}
+    client = NodeClients(alive)
+    answers = client.ask("GET", "/v1/status", dict.fromkeys(alive), 1.0)
+    client.close()
+    nodes = []
+    for node in range(controller.network.nodes):
+        instance, answer = instances.get(node), answers.get(node)
+        inside = answer.body if answer is not None and answer.ok else {}
+        nodes.append(
+            {
+                "node": node,
+                "address": instance.address if instance else None,
+                "alive": node in alive,
+                "heartbeat_age_s": round(now - instance.heartbeat_at, 1) if instance else None,
+                "capacity_hz": float(controller.network.capacity_hz[node]),
+                "arrival_probability": float(controller.network.arrival_probability[node]),
+                **{
+                    key: inside.get(key)
+                    for key in ("revision", "scheduler", "model", "problem", "pending", "queues", "outbox")
+                },
+            }
+        )
+    state = controller.episodes.state
+    last = find_episodes(controller.database, run, status="closed")[-10:]
+    tasks, successes = sum(one.tasks for one in last), sum(one.successes for one in last)
+    return {
+        "run": run.name,
+        "serving": controller.serving,
+        "nodes": nodes,
+        "episode": None
+        if state is None
+        else {"episode": state.episode, "method": state.plan.method, "slot": state.slot, "slots": state.slots},
+        "hot": record.hot if record else {},
+        "revision": record.revision if record else 0,
+        "last_episodes": {
+            "episodes": len(last),
+            "tasks": tasks,
+            "success_rate": successes / tasks if tasks else None,
+            "schedulers": sorted({one.plan.method for one in last}),
+        },
+    }
+
+
+def _explain(error: Exception) -> _Problem | None:
+    from controller.service import BusyError
+
+    if isinstance(error, _Problem):
+        return error
+    if isinstance(error, BusyError):
+        return _Problem(409, "Busy", str(error))
+    if isinstance(error, OpeningError):
+        return _Problem(502, "Could not open", str(error))
+    if isinstance(error, SettingsError):
+        return _Problem(422, "Impossible value", str(error))
+    if isinstance(error, SQLAlchemyError) and is_unavailable(error):
+        return _Problem(503, "Database away", "the database does not answer now")
+    if isinstance(error, HTTPException):
+        return _Problem(error.code or 500, error.name, error.description or error.name)
+    return None
+
+
+def _body(model: type[_Parsed]) -> _Parsed:
+    try:
+        return model.model_validate_json(request.get_data())
+    except ValidationError as invalid:
+        broken = any(problem["type"] == "json_invalid" for problem in invalid.errors())
+        raise _Problem(
+            400 if broken else 422, "Malformed JSON" if broken else "Impossible value", explain(invalid)
+        ) from None
+
+
+def _json(content: Mapping[str, Any]) -> Response:
+    return Response(json.dumps(content), mimetype="application/json")
+
+
+def _template_root() -> str:
+    from pathlib import Path
+
+    return str(Path(__file__).parent)
+
+
+class ControllerServer:
+    """The interface on a port of its own. `address` is known before `start`."""
+
+    def __init__(self, bind: str) -> None:
+        host, colon, port = bind.rpartition(":")
+        if not colon or not port.isdigit():
+            raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port; port 0 chooses a free one")
+        self._app: Flask | None = None
+        self._server = WSGIServer((host, int(port)), self._serve, numthreads=_THREADS, timeout=60)
+        self._server.error_log = lambda *_, **__: None
+        self._server.prepare()
+        bound_host, bound_port = self._server.bind_addr[:2]
+        self.address = f"http://{bound_host}:{bound_port}"
+        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
+
+    def start(self, app: Flask) -> None:
+        """Answer requests."""
+        self._app = app
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._server.stop()
+        self._thread.join(timeout=5)
+
+    def _serve(self, environ: dict[str, Any], start_response: Any) -> Any:
+        assert self._app is not None
+        return self._app(environ, start_response)

@@ -1,0 +1,27 @@
+"""What the controller tells Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """The controller's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.episodes = Counter("offload_episodes", "Episodes by verdict", ["verdict"], registry=self._registry)
+        self.tasks = Counter(
+            "offload_tasks_closed", "Tasks of closed episodes by outcome", ["outcome"], registry=self._registry
+        )
+        self.nodes_alive = Gauge("offload_nodes_alive", "Edge nodes with a fresh heartbeat", registry=self._registry)
+        self.slot_lateness_seconds = Histogram(
+            "offload_slot_lateness_seconds",
+            "Model seconds that a slot's ticks were sent late",
+            buckets=(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5),
+            registry=self._registry,
+        )
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self._registry)

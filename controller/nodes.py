@@ -1,0 +1,116 @@
+"""Requests to the edge nodes: to all of them at once, over connections that are kept.
+
+Concurrency: a `NodeClients` is used by one thread at a time. No thread per node: all requests are sent first, then the
+answers are taken as they become readable, so that a slow or dead node delays nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node's answer: its status and parsed body; status 0 when it gave none (`body["detail"]` says why)."""
+
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the node did what it was asked."""
+        return 200 <= self.status < 300
+
+    @property
+    def detail(self) -> str:
+        """A problem in the node's own words."""
+        return str(self.body.get("detail") or self.body.get("title") or f"HTTP {self.status}")
+
+
+class NodeClients:
+    """The nodes at `addresses` (`http://host:port`, by index)."""
+
+    def __init__(self, addresses: Mapping[int, str]) -> None:
+        self.addresses = dict(addresses)
+        self._connections: dict[int, HTTPConnection] = {}
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        bodies: Mapping[int, Mapping[str, Any] | None],
+        timeout_s: float,
+    ) -> dict[int, Answer]:
+        """Send every node its body (None: none) and take the answers that come within the time-out (real seconds)."""
+        until = time.monotonic() + timeout_s
+        answers: dict[int, Answer] = {}
+        with selectors.DefaultSelector() as selector:
+            waiting = 0
+            for node, body in bodies.items():
+                problem = self._send(node, method, path, body, timeout_s)
+                if problem is None:
+                    selector.register(self._connections[node].sock, selectors.EVENT_READ, node)
+                    waiting += 1
+                else:
+                    answers[node] = Answer(0, {"detail": problem})
+            while waiting:
+                ready = selector.select(max(0.0, until - time.monotonic()))
+                if not ready:
+                    break
+                for key, _ in ready:
+                    selector.unregister(key.fileobj)
+                    waiting -= 1
+                    answers[key.data] = self._receive(key.data)
+        for node in bodies:
+            if node not in answers:
+                self._close(node)
+                answers[node] = Answer(0, {"detail": f"node {node} did not answer within {timeout_s:g} s"})
+        return answers
+
+    def close(self) -> None:
+        """Close all connections."""
+        for node in list(self._connections):
+            self._close(node)
+
+    def _send(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> str | None:
+        """Send a request; in words why it could not be sent."""
+        content = None if body is None else json.dumps(body)
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        problem = None
+        for _ in range(2):
+            connection = self._connections.get(node)
+            if connection is None:
+                # A node of this machine or cluster that does not accept within a second is down.
+                connection = HTTPConnection(urlsplit(self.addresses[node]).netloc, timeout=min(timeout_s, 1.0))
+                self._connections[node] = connection
+            try:
+                connection.request(method, path, content, headers)
+            except (OSError, HTTPException) as error:
+                # A kept connection may have been closed by the other side: once more on a new one.
+                self._close(node)
+                problem = f"node {node} cannot be reached at {self.addresses[node]}: {error}"
+            else:
+                return None
+        return problem
+
+    def _receive(self, node: int) -> Answer:
+        connection = self._connections[node]
+        try:
+            response = connection.getresponse()
+            content = response.read()
+            return Answer(response.status, json.loads(content) if content else {})
+        except (OSError, HTTPException, ValueError) as error:
+            self._close(node)
+            return Answer(0, {"detail": f"node {node} broke off its answer: {error!r}"})
+
+    def _close(self, node: int) -> None:
+        connection = self._connections.pop(node, None)
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,115 @@
+"""Which scheduler decides in this node: built from a revision of the hot keys, swapped between two decisions.
+
+Concurrency: revisions come from the watcher thread and from requests that open an episode; `_lock` lets one in at a time.
+`current` is replaced as a whole: whoever decides reads it once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgenode.schedulers import create_scheduler
+from middleware.configuration import HotRecord
+from middleware.storage import Storage, fetch_model
+from offload.manifest import ACTOR_FILE
+from offload.network import Network
+from offload.profiles import Profile
+from offload.protocols import Actor, Scheduler, SchedulerContext
+
+_logger = logging.getLogger(__name__)
+
+
+class ActivationError(RuntimeError):
+    """A revision that this node cannot apply; the one before it stays. The message says why."""
+
+
+@dataclass(frozen=True)
+class ActiveScheduler:
+    """What decides now."""
+
+    revision: int
+    name: str
+    model: str | None
+    scheduler: Scheduler
+    actor: Actor | None
+
+
+class Activation:
+    """The node's scheduler. `applied` is called after every change, to acknowledge it."""
+
+    def __init__(
+        self,
+        run_name: str,
+        network: Network,
+        profile: Profile,
+        storage: Storage,
+        applied: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._run_name = run_name
+        self._network = network
+        self._profile = profile
+        self._storage = storage
+        self._applied = applied
+        self._lock = threading.Lock()
+        self.current: ActiveScheduler | None = None
+        self.problem: str | None = None
+
+    def apply(self, record: HotRecord) -> None:
+        """Make this revision's scheduler the current one; an older revision changes nothing.
+
+        Raises ActivationError: the scheduler does not exist, its parameters are wrong, or the model is missing, damaged
+        or does not fit. The current one stays then.
+        """
+        with self._lock:
+            current = self.current
+            if current is not None and record.revision <= current.revision:
+                return
+            chosen = record.hot["scheduler"]
+            name, model = chosen["name"], chosen.get("model")
+            try:
+                actor = self._actor(model, current)
+                context = SchedulerContext(
+                    nodes=self._network.nodes, profile=self._profile, actor=actor, capacity_hz=self._network.capacity_hz
+                )
+                scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
+            except (ValueError, OSError) as error:
+                self.problem = f"revision {record.revision} ({name}, model {model}): {error}"
+                _logger.error("%s", self.problem)
+                raise ActivationError(self.problem) from error
+            logging.getLogger().setLevel(record.hot["log_level"])
+            self.current = ActiveScheduler(record.revision, name, model, scheduler, actor)
+            self.problem = None
+            _logger.info("scheduler %s, model %s, revision %d", name, model, record.revision)
+        self._applied()
+
+    def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
+        """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError."""
+        until = time.monotonic() + timeout_s
+        while True:
+            current = self.current
+            if current is not None and current.revision >= revision:
+                return current
+            record = read()
+            if record is not None and record.revision >= revision:
+                self.apply(record)
+            elif time.monotonic() > until:
+                found = "none" if record is None else str(record.revision)
+                raise ActivationError(f"the hot keys are at revision {found}, not {revision}, after {timeout_s:g} s")
+            else:
+                time.sleep(0.02)
+
+    def _actor(self, model: str | None, current: ActiveScheduler | None) -> Actor | None:
+        if model is None:
+            return None
+        if current is not None and current.model == model:
+            return current.actor
+        # Here, not at the top: onnxruntime is large, and heuristics do not need it.
+        from edgenode.schedulers.actor import OnnxActor
+
+        manifest, files = fetch_model(self._storage, self._run_name, model)
+        manifest.check_fit(self._profile)
+        return OnnxActor(files[ACTOR_FILE])

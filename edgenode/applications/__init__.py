@@ -1,0 +1,18 @@
+"""What a node executes for a task. Found through the entry-point group `offload.applications`, ours and others' alike."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from offload.protocols import Application
+
+GROUP = "offload.applications"
+
+
+def create_application(name: str) -> Application:
+    """The application of a name. Raises ValueError listing what there is."""
+    entries = {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    if name not in entries:
+        raise ValueError(f"node.application: there is no application '{name}'; there are {', '.join(sorted(entries))}")
+    application: Application = entries[name].load()()
+    return application

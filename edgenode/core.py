@@ -1,0 +1,447 @@
+"""The state of one edge node in one episode: a machine without clock, threads or sockets.
+
+Events come in as method calls with the instant `now` (model seconds since the episode's start); what is to be done
+outside comes out as effects, in order. `advance(now)` carries out everything that is planned up to `now`;
+`next_instant()` says when it has to be called again. One thread at a time (`node.py`'s loop).
+
+A task is *owned* here from its tick, or from the acceptance of its transfer, until its outcome is recorded or another
+node has accepted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from edgenode.queues import FifoServer, Job
+from offload.draws import Purpose, failure_instant_s
+from offload.network import Network
+from offload.outcomes import LATE_TOLERANCE, TIME_TOLERANCE_S, Outcome, end_slot
+from offload.state import LocalState
+
+Key = tuple[int, int]
+"""A task within an episode: (slot, source)."""
+
+Settlement = Literal["accepted", "refused", "doubt"]
+"""How a handover ended, as its sender knows it."""
+
+
+@dataclass(frozen=True)
+class EpisodeFacts:
+    """What is fixed for an episode. `trace` keys the failures; `transfer` says how tasks travel."""
+
+    episode: int
+    trace: int
+    node: int
+    network: Network
+    seed: int
+    slot_s: float
+    slots: int
+    failure_timing: Literal["end", "event"]
+    overload_threshold_s: float
+    transfer: Literal["emulated", "payload"]
+
+
+@dataclass(slots=True)
+class Journey:
+    """A task's way so far: its facts, and the durations of its stages (model seconds, measured)."""
+
+    slot: int
+    source: int
+    size_bits: float
+    cycles: float
+    deadline_s: float
+    skew_s: float = 0.0
+    decision_s: float = 0.0
+    destination: int | None = None
+    transmission_waiting_s: float = 0.0
+    transmission_s: float = 0.0
+    handover_s: float = 0.0
+    execution_waiting_s: float = 0.0
+    execution_s: float = 0.0
+    transfer: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """(slot, source)."""
+        return self.slot, self.source
+
+
+@dataclass(frozen=True)
+class Announce:
+    """Tell `destination` that a task has entered the sending queue to it."""
+
+    destination: int
+    journey: Journey
+    forget_after_s: float
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Tell `destination` that an announced task will not come."""
+
+    destination: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Transmit:
+    """A transmission occupies the link from start to end; with `payload` the bytes are to be sent within it."""
+
+    destination: int
+    journey: Journey
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """The transmission is over: `destination` is to accept the task. `elapsed_at_start_s`: when the transmission began."""
+
+    destination: int
+    journey: Journey
+    elapsed_at_start_s: float
+
+
+@dataclass(frozen=True)
+class Execute:
+    """The executor is held from start to end; `execution_ended` is to be called when the application is done."""
+
+    journey: Journey
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task's one fate."""
+
+    journey: Journey
+    outcome: Outcome
+    completion_s: float
+    end_slot: int
+    late: bool
+
+
+@dataclass(frozen=True)
+class OverloadChanged:
+    """The node's own overload bit is another one now."""
+
+    overloaded: bool
+
+
+Effect = Announce | Withdraw | Transmit | HandOver | Execute | Ended | OverloadChanged
+
+
+@dataclass(slots=True)
+class _Announced:
+    duration_s: float
+    forget_at_s: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The node at its tick of a slot, before anything of the slot was queued; `states` has B = 1."""
+
+    slot: int
+    at_s: float
+    states: LocalState
+    task: Journey | None
+
+    def report(self) -> dict[str, Any]:
+        """The answer to a probe."""
+        states = self.states
+        return {
+            "slot": self.slot,
+            "capacity_hz": float(states.capacity_hz[0]),
+            "failure_rate": float(states.failure_rate[0]),
+            "execution_queue_length": int(states.execution_queue_length[0]),
+            "execution_backlog_s": float(states.execution_backlog_s[0]),
+            "receiving_work_s": float(states.receiving_work_s[0]),
+        }
+
+
+@dataclass
+class NodeCore:
+    """All queues of a node. `effects` collects what is to be done; whoever drives the core empties it."""
+
+    facts: EpisodeFacts
+    effects: list[Effect] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._executor: FifoServer[Journey] = FifoServer()
+        n = self.facts.network.nodes
+        self._links: dict[int, FifoServer[Journey]] = {j: FifoServer() for j in range(n) if j != self.facts.node}
+        self._announced: dict[int, dict[int, _Announced]] = {j: {} for j in self._links}
+        self._owned: dict[Key, Journey] = {}
+        self._accepted: set[Key] = set()
+        self._handing_over: set[Key] = set()
+        self._last_slot = -1
+        self._overloaded = False
+        self._others_overloaded = np.zeros(n, dtype=bool)
+        self._sequences = dict.fromkeys(self._links, -1)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> Snapshot | None:
+        """The slot begins here, at `at_s`, with a task or with none. None for a slot that has been ticked already."""
+        if slot <= self._last_slot:
+            return None
+        self._last_slot = slot
+        self.advance(at_s)
+        journey = None
+        if task is not None:
+            journey = Journey(slot, self.facts.node, task["size_bits"], task["cycles"], task["deadline_s"])
+            journey.skew_s = max(0.0, at_s - slot * self.facts.slot_s)
+            self._owned[journey.key] = journey
+        return Snapshot(slot, at_s, self._local_state(slot, journey, at_s), journey)
+
+    def decided(self, journey: Journey, destination: int, now: float) -> None:
+        """The scheduler has chosen: the task enters the execution queue, or the sending queue to `destination`."""
+        facts = self.facts
+        begin = journey.slot * facts.slot_s
+        journey.destination = destination
+        journey.decision_s = now - begin - journey.skew_s
+        due = begin + journey.deadline_s
+        if destination == facts.node:
+            self._enqueue_execution(journey, now)
+        else:
+            duration = journey.size_bits / float(facts.network.rate_bps[facts.node, destination])
+            journey.transfer = facts.transfer
+            self._links[destination].enqueue(Job(journey, journey.slot, journey.source, now, due, duration))
+            self.effects.append(Announce(destination, journey, max(0.0, due - now)))
+        self.advance(now)
+
+    def announced(self, source: int, slot: int, cycles: float, forget_at_s: float) -> None:
+        """A task of `source` is on its way. One that has been accepted already is not announced any more."""
+        if (slot, source) not in self._accepted:
+            capacity = float(self.facts.network.capacity_hz[self.facts.node])
+            self._announced[source][slot] = _Announced(cycles / capacity, forget_at_s)
+
+    def withdrawn(self, source: int, slot: int) -> None:
+        """An announced task will not come."""
+        self._announced[source].pop(slot, None)
+
+    def handed_over(self, journey: Journey, elapsed_s: float, now: float) -> bool:
+        """Accept a transferred task, whose elapsed time at the end of its transmission was `elapsed_s`.
+
+        Its logical arrival is when the transmission ended; the flight of the message since then is kept apart. Returns
+        False when it had been accepted before.
+        """
+        if journey.key in self._accepted:
+            return False
+        self._accepted.add(journey.key)
+        self._announced[journey.source].pop(journey.slot, None)
+        arrival = journey.slot * self.facts.slot_s + elapsed_s
+        journey.handover_s = max(0.0, now - arrival)
+        journey.destination = self.facts.node
+        self._owned[journey.key] = journey
+        self._enqueue_execution(journey, arrival)
+        self.advance(now)
+        return True
+
+    def handover_settled(self, key: Key, result: Settlement, now: float) -> None:
+        """What became of a handover: accepted there; surely not; or nobody knows, and nothing is written here."""
+        self.advance(now)
+        if key not in self._handing_over:
+            return
+        self._handing_over.discard(key)
+        journey = self._owned[key]
+        if result == "refused":
+            self._end(journey, Outcome.LOST, journey.deadline_s)
+        else:
+            del self._owned[key]
+
+    def execution_ended(self, key: Key, now: float, broken: bool = False) -> None:
+        """The application has done what `Execute` asked for, or is `broken`: it raised, which is an execution failure."""
+        running = self._executor.running
+        if running is None or running.job.item.key != key:
+            return
+        self._executor.release()
+        journey = running.job.item
+        journey.execution_s = now - running.start_s
+        completion = now - journey.slot * self.facts.slot_s
+        if broken or self._execution_failure(journey) < running.job.duration_s:
+            self._end(journey, Outcome.EXECUTION_FAILURE, completion)
+        elif completion > journey.deadline_s * (1 + LATE_TOLERANCE):
+            self._end(journey, Outcome.DROPPED, completion, late=True)
+        else:
+            self._end(journey, Outcome.SUCCESS, completion)
+        self.advance(now)
+
+    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+        """Another node's overload bit; an older message than the last one changes nothing."""
+        if sequence > self._sequences[node]:
+            self._sequences[node] = sequence
+            self._others_overloaded[node] = overloaded
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> None:
+        """Carry out all ends and starts that are planned up to `now`."""
+        for destination, link in self._links.items():
+            self._advance_link(destination, link, now)
+        self._advance_executor(now)
+        for tasks in self._announced.values():
+            for slot in [slot for slot, one in tasks.items() if one.forget_at_s <= now]:
+                del tasks[slot]
+        overloaded = self._executor.backlog_s(now, self.facts.slots + 1) > self.facts.overload_threshold_s
+        if overloaded != self._overloaded:
+            self._overloaded = overloaded
+            self.effects.append(OverloadChanged(overloaded))
+
+    def next_instant(self, now: float) -> float:
+        """When `advance` has something to do next; infinite when only an event can bring that about."""
+        instants = [link.running.end_s for link in self._links.values() if link.running is not None]
+        for server in (*self._links.values(), self._executor):
+            if (start := server.next_start()) is not None:
+                instants.append(start)
+        instants += [one.forget_at_s for tasks in self._announced.values() for one in tasks.values()]
+        if self._overloaded:
+            backlog = self._executor.backlog_s(now, self.facts.slots + 1)
+            instants.append(now + max(0.0, backlog - self.facts.overload_threshold_s) + TIME_TOLERANCE_S)
+        return min(instants, default=float("inf"))
+
+    # --- views --------------------------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """How many tasks are owned here."""
+        return len(self._owned)
+
+    @property
+    def overloaded(self) -> bool:
+        """The own overload bit."""
+        return self._overloaded
+
+    @property
+    def last_slot(self) -> int:
+        """The last slot that was ticked, −1 before the first."""
+        return self._last_slot
+
+    def queue_lengths(self) -> dict[str, int]:
+        """Tasks in the execution queue (the running one included), all sending queues, all receiving queues."""
+        everything = self.facts.slots + 1
+        return {
+            "execution": self._executor.length(everything),
+            "sending": sum(link.length(everything) for link in self._links.values()),
+            "receiving": sum(len(tasks) for tasks in self._announced.values()),
+        }
+
+    # --- within -------------------------------------------------------------------------------------------------
+
+    def _enqueue_execution(self, journey: Journey, arrival_s: float) -> None:
+        duration = journey.cycles / float(self.facts.network.capacity_hz[self.facts.node])
+        due = journey.slot * self.facts.slot_s + journey.deadline_s
+        self._executor.enqueue(Job(journey, journey.slot, journey.source, arrival_s, due, duration))
+
+    def _advance_link(self, destination: int, link: FifoServer[Journey], now: float) -> None:
+        facts = self.facts
+        while True:
+            if link.running is not None:
+                if link.running.end_s > now:
+                    return
+                running = link.release()
+                journey = running.job.item
+                journey.transmission_s = now - running.start_s
+                if self._transmission_failure(journey) < running.job.duration_s:
+                    self.effects.append(Withdraw(destination, journey.slot))
+                    self._end(journey, Outcome.TRANSMISSION_FAILURE, now - journey.slot * facts.slot_s)
+                else:
+                    self._handing_over.add(journey.key)
+                    elapsed = running.start_s - journey.slot * facts.slot_s
+                    self.effects.append(HandOver(destination, journey, elapsed))
+            start = link.next_start()
+            if start is None or start > now:
+                return
+            job, start, in_time = link.take_head()
+            journey = job.item
+            journey.transmission_waiting_s = start - job.arrival_s
+            if not in_time:
+                self.effects.append(Withdraw(destination, journey.slot))
+                self._end(journey, Outcome.DROPPED, start - journey.slot * facts.slot_s)
+                continue
+            end = start + self._held(job.duration_s, self._transmission_failure(journey))
+            link.hold(job, start, end)
+            if self._transmission_failure(journey) >= job.duration_s:
+                self.effects.append(Transmit(destination, journey, start, end))
+
+    def _advance_executor(self, now: float) -> None:
+        while (start := self._executor.next_start()) is not None and start <= now:
+            job, start, in_time = self._executor.take_head()
+            journey = job.item
+            journey.execution_waiting_s = start - job.arrival_s
+            if not in_time:
+                self._end(journey, Outcome.DROPPED, start - journey.slot * self.facts.slot_s)
+                continue
+            end = start + self._held(job.duration_s, self._execution_failure(journey))
+            self._executor.hold(job, start, end)
+            self.effects.append(Execute(journey, start, end))
+
+    def _held(self, duration_s: float, failure_s: float) -> float:
+        """How long a resource is held: to the failure's instant where failures show at once."""
+        return min(duration_s, failure_s) if self.facts.failure_timing == "event" else duration_s
+
+    def _transmission_failure(self, journey: Journey) -> float:
+        assert journey.destination is not None
+        rate = float(self.facts.network.link_failure_rate[journey.source, journey.destination])
+        return self._failure(Purpose.TRANSMISSION_FAILURE, journey, rate)
+
+    def _execution_failure(self, journey: Journey) -> float:
+        return self._failure(
+            Purpose.EXECUTION_FAILURE, journey, float(self.facts.network.failure_rate[self.facts.node])
+        )
+
+    def _failure(self, purpose: Purpose, journey: Journey, rate: float) -> float:
+        facts = self.facts
+        assert journey.destination is not None
+        return float(
+            failure_instant_s(facts.seed, purpose, facts.trace, journey.slot, journey.source, journey.destination, rate)
+        )
+
+    def _end(self, journey: Journey, outcome: Outcome, completion_s: float, late: bool = False) -> None:
+        del self._owned[journey.key]
+        slot = end_slot(journey.slot, completion_s, self.facts.slot_s, self.facts.slots)
+        self.effects.append(Ended(journey, outcome, completion_s, slot, late))
+
+    def _local_state(self, slot: int, task: Journey | None, now: float) -> LocalState:
+        """The snapshot for slot `slot`: nothing of that slot or later is in it."""
+        facts, network = self.facts, self.facts.network
+        n, i = network.nodes, facts.node
+        sending_length, receiving_length = np.zeros((1, n), dtype=np.int64), np.zeros((1, n), dtype=np.int64)
+        sending_backlog = np.zeros((1, n))
+        work = 0.0
+        for j, link in self._links.items():
+            sending_length[0, j] = link.length(slot)
+            sending_backlog[0, j] = link.backlog_s(now, slot)
+            on_their_way = [one.duration_s for other, one in self._announced[j].items() if other < slot]
+            receiving_length[0, j] = len(on_their_way)
+            work += sum(on_their_way)
+        backlog = self._executor.backlog_s(now, slot)
+        overloaded = self._others_overloaded.copy()
+        overloaded[i] = backlog > facts.overload_threshold_s
+        rate, link_failure = network.rate_bps[i].copy(), network.link_failure_rate[i].copy()
+        rate[i], link_failure[i] = np.inf, 0.0
+        return LocalState(
+            node=np.array([i]),
+            slot=np.array([slot]),
+            has_task=np.array([task is not None]),
+            size_bits=np.array([task.size_bits if task else 0.0]),
+            cycles=np.array([task.cycles if task else 0.0]),
+            deadline_s=np.array([task.deadline_s if task else 0.0]),
+            arrival_probability=network.arrival_probability[i : i + 1],
+            failure_rate=network.failure_rate[i : i + 1],
+            capacity_hz=network.capacity_hz[i : i + 1],
+            rate_bps=rate[None, :],
+            link_failure_rate=link_failure[None, :],
+            execution_queue_length=np.array([self._executor.length(slot)]),
+            execution_backlog_s=np.array([backlog]),
+            sending_queue_length=sending_length,
+            sending_backlog_s=sending_backlog,
+            receiving_queue_length=receiving_length,
+            receiving_work_s=np.array([work]),
+            overloaded=overloaded[None, :],
+        )

@@ -1,0 +1,36 @@
+"""What a node tells Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """The metrics of one node, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.tasks = Counter(
+            "offload_tasks", "Tasks whose fate was recorded by this node", ["outcome"], registry=self._registry
+        )
+        self.decision_seconds = Histogram(
+            "offload_decision_seconds",
+            "Model seconds from a tick to its decision",
+            ["scheduler"],
+            buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+            registry=self._registry,
+        )
+        self.queue_length = Gauge(
+            "offload_queue_length", "Tasks in the queues of this node", ["queue"], registry=self._registry
+        )
+        self.pending = Gauge("offload_pending_tasks", "Tasks that this node owns", registry=self._registry)
+        self.outbox = Gauge(
+            "offload_outbox_records", "Records that wait for the database on this node's disk", registry=self._registry
+        )
+        self.refused = Gauge(
+            "offload_refused_records", "Records that came after their episode was closed", registry=self._registry
+        )
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,464 @@
+"""An edge node: the core with threads around it.
+
+Concurrency:
+* The *loop* thread owns the core of the running episode. Everybody else puts calls into its inbox; it runs them one after
+  the other, advances the core to the instant, and carries out the effects. It sleeps until the next planned instant.
+* The *decider* thread takes snapshots from its queue, asks other nodes where the scheduler wants that, decides, and puts
+  the decision into the loop's inbox. Decisions of one node are made one after the other.
+* The *executor* thread runs the application of one task after the other.
+* Each peer has a courier thread and, with payload transfers, a carrier thread (`peers.py`); the outbox has its own.
+* Request threads (`http.py`) call the public methods. Probes wait on `_ticked` for the snapshot of their slot.
+An episode's parts are replaced as a whole by `open_episode`; whatever still refers to the one before finds it closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgenode.activation import Activation
+from edgenode.clock import EpisodeClock
+from edgenode.core import (
+    Announce,
+    Effect,
+    Ended,
+    EpisodeFacts,
+    Execute,
+    HandOver,
+    Journey,
+    Key,
+    NodeCore,
+    OverloadChanged,
+    Settlement,
+    Snapshot,
+    Transmit,
+    Withdraw,
+)
+from edgenode.metrics import Metrics
+from edgenode.outbox import Outbox
+from edgenode.peers import Message, Payload, Peer
+from edgenode.probing import Prober, probed_nodes, reports_from
+from edgenode.records import decision_record, outcome_record
+from offload.draws import Draws
+from offload.network import Network
+from offload.profiles import Profile
+from offload.protocols import Application
+from offload.settings import Settings
+
+_logger = logging.getLogger(__name__)
+_KEPT_SNAPSHOTS = 8
+_HANDOVER_MARGIN_S = 1.0
+"""For so many real seconds after its deadline a task's handover is still tried."""
+
+
+class WrongEpisode(RuntimeError):
+    """A request of an episode that this node is not playing; the message names both."""
+
+
+class ProbeTimeout(RuntimeError):
+    """The node's own tick of the slot did not come in time."""
+
+
+@dataclass(frozen=True)
+class NodeIdentity:
+    """Who this node is, and how it finds the others when their address changes."""
+
+    node: int
+    network: Network
+    settings: Settings
+    profile: Profile
+    resolve: Callable[[int], str | None]
+
+
+class EdgeNode:
+    """One node. `start` before use, `stop` at the end."""
+
+    def __init__(
+        self, identity: NodeIdentity, activation: Activation, outbox: Outbox, application: Application, metrics: Metrics
+    ) -> None:
+        self.identity = identity
+        self.activation = activation
+        self.outbox = outbox
+        self.metrics = metrics
+        self._application = application
+        self._play: _Play | None = None
+        self._opening = threading.Lock()
+
+    def open_episode(self, episode: int, trace: int, peers: Sequence[str]) -> None:
+        """Be ready for an episode; the one before is over. `peers`: all nodes' addresses, by index."""
+        settings = self.identity.settings
+        facts = EpisodeFacts(
+            episode=episode,
+            trace=trace,
+            node=self.identity.node,
+            network=self.identity.network,
+            seed=settings.seed,
+            slot_s=settings.time.slot_s,
+            slots=settings.time.slots,
+            failure_timing=settings.time.failure_timing,
+            overload_threshold_s=settings.overload_threshold_s,
+            transfer=settings.node.transfer,
+        )
+        with self._opening:
+            self.close_play()
+            self._play = _Play(self, facts, peers, self._application)
+
+    def start_episode(self, episode: int, start_s: float) -> None:
+        """The episode starts at `start_s` of this machine's monotonic clock."""
+        self._playing(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
+
+    def tick(self, episode: int, slot: int, task: Mapping[str, float] | None) -> None:
+        """A slot begins, with a task or with none."""
+        play = self._playing(episode)
+        at = play.clock().now()
+        play.post(lambda _: play.tick(slot, task, at))
+
+    def report(self, episode: int, slot: int) -> dict[str, Any]:
+        """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout."""
+        return self._playing(episode).report(slot, self.identity.settings.node.probe_timeout_s)
+
+    def announced(self, episode: int, slot: int, source: int, cycles: float, forget_after_s: float) -> None:
+        """A task of `source` has entered its sending queue to this node."""
+        play = self._playing(episode)
+        play.post(lambda now: play.core.announced(source, slot, cycles, now + forget_after_s))
+
+    def withdrawn(self, episode: int, slot: int, source: int) -> None:
+        """That task will not come."""
+        play = self._playing(episode)
+        play.post(lambda _: play.core.withdrawn(source, slot))
+
+    def handed_over(self, episode: int, journey: Journey, elapsed_s: float) -> bool:
+        """Own a transferred task from now on; False when it was owned already. Returns when it is."""
+        play = self._playing(episode)
+        done: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        play.post(lambda now: done.put(play.core.handed_over(journey, elapsed_s, now)))
+        return done.get(timeout=self.identity.settings.node.request_timeout_s)
+
+    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+        """Another node's overload bit. Between episodes nobody needs it."""
+        play = self._play
+        if play is not None:
+            play.post(lambda _: play.core.overload_heard(node, overloaded, sequence))
+
+    def clock_of(self, episode: int) -> EpisodeClock:
+        """The clock of the episode that is being played. Raises WrongEpisode."""
+        return self._playing(episode).clock()
+
+    def close_episode(self, episode: int) -> None:
+        """Deliver all records of the episode. Raises OutboxError while the database does not take them."""
+        self._playing(episode).settle()
+        self.outbox.flush()
+
+    def status(self) -> dict[str, Any]:
+        """For people and for the controller."""
+        play, active = self._play, self.activation.current
+        core = None if play is None else play.core
+        return {
+            "node": self.identity.node,
+            "episode": None if core is None else core.facts.episode,
+            "slot": None if core is None else core.last_slot,
+            "pending": 0 if play is None else play.pending(),
+            "queues": {"execution": 0, "sending": 0, "receiving": 0} if play is None else play.lengths,
+            "scheduler": active.name if active else None,
+            "model": active.model if active else None,
+            "revision": active.revision if active else 0,
+            "problem": self.activation.problem,
+            "outbox": self.outbox.waiting,
+            "refused_records": self.outbox.refused,
+        }
+
+    def close_play(self) -> None:
+        """End the running episode's threads."""
+        if self._play is not None:
+            self._play.stop()
+            self._play = None
+
+    def _playing(self, episode: int) -> _Play:
+        play = self._play
+        if play is None or play.core.facts.episode != episode:
+            here = "none" if play is None else str(play.core.facts.episode)
+            raise WrongEpisode(f"this node is playing episode {here}, not {episode}")
+        return play
+
+
+class _Play:
+    """One episode in this node: the core, its threads and its peers."""
+
+    def __init__(self, node: EdgeNode, facts: EpisodeFacts, peers: Sequence[str], application: Application) -> None:
+        self.core = NodeCore(facts)
+        self.lengths = self.core.queue_lengths()
+        self._node = node
+        self._settings = node.identity.settings
+        self._application = application
+        self._clock: EpisodeClock | None = None
+        self._begun = threading.Event()
+        self._stopping = threading.Event()
+        self._inbox: queue.SimpleQueue[Callable[[float], Any]] = queue.SimpleQueue()
+        self._to_decide: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
+        self._to_execute: queue.SimpleQueue[Execute | None] = queue.SimpleQueue()
+        self._ticks = self._decisions = 0  # counted by the loop and by the decider thread
+        self._snapshots: dict[int, dict[str, Any]] = {}
+        self._ticked = threading.Condition()
+        self._sequence = 0
+        self._refresh_at = 0.0
+        timeout = self._settings.node.request_timeout_s
+        self._peers = {
+            j: Peer(j, address, timeout, lambda j=j: node.identity.resolve(j))  # type: ignore[misc]
+            for j, address in enumerate(peers)
+            if j != facts.node
+        }
+        others = {j: address for j, address in enumerate(peers) if j != facts.node}
+        self._prober = Prober(others, self._settings.node.probe_timeout_s)
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("loop", self._loop), ("decider", self._decide_all), ("executor", self._execute_all))
+        ]
+
+    # --- called by other threads --------------------------------------------------------------------------------
+
+    def begin(self, clock: EpisodeClock) -> None:
+        """Start the threads; told again, nothing changes."""
+        with self._ticked:
+            if self._clock is not None:
+                return
+            self._clock = clock
+        for thread in self._threads:
+            thread.start()
+        self._begun.set()
+
+    def clock(self) -> EpisodeClock:
+        """The episode's clock. Waits for the start where a peer was told of it earlier."""
+        if not self._begun.wait(timeout=self._settings.node.request_timeout_s) or self._clock is None:
+            raise WrongEpisode(f"episode {self.core.facts.episode} has not been started here")
+        return self._clock
+
+    def post(self, call: Callable[[float], Any]) -> None:
+        """Have the loop thread make this call, with the instant at which it makes it."""
+        self._inbox.put(call)
+
+    def report(self, slot: int, timeout_s: float) -> dict[str, Any]:
+        """The report of a slot, waiting for the own tick if need be."""
+        with self._ticked:
+            if self._ticked.wait_for(lambda: slot in self._snapshots or self._stopping.is_set(), timeout_s):
+                found = self._snapshots.get(slot)
+                if found is not None:
+                    return found
+        raise ProbeTimeout(f"no snapshot of slot {slot} within {timeout_s:g} s")
+
+    def pending(self) -> int:
+        """Tasks that are owned here, in the core or on their way into it."""
+        return self.core.pending + self._inbox.qsize()
+
+    def settle(self) -> None:
+        """Wait until the loop has carried out what was posted before, and the decider has nothing left."""
+        if not self._begun.is_set():
+            return
+        until = time.monotonic() + self._settings.node.request_timeout_s
+        while self._decisions < self._ticks and time.monotonic() < until:
+            time.sleep(0.002)
+        done = threading.Event()
+        self.post(lambda _: done.set())
+        done.wait(timeout=max(0.0, until - time.monotonic()))
+
+    def stop(self) -> None:
+        """End all threads of the episode."""
+        self._stopping.set()
+        with self._ticked:
+            self._ticked.notify_all()
+        self.post(lambda _: None)
+        self._to_decide.put(None)
+        self._to_execute.put(None)
+        for peer in self._peers.values():
+            peer.stop()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=5)
+
+    # --- loop thread --------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        clock = self._clock
+        assert clock is not None
+        while not self._stopping.is_set():
+            instant = min(self.core.next_instant(clock.now()), self._refresh_at)
+            call: Callable[[float], Any] | None
+            try:
+                call = self._inbox.get(timeout=clock.real_delay_s(instant))
+            except queue.Empty:
+                call = None
+            now = clock.now()
+            if call is not None:
+                call(now)
+            self.core.advance(now)
+            self._carry_out()
+            if now >= self._refresh_at:
+                self._push_overload(self.core.overloaded)
+                self._refresh_at = now + self._settings.node.overload_refresh_s
+            self.lengths = self.core.queue_lengths()
+
+    def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
+        """In the loop thread: take the snapshot, let probes have it, and have it decided."""
+        snapshot = self.core.tick(slot, task, at_s)
+        if snapshot is None:
+            return
+        with self._ticked:
+            self._snapshots[slot] = snapshot.report()
+            self._snapshots.pop(slot - _KEPT_SNAPSHOTS, None)
+            self._ticked.notify_all()
+        self._ticks += 1
+        self._to_decide.put(snapshot)
+
+    def _carry_out(self) -> None:
+        effects, self.core.effects = self.core.effects, []
+        for effect in effects:
+            self._carry_out_one(effect)
+
+    def _carry_out_one(self, effect: Effect) -> None:
+        facts = self.core.facts
+        match effect:
+            case Ended(journey, outcome):
+                self._node.outbox.append(outcome_record(facts, effect))
+                self._node.metrics.tasks.labels(outcome.value).inc()
+            case Announce(destination, journey, forget_after_s):
+                body = {
+                    "episode": facts.episode,
+                    "slot": journey.slot,
+                    "source": journey.source,
+                    "cycles": journey.cycles,
+                    "forget_after_s": forget_after_s,
+                }
+                self._peers[destination].send(Message("/v1/announcements", body))
+            case Withdraw(destination, slot):
+                body = {"episode": facts.episode, "slot": slot, "source": facts.node}
+                self._peers[destination].send(Message("/v1/withdrawals", body))
+            case Transmit(destination, journey, start_s, end_s):
+                if facts.transfer == "payload":
+                    clock = self._clock
+                    assert clock is not None
+                    elapsed = start_s - journey.slot * facts.slot_s
+                    message = self._handover(journey, elapsed, end_s - start_s)
+                    real = [clock.start_s + instant / clock.time_scale for instant in (start_s, end_s)]
+                    size = max(1, -(-int(journey.size_bits) // 8))
+                    self._peers[destination].carry(Payload(size, real[0], real[1], message))
+            case HandOver(destination, journey, elapsed_at_start_s):
+                if facts.transfer == "emulated":
+                    message = self._handover(journey, elapsed_at_start_s, journey.transmission_s)
+                    self._peers[destination].send(message)
+            case Execute():
+                self._to_execute.put(effect)
+            case OverloadChanged(overloaded):
+                self._push_overload(overloaded)
+
+    def _handover(self, journey: Journey, elapsed_at_start_s: float, transmission_s: float) -> Message:
+        facts, clock, key = self.core.facts, self._clock, journey.key
+        assert clock is not None
+        body = {
+            "episode": facts.episode,
+            "slot": journey.slot,
+            "source": journey.source,
+            "size_bits": journey.size_bits,
+            "cycles": journey.cycles,
+            "deadline_s": journey.deadline_s,
+            "elapsed_at_start_s": elapsed_at_start_s,
+            "transmission_waiting_s": journey.transmission_waiting_s,
+            "transmission_s": transmission_s,
+            "skew_s": journey.skew_s,
+            "decision_s": journey.decision_s,
+        }
+        due = journey.slot * facts.slot_s + journey.deadline_s
+        give_up = clock.start_s + due / clock.time_scale + _HANDOVER_MARGIN_S
+
+        def settled(result: Settlement) -> None:
+            self.post(lambda now: self.core.handover_settled(key, result, now))
+
+        return Message("/v1/handovers", body, settled, give_up)
+
+    def _push_overload(self, overloaded: bool) -> None:
+        self._sequence += 1
+        body = {"node": self.core.facts.node, "overloaded": overloaded, "sequence": self._sequence}
+        for peer in self._peers.values():
+            peer.send(Message("/v1/overload", body))
+
+    # --- decider thread -----------------------------------------------------------------------------------------
+
+    def _decide_all(self) -> None:
+        while (snapshot := self._to_decide.get()) is not None and not self._stopping.is_set():
+            try:
+                self._decide(snapshot)
+            except Exception:
+                # A scheduler that raises must not take the node with it: its task stays here, and the log says so.
+                _logger.exception("the decision of slot %d failed; its task is executed here", snapshot.slot)
+                if snapshot.task is not None:
+                    self._commit(snapshot.task, self.core.facts.node)
+            finally:
+                self._decisions += 1
+        self._prober.close()
+
+    def _decide(self, snapshot: Snapshot) -> None:
+        active, facts, clock = self._node.activation.current, self.core.facts, self._clock
+        assert active is not None and clock is not None
+        choice, asked, decision_s = None, 0, 0.0
+        if snapshot.task is not None:
+            states = snapshot.states
+            draws = Draws.single(facts.seed, facts.trace, snapshot.slot, facts.node)
+            probed = probed_nodes(active.scheduler.probes(states, draws))
+            others = [node for node in probed if node != facts.node]
+            answers = {}
+            if others:
+                asked = len(others)
+                enough = active.scheduler.enough_reports
+                answers = self._prober.ask(others, facts.episode, snapshot.slot, enough)
+            choice = active.scheduler.choose(states, reports_from(probed, answers, states), draws)
+            decided_at = self._commit(snapshot.task, int(choice.destination[0]))
+            decision_s = decided_at - snapshot.at_s
+            self._node.metrics.decision_seconds.labels(active.name).observe(decision_s)
+        self._node.outbox.append(
+            decision_record(
+                facts,
+                snapshot,
+                self._node.identity.profile,
+                choice,
+                model=active.model,
+                revision=active.revision,
+                probes=asked,
+                decision_s=decision_s,
+            )
+        )
+
+    def _commit(self, task: Journey, destination: int) -> float:
+        clock = self._clock
+        assert clock is not None
+        at = clock.now()
+        self.post(lambda _: self.core.decided(task, destination, at))
+        return at
+
+    # --- executor thread ----------------------------------------------------------------------------------------
+
+    def _execute_all(self) -> None:
+        clock = self._clock
+        assert clock is not None
+        while (execute := self._to_execute.get()) is not None and not self._stopping.is_set():
+            journey, start, end = execute.journey, execute.start_s, execute.end_s
+
+            def wait_until(share: float, start: float = start, end: float = end) -> None:
+                delay = clock.real_delay_s(start + share * (end - start))
+                if delay > 0:
+                    self._stopping.wait(delay)
+
+            try:
+                self._application.execute(journey.cycles, (end - start) / clock.time_scale, wait_until)
+                broken = False
+            except Exception:
+                _logger.exception("the application failed in task %s", journey.key)
+                broken = True
+            if self._stopping.is_set():
+                return
+            self._report_end(journey.key, clock.now(), broken)
+
+    def _report_end(self, key: Key, at: float, broken: bool) -> None:
+        self.post(lambda _: self.core.execution_ended(key, at, broken))

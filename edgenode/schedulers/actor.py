@@ -1,0 +1,36 @@
+"""An actor from a model's ONNX bytes, run by onnxruntime on one thread."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+INPUT, OUTPUT = "observation", "logits"
+
+
+class OnnxActor:
+    """Implements `offload.Actor`. Raises ValueError for bytes that are not an actor."""
+
+    def __init__(self, content: bytes) -> None:
+        # Here, not at the top: onnxruntime is large, and a node with a heuristic does not need it.
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions have no common public class
+            raise ValueError(f"the actor is not an ONNX model that can be run: {error}") from None
+        inputs = [one.name for one in self._session.get_inputs()]
+        outputs = [one.name for one in self._session.get_outputs()]
+        if inputs != [INPUT] or outputs != [OUTPUT]:
+            raise ValueError(
+                f"the actor has inputs {inputs} and outputs {outputs}; needed are ['{INPUT}'] and ['{OUTPUT}']"
+            )
+
+    def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, O) → (B, N+1)."""
+        result: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: observations})[0]
+        return result

@@ -1,0 +1,76 @@
+"""What a node can estimate of another one from its own local state and that one's report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offload.draws import Draws
+from offload.state import FloatArray, IntArray, LocalState, Reports
+
+
+def estimated_delay_s(states: LocalState, reports: Reports) -> FloatArray:
+    """(B, d) seconds until the task would be done at each reporting node; infinite where nobody answered.
+
+    max(own sending backlog to j + s/r_ij, backlog of j with the work on its way to it) + c/F_j. To itself nothing is sent.
+    """
+    node = np.maximum(reports.node, 0)
+    sending = np.take_along_axis(states.sending_backlog_s, node, axis=1)
+    rate = np.take_along_axis(states.rate_bps, node, axis=1)
+    arrives = sending + states.size_bits[:, None] / rate
+    backlog = reports.execution_backlog_s + reports.receiving_work_s
+    capacity = np.where(reports.answered, reports.capacity_hz, 1.0)
+    delay = np.maximum(arrives, backlog) + states.cycles[:, None] / capacity
+    return np.where(reports.answered, delay, np.inf)
+
+
+def success_probability(states: LocalState, reports: Reports) -> FloatArray:
+    """(B, d) probability of no failure on the way and in the execution (eq. 4 and 5); 0 where nobody answered."""
+    node = np.maximum(reports.node, 0)
+    rate = np.take_along_axis(states.rate_bps, node, axis=1)
+    link_failure = np.take_along_axis(states.link_failure_rate, node, axis=1)
+    capacity = np.where(reports.answered, reports.capacity_hz, 1.0)
+    execution = reports.failure_rate * states.cycles[:, None] / capacity
+    transmission = link_failure * states.size_bits[:, None] / rate
+    return np.where(reports.answered, np.exp(-execution - transmission), 0.0)
+
+
+def scattered(reports: Reports, values: FloatArray, nodes: int) -> FloatArray:
+    """(B, N) values of the reporting nodes at their index, NaN elsewhere: a scheduler's scores."""
+    scores = np.full((len(values), nodes), np.nan)
+    rows, columns = np.nonzero(reports.answered)
+    scores[rows, reports.node[rows, columns]] = values[rows, columns]
+    return scores
+
+
+def joined(first: Reports, second: Reports) -> Reports:
+    """The columns of both."""
+    names = (
+        "node", "answered", "answered_after_s", "capacity_hz", "failure_rate", "execution_queue_length",
+        "execution_backlog_s", "receiving_work_s",
+    )  # fmt: skip
+    return Reports(**{name: np.concatenate([getattr(first, name), getattr(second, name)], axis=1) for name in names})
+
+
+def distinct_others(states: LocalState, draws: Draws, count: int, first_draw: int = 0) -> IntArray:
+    """(B, d) distinct nodes other than the deciding one, uniform; d is `count`, or N−1 where there are fewer."""
+    return _distinct(states, draws, min(count, states.nodes - 1), first_draw, states.nodes - 1, others_only=True)
+
+
+def distinct_nodes(states: LocalState, draws: Draws, count: int, first_draw: int = 0) -> IntArray:
+    """(B, d) distinct nodes, the deciding one among the possible ones, uniform; d is `count`, or N."""
+    return _distinct(states, draws, min(count, states.nodes), first_draw, states.nodes, others_only=False)
+
+
+def _distinct(
+    states: LocalState, draws: Draws, count: int, first_draw: int, population: int, others_only: bool
+) -> IntArray:
+    """Ranks without replacement: the k-th is uniform over what the ranks before left, then shifted past them."""
+    chosen = np.zeros((states.batch, count), dtype=np.int64)
+    for k in range(count):
+        rank = np.floor(draws.uniform(first_draw + k) * (population - k)).astype(np.int64)
+        for taken in np.sort(chosen[:, :k], axis=1).T:
+            rank += rank >= taken
+        chosen[:, k] = rank
+    if others_only:
+        chosen += chosen >= states.node[:, None]
+    return chosen

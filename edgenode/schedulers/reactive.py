@@ -1,0 +1,73 @@
+"""RDA, the Reactive Distributed Algorithm (paper section V-B), and a variant with a threshold in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgenode.schedulers.estimates import estimated_delay_s, scattered
+from offload.draws import Draws
+from offload.protocols import Choice, SchedulerContext
+from offload.state import BoolArray, IntArray, LocalState, Reports
+
+
+@dataclass(frozen=True, eq=False)
+class _Reactive:
+    context: SchedulerContext
+
+    enough_reports: ClassVar[int | None] = 2
+
+    def keeps(self, states: LocalState) -> BoolArray:
+        """(B,) whether the task stays without asking."""
+        raise NotImplementedError
+
+    def probes(self, states: LocalState, draws: Draws) -> IntArray:
+        """All others, where the task does not stay: a broadcast."""
+        n = states.nodes
+        others = np.arange(n - 1)[None, :] + (np.arange(n - 1)[None, :] >= states.node[:, None])
+        return np.where(self.keeps(states)[:, None], -1, others).astype(np.int64)
+
+    def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
+        """Of the first two that answered, the one with the lower estimated delay; itself where nobody did."""
+        delay = estimated_delay_s(states, reports)
+        after = np.where(reports.answered, reports.answered_after_s, np.inf)
+        if after.shape[1] > 2:
+            second = np.partition(after, 1, axis=1)[:, 1:2]
+            first_two = reports.answered & (after <= second)
+            delay = np.where(first_two, delay, np.inf)
+        if delay.shape[1] == 0:
+            return Choice.of(states.node, states.nodes)
+        column = np.argmin(delay, axis=1)
+        asked = np.isfinite(delay).any(axis=1) & ~self.keeps(states)
+        chosen = np.take_along_axis(reports.node, column[:, None], axis=1)[:, 0]
+        scores = scattered(reports, delay, states.nodes)
+        return Choice.of(np.where(asked, chosen, states.node), states.nodes, np.where(np.isinf(scores), np.nan, scores))
+
+
+@dataclass(frozen=True, eq=False)
+class RDA(_Reactive):
+    """Itself while its execution queue is short; else the faster of the first two others that answer a broadcast."""
+
+    threshold_tasks: float = 3.0
+    """Tasks in the execution queue, per `per_capacity_hz` of capacity, from which on the node broadcasts."""
+    per_capacity_hz: float = 12e9
+
+    def keeps(self, states: LocalState) -> BoolArray:
+        """While fewer tasks than the threshold are in the execution queue, the running one included."""
+        threshold = self.threshold_tasks * states.capacity_hz / self.per_capacity_hz
+        kept: BoolArray = states.execution_queue_length < threshold
+        return kept
+
+
+@dataclass(frozen=True, eq=False)
+class TunedRDA(_Reactive):
+    """RDA with its threshold in seconds of execution backlog: a strong baseline that the papers do not show."""
+
+    threshold_s: float = 0.5
+
+    def keeps(self, states: LocalState) -> BoolArray:
+        """While the execution backlog, without receiving work, is below the threshold."""
+        kept: BoolArray = states.execution_backlog_s < self.threshold_s
+        return kept

@@ -1,0 +1,67 @@
+"""Schedulers that ask nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from offload.draws import Draws
+from offload.masks import action_mask
+from offload.protocols import Choice, SchedulerContext
+from offload.state import IntArray, LocalState, Reports
+
+
+@dataclass(frozen=True, eq=False)
+class _AsksNobody:
+    context: SchedulerContext
+
+    enough_reports: ClassVar[int | None] = None
+
+    def probes(self, states: LocalState, draws: Draws) -> IntArray:
+        """Nobody: (B, 0)."""
+        return np.zeros((states.batch, 0), dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Random(_AsksNobody):
+    """Uniform over all N nodes, itself included, whatever their load."""
+
+    def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
+        """⌊u·N⌋."""
+        destination = np.floor(draws.uniform(0) * states.nodes).astype(np.int64)
+        return Choice.of(destination, states.nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Local(_AsksNobody):
+    """Always the node itself: no offloading."""
+
+    def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
+        """The own index."""
+        return Choice.of(states.node, states.nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(_AsksNobody):
+    """Random in proportion to computation capacity, over the nodes that do not say they are overloaded."""
+
+    def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
+        """Inverse of the cumulated weights; the scores are the probabilities."""
+        if self.context.capacity_hz is None:
+            raise ValueError("weighted needs the capacities of all nodes in its context")
+        legal = action_mask(states)[:, : states.nodes]
+        weights = np.where(legal, self.context.capacity_hz[None, :], 0.0)
+        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        return Choice.of(sampled(probabilities, draws.uniform(0)), states.nodes, probabilities)
+
+
+def sampled(probabilities: np.ndarray, uniform: np.ndarray) -> IntArray:
+    """(B,) an index of each row of (B, N) probabilities; never one of probability 0."""
+    cumulated = np.cumsum(probabilities, axis=1)
+    cumulated /= cumulated[:, -1:]
+    index = (cumulated <= uniform[:, None]).sum(axis=1)
+    last = probabilities.shape[1] - 1 - np.argmax(probabilities[:, ::-1] > 0, axis=1)
+    result: IntArray = np.minimum(index, last).astype(np.int64)
+    return result

@@ -1,0 +1,244 @@
+"""An edge node as a process: finds its services, says who it is, serves, and ends when told or when its parent is gone.
+
+Concurrency: the main thread waits for the end. A heartbeat thread keeps the registration fresh and acknowledges the
+applied revision; a watcher thread of the configuration applies new ones; a lifeline thread notices the parent's death.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from edgenode.activation import Activation, ActivationError
+from edgenode.applications import create_application
+from edgenode.clock import offset_to
+from edgenode.http import NodeServer, OpenEpisode, make_app, port_of
+from edgenode.metrics import Metrics
+from edgenode.node import EdgeNode, NodeIdentity
+from edgenode.outbox import Outbox
+from middleware.configuration import HotRecord, load_settings, open_configuration
+from middleware.database import Database, load_network, load_run, write_records
+from middleware.registry import Instance, Registry, open_registry
+from middleware.storage import open_storage
+from offload.profiles import make_profile
+
+SERVICE = "edgenode"
+_HEARTBEAT_S = 1.0
+_SWITCH_INTERVAL_S = 0.0005
+"""Threads that wait for the interpreter get it after this long: timers matter more here than throughput."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NodeEnvironment:
+    """Who this pod is, from its environment variables (docs/contracts.md)."""
+
+    run: str
+    node: int
+    bind: str
+    data_dir: Path
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
+        """Raises ValueError naming the variable that is missing or wrong."""
+        for name in ("OFFLOAD_RUN", "OFFLOAD_NODE"):
+            if not environment.get(name):
+                raise ValueError(f"{name} is not set; a node needs the run's name and its own index")
+        node = environment["OFFLOAD_NODE"]
+        if not node.isdigit():
+            raise ValueError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
+        return cls(
+            run=environment["OFFLOAD_RUN"],
+            node=int(node),
+            bind=environment.get("OFFLOAD_BIND", "127.0.0.1:0"),
+            data_dir=Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")),
+        )
+
+
+def serve(environment: Mapping[str, str]) -> None:
+    """Run a node until SIGTERM, SIGINT, or the end of the lifeline. Raises ValueError and the like for a wrong start."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    who = NodeEnvironment.read(environment)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if "OFFLOAD_LIFELINE" in environment:
+        threading.Thread(target=_watch_lifeline, args=(stop,), name="lifeline", daemon=True).start()
+
+    services = load_settings(environment=environment).services
+    database = Database.connect(services.database)
+    database.check_schema()
+    run = load_run(database, who.run)
+    network = load_network(database, run)
+    if who.node >= network.nodes:
+        raise ValueError(
+            f"OFFLOAD_NODE={who.node}: run '{run.name}' has {network.nodes} nodes, 0 to {network.nodes - 1}"
+        )
+    settings, profile = run.settings, make_profile(run.settings)
+    storage = open_storage(services.storage, database)
+    configuration = open_configuration(services.configuration, database)
+    registration = _Registration(open_registry(services.registry, database), who)
+
+    metrics = Metrics()
+    outbox = Outbox(
+        who.data_dir / f"node-{who.node}" / "outbox",
+        lambda records: write_records(database, run.number, records),
+        settings.node.write_interval_s,
+    )
+    activation = Activation(run.name, network, profile, storage, registration.soon)
+    identity = NodeIdentity(who.node, network, settings, profile, registration.address_of)
+    application = create_application(settings.node.application)
+    node = EdgeNode(identity, activation, outbox, application, metrics)
+    server = NodeServer(*port_of(who.bind), threads=2 * network.nodes + 8)
+
+    def apply(record: HotRecord) -> None:
+        try:
+            activation.apply(record)
+        except ActivationError:
+            registration.soon()  # told in the log and in the status; the one before stays
+
+    clock = _ControllerClock()
+
+    def open_episode(body: OpenEpisode) -> dict[str, Any]:
+        active = activation.catch_up(
+            lambda: configuration.read(run.name), body.revision, settings.node.request_timeout_s
+        )
+        error = clock.map(body.controller, settings.node.request_timeout_s)
+        node.open_episode(body.episode, body.trace, body.peers)
+        if body.start_s is not None:
+            node.start_episode(body.episode, clock.here(body.start_s))
+        return {"revision": active.revision, "model": active.model, "offset_error_s": error}
+
+    stop_watching = configuration.watch(run.name, apply, settings.node.write_interval_s)
+    outbox.start()
+    server.start(make_app(node, open_episode, clock.here, metrics))
+    registration.begin(server.address, lambda: _acknowledgement(activation))
+    _logger.info("node %d of run %s answers at %s", who.node, run.name, server.address)
+    stop.wait()
+    _logger.info("node %d ends", who.node)
+    registration.end()
+    stop_watching()
+    node.close_play()
+    outbox.stop()
+    server.stop()
+    database.close()
+
+
+def _acknowledgement(activation: Activation) -> dict[str, Any]:
+    active = activation.current
+    return {
+        "pid": os.getpid(),
+        "ready": active is not None,
+        "revision": active.revision if active else 0,
+        "scheduler": active.name if active else None,
+        "model": active.model if active else None,
+        "problem": activation.problem,
+    }
+
+
+class _ControllerClock:
+    """The controller's monotonic clock on this machine's."""
+
+    def __init__(self) -> None:
+        self._offset_s = 0.0
+
+    def map(self, controller: str, timeout_s: float) -> float:
+        """Ask several times; returns the greatest possible error in real seconds. Raises OSError."""
+        import json
+
+        connection = HTTPConnection(urlsplit(controller).netloc, timeout=timeout_s)
+
+        def remote() -> float:
+            connection.request("GET", "/v1/clock")
+            return float(json.loads(connection.getresponse().read())["monotonic_s"])
+
+        try:
+            self._offset_s, error = offset_to(remote)
+        finally:
+            connection.close()
+        return error
+
+    def here(self, controller_s: float) -> float:
+        """An instant of the controller's clock on this machine's."""
+        return controller_s - self._offset_s
+
+
+class _Registration:
+    """The node's entry in the registry, kept fresh by a thread; and where the other nodes are."""
+
+    def __init__(self, registry: Registry, who: NodeEnvironment) -> None:
+        self._registry = registry
+        self._who = who
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._looked_up: dict[int, float] = {}
+
+    def begin(self, address: str, metadata: Any) -> None:
+        self._address, self._metadata = address, metadata
+        self._register()
+        self._thread.start()
+
+    def soon(self) -> None:
+        """Acknowledge now, not at the next heartbeat."""
+        self._wake.set()
+
+    def end(self) -> None:
+        self._ending.set()
+        self._wake.set()
+        self._thread.join(timeout=5)
+        try:
+            self._registry.deregister(SERVICE, str(self._who.node), self._who.run)
+        except SQLAlchemyError as error:
+            _logger.warning("could not deregister (%s)", type(error).__name__)
+
+    def address_of(self, node: int) -> str | None:
+        """Where another node is registered now; asked at most twice a second per node."""
+        now = time.monotonic()
+        if now - self._looked_up.get(node, -1.0) < 0.5:
+            return None
+        self._looked_up[node] = now
+        try:
+            found = self._registry.instances(SERVICE, self._who.run)
+        except SQLAlchemyError:
+            return None
+        return next((one.address for one in found if one.instance == str(node)), None)
+
+    def _register(self) -> None:
+        now = time.time()
+        who = self._who
+        self._registry.register(Instance(SERVICE, str(who.node), who.run, self._address, self._metadata(), now, now))
+
+    def _beat(self) -> None:
+        while not self._ending.is_set():
+            self._wake.wait(timeout=_HEARTBEAT_S)
+            self._wake.clear()
+            if self._ending.is_set():
+                return
+            try:
+                self._registry.heartbeat(SERVICE, str(self._who.node), self._who.run, self._metadata())
+            except LookupError:
+                self._register()
+            except SQLAlchemyError as error:
+                _logger.warning("the registry does not take the heartbeat (%s)", type(error).__name__)
+
+
+def _watch_lifeline(stop: threading.Event) -> None:
+    """The parent holds the other end of our standard input: when it is gone, however that happened, so are we."""
+    # Not through sys.stdin: its lock would be held when the interpreter shuts down.
+    while os.read(0, 1):
+        pass
+    stop.set()

@@ -1,0 +1,5 @@
+"""The four services that pods share, as ports with embedded and production adapters, chosen by URL.
+
+`database` (SQLite, MySQL): records. `storage` (folder, database blobs): models, buffers, reports. `registry`: who is
+there. `configuration`: settings, and the hot keys that change in a running system. Imports `offload` only.
+"""

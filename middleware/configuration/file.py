@@ -1,0 +1,65 @@
+"""A settings file that is watched: an edit of its hot keys is a write to the running system.
+
+Concurrency: one polling thread per watch, stopped by the function that `watch_file` returns. It compares the content,
+not the time of change: a mounted ConfigMap swaps a link.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from middleware.configuration.layers import settings_in
+from middleware.configuration.table import TableConfiguration
+from middleware.database.engine import is_unavailable
+from offload.settings import SettingsError
+
+_logger = logging.getLogger(__name__)
+
+
+def watch_file(
+    configuration: TableConfiguration, run_name: str, path: Path, interval_s: float = 1.0
+) -> Callable[[], None]:
+    """Watch `path`; a file that is wrong is logged and changes nothing. Returns what stops the watch."""
+    stopping = threading.Event()
+    origin = f"file:{path}"
+
+    def poll() -> None:
+        seen: bytes | None = None
+        readable = True
+        while not stopping.is_set():
+            try:
+                content = path.read_bytes()
+                readable = True
+                if content != seen:
+                    record = configuration.adopt(run_name, settings_in(content, str(path)).hot(), origin)
+                    seen = content
+                    if record is not None:
+                        _logger.info("%s was edited: the hot keys are at revision %d", path, record.revision)
+            except OSError as error:
+                if readable:
+                    _logger.warning("%s cannot be read (%s); the last good configuration stays", path, error.strerror)
+                readable = False
+            except SettingsError as wrong:
+                seen = content
+                _logger.error("%s is wrong; the last good configuration stays:\n%s", path, wrong)
+            except LookupError as absent:
+                _logger.warning("an edit of %s waits: %s", path, absent)
+            except DBAPIError as error:
+                if not is_unavailable(error):
+                    raise
+                _logger.warning("an edit of %s waits: the database is away", path)
+            stopping.wait(interval_s)
+
+    thread = threading.Thread(target=poll, name="file-watch", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        stopping.set()
+        thread.join(timeout=5)
+
+    return stop

@@ -1,0 +1,53 @@
+"""Hot keys: from changes, flat or nested, to a validated record."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from offload.settings import Settings, SettingsError, merge_layers, resolve_settings
+
+HOT_SECTIONS = tuple(Settings().hot())
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"scheduler.name": "rda"}` as `{"scheduler": {"name": "rda"}}`; nested ones may be given as they are.
+
+    Raises SettingsError when a key is given both a value of its own and keys below it, or twice.
+    """
+    result: dict[str, Any] = {}
+    for path, value in changes.items():
+        *sections, key = path.split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsError(f"{path}: {section} is given a value of its own as well; write one of the two")
+        if key in place:
+            raise SettingsError(f"{path}: is given twice, as a whole and by keys below it; write one of the two")
+        place[key] = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
+    return result
+
+
+def changed(hot: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The hot keys after the changes. A new scheduler starts without the parameters of the one before.
+
+    `scheduler.parameters` given as a mapping replaces all parameters; `scheduler.parameters.threshold_s` sets one.
+    Raises SettingsError for a key that is not hot, an unknown key, or an impossible value.
+    """
+    layer = nested(changes)
+    for section in layer:
+        if section not in HOT_SECTIONS:
+            raise SettingsError(
+                f"{section}: is not a hot key: it is fixed for a run; hot are {', '.join(HOT_SECTIONS)} and what is below"
+            )
+    base = copy.deepcopy(dict(hot))
+    if _gives_all_parameters(changes) and isinstance(base.get("scheduler"), dict):
+        base["scheduler"].pop("parameters", None)
+    return resolve_settings([merge_layers([base, layer])]).hot()
+
+
+def _gives_all_parameters(changes: Mapping[str, Any]) -> bool:
+    section = changes.get("scheduler")
+    return "scheduler.parameters" in changes or (isinstance(section, Mapping) and "parameters" in section)

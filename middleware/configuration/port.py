@@ -1,0 +1,42 @@
+"""The configuration port: the hot keys of a run as one revisioned record that pods watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class HotRecord:
+    """The hot keys (`{"scheduler": {"name", "parameters", "model"}, "log_level"}`) at a revision (1, 2, …)."""
+
+    revision: int
+    hot: Mapping[str, Any]
+    written_by: str
+    written_at: float
+
+
+class Configuration(Protocol):
+    """The last writer wins; a node applies a revision between two decisions and acknowledges it."""
+
+    def read(self, run_name: str) -> HotRecord | None:
+        """The record, None before it was created."""
+        ...
+
+    def create(self, run_name: str, hot: Mapping[str, Any], by: str) -> HotRecord:
+        """Create the record if it is absent; else it stays as it is. Returns what is there."""
+        ...
+
+    def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> HotRecord:
+        """Change hot keys, given flat (`scheduler.name`) or nested; a new revision only where something differs.
+
+        Raises SettingsError for an unknown key or an impossible value; nothing is changed then. LookupError without record.
+        """
+        ...
+
+    def watch(
+        self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
+    ) -> Callable[[], None]:
+        """Call back, in a thread of the adapter's, with every record that is newer than the last. Returns what stops it."""
+        ...

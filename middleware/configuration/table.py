@@ -1,0 +1,172 @@
+"""`file:`: the hot keys in the database's `configuration` table; the watched file is one of their writers.
+
+Concurrency: `watch` polls in one thread per watcher, stopped by the function that it returns.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from middleware.configuration.hot_keys import changed
+from middleware.configuration.port import HotRecord
+from middleware.database.engine import Database, is_unavailable
+from middleware.database.schema import configuration
+
+_logger = logging.getLogger(__name__)
+
+
+class TableConfiguration:
+    """One row per run, `hot/<run>`."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def read(self, run_name: str) -> HotRecord | None:
+        """See `Configuration.read`."""
+        with self._db.reading() as connection:
+            row = connection.execute(
+                sa.select(configuration).where(configuration.c.key == _key(run_name))
+            ).one_or_none()
+        return None if row is None else _record(row)
+
+    def create(self, run_name: str, hot: Mapping[str, Any], by: str) -> HotRecord:
+        """See `Configuration.create`."""
+        there = self.read(run_name)
+        if there is not None:
+            return there
+        try:
+            with self._db.transaction() as connection:
+                connection.execute(
+                    sa.insert(configuration).values(
+                        key=_key(run_name),
+                        revision=1,
+                        content=dict(hot),
+                        origins={},
+                        written_by=by,
+                        written_at=time.time(),
+                    )
+                )
+        except IntegrityError:
+            _logger.info("the hot keys of %s were created by another process", run_name)
+        record = self.read(run_name)
+        assert record is not None
+        return record
+
+    def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> HotRecord:
+        """See `Configuration.change`."""
+        with self._db.transaction() as connection:
+            row = _locked(connection, run_name)
+            return _write(connection, row, changed(row.content, changes), by, {})
+
+    def adopt(self, run_name: str, hot: Mapping[str, Any], origin: str) -> HotRecord | None:
+        """Write the hot keys that an origin (a file) holds, if they differ from those last read from it.
+
+        So an edit is a write, and an unchanged file does not undo what was set by other means. The first reading only
+        remembers. Returns the record when it was written to, else None.
+        """
+        with self._db.transaction() as connection:
+            row = _locked(connection, run_name)
+            last = row.origins.get(origin)
+            if last == hot:
+                return None
+            if last is None:
+                _remember(connection, row, origin, hot)
+                return None
+            edits = _edits(last, hot)
+            return _write(connection, row, changed(row.content, edits), origin, {origin: dict(hot)})
+
+    def watch(
+        self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
+    ) -> Callable[[], None]:
+        """See `Configuration.watch`."""
+        stopping = threading.Event()
+
+        def poll() -> None:
+            seen = 0
+            while not stopping.is_set():
+                try:
+                    record = self.read(run_name)
+                except Exception as error:
+                    if not is_unavailable(error):
+                        raise
+                    _logger.warning("the hot keys cannot be read: the database is away")
+                    record = None
+                if record is not None and record.revision > seen:
+                    seen = record.revision
+                    callback(record)
+                stopping.wait(interval_s)
+
+        thread = threading.Thread(target=poll, name="configuration-watch", daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            stopping.set()
+            if threading.current_thread() is not thread:
+                thread.join(timeout=5)
+
+        return stop
+
+
+def _key(run_name: str) -> str:
+    return f"hot/{run_name}"
+
+
+def _record(row: Any) -> HotRecord:
+    return HotRecord(row.revision, row.content, row.written_by, row.written_at)
+
+
+def _locked(connection: Connection, run_name: str) -> Any:
+    statement = sa.select(configuration).where(configuration.c.key == _key(run_name)).with_for_update()
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise LookupError(f"the hot keys of run '{run_name}' do not exist yet; the controller creates them")
+    return row
+
+
+def _remember(connection: Connection, row: Any, origin: str, hot: Mapping[str, Any]) -> None:
+    connection.execute(
+        sa.update(configuration)
+        .where(configuration.c.key == row.key)
+        .values(origins={**row.origins, origin: dict(hot)})
+    )
+
+
+def _write(connection: Connection, row: Any, hot: dict[str, Any], by: str, origins: Mapping[str, Any]) -> HotRecord:
+    if hot == row.content:
+        if origins:
+            connection.execute(
+                sa.update(configuration)
+                .where(configuration.c.key == row.key)
+                .values(origins={**row.origins, **origins})
+            )
+        return _record(row)
+    record = HotRecord(row.revision + 1, hot, by, time.time())
+    connection.execute(
+        sa.update(configuration)
+        .where(configuration.c.key == row.key)
+        .values(
+            revision=record.revision,
+            content=hot,
+            origins={**row.origins, **origins},
+            written_by=by,
+            written_at=record.written_at,
+        )
+    )
+    return record
+
+
+def _edits(last: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What was edited, flat. A scheduler is one thing: its name, parameters and model are written together."""
+    edits: dict[str, Any] = {}
+    for section, value in now.items():
+        if last.get(section) != value:
+            edits[section] = value
+    return edits

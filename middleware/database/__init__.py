@@ -1,0 +1,45 @@
+"""Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
+
+`engine`: connecting. `runs`, `episodes`, `records`, `logs`, `models`: what is stored, by subject. `migrations`: versions.
+"""
+
+from middleware.database.engine import Database, SchemaError, is_unavailable
+from middleware.database.episodes import (
+    ConservationError,
+    EpisodeSummary,
+    abort_episode,
+    close_episode,
+    find_episodes,
+    load_trace,
+    open_episode,
+)
+from middleware.database.logs import read_episode_log, stream_episode_logs
+from middleware.database.models import ModelRow, find_models, record_model
+from middleware.database.records import write_records
+from middleware.database.runs import Run, RunConflict, UnknownRun, create_run, list_runs, load_network, load_run
+
+__all__ = [
+    "ConservationError",
+    "Database",
+    "EpisodeSummary",
+    "ModelRow",
+    "Run",
+    "RunConflict",
+    "SchemaError",
+    "UnknownRun",
+    "abort_episode",
+    "close_episode",
+    "create_run",
+    "find_episodes",
+    "find_models",
+    "is_unavailable",
+    "list_runs",
+    "load_network",
+    "load_run",
+    "load_trace",
+    "open_episode",
+    "read_episode_log",
+    "record_model",
+    "stream_episode_logs",
+    "write_records",
+]

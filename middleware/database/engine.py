@@ -1,0 +1,131 @@
+"""A handle on the database: connecting, transactions, schema versions, and which errors mean "try again later".
+
+Concurrency: a `Database` may be shared by the threads of a process (SQLAlchemy's pool gives each its own connection),
+and by any number of processes. SQLite runs in WAL mode; a writing transaction takes the write lock at its beginning, so
+that two of them wait for each other instead of failing half-way.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from offload.settings import redacted
+
+_BUSY_TIMEOUT_S = 20
+_MYSQL_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
+# Server gone, lost, shutting down, refused, lock wait time-out, deadlock, too many connections.
+_MYSQL_UNAVAILABLE = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2014, 2055, 4031, 1927, 0}
+
+
+class SchemaError(RuntimeError):
+    """The database's tables are not of the version that this code needs; the message says what to do."""
+
+
+class Database:
+    """A connected database. Use `connect`; it does not create tables (`migrate` does)."""
+
+    def __init__(self, url: str, engine: Engine) -> None:
+        self.url = url
+        self.engine = engine
+
+    @classmethod
+    def connect(cls, url: str) -> Database:
+        """Prepare an engine for `sqlite:///PATH` (its folder is made) or `mysql+pymysql://…`. No connection is made yet."""
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            path = Path(parsed.database or "")
+            if parsed.database in (None, "", ":memory:"):
+                raise ValueError("services.database: sqlite needs a file, for example sqlite:///.offload/offload.db")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_S})
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        else:
+            engine = sa.create_engine(
+                parsed,
+                pool_pre_ping=True,
+                pool_recycle=1800,
+                isolation_level="READ COMMITTED",
+                connect_args={**_MYSQL_TIMEOUTS_S, "charset": "utf8mb4"},
+            )
+        return cls(url, engine)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A writing transaction: committed at the end of the block, rolled back when it raises."""
+        with self.engine.connect().execution_options(offload_writes=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read from; takes no write lock."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def migrate(self) -> None:
+        """Create the tables, or bring older ones to this version. Raises SchemaError for a newer or a foreign database."""
+        from middleware.database import migrations
+
+        migrations.upgrade(self)
+
+    def check_schema(self) -> None:
+        """Raise SchemaError unless the tables are of this version."""
+        from middleware.database import migrations
+
+        migrations.check(self)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def __repr__(self) -> str:
+        return f"Database({redacted(self.url)})"
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether an error means that the database is away or busy: the same call may succeed later."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    original: Any = error.orig
+    if isinstance(original, sqlite3.OperationalError):
+        words = str(original)
+        return any(sign in words for sign in ("locked", "busy", "unable to open", "disk I/O"))
+    code = original.args[0] if original is not None and original.args else None
+    return (
+        isinstance(error, OperationalError | sa.exc.InterfaceError | sa.exc.InternalError)
+        and code in _MYSQL_UNAVAILABLE
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
+    # SQLAlchemy begins transactions itself (see _begin_sqlite); the driver must not.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -16384")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("offload_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,149 @@
+"""Runs: one experiment's settings, versions and network, under a name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import IntegrityError
+
+from middleware.database.engine import Database
+from middleware.database.schema import links, nodes, runs
+from offload.network import Network
+from offload.settings import Settings, redacted, resolve_settings
+
+
+class RunConflict(ValueError):
+    """A run of this name has other settings; the message names them."""
+
+
+class UnknownRun(LookupError):
+    """There is no run of this name; the message lists what there is."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is recorded. `settings.services` has the defaults: addresses are not part of an experiment."""
+
+    number: int
+    name: str
+    settings: Settings
+    services: Mapping[str, str]
+    versions: Mapping[str, str]
+    created_at: float
+
+
+def create_run(db: Database, name: str, settings: Settings, network: Network, versions: Mapping[str, str]) -> Run:
+    """The run `name`, created with its network unless it is there with the same settings.
+
+    Raises RunConflict, naming the settings that differ, when it is there with others.
+    """
+    try:
+        with db.transaction() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
+            if row is None:
+                number = connection.execute(
+                    sa.insert(runs).values(
+                        name=name,
+                        settings=settings.experiment(),
+                        services={key: redacted(url) for key, url in settings.services.model_dump().items()},
+                        versions=dict(versions),
+                        created_at=time.time(),
+                    )
+                ).inserted_primary_key[0]  # type: ignore[index]
+                _insert_network(connection, number, network)
+    except IntegrityError:
+        row = None  # another process has just made it
+    run = load_run(db, name)
+    if row is not None and (differences := _differences(run.settings.experiment(), settings.experiment())):
+        raise RunConflict(
+            f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. Give this one another name (--out)"
+        )
+    return run
+
+
+def load_run(db: Database, name: str) -> Run:
+    """The run of a name. Raises UnknownRun."""
+    with db.reading() as connection:
+        row = connection.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
+        if row is None:
+            there = connection.execute(sa.select(runs.c.name).order_by(runs.c.id)).scalars().all()
+            known = ", ".join(there) if there else "none yet"
+            raise UnknownRun(f"there is no run '{name}' in {redacted(db.url)}; there are: {known}")
+    return _run(row)
+
+
+def list_runs(db: Database) -> list[Run]:
+    """All runs, oldest first."""
+    with db.reading() as connection:
+        return [_run(row) for row in connection.execute(sa.select(runs).order_by(runs.c.id))]
+
+
+def load_network(db: Database, run: Run) -> Network:
+    """The run's network."""
+    with db.reading() as connection:
+        node_rows = connection.execute(sa.select(nodes).where(nodes.c.run == run.number).order_by(nodes.c.node)).all()
+        link_rows = connection.execute(sa.select(links).where(links.c.run == run.number)).all()
+    n = len(node_rows)
+    rate, failure = np.zeros((n, n)), np.zeros((n, n))
+    for link in link_rows:
+        rate[link.source, link.destination] = link.rate_bps
+        failure[link.source, link.destination] = link.failure_rate
+    columns = [
+        np.array([getattr(row, key) for row in node_rows], dtype=float)
+        for key in ("capacity_hz", "failure_rate", "arrival_probability")
+    ]
+    return Network(columns[0], columns[1], columns[2], rate, failure)
+
+
+def _insert_network(connection: sa.Connection, run: int, network: Network) -> None:
+    n = network.nodes
+    connection.execute(
+        sa.insert(nodes),
+        [
+            {
+                "run": run,
+                "node": i,
+                "capacity_hz": float(network.capacity_hz[i]),
+                "failure_rate": float(network.failure_rate[i]),
+                "arrival_probability": float(network.arrival_probability[i]),
+            }
+            for i in range(n)
+        ],
+    )
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    if pairs:
+        connection.execute(
+            sa.insert(links),
+            [
+                {
+                    "run": run,
+                    "source": i,
+                    "destination": j,
+                    "rate_bps": float(network.rate_bps[i, j]),
+                    "failure_rate": float(network.link_failure_rate[i, j]),
+                }
+                for i, j in pairs
+            ],
+        )
+
+
+def _run(row: Row[Any]) -> Run:
+    settings = resolve_settings([row.settings])
+    return Run(row.id, row.name, settings, row.services, row.versions, row.created_at)
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "") -> list[str]:
+    lines = []
+    for key in sorted({*there, *here}):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping) and key != "parameters":
+            lines += _differences(old, new, f"{path}{key}.")
+        elif old != new:
+            lines.append(f"{path}{key} is {old!r} there, {new!r} here")
+    return lines

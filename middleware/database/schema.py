@@ -1,0 +1,205 @@
+"""The tables. All times are model seconds, all instants seconds since the episode's start, unless a name says `_at`
+(then Unix seconds, for people). Changing a table needs a migration in `migrations/versions/`.
+
+Keys are `(run, episode, slot, source)`: a run's number, the episode's number within it, the slot and the node that
+received the task. Written once, insert-or-ignore, so that a delivery may be repeated.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+)
+from sqlalchemy.dialects import mysql
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+_Small = LargeBinary(4096).with_variant(mysql.VARBINARY(4096), "mysql")
+
+
+def _run_key() -> Column[int]:
+    return Column("run", Integer, ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("settings", JSON, nullable=False, comment="Settings.experiment(): everything but the services"),
+    Column("services", JSON, nullable=False, comment="the services' URLs without passwords"),
+    Column("versions", JSON, nullable=False, comment="of the testbed, Python and the libraries; the machine"),
+    Column("created_at", Double, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    _run_key(),
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("capacity_hz", Double, nullable=False),
+    Column("failure_rate", Double, nullable=False),
+    Column("arrival_probability", Double, nullable=False),
+)
+
+links = Table(
+    "links",
+    metadata,
+    _run_key(),
+    Column("source", Integer, primary_key=True, autoincrement=False),
+    Column("destination", Integer, primary_key=True, autoincrement=False),
+    Column("rate_bps", Double, nullable=False),
+    Column("failure_rate", Double, nullable=False),
+)
+
+episodes = Table(
+    "episodes",
+    metadata,
+    _run_key(),
+    Column("episode", Integer, primary_key=True, autoincrement=False, comment="1, 2, … within the run"),
+    Column("phase", String(16), nullable=False, comment="collect, checkpoint, online, evaluate, serve"),
+    Column("method", String(64), nullable=False),
+    Column("trace", BigInteger, nullable=False, comment="keys the random draws"),
+    Column("scheduler", String(64), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("model", String(64), nullable=True),
+    Column("revision", Integer, nullable=False, comment="of the hot keys at the opening"),
+    Column("status", String(16), nullable=False, comment="open, closed or aborted; records are taken while open"),
+    Column("verdict", String(16), nullable=True, comment="of a closed one: complete, mixed or incomplete"),
+    Column("reason", String(512), nullable=True, comment="of a verdict other than complete, or of an abort"),
+    Column("down", JSON, nullable=False, comment='slots in which a node was down: {"3": [7, 8]}'),
+    Column("late_slots", Integer, nullable=False, comment="ticks that came more than a tenth of a slot late"),
+    Column("refused_records", Integer, nullable=False, comment="records that came after the close, kept aside"),
+    Column("opened_at", Double, nullable=False),
+    Column("closed_at", Double, nullable=True),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    _run_key(),
+    Column("episode", Integer, primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("source", Integer, primary_key=True, autoincrement=False),
+    Column("size_bits", Double, nullable=False),
+    Column("cycles", Double, nullable=False),
+    Column("deadline_s", Double, nullable=False),
+    comment="inserted by the controller when it opens the episode",
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    _run_key(),
+    Column("episode", Integer, primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("source", Integer, primary_key=True, autoincrement=False),
+    Column("destination", Integer, nullable=True, comment="NULL when nobody knows: lost before a decision"),
+    Column("outcome", String(24), nullable=False),
+    Column("skew_s", Double, nullable=False, comment="how late the tick was"),
+    Column("decision_s", Double, nullable=False),
+    Column("transmission_waiting_s", Double, nullable=False),
+    Column("transmission_s", Double, nullable=False, comment="measured; 0 when the stage was not reached"),
+    Column("handover_s", Double, nullable=False, comment="flight of the transfer's message; not part of completion"),
+    Column("execution_waiting_s", Double, nullable=False),
+    Column("execution_s", Double, nullable=False, comment="measured; 0 when the stage was not reached"),
+    Column("completion_s", Double, nullable=False, comment="from the slot's planned instant to the end"),
+    Column("end_slot", Integer, nullable=False),
+    Column("late", Boolean, nullable=False, comment="dropped because the measured completion passed the deadline"),
+    Column("transfer", String(16), nullable=True, comment="emulated or payload; NULL for local tasks"),
+    Column("written_by", Integer, nullable=False, comment="the owner's index; −1 for the controller"),
+    comment="one per task; written by the task's owner, or as lost by the controller at the close",
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _run_key(),
+    Column("episode", Integer, primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False, comment="0 … T; T is observation-only"),
+    Column("node", Integer, primary_key=True, autoincrement=False),
+    Column("observation", _Small, nullable=False, comment="little-endian float32, the run's profile"),
+    Column("mask", _Small, nullable=False, comment="offload.masks.pack_masks of the N+1 actions"),
+    Column("action", SmallInteger, nullable=False, comment="0 … N−1 a node, N no task"),
+    Column("model", String(64), nullable=True),
+    Column("log_probability", Double, nullable=True, comment="NULL for schedulers without a policy"),
+    Column("scores", _Small, nullable=True, comment="little-endian float32 (N,), NaN where not looked at"),
+    Column("revision", Integer, nullable=False, comment="of the hot keys that decided"),
+    Column("skew_s", Double, nullable=False),
+    Column("decision_s", Double, nullable=False, comment="0 without a task"),
+    Column("probes", SmallInteger, nullable=False, comment="how many nodes were asked"),
+    Column("execution_queue_length", SmallInteger, nullable=False),
+    Column("sending_queue_length", SmallInteger, nullable=False, comment="over all links"),
+    Column("receiving_queue_length", SmallInteger, nullable=False, comment="over all links"),
+    Column("execution_backlog_s", Double, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _run_key(),
+    Column("version", String(64), primary_key=True),
+    Column("manifest", JSON, nullable=False),
+    Column("phase", String(16), nullable=False, comment="offline or online"),
+    Column("method", String(64), nullable=False, comment="offline-only, online-only or o2o-drl; offline-checkpoint"),
+    Column("number", Integer, nullable=False, comment="gradient step (offline) or update (online)"),
+    Column("statistics", JSON, nullable=False, comment="losses and the like of the step or update that made it"),
+    Column("created_at", Double, nullable=False),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("service", String(32), primary_key=True, comment="edgenode, controller or trainer"),
+    Column("instance", String(64), primary_key=True, comment="a node's index, or 0"),
+    Column("run", String(128), primary_key=True, comment="the run's name"),
+    Column("address", String(255), nullable=False, comment="http://host:port"),
+    Column("metadata", JSON, nullable=False, comment="process id, applied revision, model, …"),
+    Column("started_at", Double, nullable=False),
+    Column("heartbeat_at", Double, nullable=False),
+)
+
+configuration = Table(
+    "configuration",
+    metadata,
+    Column("key", String(128), primary_key=True, comment="hot keys: `hot/<run>`"),
+    Column("revision", Integer, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column(
+        "origins", JSON, nullable=False, comment="what each origin (file, helm) wrote last: an edit is a difference"
+    ),
+    Column("written_by", String(64), nullable=False),
+    Column("written_at", Double, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("path", String(512), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False, comment="parts of at most 1 MiB"),
+    Column("content", _Blob, nullable=False),
+    comment="storage for the minimal profile, `storage: database:`",
+)
+
+for big in (tasks, outcomes, decisions):
+    # The primary key is the order in which episodes are read: no second copy of the rows beside an index.
+    big.dialect_options["sqlite"]["with_rowid"] = False

@@ -1,0 +1,14 @@
+"""Which pods are there, where, and alive: a table of the database (`database:`) with heartbeats."""
+
+from middleware.database.engine import Database
+from middleware.registry.port import MAX_AGE_S, Instance, Registry
+from middleware.registry.table import TableRegistry
+
+__all__ = ["MAX_AGE_S", "Instance", "Registry", "open_registry"]
+
+
+def open_registry(url: str, db: Database) -> Registry:
+    """The registry of a URL. Raises ValueError for one that this installation has no adapter for."""
+    if url == "database:":
+        return TableRegistry(db)
+    raise ValueError(f"services.registry: there is no adapter for '{url}'; write database:")

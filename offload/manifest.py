@@ -1,0 +1,92 @@
+"""A model's manifest: what an actor was trained for, and the sizes and SHA-256 of its files.
+
+A node refuses an actor that was trained for another network size or profile, and files that are not what the manifest
+says. No pickle anywhere: the actor is ONNX, the learner's parameters are safetensors, the manifest is JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from offload.profiles import Profile
+from offload.settings import explain
+
+ACTOR_FILE = "actor.onnx"
+LEARNER_FILE = "learner.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+
+class ManifestError(ValueError):
+    """A model that cannot be used here; the message says what does not fit, or what was damaged."""
+
+
+class FileEntry(BaseModel):
+    """Size in bytes and SHA-256 (hex) of one file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """The entry of some content."""
+        return cls(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+class ModelManifest(BaseModel):
+    """The manifest of one version of a model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: int = 1
+    version: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    algorithm: str
+    profile: dict[str, Any]
+    actions: int = Field(ge=2, description="N+1")
+    observation_size: int = Field(ge=1)
+    reward_mean: float = 0.0
+    reward_std: float = Field(1.0, gt=0)
+    parent: str | None = None
+    steps: int = 0
+    files: dict[str, FileEntry]
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> Self:
+        """Parse a manifest. Raises ManifestError naming `where` it was read."""
+        try:
+            return cls.model_validate(json.loads(content))
+        except ValidationError as invalid:
+            raise ManifestError(f"{where} is not a manifest: {explain(invalid)}") from None
+        except ValueError as invalid:
+            raise ManifestError(f"{where} is not a manifest: {invalid}") from None
+
+    def to_bytes(self) -> bytes:
+        """As JSON, sorted, for people too."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
+
+    def check_fit(self, profile: Profile) -> None:
+        """Raise ManifestError unless an actor of this manifest understands observations of `profile`."""
+        lines = profile.differences(self.profile)
+        if self.actions != profile.nodes + 1:
+            lines.append(f"actions: the model has {self.actions}, this network needs {profile.nodes + 1}")
+        if not lines and self.observation_size != profile.size:
+            lines.append(f"observation size: the model's is {self.observation_size}, the profile's is {profile.size}")
+        if lines:
+            raise ManifestError(f"model {self.version} does not fit: " + "; ".join(lines))
+
+    def check_files(self, files: Mapping[str, bytes]) -> None:
+        """Raise ManifestError when a file is truncated, tampered with, or not in the manifest."""
+        for name, content in files.items():
+            entry = self.files.get(name)
+            if entry is None:
+                raise ManifestError(f"model {self.version}: {name} is not in its manifest")
+            if len(content) != entry.size:
+                raise ManifestError(
+                    f"model {self.version}: {name} has {len(content)} bytes, its manifest says {entry.size}: truncated?"
+                )
+            if FileEntry.of(content).sha256 != entry.sha256:
+                raise ManifestError(f"model {self.version}: {name} does not have the SHA-256 of its manifest")

@@ -1,0 +1,103 @@
+"""The interfaces at which other people's parts plug in: schedulers, applications, actors, sources of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offload.draws import Draws
+from offload.episodes import EpisodeLog, EpisodePlan
+from offload.profiles import Profile
+from offload.state import FloatArray, IntArray, LocalState, Reports
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What B decisions came to.
+
+    destination: (B,) in 0 … N−1
+    scores: (B, N) why: a scheduler's own measure per node, NaN where it did not look (estimated delay in seconds for
+        the heuristics, probability for the actor)
+    log_probability: (B,) of the destination under the scheduler's policy, NaN where that is not defined
+    """
+
+    destination: IntArray
+    scores: FloatArray
+    log_probability: FloatArray
+
+    @classmethod
+    def of(cls, destination: IntArray, nodes: int, scores: FloatArray | None = None) -> Choice:
+        """A choice without a policy's probability, and without scores unless given."""
+        batch = len(destination)
+        if scores is None:
+            scores = np.full((batch, nodes), np.nan)
+        return cls(destination.astype(np.int64), scores, np.full(batch, np.nan))
+
+
+class Actor(Protocol):
+    """A trained policy network: logits of the N+1 actions, before masking."""
+
+    def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, O) → (B, N+1)."""
+        ...
+
+
+@dataclass(frozen=True)
+class SchedulerContext:
+    """What a scheduler may know when it is made.
+
+    nodes: N; profile: how observations are made; actor: the active model's, if there is one
+    capacity_hz: (N,) F of all nodes, static facts of the deployment
+    """
+
+    nodes: int
+    profile: Profile | None = None
+    actor: Actor | None = None
+    capacity_hz: FloatArray | None = None
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Decides where tasks go, B at once, from local states and the reports of the nodes it asks.
+
+    An implementation is a frozen dataclass: its fields other than `context` are its parameters, with defaults, which
+    users set as `scheduler.parameters`. It keeps no state between calls: all randomness comes from `draws`.
+    It is registered in the entry-point group `offload.schedulers`.
+    """
+
+    enough_reports: int | None
+    """How many answers suffice: the node stops waiting for the others. None waits for all, up to the time-out."""
+
+    def probes(self, states: LocalState, draws: Draws) -> IntArray:
+        """(B, d) nodes to ask, −1 for none; d may be 0. The node itself may be among them: it answers at once."""
+        ...
+
+    def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
+        """Where each task goes. Every row of `states` has a task. Unanswered probes are not to be considered."""
+        ...
+
+
+class Application(Protocol):
+    """What an edge node executes for a task, in a thread of its own; registered in `offload.applications`."""
+
+    def execute(self, cycles: float, duration_s: float, wait_until: Callable[[float], None]) -> None:
+        """Run a task of `cycles` cycles that is to take `duration_s` real seconds; return when it is done.
+
+        `wait_until(share)` sleeps until that share (0 … 1) of the planned duration has passed.
+        """
+        ...
+
+
+class EpisodeSource(Protocol):
+    """Plays episodes for the trainer, which does not know whether a cluster or the twin does it."""
+
+    def play(self, plan: EpisodePlan) -> EpisodeLog:
+        """Play one episode to its end, repeat it where the plan's rules ask for that, and return its log.
+
+        Raises EpisodeError when it could not be played completely as often as the settings allow.
+        """
+        ...

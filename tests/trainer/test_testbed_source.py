@@ -1,0 +1,205 @@
+"""The testbed's source against a small controller: a real HTTP server that plays episodes into a real database."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from instant_testbed import begin, finish, open_run, play, small_settings
+
+from middleware.database import abort_episode, find_episodes
+from middleware.storage import open_storage
+from offload.episodes import EpisodeError, EpisodePlan
+from trainer.controller_client import ControllerError
+from trainer.source import TestbedSource
+
+PLAN = EpisodePlan("collect", "ratc", 5, "ratc")
+
+
+class SmallController:
+    """Plays what it is asked for at once. `fates`: what becomes of the next episodes; then all are complete.
+
+    complete, mixed, incomplete, aborted; refused (422), busy (409), starting (503), failed (502); vanishing: the server
+    goes away with the episode open, and comes back on another port, having aborted it.
+    """
+
+    def __init__(self, folder: Path, *fates: str) -> None:
+        self.settings = small_settings()
+        self.db, self.run = open_run(folder, self.settings)
+        self.storage = open_storage(f"file:{folder}/storage", self.db)
+        self.fates = list(fates)
+        self.asked: list[dict] = []
+        self.bystander: int | None = None
+        self._start()
+
+    def url(self) -> str:
+        if self._server is None:
+            raise ConnectionError("no controller is registered")
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def _start(self) -> None:
+        controller = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                controller.asked.append({"path": self.path, **body})
+                controller.opened(self, body)
+
+            def do_GET(self) -> None:
+                number = int(self.path.split("?")[0].rsplit("/", 1)[1])
+                summaries = {s.episode: s for s in find_episodes(controller.db, controller.run, status=None)}
+                s = summaries[number]
+                self.answer(200, {"episode": number, "status": s.status, "verdict": s.verdict, "reason": s.reason})
+
+            def answer(self, status: int, body: dict) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server: ThreadingHTTPServer | None = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+
+    def opened(self, request, body: dict) -> None:
+        place = self.db, self.storage, self.run
+        fate = self.fates.pop(0) if self.fates else "complete"
+        if body == {}:
+            request.answer(200, {"revision": 2})
+            return
+        plan = EpisodePlan(**body)
+        problems = {"refused": 422, "starting": 503, "failed": 502, "busy": 409}
+        if fate in problems:
+            if fate == "busy" and self.bystander is not None:
+                finish(*place, plan, self.bystander)
+            request.answer(problems[fate], {"title": "Problem", "detail": f"the controller is {fate}"})
+            return
+        if fate in ("aborted", "vanishing"):
+            number = begin(self.db, self.run, plan)
+            abort_episode(self.db, self.run, number, "the controller was restarted")
+        else:
+            number = play(
+                *place, plan, mixed="by a test" if fate == "mixed" else None, missing=fate == "incomplete"
+            ).episode
+        request.answer(202, {"episode": number})
+        if fate == "vanishing":
+            threading.Thread(target=self._restart).start()
+
+    def _restart(self) -> None:
+        self.stop()
+        self._start()
+
+
+@pytest.fixture
+def controllers(tmp_path: Path) -> Iterator:
+    made: list[SmallController] = []
+
+    def make(*fates: str) -> SmallController:
+        made.append(SmallController(tmp_path, *fates))
+        return made[-1]
+
+    yield make
+    for controller in made:
+        controller.stop()
+
+
+def source_of(controller: SmallController, absence_s: float = 5.0) -> TestbedSource:
+    return TestbedSource(controller.url, controller.db, controller.run, controller.settings, absence_s)
+
+
+def test_an_episode_is_played_as_planned_and_its_log_comes_back(controllers) -> None:
+    controller = controllers()
+    plan = EpisodePlan("evaluate", "rda", 3_000_001, "rda", parameters={"threshold": 2})
+    log = source_of(controller).play(plan)
+    assert controller.asked == [
+        {
+            "path": "/v1/episodes",
+            "phase": "evaluate",
+            "method": "rda",
+            "trace": 3_000_001,
+            "scheduler": "rda",
+            "parameters": {"threshold": 2},
+            "model": None,
+        }
+    ]
+    assert log.observations.shape[:2] == (9, 3)
+    assert log.tasks > 0
+    assert log.plan == plan
+
+
+def test_an_episode_that_is_complete_already_is_not_played_again(controllers) -> None:
+    controller = controllers()
+    first = source_of(controller).play(PLAN)
+    again = source_of(controller).play(PLAN)
+    assert again.episode == first.episode
+    assert len(controller.asked) == 1
+    other = source_of(controller).play(EpisodePlan("collect", "ratc", 6, "ratc"))
+    assert other.episode != first.episode
+
+
+@pytest.mark.parametrize("fate", ["mixed", "incomplete", "aborted", "vanishing", "failed"])
+def test_what_is_not_complete_is_repeated(controllers, fate: str) -> None:
+    controller = controllers(fate, fate)
+    source_of(controller).play(PLAN)
+    assert len(controller.asked) == 3
+    assert len(find_episodes(controller.db, controller.run, verdict="complete")) == 1
+
+
+def test_after_three_repeats_the_run_stops_with_the_reason(controllers) -> None:
+    controller = controllers(*["mixed"] * 9)
+    with pytest.raises(EpisodeError, match=r"ratc on trace 5 was tried 4 times.*episode 4 is mixed: by a test"):
+        source_of(controller).play(PLAN)
+    assert len(controller.asked) == 4
+
+
+def test_a_refused_plan_is_not_tried_again(controllers) -> None:
+    controller = controllers("refused")
+    with pytest.raises(ControllerError, match=r"refuses the collect episode of ratc.*the controller is refused"):
+        source_of(controller).play(PLAN)
+    assert len(controller.asked) == 1
+
+
+def test_a_controller_that_is_starting_is_waited_for(controllers) -> None:
+    controller = controllers("starting", "starting")
+    source_of(controller).play(PLAN)
+    assert len(find_episodes(controller.db, controller.run)) == 1
+
+
+def test_the_episode_that_a_killed_trainer_left_running_is_taken(controllers) -> None:
+    controller = controllers("busy")
+    controller.bystander = begin(controller.db, controller.run, PLAN)
+    assert source_of(controller).play(PLAN).episode == controller.bystander
+    assert len(controller.asked) == 1
+
+
+def test_a_controller_that_stays_away_is_said_to(controllers) -> None:
+    controller = controllers()
+    source = source_of(controller, absence_s=0.3)
+    controller.stop()
+    with pytest.raises(
+        ControllerError, match=r"not answered POST /v1/episodes for 0\.3 s.*no controller is registered"
+    ):
+        source.play(PLAN)
+    address = "http://127.0.0.1:9"
+    source = TestbedSource(address, controller.db, controller.run, controller.settings, 0.3)
+    with pytest.raises(ControllerError, match="Connection refused"):
+        source.play(PLAN)
+
+
+def test_a_model_is_activated_by_a_post(controllers) -> None:
+    controller = controllers()
+    source_of(controller).controller.activate("offline")
+    assert controller.asked == [{"path": "/v1/models/offline/activate"}]

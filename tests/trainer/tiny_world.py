@@ -1,0 +1,79 @@
+"""A small world with a known best policy, played in memory: no queues, tasks end in the slot in which they arrive.
+
+Three nodes. In every slot a task (with probability 0.7 per node) comes of one of two kinds, which the observation shows.
+Kind A succeeds at node 0 with 0.95, kind B at node 1 with 0.95, anything else with 0.2 (node 2 is always bad). So the best
+action of every observation is known: 0 for kind A, 1 for kind B.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from offload.episodes import EpisodeLog, EpisodePlan
+from trainer.networks import masked_policy
+from trainer.replay import ReplayBuffer
+from trainer.transitions import transitions_of
+
+NODES, SLOTS, OBSERVATION = 3, 40, 2 + 3
+GOOD, BAD = 0.95, 0.2
+
+
+def play(actor: torch.nn.Module | None, episode: int, seed: int = 0) -> EpisodeLog:
+    """An episode by an actor, or uniformly at random."""
+    random = np.random.default_rng([seed, episode])
+    shape = SLOTS + 1, NODES
+    has_task = random.random(shape) < 0.7
+    kind = random.integers(0, 2, shape)
+    observations = np.zeros((*shape, OBSERVATION), np.float32)
+    for t, i in np.argwhere(has_task):
+        observations[t, i, kind[t, i]] = 1.0
+    observations[..., 2:] = np.eye(NODES)
+    masks = np.zeros((*shape, NODES + 1), bool)
+    masks[..., :NODES] = has_task[..., None]
+    masks[..., NODES] = ~has_task
+    probabilities = masks / masks.sum(-1, keepdims=True)
+    if actor is not None:
+        with torch.no_grad():
+            probabilities = masked_policy(actor(torch.from_numpy(observations)), torch.from_numpy(masks))[0].numpy()
+    cumulative = probabilities.cumsum(-1) / probabilities.sum(-1, keepdims=True)
+    actions = (random.random((*shape, 1)) > cumulative).sum(-1)
+    actions = np.where(np.take_along_axis(masks, actions[..., None], -1)[..., 0], actions, probabilities.argmax(-1))
+    chosen = np.take_along_axis(probabilities, actions[..., None], -1)[..., 0]
+    success = random.random(shape) < np.where(actions == kind, GOOD, BAD)
+    feedback = np.where(has_task, np.where(success, 1.0, -1.0), 0.0)[:SLOTS]
+    return EpisodeLog(
+        episode=episode,
+        plan=EpisodePlan("online", "tiny", episode, "drl", model="tiny"),
+        observations=observations,
+        masks=masks,
+        actions=actions.astype(np.int64),
+        log_probabilities=np.log(chosen).astype(np.float32),
+        up=np.ones(shape, bool),
+        team_reward=feedback.sum(1),
+        tasks=int(has_task[:SLOTS].sum()),
+        successes=int((success & has_task)[:SLOTS].sum()),
+    )
+
+
+def buffer_of(capacity: int, *logs: EpisodeLog) -> ReplayBuffer:
+    """A replay buffer into which these episodes went."""
+    buffer = ReplayBuffer(capacity, NODES, OBSERVATION)
+    for log in logs:
+        buffer.append(transitions_of(log))
+    return buffer
+
+
+def probability_of_best(actor: torch.nn.Module) -> float:
+    """The least probability, over all observations with a task, that the actor gives to the best action."""
+    rows, best = [], []
+    for node in range(NODES):
+        for kind in (0, 1):
+            row = np.zeros(OBSERVATION, np.float32)
+            row[kind], row[2 + node] = 1.0, 1.0
+            rows.append(row)
+            best.append(kind)
+    mask = torch.tensor([[True] * NODES + [False]] * len(rows))
+    with torch.no_grad():
+        policy = masked_policy(actor(torch.from_numpy(np.stack(rows))), mask)
+    return float(policy.probabilities[range(len(rows)), best].min())

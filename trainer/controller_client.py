@@ -1,0 +1,141 @@
+"""The controller's REST interface, as far as the trainer uses it. One thread; a connection per call, always with a time-out.
+
+A controller that is away (restarted by its supervisor, or answering 503 while the database is away) is asked again for up
+to `ABSENCE_S`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+from middleware.database import is_unavailable
+from offload.episodes import EpisodeError, EpisodePlan
+
+ABSENCE_S = 60.0
+"""For so many real seconds a controller may be away before the run stops."""
+
+_RETRY_S = 0.5
+
+
+class ControllerError(RuntimeError):
+    """The controller is away for too long, or refused a request; the message has its own words."""
+
+
+class _RefusedError(Exception):
+    """The controller answered with a problem."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class ControllerClient:
+    """The controller's REST interface as the trainer uses it.
+
+    url: `http://host:port`, or a function that looks it up for every call (a restarted controller may have another
+        port) and raises ConnectionError while there is none.
+    """
+
+    def __init__(self, url: str | Callable[[], str], absence_s: float = ABSENCE_S) -> None:
+        self._url = url
+        self._absence_s = absence_s
+
+    def post_episode(self, plan: EpisodePlan) -> int | None:
+        """Have an episode played; its number, or None while another one is being played.
+
+        A request whose answer got lost may have been heard: it is posted again all the same, and comes back as "another
+        one is being played". Raises EpisodeError when the controller could not open it, ControllerError when the plan
+        is refused.
+        """
+        body = {
+            "phase": plan.phase,
+            "method": plan.method,
+            "trace": plan.trace,
+            "scheduler": plan.scheduler,
+            "parameters": dict(plan.parameters),
+            "model": plan.model,
+        }
+        try:
+            return int(self._call("POST", "/v1/episodes", body)["episode"])
+        except _RefusedError as refused:
+            if refused.status == 409:
+                return None
+            if refused.status >= 500:
+                raise EpisodeError(str(refused)) from None
+            raise ControllerError(
+                f"the controller refuses the {plan.phase} episode of {plan.method}, model {plan.model}: {refused}"
+            ) from None
+
+    def episode(self, number: int, wait_s: float) -> Mapping[str, Any]:
+        """State of an episode, after waiting up to `wait_s` for its end."""
+        try:
+            return self._call("GET", f"/v1/episodes/{number}?wait_s={wait_s:g}", timeout_s=wait_s + 10.0)
+        except _RefusedError as refused:
+            raise ControllerError(f"the controller does not tell about episode {number}: {refused}") from None
+
+    def activate(self, version: str) -> None:
+        """Make a version the active model. The next episode opens when all nodes have it."""
+        try:
+            self._call("POST", f"/v1/models/{version}/activate", {})
+        except _RefusedError as refused:
+            raise ControllerError(f"the controller does not activate model {version}: {refused}") from None
+
+    def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60.0
+    ) -> Mapping[str, Any]:
+        """A request, repeated while nobody listens, the answer breaks off, or it is 503 (starting, database away)."""
+        give_up = time.monotonic() + self._absence_s
+        while True:
+            try:
+                return self._once(method, path, body, timeout_s)
+            except _RefusedError as refused:
+                if refused.status != 503:
+                    raise
+                trouble: Exception = refused
+            except Exception as error:
+                # Looking up the address may need the database.
+                if not isinstance(error, OSError | HTTPException) and not is_unavailable(error):
+                    raise
+                trouble = error
+            if time.monotonic() >= give_up:
+                raise ControllerError(
+                    f"the controller has not answered {method} {path} for {self._absence_s:g} s; the last trouble: "
+                    f"{_words(trouble)}. Started again, the run goes on where it is."
+                )
+            time.sleep(_RETRY_S)
+
+    def _once(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Mapping[str, Any]:
+        url = self._url() if callable(self._url) else self._url
+        connection = HTTPConnection(urlsplit(url).netloc, timeout=timeout_s)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise _RefusedError(answer.status, _problem(answer.status, text))
+        parsed: Mapping[str, Any] = json.loads(text)
+        return parsed
+
+
+def _problem(status: int, text: bytes) -> str:
+    """The words of an answer with problem details (RFC 9457), or what there is instead of them."""
+    try:
+        problem = json.loads(text)
+        return str(problem.get("detail") or problem.get("title") or status)
+    except (ValueError, AttributeError):
+        return f"HTTP {status}: {text[:200].decode(errors='replace')}"
+
+
+def _words(trouble: Exception) -> str:
+    """Of a driver's error only the kind: its text may hold a URL with a password."""
+    if isinstance(trouble, _RefusedError | OSError | HTTPException) and str(trouble):
+        return str(trouble)
+    return type(trouble).__name__

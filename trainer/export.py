@@ -1,0 +1,53 @@
+"""An actor as ONNX: what an edge node runs, with onnxruntime and without torch.
+
+The graph is written node by node: a chain of Gemm and Relu needs no tracer, and the file depends on no exporter.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+OPSET = 17
+INPUT, OUTPUT = "observation", "logits"
+
+
+def actor_to_onnx(actor: nn.Module) -> bytes:
+    """The ONNX model of an `mlp`: `observation` (batch, O) float32 → `logits` (batch, N+1), before masking.
+
+    Raises TypeError for a layer other than Linear and ReLU.
+    """
+    nodes, parameters = [], []
+    value = INPUT
+    layers = list(actor.children())
+    for place, layer in enumerate(layers):
+        result = OUTPUT if place == len(layers) - 1 else f"hidden_{place}"
+        if isinstance(layer, nn.Linear):
+            names = [f"weight_{place}", f"bias_{place}"]
+            for name, tensor in zip(names, (layer.weight, layer.bias), strict=True):
+                parameters.append(numpy_helper.from_array(tensor.detach().cpu().numpy(), name))
+            nodes.append(helper.make_node("Gemm", [value, *names], [result], transB=1))
+        elif isinstance(layer, nn.ReLU):
+            nodes.append(helper.make_node("Relu", [value], [result]))
+        else:
+            raise TypeError(f"an actor has Linear and ReLU layers only, not {type(layer).__name__}")
+        value = result
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    graph = helper.make_graph(
+        nodes,
+        "actor",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", linear[0].in_features])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", linear[-1].out_features])],
+        parameters,
+    )
+    opset = helper.make_opsetid("", OPSET)
+    # The oldest IR version that has this opset: readable by every onnxruntime that we allow.
+    model = helper.make_model(
+        graph,
+        opset_imports=[opset],
+        ir_version=helper.find_min_ir_version_for([opset]),
+        producer_name="offload-testbed",
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())

@@ -1,0 +1,160 @@
+"""A learner's whole state: parameters, optimizers, step, reward statistics; to and from safetensors bytes.
+
+The bytes hold all that is needed to continue exactly: a learner that was saved and loaded takes the same next step, bit
+for bit, as one that went on. Keys: `parameters/<module>.<name>`, `optimizers/<optimizer>/<module>.<name>/<moment>`,
+`step`, `reward_mean`, `reward_std`. No pickle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from trainer.transitions import RewardStatistics
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class LearnerError(ValueError):
+    """A saved learner that does not fit the one it is loaded into; the message says which tensor."""
+
+
+class DivergenceError(RuntimeError):
+    """Training came to numbers that are not finite: no model is made of them."""
+
+
+class Learner:
+    """Modules by role (`actor`, `critic`, `q1`, …) and an Adam per group of them.
+
+    optimizers: {name: (modules' names, learning rate)}; a module in no group (a target network) is not trained by one.
+    step: gradient steps (offline) or updates (online) so far
+    rewards: the statistics that rewards are normalized by, None while there are none
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, tuple[Sequence[str], float]],
+        device: torch.device,
+        rewards: RewardStatistics | None = None,
+    ) -> None:
+        self.modules = {name: module.to(device) for name, module in modules.items()}
+        self.device = device
+        self.step = 0
+        self.rewards = rewards
+        self._groups = {name: tuple(members) for name, (members, _) in optimizers.items()}
+        self._optimizers = {
+            name: torch.optim.Adam([p for _, p in self._members(name)], lr=rate, fused=True)
+            for name, (_, rate) in optimizers.items()
+        }
+
+    def __getitem__(self, name: str) -> nn.Module:
+        return self.modules[name]
+
+    def descend(self, optimizer: str, loss: Tensor, gradient_clip: float | None = None) -> None:
+        """One Adam step of a group down the gradient of `loss`, whose norm over the group is clipped if asked."""
+        parameters = [parameter for _, parameter in self._members(optimizer)]
+        # Only this group's gradients: an actor's loss must not leave any in the Qs it reads.
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if gradient_clip is not None:
+            nn.utils.clip_grad_norm_(parameters, gradient_clip)
+        self._optimizers[optimizer].step()
+        self._optimizers[optimizer].zero_grad()
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Of all optimizers."""
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def to_bytes(self) -> bytes:
+        """The whole state as safetensors; the same state gives the same bytes."""
+        tensors: dict[str, Tensor] = {"step": torch.tensor(self.step, dtype=torch.int64)}
+        if self.rewards is not None:
+            tensors["reward_mean"] = torch.tensor(self.rewards.mean, dtype=torch.float64)
+            tensors["reward_std"] = torch.tensor(self.rewards.std, dtype=torch.float64)
+        for key, parameter in self._parameters():
+            tensors[f"parameters/{key}"] = parameter.detach()
+        for name, optimizer in self._optimizers.items():
+            for key, parameter in self._members(name):
+                for moment, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"optimizers/{name}/{key}/{moment}"] = value
+        return safetensors.torch.save({key: value.cpu().contiguous() for key, value in tensors.items()})
+
+    def load_bytes(self, content: bytes) -> None:
+        """Take over a whole state. Raises LearnerError, having changed nothing, when it is another kind of learner's."""
+        tensors = _read(content)
+        self._check(tensors, [key for key, _ in self._parameters()])
+        rewards = None
+        if "reward_mean" in tensors:
+            rewards = RewardStatistics(float(tensors["reward_mean"]), float(tensors["reward_std"]))
+        with torch.no_grad():
+            for key, parameter in self._parameters():
+                parameter.copy_(tensors[f"parameters/{key}"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.state.clear()
+            for key, parameter in self._members(name):
+                prefix = f"optimizers/{name}/{key}/"
+                if prefix + "step" in tensors:
+                    moments = {moment: tensors[prefix + moment].to(self.device).clone() for moment in _MOMENTS}
+                    optimizer.state[parameter] = moments
+        self.step, self.rewards = int(tensors["step"]), rewards
+
+    def load_modules(self, content: bytes, names: Sequence[str]) -> None:
+        """Take over some modules' parameters and the reward statistics only: how PPO starts from what SAC + CQL learned.
+
+        Raises LearnerError, having changed nothing, when they are not there or have other shapes.
+        """
+        tensors = _read(content)
+        wanted = [(key, parameter) for key, parameter in self._parameters() if key.split(".", 1)[0] in names]
+        self._check(tensors, [key for key, _ in wanted])
+        with torch.no_grad():
+            for key, parameter in wanted:
+                parameter.copy_(tensors[f"parameters/{key}"])
+        if "reward_mean" in tensors:
+            self.rewards = RewardStatistics(float(tensors["reward_mean"]), float(tensors["reward_std"]))
+
+    def _check(self, tensors: Mapping[str, Tensor], keys: Sequence[str]) -> None:
+        if "step" not in tensors:
+            raise LearnerError("these bytes are not a saved learner: there is no `step` in them")
+        own = dict(self._parameters())
+        for key in keys:
+            saved = tensors.get(f"parameters/{key}")
+            if saved is None:
+                raise LearnerError(f"the saved learner has no parameters {key}: it is of another algorithm")
+            if saved.shape != own[key].shape:
+                raise LearnerError(
+                    f"the saved learner's {key} has shape {tuple(saved.shape)}, this one's has {tuple(own[key].shape)}: "
+                    "it was trained for another network size, profile or learner.hidden"
+                )
+
+    def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name, module in self.modules.items():
+            for key, parameter in module.named_parameters():
+                yield f"{name}.{key}", parameter
+
+    def _members(self, optimizer: str) -> Iterator[tuple[str, nn.Parameter]]:
+        for name in self._groups[optimizer]:
+            for key, parameter in self.modules[name].named_parameters():
+                yield f"{name}.{key}", parameter
+
+
+def check_finite(losses: Mapping[str, float], place: str, setting: str) -> None:
+    """Raise DivergenceError, naming the place and the setting to lower, when a loss is infinite or no number."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise DivergenceError(f"training diverged at {place}: {name} is {value}; try a lower {setting}")
+
+
+def _read(content: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except SafetensorError as damaged:
+        raise LearnerError(f"the saved learner cannot be read: {damaged}") from None

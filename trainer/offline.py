@@ -1,0 +1,104 @@
+"""The offline phase: the collected logs become a replay buffer, and SAC + CQL trains on it, checkpoint by checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from middleware.database import Database, Run, stream_episode_logs
+from middleware.storage import Storage
+from offload.profiles import make_profile
+from offload.settings import Settings
+from trainer.algorithms import sac_cql
+from trainer.learner import Learner, check_finite
+from trainer.patience import patiently
+from trainer.plans import CHECKPOINT, OFFLINE_ONLY, OFFLINE_VERSION, checkpoint_steps, checkpoint_version
+from trainer.progress import Progress
+from trainer.publishing import ModelShelf
+from trainer.replay import ReplayBuffer
+from trainer.seeds import Stream, generator
+from trainer.transitions import IDENTITY, transitions_of
+
+_REPORTS = 50
+"""About so many points has the curve of the losses."""
+
+
+def load_replay(db: Database, storage: Storage, run: Run, episodes: Sequence[int], progress: Progress) -> ReplayBuffer:
+    """The replay buffer of these episodes: from the storage where it is there, else streamed from the database and saved."""
+    settings = run.settings
+    profile = make_profile(settings)
+    capacity = min(settings.offline.buffer_slots, len(episodes) * (settings.time.slots + 1))
+    folder = f"buffers/{run.name}/offline"
+
+    def build() -> ReplayBuffer:
+        buffer = ReplayBuffer(capacity, profile.nodes, profile.size)
+        progress.begin("replay", len(episodes), "episodes")
+        if buffer.load(storage, folder, episodes):
+            progress.advance(len(episodes), "from the storage")
+        else:
+            for log in stream_episode_logs(db, run, episodes):
+                buffer.append(transitions_of(log))
+                progress.advance()
+            buffer.save(storage, folder, episodes)
+        progress.end()
+        return buffer
+
+    return patiently(build)
+
+
+def train_offline(shelf: ModelShelf, buffer: ReplayBuffer, progress: Progress) -> None:
+    """Train and publish what is not published yet; continues at the last published checkpoint, bit for bit."""
+    settings = shelf.run.settings
+    learner = _fresh(settings, buffer)
+    parent = None
+    published = {row.version for method in (CHECKPOINT, OFFLINE_ONLY) for row in shelf.recorded(method)}
+    progress.begin("offline", settings.offline.steps, "steps")
+    for stop in checkpoint_steps(settings):
+        last = stop == settings.offline.steps
+        version = OFFLINE_VERSION if last else checkpoint_version(stop)
+        if version in published:
+            done = learner.step
+            learner.load_bytes(shelf.learner_bytes(version))
+            progress.advance(learner.step - done, f"{version} is there")
+        else:
+            curve = _train_until(learner, buffer, settings, stop, progress)
+            shelf.publish(
+                learner,
+                version,
+                algorithm=sac_cql.ALGORITHM,
+                phase="offline",
+                method=OFFLINE_ONLY if last else CHECKPOINT,
+                parent=parent,
+                statistics={"curve": curve, "transitions": len(buffer)},
+            )
+        parent = version
+    progress.end()
+
+
+def _fresh(settings: Settings, buffer: ReplayBuffer) -> Learner:
+    profile = make_profile(settings)
+    learner = sac_cql.make_learner(settings.learner, settings.offline, settings.seed, profile.size, profile.nodes + 1)
+    # Raw rewards offline must stay raw online: the critic that is handed over has learned their scale.
+    none = settings.offline.reward_normalization == "none"
+    learner.rewards = IDENTITY if none else buffer.reward_statistics()
+    return learner
+
+
+def _train_until(
+    learner: Learner, buffer: ReplayBuffer, settings: Settings, stop: int, progress: Progress
+) -> list[dict[str, float]]:
+    interval = max(1, settings.offline.steps // _REPORTS)
+    curve: list[dict[str, float]] = []
+    pending: list[dict[str, Tensor]] = []
+    while learner.step < stop:
+        draws = generator(settings.seed, Stream.REPLAY, learner.step)
+        batch = buffer.sample(draws, settings.offline.batch_slots)
+        pending.append(sac_cql.train_step(learner, batch, settings.offline))
+        if learner.step % interval == 0 or learner.step == stop:
+            means = {key: sum(float(each[key]) for each in pending) / len(pending) for key in pending[0]}
+            check_finite(means, f"gradient step {learner.step}", "offline.learning_rate")
+            curve.append({"step": float(learner.step), **means})
+            progress.advance(len(pending), f"critic loss {means['critic_loss']:.3f}, entropy {means['entropy']:.2f}")
+            pending = []
+    return curve

@@ -1,0 +1,191 @@
+"""The O2O pipeline: collect → offline → deploy → online → evaluate → report.
+
+Resumable: what is done is read from the database and the storage, nowhere else. Started again after a kill at any
+moment, it plays no complete episode twice and trains no published version twice, and comes to the same result: every
+random number is keyed by the seed and its place.
+
+One thread does everything here; the episodes are played by whoever is behind the `EpisodeSource`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from middleware.database import Database, Run, read_episode_log
+from middleware.storage import Storage
+from offload.episodes import EpisodeLog, EpisodePlan
+from offload.protocols import EpisodeSource
+from trainer.events import write_events
+from trainer.offline import load_replay, train_offline
+from trainer.online import fine_tune
+from trainer.patience import patiently
+from trainer.plans import (
+    LEARNED,
+    O2O_DRL,
+    OFFLINE_ONLY,
+    OFFLINE_VERSION,
+    checkpoint_plans,
+    collect_plans,
+    evaluation_plans,
+    online_methods,
+)
+from trainer.played import key_of, played
+from trainer.progress import Progress, Silent
+from trainer.publishing import ModelShelf
+
+PHASES = ("collect", "offline", "deploy", "online", "evaluate", "report")
+
+
+class PipelineError(RuntimeError):
+    """A phase that cannot run; the message says which phase has to come before."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The phases of one run.
+
+    source: plays episodes; activate: asks the controller to make a version the active model of all nodes
+    log_dir: where TensorBoard events go, None for nowhere; out_dir: a folder that gets a copy of the report
+    """
+
+    db: Database
+    storage: Storage
+    run: Run
+    source: EpisodeSource
+    activate: Callable[[str], None]
+    progress: Progress = field(default_factory=Silent)
+    log_dir: Path | None = None
+    out_dir: Path | None = None
+
+    def execute(self, phases: Sequence[str] = PHASES) -> dict[str, Any] | None:
+        """Run the phases (in the pipeline's order), skipping what is done. Returns the report's results if it was asked for.
+
+        Raises PipelineError for an unknown phase or one whose predecessor is missing, EpisodeError when an episode could
+        not be played, OffPolicyError when its records are another policy's.
+        """
+        unknown = [phase for phase in phases if phase not in PHASES]
+        if unknown:
+            raise PipelineError(f"there is no phase '{unknown[0]}'; the phases are {', '.join(PHASES)}")
+        torch.set_num_threads(1)  # the networks are small: more threads are slower, and take the edge nodes' cores
+        steps = {
+            "collect": self._collect,
+            "offline": self._offline,
+            "deploy": self._deploy,
+            "online": self._online,
+            "evaluate": self._evaluate,
+        }
+        results = None
+        for phase in PHASES:
+            if phase not in phases:
+                continue
+            if phase == "report":
+                results = self._report()
+            else:
+                steps[phase]()
+                self._write_events()
+        return results
+
+    def _collect(self) -> None:
+        self._play_missing("collect", collect_plans(self.run.settings))
+
+    def _offline(self) -> None:
+        plans = collect_plans(self.run.settings)
+        done = played(self.db, self.run, plans)
+        missing = [plan for plan in plans if key_of(plan) not in done]
+        if missing:
+            raise PipelineError(
+                f"offline training needs {len(plans)} complete episodes of {self.run.settings.offline.heuristic}; "
+                f"{len(missing)} of them are missing: run the phase collect first"
+            )
+        if not self._shelf.recorded(OFFLINE_ONLY):
+            buffer = load_replay(self.db, self.storage, self.run, [done[key_of(plan)] for plan in plans], self.progress)
+            train_offline(self._shelf, buffer, self.progress)
+        self._play_missing("checkpoint", checkpoint_plans(self.run.settings))
+
+    def _deploy(self) -> None:
+        self._need_offline("deploy")
+        if not self._shelf.recorded(O2O_DRL):
+            self.activate(OFFLINE_VERSION)
+
+    def _online(self) -> None:
+        for method in online_methods(self.run.settings):
+            if method == O2O_DRL:
+                self._need_offline("online")
+            fine_tune(self._shelf, method, self._logs, self.progress)
+
+    def _evaluate(self) -> None:
+        models = {}
+        for method in self.run.settings.evaluation.methods:
+            if method in LEARNED:
+                models[method] = self._final_model(method)
+        self._play_missing("evaluate", evaluation_plans(self.run.settings, models))
+
+    def _write_events(self) -> None:
+        folder = self.log_dir
+        if folder is not None:
+            patiently(lambda: write_events(self.db, self.run, folder))
+
+    def _report(self) -> dict[str, Any]:
+        from evaluation.report import write_report  # takes a second to import, for its figures
+
+        results: dict[str, Any] = patiently(lambda: write_report(self.db, self.storage, self.run, self.out_dir))
+        return results
+
+    @property
+    def _shelf(self) -> ModelShelf:
+        return ModelShelf(self.db, self.storage, self.run, self.activate)
+
+    def _need_offline(self, phase: str) -> None:
+        if not self._shelf.recorded(OFFLINE_ONLY):
+            raise PipelineError(f"the phase {phase} needs the offline model: run the phase offline first")
+
+    def _final_model(self, method: str) -> str:
+        """The version that a learned method is judged by: after all of its updates."""
+        settings = self.run.settings
+        rows = self._shelf.recorded(method)
+        if method == OFFLINE_ONLY:
+            if not rows:
+                raise PipelineError("evaluating offline-only needs the offline model: run the phase offline first")
+            return OFFLINE_VERSION
+        updates = settings.online.episodes // settings.online.episodes_per_update
+        if method == O2O_DRL and updates == 0:
+            self._need_offline("evaluate")
+            return OFFLINE_VERSION
+        if not rows or rows[-1].number < updates:
+            done = rows[-1].number if rows else 0
+            raise PipelineError(
+                f"evaluating {method} needs its {updates} updates, {done} are there: run the phase online first"
+            )
+        return rows[-1].version
+
+    def _play_missing(self, name: str, plans: Sequence[EpisodePlan]) -> None:
+        """Play the plans that the database has no complete episode of."""
+        done = played(self.db, self.run, plans)
+        self.progress.begin(name, len(plans), "episodes")
+        for plan in plans:
+            if key_of(plan) in done:
+                self.progress.advance()
+            else:
+                log = self.source.play(plan)
+                self.progress.advance(1, f"{plan.method}: success rate {log.success_rate:.3f}")
+        self.progress.end()
+
+    def _logs(self, plans: Sequence[EpisodePlan]) -> list[EpisodeLog]:
+        """The logs of the plans in their order, played where they have not been."""
+        done = played(self.db, self.run, plans)
+        logs = []
+        for plan in plans:
+            number = done.get(key_of(plan))
+            if number is None:
+                log = self.source.play(plan)
+            else:
+                log = patiently(partial(read_episode_log, self.db, self.run, number))
+            logs.append(log)
+            self.progress.advance(1, f"{plan.model}: success rate {log.success_rate:.3f}")
+        return logs

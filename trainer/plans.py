@@ -1,0 +1,78 @@
+"""Which episodes each phase plays, with which scheduler, model and trace. Pure: settings in, plans out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from offload.episodes import CHECKPOINT_TRACES, COLLECT_TRACES, EVALUATION_TRACES, ONLINE_TRACES, EpisodePlan
+from offload.settings import Settings
+
+LEARNED_SCHEDULER = "drl"
+OFFLINE_ONLY, ONLINE_ONLY, O2O_DRL = "offline-only", "online-only", "o2o-drl"
+LEARNED = (OFFLINE_ONLY, ONLINE_ONLY, O2O_DRL)
+CHECKPOINT = "offline-checkpoint"
+OFFLINE_VERSION = "offline"
+
+
+def checkpoint_version(step: int) -> str:
+    """The version of the actor after so many gradient steps."""
+    return f"{CHECKPOINT}-{step}"
+
+
+def online_version(method: str, update: int) -> str:
+    """The version after so many updates. `o2o-drl` starts from the offline model, `online-only` from fresh networks."""
+    if method == O2O_DRL and update == 0:
+        return OFFLINE_VERSION
+    return f"{method}-{update:04d}"
+
+
+def checkpoint_steps(settings: Settings) -> list[int]:
+    """The gradient steps at which a version is published: evenly spaced checkpoints, and the last step."""
+    steps, parts = settings.offline.steps, settings.offline.checkpoints + 1
+    marks = [0, *(round(steps * part / parts) for part in range(1, parts)), steps]
+    return [later for earlier, later in pairwise(marks) if later > earlier]
+
+
+def online_methods(settings: Settings) -> list[str]:
+    """The methods that are fine-tuned online: those of the two that are compared in the end."""
+    return [method for method in (O2O_DRL, ONLINE_ONLY) if method in settings.evaluation.methods]
+
+
+def collect_plans(settings: Settings) -> list[EpisodePlan]:
+    """The heuristic's episodes."""
+    name = settings.offline.heuristic
+    return [_heuristic(settings, "collect", name, COLLECT_TRACES + k) for k in range(settings.offline.episodes)]
+
+
+def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
+    """The episodes of the intermediate offline actors: the same traces for each."""
+    return [
+        EpisodePlan("checkpoint", CHECKPOINT, CHECKPOINT_TRACES + k, LEARNED_SCHEDULER, model=checkpoint_version(step))
+        for step in checkpoint_steps(settings)[:-1]
+        for k in range(settings.offline.checkpoint_episodes)
+    ]
+
+
+def online_plans(settings: Settings, method: str, update: int) -> list[EpisodePlan]:
+    """The episodes of update 1, 2, …, played by the version before it: the same traces for both methods."""
+    count = settings.online.episodes_per_update
+    model = online_version(method, update - 1)
+    first = ONLINE_TRACES + (update - 1) * count
+    return [EpisodePlan("online", method, first + k, LEARNED_SCHEDULER, model=model) for k in range(count)]
+
+
+def evaluation_plans(settings: Settings, models: Mapping[str, str]) -> list[EpisodePlan]:
+    """Every method plays each trace before the next trace comes. `models`: the version of each learned method."""
+    return [
+        EpisodePlan("evaluate", method, trace, LEARNED_SCHEDULER, model=models[method])
+        if method in LEARNED
+        else _heuristic(settings, "evaluate", method, trace)
+        for trace in range(EVALUATION_TRACES, EVALUATION_TRACES + settings.evaluation.episodes)
+        for method in settings.evaluation.methods
+    ]
+
+
+def _heuristic(settings: Settings, phase: str, name: str, trace: int) -> EpisodePlan:
+    chosen = settings.scheduler
+    return EpisodePlan(phase, name, trace, name, parameters=chosen.parameters if chosen.name == name else {})

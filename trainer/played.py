@@ -1,0 +1,44 @@
+"""Which planned episodes the database already has, so that none is played twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import partial
+
+from middleware.database import Database, Run, find_episodes
+from offload.episodes import EpisodePlan
+from trainer.patience import patiently
+
+Key = tuple[str, str, int, str, str | None, str]
+
+
+def played(db: Database, run: Run, plans: Iterable[EpisodePlan]) -> dict[Key, int]:
+    """The numbers of the closed and complete episodes of the plans' phases, by plan; the first one of each plan."""
+    numbers: dict[Key, int] = {}
+    for phase in sorted({plan.phase for plan in plans}):
+        query = partial(find_episodes, db, run, phase=phase, status="closed", verdict="complete")
+        for summary in patiently(query):
+            numbers.setdefault(key_of(summary.plan), summary.episode)
+    return numbers
+
+
+def completed(db: Database, run: Run, plan: EpisodePlan) -> int | None:
+    """The number of this plan's closed and complete episode, None when there is none."""
+    query = partial(
+        find_episodes,
+        db,
+        run,
+        phase=plan.phase,
+        method=plan.method,
+        trace=plan.trace,
+        status="closed",
+        verdict="complete",
+    )
+    return next((summary.episode for summary in patiently(query) if key_of(summary.plan) == key_of(plan)), None)
+
+
+def key_of(plan: EpisodePlan) -> Key:
+    """What makes two plans the same episode."""
+    parameters = json.dumps(dict(plan.parameters), sort_keys=True)
+    return plan.phase, plan.method, plan.trace, plan.scheduler, plan.model, parameters
