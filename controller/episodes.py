@@ -32,7 +32,9 @@ from offload.tasks import Trace, draw_trace
 
 OUTAGE_S = 120.0
 """For so many real seconds the close of an episode waits for a database that is away."""
-_LEAD_S = 0.03
+_START_LEAD_S = 0.08
+_TICK_LEAD_S = 0.05
+_LEAST_PATIENCE_S = 0.05
 _LATE_SHARE = 0.1
 _DRAIN_MARGIN_S = 2.0
 _RETRY_S = 0.2
@@ -185,12 +187,14 @@ class Episodes:
 
     def _play(self, state: EpisodeState) -> EpisodeSummary | None:
         settings = self._run.settings.time
-        start_s = time.monotonic() + _LEAD_S
+        start_s = time.monotonic() + _START_LEAD_S
         attendance = _Attendance()
         self._everybody("POST", f"/v1/episodes/{state.episode}/start", {"start_s": start_s}, attendance)
         clock = SlotClock(start_s, settings.slot_s, settings.time_scale)
+        # Sent ahead and held by the nodes until the instant: the delivery of N messages is not part of anybody's delay.
+        lead_s = min(_TICK_LEAD_S, 0.5 * settings.slot_s / settings.time_scale)
         for slot in range(settings.slots + 1):
-            delay = clock.instant_s(slot) - time.monotonic()
+            delay = clock.instant_s(slot) - lead_s - time.monotonic()
             if delay > 0:
                 time.sleep(delay)
             if state.aborting:
@@ -220,17 +224,18 @@ class Episodes:
                 facts = {"size_bits": task.size_bits, "cycles": task.cycles, "deadline_s": task.deadline_s}
             if node not in absent:
                 bodies[node] = {"episode": state.episode, "slot": slot, "task": facts}
-        # A node that is alive answers within milliseconds; one that does not in a whole slot is down in it.
-        patience = max(0.25, clock.slot_s / clock.time_scale)
+        # A node that does not answer until the next tick is due counts as down in this slot.
+        patience = max(_LEAST_PATIENCE_S, clock.instant_s(slot) - time.monotonic())
         answers = self._clients.ask("POST", "/v1/ticks", bodies, patience)
         for node, answer in answers.items():
             if not answer.ok:
                 _logger.warning("slot %d: %s", slot, answer.detail)
-                attendance.absent.add(node)
                 absent.add(node)
+                if answer.status != 504:  # slow is not gone: a slow one is ticked again in the next slot
+                    attendance.absent.add(node)
         for node in absent:
             attendance.down.setdefault(node, []).append(slot)
-        for node in sorted(absent - attendance.returning):
+        for node in sorted(attendance.absent - attendance.returning):
             attendance.returning.add(node)
             threading.Thread(
                 target=self._bring_back,

@@ -18,7 +18,10 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Answer:
-    """A node's answer: its status and parsed body; status 0 when it gave none (`body["detail"]` says why)."""
+    """A node's answer: its status and parsed body.
+
+    Status 0: it cannot be reached. Status 504: it was reached, and did not answer in time. `body["detail"]` says more.
+    """
 
     status: int
     body: Mapping[str, Any]
@@ -71,7 +74,7 @@ class NodeClients:
         for node in bodies:
             if node not in answers:
                 self._close(node)
-                answers[node] = Answer(0, {"detail": f"node {node} did not answer within {timeout_s:g} s"})
+                answers[node] = Answer(504, {"detail": f"node {node} did not answer within {timeout_s:g} s"})
         return answers
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 Events come in as method calls with the instant `now` (model seconds since the episode's start); what is to be done
 outside comes out as effects, in order. `advance(now)` carries out everything that is planned up to `now`;
-`next_instant()` says when it has to be called again. One thread at a time (`node.py`'s loop).
+`next_instant()` says when it has to be called again. One thread at a time: `play.py` holds a lock around it.
 
 A task is *owned* here from its tick, or from the acceptance of its transfer, until its outcome is recorded or another
 node has accepted it.
@@ -19,7 +19,7 @@ import numpy as np
 from edgenode.queues import FifoServer, Job
 from offload.draws import Purpose, failure_instant_s
 from offload.network import Network
-from offload.outcomes import LATE_TOLERANCE, TIME_TOLERANCE_S, Outcome, end_slot
+from offload.outcomes import LATE_TOLERANCE, Outcome, end_slot
 from offload.state import LocalState
 
 Key = tuple[int, int]
@@ -126,14 +126,7 @@ class Ended:
     late: bool
 
 
-@dataclass(frozen=True)
-class OverloadChanged:
-    """The node's own overload bit is another one now."""
-
-    overloaded: bool
-
-
-Effect = Announce | Withdraw | Transmit | HandOver | Execute | Ended | OverloadChanged
+Effect = Announce | Withdraw | Transmit | HandOver | Execute | Ended
 
 
 @dataclass(slots=True)
@@ -179,32 +172,39 @@ class NodeCore:
         self._owned: dict[Key, Journey] = {}
         self._accepted: set[Key] = set()
         self._handing_over: set[Key] = set()
+        self._settled_early: dict[Key, Settlement] = {}
         self._last_slot = -1
-        self._overloaded = False
         self._others_overloaded = np.zeros(n, dtype=bool)
         self._sequences = dict.fromkeys(self._links, -1)
 
     # --- events -------------------------------------------------------------------------------------------------
 
     def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> Snapshot | None:
-        """The slot begins here, at `at_s`, with a task or with none. None for a slot that has been ticked already."""
+        """The slot begins here, at `at_s`, with a task or with none. None for a slot that has been ticked already.
+
+        A tick that comes a hair early (the clocks of two machines) counts as on time: no duration is ever negative.
+        """
         if slot <= self._last_slot:
             return None
         self._last_slot = slot
+        at_s = max(at_s, slot * self.facts.slot_s)
         self.advance(at_s)
         journey = None
         if task is not None:
             journey = Journey(slot, self.facts.node, task["size_bits"], task["cycles"], task["deadline_s"])
-            journey.skew_s = max(0.0, at_s - slot * self.facts.slot_s)
+            journey.skew_s = at_s - slot * self.facts.slot_s
             self._owned[journey.key] = journey
         return Snapshot(slot, at_s, self._local_state(slot, journey, at_s), journey)
 
     def decided(self, journey: Journey, destination: int, now: float) -> None:
-        """The scheduler has chosen: the task enters the execution queue, or the sending queue to `destination`."""
+        """The scheduler has chosen: the task enters the execution queue, or the sending queue to `destination`.
+
+        `now` is the instant of the decision, not before that of the snapshot.
+        """
         facts = self.facts
         begin = journey.slot * facts.slot_s
         journey.destination = destination
-        journey.decision_s = now - begin - journey.skew_s
+        journey.decision_s = max(0.0, now - begin - journey.skew_s)
         due = begin + journey.deadline_s
         if destination == facts.node:
             self._enqueue_execution(journey, now)
@@ -244,10 +244,18 @@ class NodeCore:
         return True
 
     def handover_settled(self, key: Key, result: Settlement, now: float) -> None:
-        """What became of a handover: accepted there; surely not; or nobody knows, and nothing is written here."""
+        """What became of a handover: accepted there; surely not; or nobody knows, and nothing is written here.
+
+        Where the bytes themselves were sent, that may be known before the transmission's planned end: kept until then.
+        """
         self.advance(now)
         if key not in self._handing_over:
+            if key in self._owned:
+                self._settled_early[key] = result
             return
+        self._settle(key, result)
+
+    def _settle(self, key: Key, result: Settlement) -> None:
         self._handing_over.discard(key)
         journey = self._owned[key]
         if result == "refused":
@@ -288,21 +296,14 @@ class NodeCore:
         for tasks in self._announced.values():
             for slot in [slot for slot, one in tasks.items() if one.forget_at_s <= now]:
                 del tasks[slot]
-        overloaded = self._executor.backlog_s(now, self.facts.slots + 1) > self.facts.overload_threshold_s
-        if overloaded != self._overloaded:
-            self._overloaded = overloaded
-            self.effects.append(OverloadChanged(overloaded))
 
-    def next_instant(self, now: float) -> float:
+    def next_instant(self) -> float:
         """When `advance` has something to do next; infinite when only an event can bring that about."""
         instants = [link.running.end_s for link in self._links.values() if link.running is not None]
         for server in (*self._links.values(), self._executor):
             if (start := server.next_start()) is not None:
                 instants.append(start)
         instants += [one.forget_at_s for tasks in self._announced.values() for one in tasks.values()]
-        if self._overloaded:
-            backlog = self._executor.backlog_s(now, self.facts.slots + 1)
-            instants.append(now + max(0.0, backlog - self.facts.overload_threshold_s) + TIME_TOLERANCE_S)
         return min(instants, default=float("inf"))
 
     # --- views --------------------------------------------------------------------------------------------------
@@ -312,10 +313,9 @@ class NodeCore:
         """How many tasks are owned here."""
         return len(self._owned)
 
-    @property
-    def overloaded(self) -> bool:
-        """The own overload bit."""
-        return self._overloaded
+    def overloaded(self, now: float) -> bool:
+        """The own overload bit: execution backlog, without receiving work, above the threshold."""
+        return self._executor.backlog_s(now, self.facts.slots + 1) > self.facts.overload_threshold_s
 
     @property
     def last_slot(self) -> int:
@@ -354,6 +354,8 @@ class NodeCore:
                     self._handing_over.add(journey.key)
                     elapsed = running.start_s - journey.slot * facts.slot_s
                     self.effects.append(HandOver(destination, journey, elapsed))
+                    if (known := self._settled_early.pop(journey.key, None)) is not None:
+                        self._settle(journey.key, known)
             start = link.next_start()
             if start is None or start > now:
                 return

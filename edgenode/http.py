@@ -6,12 +6,15 @@ Concurrency: cheroot's worker threads run the handlers; each payload that is bei
 
 from __future__ import annotations
 
+import http.client
 import json
+import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.wsgi import Gateway_10
@@ -29,7 +32,10 @@ from edgenode.peers import TASK_HEADER
 from offload.settings import explain
 
 _READ_BYTES = 64 * 1024
+_LONGEST_BODY = 64 * 1024
 _RECEIVED = "offload.received_s"
+
+_logger = logging.getLogger(__name__)
 
 
 class _Body(BaseModel):
@@ -115,6 +121,10 @@ _Parsed = TypeVar("_Parsed", bound=_Body)
 Opener = Callable[[OpenEpisode], dict[str, Any]]
 """Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, OSError."""
 
+Environ = dict[str, Any]
+Handler = Callable[[Environ], tuple[int, Mapping[str, Any] | None]]
+"""A WSGI environment → status and JSON body. Raises `_Problem` and what `_explain` knows."""
+
 
 class _Problem(Exception):
     def __init__(self, status: int, title: str, detail: str) -> None:
@@ -122,10 +132,120 @@ class _Problem(Exception):
         self.status, self.title, self.detail = status, title, detail
 
 
-def make_app(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics) -> Flask:
-    """The interface of a node. `start_s_here`: an instant of the controller's clock on this machine's."""
-    app = Flask("edgenode")
+class NodeApp:
+    """The interface of a node as a WSGI application.
+
+    What is asked several times in every slot (`frequent`) is answered without Flask, whose routing and request objects
+    would take half of its time; everything else is Flask's. `start_s_here`: an instant of the controller's clock on this
+    machine's.
+    """
+
+    def __init__(
+        self, node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics
+    ) -> None:
+        self._frequent = _frequent(node)
+        self._flask = _flask(node, opener, start_s_here, metrics)
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """WSGI."""
+        handler = self._frequent.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        if handler is None:
+            return self._flask(environ, start_response)
+        kind = "application/json"
+        try:
+            status, body = handler(environ)
+        except Exception as error:
+            problem = _explained(error, environ["PATH_INFO"])
+            status, body, kind = problem.status, _problem_body(problem), "application/problem+json"
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = [("Content-Length", str(len(content)))]
+        if content:
+            headers.append(("Content-Type", kind))
+        start_response(f"{status} {http.client.responses[status]}", headers)
+        return [content]
+
+
+def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
     n, own = node.identity.network.nodes, node.identity.node
+
+    def tick(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = _parse(Tick, _content(environ))
+        node.tick(body.episode, body.slot, body.task.model_dump() if body.task else None)
+        return 202, None
+
+    def report(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        try:
+            query = parse_qs(environ["QUERY_STRING"])
+            episode, slot = int(query["episode"][0]), int(query["slot"][0])
+        except (KeyError, ValueError):
+            raise _Problem(422, "Impossible value", "episode and slot are needed, as integers") from None
+        return 200, node.report(episode, slot)
+
+    def announcement(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = _parse(Announcement, _content(environ))
+        check_source(body.source)
+        node.announced(body.episode, body.slot, body.source, body.cycles, body.forget_after_s)
+        return 204, None
+
+    def withdrawal(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = _parse(Withdrawal, _content(environ))
+        check_source(body.source)
+        node.withdrawn(body.episode, body.slot, body.source)
+        return 204, None
+
+    def handover(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        header = environ.get("HTTP_" + TASK_HEADER.upper().replace("-", "_"))
+        if header is None:
+            body = _parse(Handover, _content(environ))
+            check_source(body.source)
+            transfer = node.identity.settings.node.transfer
+            transmission_s = body.transmission_s
+            # An emulated transmission counts as size / rate, however late its sender's timer was.
+            on_link = body.size_bits / float(node.identity.network.rate_bps[body.source, own])
+        else:
+            body = _parse(Handover, header.encode())
+            check_source(body.source)
+            clock = node.clock_of(body.episode)
+            transfer = "payload"
+            transmission_s = on_link = _receive_payload(environ, body) * clock.time_scale
+        journey = Journey(
+            slot=body.slot,
+            source=body.source,
+            size_bits=body.size_bits,
+            cycles=body.cycles,
+            deadline_s=body.deadline_s,
+            skew_s=body.skew_s,
+            decision_s=body.decision_s,
+            transmission_waiting_s=body.transmission_waiting_s,
+            transmission_s=transmission_s,
+            transfer=transfer,
+        )
+        return 200, {"accepted": node.handed_over(body.episode, journey, body.elapsed_at_start_s + on_link)}
+
+    def overload(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = _parse(Overload, _content(environ))
+        if not (body.node < n and body.node != own):
+            raise _Problem(422, "Impossible value", f"node: {body.node}; another one below {n} is needed")
+        node.overload_heard(body.node, body.overloaded, body.sequence)
+        return 204, None
+
+    def check_source(source: int) -> None:
+        if not (source < n and source != own):
+            raise _Problem(422, "Impossible value", f"source: {source}; another node below {n} is needed")
+
+    return {
+        ("POST", "/v1/ticks"): tick,
+        ("GET", "/v1/reports"): report,
+        ("POST", "/v1/announcements"): announcement,
+        ("POST", "/v1/withdrawals"): withdrawal,
+        ("POST", "/v1/handovers"): handover,
+        ("POST", "/v1/overload"): overload,
+    }
+
+
+def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics) -> Flask:
+    app = Flask("edgenode")
+    n = node.identity.network.nodes
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -153,143 +273,75 @@ def make_app(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], flo
 
     @app.post("/v1/episodes")
     def open_episode() -> Response:
-        body = _body(OpenEpisode)
+        body = _parse(OpenEpisode, request.get_data())
         if len(body.peers) != n:
             raise _Problem(422, "Impossible value", f"peers: {len(body.peers)} addresses; this network has {n} nodes")
         return _json(opener(body))
 
     @app.post("/v1/episodes/<int:episode>/start")
     def start_episode(episode: int) -> Response:
-        node.start_episode(episode, start_s_here(_body(StartEpisode).start_s))
-        return _nothing()
+        node.start_episode(episode, start_s_here(_parse(StartEpisode, request.get_data()).start_s))
+        return Response(status=204)
 
     @app.post("/v1/episodes/<int:episode>/close")
     def close_episode(episode: int) -> Response:
         node.close_episode(episode)
         return _json({"episode": episode, "waiting": node.outbox.waiting})
 
-    @app.post("/v1/ticks")
-    def tick() -> tuple[Response, int]:
-        body = _body(Tick)
-        node.tick(body.episode, body.slot, body.task.model_dump() if body.task else None)
-        return _json({"slot": body.slot}), 202
-
-    @app.get("/v1/reports")
-    def report() -> Response:
-        try:
-            episode, slot = int(request.args["episode"]), int(request.args["slot"])
-        except (KeyError, ValueError):
-            raise _Problem(422, "Impossible value", "episode and slot are needed, as integers") from None
-        return _json(node.report(episode, slot))
-
-    @app.post("/v1/announcements")
-    def announcement() -> Response:
-        body = _body(Announcement)
-        _check_source(body.source)
-        node.announced(body.episode, body.slot, body.source, body.cycles, body.forget_after_s)
-        return _nothing()
-
-    @app.post("/v1/withdrawals")
-    def withdrawal() -> Response:
-        body = _body(Withdrawal)
-        _check_source(body.source)
-        node.withdrawn(body.episode, body.slot, body.source)
-        return _nothing()
-
-    @app.post("/v1/handovers")
-    def handover() -> Response:
-        header = request.headers.get(TASK_HEADER)
-        if header is None:
-            body = _body(Handover)
-            transfer = "emulated" if node.identity.settings.node.transfer == "emulated" else "payload"
-            transmission_s = body.transmission_s
-        else:
-            body = _parse(Handover, header.encode())
-            _check_source(body.source)
-            clock = node.clock_of(body.episode)
-            transfer, transmission_s = "payload", _receive_payload(body) * clock.time_scale
-        _check_source(body.source)
-        # The stages' durations are measured; what the deadline check adds to the elapsed time is what was measured, too,
-        # except for an emulated transmission, whose duration counts as size / rate.
-        on_link = transmission_s if header is not None else _modelled(body)
-        journey = Journey(
-            slot=body.slot,
-            source=body.source,
-            size_bits=body.size_bits,
-            cycles=body.cycles,
-            deadline_s=body.deadline_s,
-            skew_s=body.skew_s,
-            decision_s=body.decision_s,
-            transmission_waiting_s=body.transmission_waiting_s,
-            transmission_s=transmission_s,
-            transfer=transfer,
-        )
-        return _json({"accepted": node.handed_over(body.episode, journey, body.elapsed_at_start_s + on_link)})
-
-    @app.post("/v1/overload")
-    def overload() -> Response:
-        body = _body(Overload)
-        if not (body.node < n and body.node != own):
-            raise _Problem(422, "Impossible value", f"node: {body.node}; another one below {n} is needed")
-        node.overload_heard(body.node, body.overloaded, body.sequence)
-        return _nothing()
-
-    def _modelled(body: Handover) -> float:
-        return body.size_bits / float(node.identity.network.rate_bps[body.source, own])
-
-    def _check_source(source: int) -> None:
-        if not (source < n and source != own):
-            raise _Problem(422, "Impossible value", f"source: {source}; another node below {n} is needed")
-
     @app.errorhandler(Exception)
     def problem(error: Exception) -> tuple[Response, int]:
-        found = _explain(error)
-        if found is None:
-            app.logger.exception("%s %s failed", request.method, request.path)
-            found = _Problem(500, "Internal error", "the node's log has the details")
-        body = {"type": "about:blank", "title": found.title, "status": found.status, "detail": found.detail}
-        return Response(json.dumps(body), mimetype="application/problem+json"), found.status
+        found = _explained(error, request.path)
+        return Response(json.dumps(_problem_body(found)), mimetype="application/problem+json"), found.status
 
     return app
 
 
-def _explain(error: Exception) -> _Problem | None:
+def _explained(error: Exception, path: str) -> _Problem:
+    """Any error as a problem; one that is not the caller's is logged."""
     if isinstance(error, _Problem):
         return error
-    if isinstance(error, WrongEpisode):
-        return _Problem(409, "Another episode", str(error))
-    if isinstance(error, ActivationError):
-        return _Problem(409, "Revision refused", str(error))
-    if isinstance(error, OutboxError):
-        return _Problem(503, "Records wait", str(error))
-    if isinstance(error, ProbeTimeout):
-        return _Problem(503, "No snapshot", str(error))
+    for kind, status, title in (
+        (WrongEpisode, 409, "Another episode"),
+        (ActivationError, 409, "Revision refused"),
+        (OutboxError, 503, "Records wait"),
+        (ProbeTimeout, 503, "No snapshot"),
+    ):
+        if isinstance(error, kind):
+            return _Problem(status, title, str(error))
     if isinstance(error, HTTPException):
         return _Problem(error.code or 500, error.name, error.description or error.name)
-    return None
+    _logger.error("%s failed", path, exc_info=error)
+    return _Problem(500, "Internal error", "the node's log has the details")
 
 
-def _receive_payload(body: Handover) -> float:
+def _problem_body(problem: _Problem) -> dict[str, Any]:
+    return {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
+
+
+def _receive_payload(environ: Environ, body: Handover) -> float:
     """Read a task's bytes; the real seconds from the request's first byte to its last."""
     expected = max(1, -(-int(body.size_bits) // 8))
-    if request.content_length != expected:
+    if int(environ.get("CONTENT_LENGTH") or 0) != expected:
         raise _Problem(
             422,
             "Impossible value",
-            f"the body has {request.content_length} bytes; a task of {body.size_bits:g} bits has {expected}",
+            f"the body has {environ.get('CONTENT_LENGTH')} bytes; a task of {body.size_bits:g} bits has {expected}",
         )
     received = 0
-    began = float(request.environ[_RECEIVED])
     while received < expected:
-        part = request.stream.read(min(_READ_BYTES, expected - received))
+        part = environ["wsgi.input"].read(min(_READ_BYTES, expected - received))
         if not part:
             raise _Problem(400, "Broken off", f"{received} of {expected} bytes came")
         received += len(part)
-    return time.monotonic() - began
+    return time.monotonic() - float(environ[_RECEIVED])
 
 
-def _body(model: type[_Parsed]) -> _Parsed:
-    return _parse(model, request.get_data(cache=False))
+def _content(environ: Environ) -> bytes:
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > _LONGEST_BODY:
+        raise _Problem(413, "Too long", f"a body of {length} bytes; at most {_LONGEST_BODY} are taken")
+    content: bytes = environ["wsgi.input"].read(length)
+    return content
 
 
 def _parse(model: type[_Parsed], content: bytes) -> _Parsed:
@@ -297,17 +349,12 @@ def _parse(model: type[_Parsed], content: bytes) -> _Parsed:
         return model.model_validate_json(content)
     except ValidationError as invalid:
         broken = any(problem["type"] == "json_invalid" for problem in invalid.errors())
-        raise _Problem(
-            400 if broken else 422, "Malformed JSON" if broken else "Impossible value", explain(invalid)
-        ) from None
+        title = "Malformed JSON" if broken else "Impossible value"
+        raise _Problem(400 if broken else 422, title, explain(invalid)) from None
 
 
 def _json(content: Mapping[str, Any]) -> Response:
     return Response(json.dumps(content), mimetype="application/json")
-
-
-def _nothing() -> Response:
-    return Response(status=204)
 
 
 class _TimedRequest(HTTPRequest):
@@ -332,7 +379,7 @@ class NodeServer:
     """The interface on a port of its own. `address` is known before `start`."""
 
     def __init__(self, host: str, port: int, threads: int) -> None:
-        self._app: Flask | None = None
+        self._app: NodeApp | None = None
         self._server = WSGIServer((host, port), self._serve, numthreads=threads, timeout=60, request_queue_size=128)
         self._server.ConnectionClass, self._server.gateway = _TimedConnection, _TimedGateway
         self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
@@ -341,7 +388,7 @@ class NodeServer:
         self.address = f"http://{bound_host}:{bound_port}"
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
 
-    def start(self, app: Flask) -> None:
+    def start(self, app: NodeApp) -> None:
         """Answer requests."""
         self._app = app
         self._thread.start()

@@ -13,7 +13,9 @@ An episode's parts are replaced as a whole by `open_episode`; whatever still ref
 
 from __future__ import annotations
 
+import bisect
 import logging
+import math
 import queue
 import threading
 import time
@@ -33,7 +35,6 @@ from edgenode.core import (
     Journey,
     Key,
     NodeCore,
-    OverloadChanged,
     Settlement,
     Snapshot,
     Transmit,
@@ -52,6 +53,9 @@ from offload.settings import Settings
 
 _logger = logging.getLogger(__name__)
 _KEPT_SNAPSHOTS = 8
+_LONGEST_SLEEP_S = 1.0
+_PUSH_LEAD = 0.25
+"""The overload bit is pushed this share of a slot before the next tick."""
 _HANDOVER_MARGIN_S = 1.0
 """For so many real seconds after its deadline a task's handover is still tried."""
 
@@ -113,10 +117,10 @@ class EdgeNode:
         self._playing(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
 
     def tick(self, episode: int, slot: int, task: Mapping[str, float] | None) -> None:
-        """A slot begins, with a task or with none."""
+        """A slot's tick, with a task or with none. One that comes early is held until the slot's planned instant."""
         play = self._playing(episode)
-        at = play.clock().now()
-        play.post(lambda _: play.tick(slot, task, at))
+        at = max(play.clock().now(), slot * self.identity.settings.time.slot_s)
+        play.post(lambda _: play.hold_tick(slot, task, at))
 
     def report(self, episode: int, slot: int) -> dict[str, Any]:
         """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout."""
@@ -205,7 +209,9 @@ class _Play:
         self._snapshots: dict[int, dict[str, Any]] = {}
         self._ticked = threading.Condition()
         self._sequence = 0
-        self._refresh_at = 0.0
+        self._held_ticks: list[tuple[float, int, Mapping[str, float] | None]] = []
+        self._push_at = self._repeat_at = 0.0
+        self._pushed = False
         timeout = self._settings.node.request_timeout_s
         self._peers = {
             j: Peer(j, address, timeout, lambda j=j: node.identity.resolve(j))  # type: ignore[misc]
@@ -252,7 +258,7 @@ class _Play:
 
     def pending(self) -> int:
         """Tasks that are owned here, in the core or on their way into it."""
-        return self.core.pending + self._inbox.qsize()
+        return self.core.pending + self._inbox.qsize() + len(self._held_ticks)
 
     def settle(self) -> None:
         """Wait until the loop has carried out what was posted before, and the decider has nothing left."""
@@ -285,24 +291,31 @@ class _Play:
         clock = self._clock
         assert clock is not None
         while not self._stopping.is_set():
-            instant = min(self.core.next_instant(clock.now()), self._refresh_at)
+            instant = min(self.core.next_instant(), self._push_at, *(at for at, _, _ in self._held_ticks[:1]))
             call: Callable[[float], Any] | None
             try:
-                call = self._inbox.get(timeout=clock.real_delay_s(instant))
+                call = self._inbox.get(timeout=min(clock.real_delay_s(instant), _LONGEST_SLEEP_S))
             except queue.Empty:
                 call = None
             now = clock.now()
             if call is not None:
                 call(now)
+            while self._held_ticks and self._held_ticks[0][0] <= now:
+                at, slot, task = self._held_ticks.pop(0)
+                # What was asked for is the planned instant; what counts is when it is really taken.
+                self._tick(slot, task, max(at, clock.now()))
             self.core.advance(now)
             self._carry_out()
-            if now >= self._refresh_at:
-                self._push_overload(self.core.overloaded)
-                self._refresh_at = now + self._settings.node.overload_refresh_s
+            if now >= self._push_at:
+                self._push_overload(now)
             self.lengths = self.core.queue_lengths()
 
-    def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
-        """In the loop thread: take the snapshot, let probes have it, and have it decided."""
+    def hold_tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
+        """In the loop thread: keep a tick until its instant."""
+        bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2])
+
+    def _tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
+        """Take the snapshot, let probes have it, and have it decided."""
         snapshot = self.core.tick(slot, task, at_s)
         if snapshot is None:
             return
@@ -351,8 +364,6 @@ class _Play:
                     self._peers[destination].send(message)
             case Execute():
                 self._to_execute.put(effect)
-            case OverloadChanged(overloaded):
-                self._push_overload(overloaded)
 
     def _handover(self, journey: Journey, elapsed_at_start_s: float, transmission_s: float) -> Message:
         facts, clock, key = self.core.facts, self._clock, journey.key
@@ -378,7 +389,21 @@ class _Play:
 
         return Message("/v1/handovers", body, settled, give_up)
 
-    def _push_overload(self, overloaded: bool) -> None:
+    def _push_overload(self, now: float) -> None:
+        """Once a slot: tell the others the own overload bit where it has changed, or has not been told for a while.
+
+        Shortly before the next tick, which is where the others use it: what it was in between interests nobody, and a
+        message for each of its changes would be most of the node's traffic.
+        """
+        slot_s = self.core.facts.slot_s
+        self._push_at = (math.floor(now / slot_s + _PUSH_LEAD + 1e-9) + 1 - _PUSH_LEAD) * slot_s
+        if self.core.last_slot >= self.core.facts.slots:
+            self._push_at = math.inf  # the last tick is over: nobody decides any more
+            return
+        overloaded = self.core.overloaded(now)
+        if overloaded == self._pushed and now < self._repeat_at:
+            return
+        self._pushed, self._repeat_at = overloaded, now + self._settings.node.overload_refresh_s
         self._sequence += 1
         body = {"node": self.core.facts.node, "overloaded": overloaded, "sequence": self._sequence}
         for peer in self._peers.values():

@@ -3,7 +3,8 @@
 Concurrency: a `Peer` has a courier thread, which sends control messages one after the other (so an announcement comes
 before its handover, and that before a withdrawal of a later task), and, with payload transfers, a carrier thread, which
 sends the tasks' bytes in the order of the link. Both take their work from queues that any thread may fill, and report
-through the callbacks given with it. A courier that waits for an answer holds no link: the link's timing is the core's.
+through the callbacks given with it. A courier that waits for an answer holds no link: the link's timing is the core's, and the
+answer to a task's bytes is awaited by the courier, so that the carrier can go on with the next task.
 `stop` ends both; what was not delivered by then stays undelivered.
 """
 
@@ -17,20 +18,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from edgenode.core import Settlement
+from edgenode.wire import NotConnected, Wire
 
 _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
 _CHUNK_BYTES = 64 * 1024
 _CHUNK_S = 0.004
 _CONTENT: Final = memoryview(bytes(_CHUNK_BYTES))
+_JSON: Final = "Content-Type: application/json\r\n"
+_WRONG_EPISODE: Final = 409
 TASK_HEADER = "X-Offload-Task"
-_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class _Acknowledgement:
-    connection: HTTPConnection
+    wire: Wire
     message: Message
 
 
@@ -64,38 +66,54 @@ class Peer:
 
     def __init__(self, node: int, address: str, timeout_s: float, resolve: Callable[[], str | None]) -> None:
         self.node = node
-        self._address = address
         self._timeout_s = timeout_s
         self._resolve = resolve
         self._messages: queue.SimpleQueue[Message | _Acknowledgement | None] = queue.SimpleQueue()
         self._payloads: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._connection: HTTPConnection | None = None
-        self._idle: queue.SimpleQueue[HTTPConnection] = queue.SimpleQueue()
+        self._wire = Wire(address, timeout_s)
+        self._idle: queue.SimpleQueue[Wire] = queue.SimpleQueue()
+        self._carrying: Wire | None = None
         self._courier = threading.Thread(target=self._deliver_messages, name=f"courier-{node}", daemon=True)
         self._carrier: threading.Thread | None = None
         self._courier.start()
+
+    @property
+    def address(self) -> str:
+        """Where the node answers, as far as is known."""
+        return self._wire.address
 
     def send(self, message: Message) -> None:
         """Queue a control message."""
         self._messages.put(message)
 
     def carry(self, payload: Payload) -> None:
-        """Queue a task's bytes."""
+        """Queue a task's bytes. One thread at a time calls this."""
         if self._carrier is None:
             self._carrier = threading.Thread(target=self._carry_payloads, name=f"carrier-{self.node}", daemon=True)
             self._carrier.start()
         self._payloads.put(payload)
 
     def stop(self) -> None:
-        """End the threads."""
+        """End the threads, also where they wait for an answer; `join` waits for that."""
         self._stopping.set()
         self._messages.put(None)
         self._payloads.put(None)
+        self._wire.cut()
+        if self._carrying is not None:
+            self._carrying.cut()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the threads' end."""
+        for thread in (self._courier, self._carrier):
+            if thread is not None:
+                thread.join(timeout_s)
 
     # --- courier ------------------------------------------------------------------------------------------------
 
     def _deliver_messages(self) -> None:
+        with suppress(NotConnected):
+            self._wire.connect()  # ahead of the first message; who cannot be reached now is tried again with it
         while (message := self._messages.get()) is not None and not self._stopping.is_set():
             if isinstance(message, _Acknowledgement):
                 self._await_acknowledgement(message)
@@ -103,38 +121,46 @@ class Peer:
                 self._post_once(message)
             else:
                 self._hand_over(message, doubt=False)
-        if self._connection is not None:
-            self._connection.close()
+        self._wire.close()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
 
     def _post_once(self, message: Message) -> None:
         """Announcements, withdrawals and overload bits: useful now or never; a kept connection may have been closed."""
-        for _ in range(2):
+        for _ in range(2 if self._wire.is_connected else 1):
             try:
-                self._post(message)
-            except ConnectionRefusedError:
+                status, answer = self._post(message)
+            except NotConnected:
+                self._look_up()
                 return
-            except (OSError, HTTPException):
+            except OSError:
                 continue
-            else:
-                return
+            if status >= 400 and status != _WRONG_EPISODE:
+                _logger.warning("node %d refuses %s: %r", self.node, message.path, answer[:300])
+            return
 
     def _hand_over(self, message: Message, doubt: bool) -> None:
-        """Repeat a handover until it is settled or too late. `doubt`: an earlier attempt may have been accepted."""
+        """Repeat a handover until it is settled or too late. `doubt`: an earlier attempt may have been accepted.
+
+        A node that was restarted says that it plays another episode, until the controller has opened this one there again.
+        """
         assert message.settled is not None
         pause = _FIRST_PAUSE_S
         while not self._stopping.is_set():
             try:
                 status, answer = self._post(message)
-            except ConnectionRefusedError:
+            except NotConnected:
                 self._look_up()
-            except (OSError, HTTPException):
+            except OSError:
                 doubt = True
             else:
                 if status == 200:
                     message.settled("accepted")
                     return
-                if status < 500:
-                    _logger.warning("node %d refuses a handover: %s", self.node, answer[:300])
+                if status >= 500:
+                    doubt = True
+                elif status != _WRONG_EPISODE:
+                    _logger.warning("node %d refuses a handover: %r", self.node, answer[:300])
                     message.settled("doubt" if doubt else "refused")
                     return
             if time.monotonic() + pause > message.give_up_s:
@@ -144,89 +170,76 @@ class Peer:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _post(self, message: Message) -> tuple[int, bytes]:
-        if self._connection is None:
-            self._connection = self._connect()
-        try:
-            self._connection.request("POST", message.path, json.dumps(message.body), _JSON)
-            response = self._connection.getresponse()
-            return response.status, response.read()
-        except BaseException:
-            self._connection.close()
-            self._connection = None
-            raise
-
-    def _connect(self) -> HTTPConnection:
-        return HTTPConnection(urlsplit(self._address).netloc, timeout=self._timeout_s)
+        content = json.dumps(message.body, separators=(",", ":")).encode("ascii")
+        self._wire.send("POST", message.path, content, _JSON)
+        return self._wire.receive()
 
     def _look_up(self) -> None:
         """A node that was restarted may answer elsewhere."""
         address = self._resolve()
-        if address is not None:
-            self._address = address
+        if address is not None and address != self._wire.address:
+            self._wire.close()
+            self._wire = Wire(address, self._timeout_s)
+
+    def _await_acknowledgement(self, waiting: _Acknowledgement) -> None:
+        assert waiting.message.settled is not None
+        try:
+            status, _ = waiting.wire.receive()
+        except OSError:
+            self._hand_over(waiting.message, doubt=True)
+            return
+        self._idle.put(waiting.wire)
+        if status == 200:
+            waiting.message.settled("accepted")
+        else:
+            self._hand_over(waiting.message, doubt=status >= 500)
 
     # --- carrier ------------------------------------------------------------------------------------------------
 
     def _carry_payloads(self) -> None:
         while (payload := self._payloads.get()) is not None and not self._stopping.is_set():
-            connection = None
+            wire = self._carrying = self._idle_wire()
             try:
-                connection = self._idle_connection()
-                self._send_paced(connection, payload)
-            except (OSError, HTTPException) as trouble:
+                self._send_paced(wire, payload)
+            except OSError as trouble:
+                if self._stopping.is_set():
+                    return
                 # Not all bytes were sent, so it cannot have been accepted: the description alone is sent from now on.
-                _logger.warning("sending a task's bytes to node %d broke off (%s)", self.node, type(trouble).__name__)
-                if connection is not None:
-                    connection.close()
+                _logger.warning("sending a task's bytes to node %d broke off (%s)", self.node, trouble)
+                wire.close()
                 self._messages.put(payload.message)
             else:
-                self._messages.put(_Acknowledgement(connection, payload.message))
+                self._messages.put(_Acknowledgement(wire, payload.message))
 
-    def _idle_connection(self) -> HTTPConnection:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return self._connect()
+    def _idle_wire(self) -> Wire:
+        while not self._idle.empty():
+            wire = self._idle.get_nowait()
+            if wire.address == self.address and wire.is_connected:
+                return wire
+            wire.close()
+        return Wire(self.address, self._timeout_s)
 
-    def _send_paced(self, connection: HTTPConnection, payload: Payload) -> None:
+    def _send_paced(self, wire: Wire, payload: Payload) -> None:
         """The request's head and first byte at the start, the last byte at the end, the others evenly between."""
         rate = payload.size_bytes / max(payload.end_s - payload.start_s, 1e-9)
         chunk = max(1, min(_CHUNK_BYTES, math.ceil(rate * _CHUNK_S)))
-        if connection.sock is None:
-            connection.connect()
-            assert connection.sock is not None
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _CHUNK_BYTES)
-        _wait_until(payload.start_s)
-        connection.putrequest("POST", payload.message.path, skip_accept_encoding=True)
-        connection.putheader("Content-Type", "application/octet-stream")
-        connection.putheader("Content-Length", str(payload.size_bytes))
-        connection.putheader(TASK_HEADER, json.dumps(payload.message.body, separators=(",", ":")))
-        connection.endheaders()
+        wire.connect().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _CHUNK_BYTES)
+        task = json.dumps(payload.message.body, separators=(",", ":"))
+        headers = (
+            f"Content-Type: application/octet-stream\r\nContent-Length: {payload.size_bytes}\r\n{TASK_HEADER}: {task}\r\n"
+        )
         sent = min(1, payload.size_bytes)
-        connection.send(_CONTENT[:sent])
+        self._wait_until(payload.start_s)
+        wire.send_raw(wire.head("POST", payload.message.path, headers) + bytes(sent))
         while sent < payload.size_bytes:
             count = min(chunk, payload.size_bytes - sent)
-            _wait_until(payload.start_s + (sent + count) / rate)
-            connection.send(_CONTENT[:count])
+            self._wait_until(payload.start_s + (sent + count) / rate)
+            wire.send_raw(_CONTENT[:count])
             sent += count
 
-    def _await_acknowledgement(self, waiting: _Acknowledgement) -> None:
-        assert waiting.message.settled is not None
-        try:
-            response = waiting.connection.getresponse()
-            response.read()
-            accepted = response.status == 200
-        except (OSError, HTTPException):
-            waiting.connection.close()
-            self._hand_over(waiting.message, doubt=True)
-            return
-        self._idle.put(waiting.connection)
-        if accepted:
-            waiting.message.settled("accepted")
-        else:
-            self._hand_over(waiting.message, doubt=False)
-
-
-def _wait_until(instant_s: float) -> None:
-    left = instant_s - time.monotonic()
-    if left > 0:
-        time.sleep(left)
+    def _wait_until(self, instant_s: float) -> None:
+        left = instant_s - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+        if self._stopping.is_set():
+            raise InterruptedError("the node is ending the episode")

@@ -10,15 +10,20 @@ import json
 import select
 import selectors
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgenode.wire import NotConnected, Wire
 from offload.state import LocalState, Reports, report_of
+
+_COLUMNS = ("capacity_hz", "failure_rate", "execution_queue_length", "execution_backlog_s", "receiving_work_s")
+_REST_S = 0.5
+"""A node that could not be reached is not asked again for so many real seconds: connecting in vain delays the others."""
 
 
 @dataclass(frozen=True)
@@ -30,29 +35,36 @@ class Answer:
 
 
 class Prober:
-    """Asks the peers of one node. `addresses`: `http://host:port` by node."""
+    """Asks the peers of one node. `address_of`: where a node answers now; it may move when it is restarted."""
 
-    def __init__(self, addresses: Mapping[int, str], timeout_s: float) -> None:
-        self._addresses = addresses
+    def __init__(self, address_of: Callable[[int], str], timeout_s: float) -> None:
+        self._address_of = address_of
         self._timeout_s = timeout_s
-        self._connections: dict[int, HTTPConnection] = {}
+        self._wires: dict[int, Wire] = {}
         self._owed: set[int] = set()
+        self._resting: dict[int, float] = {}
+
+    def connect(self, nodes: Sequence[int]) -> None:
+        """Connect ahead of the first question; a node that cannot be reached now is tried again when it is asked."""
+        for node in nodes:
+            with suppress(NotConnected):
+                self._wire(node).connect()
 
     def ask(self, nodes: Sequence[int], episode: int, slot: int, enough: int | None) -> dict[int, Answer]:
         """The answers of the nodes that gave one within the time-out, or of the first `enough` of them."""
         path = f"/v1/reports?episode={episode}&slot={slot}"
         began = time.monotonic()
+        until = began + self._timeout_s
         wanted = len(nodes) if enough is None else min(enough, len(nodes))
         answers: dict[int, Answer] = {}
         with selectors.DefaultSelector() as selector:
             asked: set[int] = set()
             for node in nodes:
-                connection = self._send(node, path)
-                if connection is not None:
-                    selector.register(connection.sock, selectors.EVENT_READ, node)
+                if self._send(node, path, until):
+                    selector.register(self._wires[node].fileno(), selectors.EVENT_READ, node)
                     asked.add(node)
             while asked and len(answers) < wanted:
-                left = began + self._timeout_s - time.monotonic()
+                left = until - time.monotonic()
                 ready = selector.select(left) if left > 0 else []
                 if not ready:
                     break
@@ -68,56 +80,60 @@ class Prober:
 
     def close(self) -> None:
         """Close all connections."""
-        for node in list(self._connections):
-            self._close(node)
+        for wire in self._wires.values():
+            wire.close()
 
-    def _send(self, node: int, path: str) -> HTTPConnection | None:
-        self._take_owed_answer(node)
-        for fresh in (False, True):
-            connection = self._connections.get(node)
-            if connection is None:
-                connection = HTTPConnection(urlsplit(self._addresses[node]).netloc, timeout=self._timeout_s)
-                self._connections[node] = connection
+    def _wire(self, node: int) -> Wire:
+        address = self._address_of(node)
+        wire = self._wires.get(node)
+        if wire is None or wire.address != address:
+            if wire is not None:
+                wire.close()
+            wire = self._wires[node] = Wire(address, self._timeout_s)
+        return wire
+
+    def _send(self, node: int, path: str, until: float) -> bool:
+        if time.monotonic() < self._resting.get(node, 0.0):
+            return False
+        wire = self._wire(node)
+        self._take_owed_answer(node, wire)
+        kept = wire.is_connected
+        for _ in range(2 if kept else 1):
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
             try:
-                connection.request("GET", path)
-            except (OSError, HTTPException):
-                # A kept connection may have been closed by the other side: once more on a new one.
-                self._close(node)
-                if fresh:
-                    return None
-            else:
-                return connection
-        return None
+                wire.connect(left)
+                wire.send("GET", path)
+            except NotConnected:
+                self._resting[node] = time.monotonic() + _REST_S
+                return False
+            except OSError:
+                continue  # a kept connection may have been closed by the other side: once more on a new one
+            return True
+        return False
 
-    def _take_owed_answer(self, node: int) -> None:
+    def _take_owed_answer(self, node: int, wire: Wire) -> None:
         """An answer that nobody waited for must not be taken for the next one; a node that still owes it is reconnected."""
         if node not in self._owed:
             return
         self._owed.discard(node)
-        connection = self._connections.get(node)
-        if connection is None or connection.sock is None:
-            return
-        if select.select([connection.sock], [], [], 0)[0]:
-            self._receive(node)
-        else:
-            self._close(node)
+        if wire.is_connected:
+            if select.select([wire], [], [], 0)[0]:
+                self._receive(node)
+            else:
+                wire.close()
 
     def _receive(self, node: int) -> Mapping[str, Any] | None:
         try:
-            response = self._connections[node].getresponse()
-            content = response.read()
-            if response.status != 200:
+            status, content = self._wires[node].receive()
+            if status != 200:
                 return None
             report: Mapping[str, Any] = json.loads(content)
-        except (OSError, HTTPException, ValueError):
-            self._close(node)
+        except (OSError, ValueError):
+            self._wires[node].close()
             return None
         return report
-
-    def _close(self, node: int) -> None:
-        connection = self._connections.pop(node, None)
-        if connection is not None:
-            connection.close()
 
 
 def reports_from(probed: Sequence[int], answers: Mapping[int, Answer], states: LocalState) -> Reports:
@@ -140,9 +156,6 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, Answer], states: L
     return reports
 
 
-_COLUMNS = ("capacity_hz", "failure_rate", "execution_queue_length", "execution_backlog_s", "receiving_work_s")
-
-
-def probed_nodes(probes: np.ndarray[Any, Any]) -> list[int]:
+def probed_nodes(probes: NDArray[np.int64]) -> list[int]:
     """The nodes of one decision's row of `Scheduler.probes`, without the −1 that mean none."""
     return [int(node) for node in probes[0] if node >= 0]

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from edgenode.activation import Activation, ActivationError
 from edgenode.applications import create_application
 from edgenode.clock import offset_to
-from edgenode.http import NodeServer, OpenEpisode, make_app, port_of
+from edgenode.http import NodeApp, NodeServer, OpenEpisode, port_of
 from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode, NodeIdentity
 from edgenode.outbox import Outbox
@@ -35,7 +35,8 @@ from middleware.storage import open_storage
 from offload.profiles import make_profile
 
 SERVICE = "edgenode"
-_HEARTBEAT_S = 1.0
+_HEARTBEAT_S = 1.5
+_WATCH_S = 1.0
 _SWITCH_INTERVAL_S = 0.0005
 """Threads that wait for the interpreter get it after this long: timers matter more here than throughput."""
 
@@ -71,6 +72,7 @@ class NodeEnvironment:
 def serve(environment: Mapping[str, str]) -> None:
     """Run a node until SIGTERM, SIGINT, or the end of the lifeline. Raises ValueError and the like for a wrong start."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    threading.excepthook = _die
     who = NodeEnvironment.read(environment)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -122,9 +124,9 @@ def serve(environment: Mapping[str, str]) -> None:
             node.start_episode(body.episode, clock.here(body.start_s))
         return {"revision": active.revision, "model": active.model, "offset_error_s": error}
 
-    stop_watching = configuration.watch(run.name, apply, settings.node.write_interval_s)
+    stop_watching = configuration.watch(run.name, apply, _WATCH_S)
     outbox.start()
-    server.start(make_app(node, open_episode, clock.here, metrics))
+    server.start(NodeApp(node, open_episode, clock.here, metrics))
     registration.begin(server.address, lambda: _acknowledgement(activation))
     _logger.info("node %d of run %s answers at %s", who.node, run.name, server.address)
     stop.wait()
@@ -135,6 +137,13 @@ def serve(environment: Mapping[str, str]) -> None:
     outbox.stop()
     server.stop()
     database.close()
+
+
+def _die(crash: threading.ExceptHookArgs) -> None:
+    """A node that has lost a thread is not a node: better dead and restarted than half alive."""
+    name = crash.thread.name if crash.thread else "?"
+    _logger.critical("thread %s failed; the node ends", name, exc_info=crash.exc_value)
+    os._exit(1)
 
 
 def _acknowledgement(activation: Activation) -> dict[str, Any]:

@@ -100,12 +100,12 @@ class NodeSettings(_Section):
     overload_threshold_s: Annotated[Seconds, Field(gt=0)] | None = Field(
         None, description="execution backlog above which the overload bit is set; a quarter of the deadline by default"
     )
-    overload_refresh_s: Annotated[Seconds, Field(gt=0)] = Field(1.0, description="period of repeating the overload bit")
+    overload_refresh_s: Annotated[Seconds, Field(gt=0)] = Field(5.0, description="period of repeating the overload bit")
     probe_timeout_s: Annotated[Seconds, Field(gt=0)] = Field(
         0.1, description="a peer that has not answered is excluded"
     )
     request_timeout_s: Annotated[Seconds, Field(gt=0)] = Field(2.0, description="of every other call between pods")
-    write_interval_s: Annotated[Seconds, Field(gt=0)] = Field(0.5, description="between two batches to the database")
+    write_interval_s: Annotated[Seconds, Field(gt=0)] = Field(2.0, description="between two batches to the database")
 
 
 class SchedulerSettings(_Section):

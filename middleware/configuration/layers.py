@@ -9,20 +9,13 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic import BaseModel
 
 from middleware.configuration.hot_keys import nested
 from offload.presets import PRESETS
 from offload.settings import Settings, SettingsError, resolve_settings
 
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
 _PREFIX = "OFFLOAD_"
-_SCALARS = [name for name, value in Settings() if not isinstance(value, BaseModel)]
-_TOP_LEVEL = tuple(name for name, field in Settings.model_fields.items() if not _is_section(field.annotation))
+_TOP_LEVEL = tuple(name for name, value in Settings() if not isinstance(value, BaseModel))
 """Settings outside any section: `OFFLOAD_SEED`, `OFFLOAD_LOG_LEVEL`. (`OFFLOAD_NODE` says who a pod is.)"""
 
 
@@ -116,10 +109,9 @@ def command_line_layer(sets: Sequence[str]) -> dict[str, Any]:
 
 def _value(path: str, text: str, where: str) -> Any:
     if path.startswith("services."):
-        return text  # A URL as it is: a password may hold anything, and must not stand in a message.
+        # A URL as it is: `database:` is a mapping in YAML, and a password may hold anything, and is not to be shown.
+        return text
     try:
-        value = yaml.safe_load(text)
-        # `database:` is a URL of ours, and a mapping in YAML; mappings are written `{a: 1}` on a command line.
-        return text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SettingsError(f"{where}: {text!r} is not a value in YAML: {error}") from None

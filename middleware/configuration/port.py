@@ -38,5 +38,8 @@ class Configuration(Protocol):
     def watch(
         self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
     ) -> Callable[[], None]:
-        """Call back, in a thread of the adapter's, with every record that is newer than the last. Returns what stops it."""
+        """Call back, in a thread of the adapter's, with the record as it is, then with every newer one that is seen.
+
+        Revisions that follow one another quickly may be seen as one. Returns what stops the watch.
+        """
         ...

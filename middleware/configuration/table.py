@@ -1,6 +1,7 @@
 """`file:`: the hot keys in the database's `configuration` table; the watched file is one of their writers.
 
-Concurrency: `watch` polls in one thread per watcher, stopped by the function that it returns.
+Concurrency: `watch` polls in one thread per watcher, stopped by the function that it returns; a callback runs in it. A
+change locks the row, so that of two writers at once the later one works on the earlier one's record.
 """
 
 from __future__ import annotations
@@ -94,14 +95,15 @@ class TableConfiguration:
             while not stopping.is_set():
                 try:
                     record = self.read(run_name)
+                    if record is not None and record.revision > seen:
+                        seen = record.revision
+                        callback(record)
                 except Exception as error:
-                    if not is_unavailable(error):
-                        raise
-                    _logger.warning("the hot keys cannot be read: the database is away")
-                    record = None
-                if record is not None and record.revision > seen:
-                    seen = record.revision
-                    callback(record)
+                    if is_unavailable(error):
+                        _logger.warning("the hot keys cannot be read: the database is away")
+                    else:
+                        # The watch outlives what a revision provokes: the next one may be right.
+                        _logger.exception("the hot keys at revision %d could not be applied", seen)
                 stopping.wait(interval_s)
 
         thread = threading.Thread(target=poll, name="configuration-watch", daemon=True)

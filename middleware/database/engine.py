@@ -7,9 +7,11 @@ that two of them wait for each other instead of failing half-way.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +42,33 @@ class Database:
 
     @classmethod
     def connect(cls, url: str) -> Database:
-        """Prepare an engine for `sqlite:///PATH` (its folder is made) or `mysql+pymysql://…`. No connection is made yet."""
+        """Prepare an engine for `sqlite:///PATH` (its folder is made) or `mysql+pymysql://…`. No connection is made yet.
+
+        A relative path is relative to the working directory. Raises ValueError for a URL that cannot be used.
+        """
         parsed = sa.make_url(url)
         if parsed.get_backend_name() == "sqlite":
             path = Path(parsed.database or "")
             if parsed.database in (None, "", ":memory:"):
                 raise ValueError("services.database: sqlite needs a file, for example sqlite:///.offload/offload.db")
             path.parent.mkdir(parents=True, exist_ok=True)
-            engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_S})
+            engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_S}, json_serializer=_to_json)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
-            engine = sa.create_engine(
-                parsed,
-                pool_pre_ping=True,
-                pool_recycle=1800,
-                isolation_level="READ COMMITTED",
-                connect_args={**_MYSQL_TIMEOUTS_S, "charset": "utf8mb4"},
-            )
+            try:
+                engine = sa.create_engine(
+                    parsed,
+                    pool_pre_ping=True,
+                    pool_recycle=1800,
+                    isolation_level="READ COMMITTED",
+                    connect_args={**_MYSQL_TIMEOUTS_S, "charset": "utf8mb4"},
+                    json_serializer=_to_json,
+                )
+            except ModuleNotFoundError as missing:
+                raise ValueError(
+                    f"services.database: MySQL needs the package {missing.name}: pip install 'offload-testbed[mysql]'"
+                ) from missing
         return cls(url, engine)
 
     @property
@@ -114,6 +125,10 @@ def is_unavailable(error: BaseException) -> bool:
         isinstance(error, OperationalError | sa.exc.InterfaceError | sa.exc.InternalError)
         and code in _MYSQL_UNAVAILABLE
     )
+
+
+# NaN is not JSON: MySQL refuses it, and SQLite shall too.
+_to_json = partial(json.dumps, allow_nan=False)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:

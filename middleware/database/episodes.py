@@ -17,13 +17,15 @@ from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
 from middleware.database.runs import Run
-from middleware.database.schema import decisions, episodes, nodes, outcomes, tasks
+from middleware.database.schema import decisions, episodes, nodes, outcomes, runs, tasks
 from offload.episodes import EpisodePlan
 from offload.outcomes import Outcome, end_slot
 from offload.tasks import Trace
 
 CONTROLLER = -1
 """`outcomes.written_by` of what the controller wrote at the close."""
+
+_REASON_LENGTH = 512
 
 
 class ConservationError(RuntimeError):
@@ -55,8 +57,19 @@ class EpisodeSummary:
 
 
 def open_episode(db: Database, run: Run, plan: EpisodePlan, trace: Trace, revision: int) -> int:
-    """Write the episode's row and its tasks; returns its number within the run (1, 2, …)."""
+    """Write the episode's row and its tasks; returns its number within the run (1, 2, …).
+
+    Raises ValueError for a trace that the run's network or slots cannot play.
+    """
+    planned = run.settings.time
+    if trace.slots > planned.slots or trace.nodes != run.settings.network.nodes or trace.slot_s != planned.slot_s:
+        raise ValueError(
+            f"the trace has {trace.slots} slots of {trace.slot_s:g} s for {trace.nodes} nodes; run '{run.name}' has "
+            f"{planned.slots} slots of {planned.slot_s:g} s and {run.settings.network.nodes} nodes"
+        )
     with db.transaction() as connection:
+        # Two openings at once get two numbers.
+        connection.execute(sa.select(runs.c.id).where(runs.c.id == run.number).with_for_update())
         last = connection.execute(
             sa.select(sa.func.max(episodes.c.episode)).where(episodes.c.run == run.number)
         ).scalar()
@@ -124,7 +137,7 @@ def close_episode(
                 .values(
                     status="closed",
                     verdict=verdict,
-                    reason=reason,
+                    reason=None if reason is None else reason[:_REASON_LENGTH],
                     down={str(node): [int(slot) for slot in slots] for node, slots in down.items()},
                     late_slots=late_slots,
                     closed_at=time.time(),
@@ -139,7 +152,7 @@ def abort_episode(db: Database, run: Run, episode: int, reason: str) -> None:
         connection.execute(
             sa.update(episodes)
             .where(episodes.c.run == run.number, episodes.c.episode == episode, episodes.c.status == "open")
-            .values(status="aborted", reason=reason[:512], closed_at=time.time())
+            .values(status="aborted", reason=reason[:_REASON_LENGTH], closed_at=time.time())
         )
 
 

@@ -1,6 +1,8 @@
-"""Decision and outcome rows as `EpisodeLog`s: one query each per episode, so memory is bounded by one episode.
+"""Decision and outcome rows as `EpisodeLog`s, streamed in the order of their keys.
 
-The columns of all rows of an episode are joined and reinterpreted at once: no Python object per element.
+Two queries per episode, each a range of the primary key, so that memory is bounded by one episode and no snapshot of
+the database is held open while the caller works. The observations of all its rows are joined and reinterpreted at once:
+no Python object per element.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
 from middleware.database.runs import Run
-from middleware.database.schema import decisions, episodes, nodes, outcomes
+from middleware.database.schema import decisions, nodes, outcomes
+from middleware.database.schema import episodes as episode_table
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.masks import unpack_masks
 from offload.outcomes import Outcome
@@ -25,18 +28,24 @@ _SUCCESS = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=0)
 
 
 def read_episode_log(db: Database, run: Run, episode: int) -> EpisodeLog:
-    """The log of one closed episode. Raises LookupError when it does not exist or has no decisions."""
+    """The log of one closed episode. Raises LookupError when it does not exist, is not closed, or has no decisions."""
     return next(stream_episode_logs(db, run, [episode]))
 
 
-def stream_episode_logs(db: Database, run: Run, episodes_: Sequence[int]) -> Iterator[EpisodeLog]:
-    """The logs of closed episodes, in the given order, one in memory at a time."""
+def stream_episode_logs(db: Database, run: Run, episodes: Sequence[int] | None = None) -> Iterator[EpisodeLog]:
+    """The logs of these episodes in the given order (None: all complete ones, by number), one in memory at a time.
+
+    Raises LookupError, when it comes to it, for one that does not exist, is not closed, or has no decisions.
+    """
     with db.reading() as connection:
         n = connection.execute(
             sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)
         ).scalar_one()
-    for number in episodes_:
-        # A connection per episode: a reader that is slow must not hold a snapshot of the database open for hours.
+        if episodes is None:
+            complete = episode_table.c.run == run.number, episode_table.c.verdict == "complete"
+            chosen = sa.select(episode_table.c.episode).where(*complete).order_by(episode_table.c.episode)
+            episodes = connection.execute(chosen).scalars().all()
+    for number in episodes:
         with db.reading() as connection:
             log = _log(connection, run, int(number), n)
         yield log
@@ -44,10 +53,12 @@ def stream_episode_logs(db: Database, run: Run, episodes_: Sequence[int]) -> Ite
 
 def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
     row = connection.execute(
-        sa.select(episodes).where(episodes.c.run == run.number, episodes.c.episode == episode)
+        sa.select(episode_table).where(episode_table.c.run == run.number, episode_table.c.episode == episode)
     ).one_or_none()
     if row is None:
         raise LookupError(f"run '{run.name}' has no episode {episode}")
+    if row.status != "closed":
+        raise LookupError(f"episode {episode} of run '{run.name}' is {row.status}; only a closed one has a log")
     rows: Sequence[Any] = connection.execute(
         sa.select(
             decisions.c.slot,
@@ -62,20 +73,22 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
         raise LookupError(f"episode {episode} of run '{run.name}' has no decisions")
     slot, node, action, log_probability, observation, mask = zip(*rows, strict=True)
     slots = run.settings.time.slots
-    place = np.asarray(slot), np.asarray(node)
     shape = slots + 1, n
+    up = np.zeros(shape, dtype=bool)
+    up[slot, node] = True
+    for down_node, down_slots in row.down.items():
+        up[[int(down) for down in down_slots], int(down_node)] = False
+    # The rows in which a node counts as down stay zeros, whatever it has recorded there.
+    counted = up[slot, node]
+    place = np.asarray(slot)[counted], np.asarray(node)[counted]
 
     def placed(values: NDArray[Any]) -> NDArray[Any]:
         whole = np.zeros((*shape, *values.shape[1:]), dtype=values.dtype)
-        whole[place] = values
+        whole[place] = values[counted]
         return whole
 
     observations = np.frombuffer(b"".join(observation), dtype="<f4").reshape(len(rows), -1)
     packed = np.frombuffer(b"".join(mask), dtype=np.uint8).reshape(len(rows), -1)
-    up = np.zeros(shape, dtype=bool)
-    up[place] = True
-    for down_node, down_slots in row.down.items():
-        up[[int(down) for down in down_slots], int(down_node)] = False
     plan = EpisodePlan(row.phase, row.method, row.trace, row.scheduler, parameters=row.parameters, model=row.model)
     rewards, generated, successes = _rewards(connection, run, episode, slots)
     return EpisodeLog(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from middleware.database.engine import Database
 from middleware.database.runs import Run
@@ -49,14 +48,9 @@ def record_model(
         "created_at": time.time(),
     }
     here = models.c.run == run.number, models.c.version == manifest.version
-    try:
-        with db.transaction() as connection:
-            changed = connection.execute(sa.update(models).where(*here).values(values)).rowcount
-            if not changed:
-                connection.execute(sa.insert(models).values(run=run.number, version=manifest.version, **values))
-    except IntegrityError:
-        # MySQL counts a row that an update leaves as it is as not changed.
-        return
+    with db.transaction() as connection:
+        if not connection.execute(sa.update(models).where(*here).values(values)).rowcount:
+            connection.execute(sa.insert(models).values(run=run.number, version=manifest.version, **values))
 
 
 def find_models(db: Database, run: Run, *, method: str | None = None) -> list[ModelRow]:

@@ -1,4 +1,8 @@
-"""Delivery of the edge nodes' records: insert-or-ignore in one transaction, refused where the episode is not open."""
+"""Delivery of the edge nodes' records: insert-or-ignore in one transaction, refused where the episode is not open.
+
+Concurrency: the episode's status is read in the transaction that writes, under a shared lock (SQLite: the write lock),
+and `close_episode` takes it for update: a record is either counted in the close or refused, never both.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,29 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
 from middleware.database.schema import decisions, episodes, outcomes
 
+Record = Mapping[str, Any]
+
 _TABLES = {"decisions": decisions, "outcomes": outcomes}
+_KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
+"""What makes a record the one that is there: an outcome must be its owner's, not the controller's `lost`."""
 
 
-def write_records(db: Database, run_number: int, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Record]:
     """Write decisions and outcomes; returns those that were refused because their episode does not take records any more.
 
-    Each record has "table" ("decisions" or "outcomes") and the table's columns without `run`. A record that is there
-    already is left as it is: a delivery may be repeated. Refused ones are counted in the episode's `refused_records`.
+    Each record has "table" ("decisions" or "outcomes") and the table's columns (`run` may be left out). A record that is there
+    already is left as it is, and is not refused: a delivery may be repeated. Refused ones are counted in the episode's
+    `refused_records`. Raises ValueError for a record of another table or with an unknown column; nothing is written then.
     """
     if not records:
         return []
+    for record in records:
+        _check(record, run_number)
     with db.transaction() as connection:
         numbers = sorted({int(record["episode"]) for record in records})
         states = connection.execute(
@@ -31,15 +43,17 @@ def write_records(db: Database, run_number: int, records: Sequence[Mapping[str, 
             .with_for_update(read=True)
         )
         taking = {row.episode for row in states if row.status == "open"}
-        refused = [record for record in records if record["episode"] not in taking]
         for name, table in _TABLES.items():
+            columns = [column.name for column in table.columns]
             rows = [
-                {**{key: value for key, value in record.items() if key != "table"}, "run": run_number}
+                {**{column: record.get(column) for column in columns}, "run": run_number}
                 for record in records
                 if record["table"] == name and record["episode"] in taking
             ]
             if rows:
                 connection.execute(_insert_or_ignore(db, table), rows)
+        too_late = [record for record in records if record["episode"] not in taking]
+        refused = _not_there(connection, run_number, too_late) if too_late else []
         for number, count in Counter(record["episode"] for record in refused).items():
             connection.execute(
                 sa.update(episodes)
@@ -47,6 +61,36 @@ def write_records(db: Database, run_number: int, records: Sequence[Mapping[str, 
                 .values(refused_records=episodes.c.refused_records + count)
             )
     return refused
+
+
+def _check(record: Record, run_number: int) -> None:
+    table = _TABLES.get(record.get("table", ""))
+    if table is None:
+        raise ValueError(f"a record of table {record.get('table')!r}; there are {', '.join(_TABLES)}")
+    unknown = sorted(key for key in record if key != "table" and key not in table.c)
+    if unknown:
+        raise ValueError(f"a record of {table.name} has unknown columns: {', '.join(unknown)}")
+    if record.get("run", run_number) != run_number:
+        raise ValueError(f"a record of run {record['run']} in a delivery of run {run_number}")
+
+
+def _not_there(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Record]:
+    """Those that no earlier delivery has brought: its answer may have been lost on the way."""
+    there: set[tuple[Any, ...]] = set()
+    for name, episode in {(record["table"], record["episode"]) for record in records}:
+        table = _TABLES[name]
+        found = connection.execute(
+            sa.select(*(table.c[key] for key in _KEYS[name])).where(
+                table.c.run == run_number, table.c.episode == episode
+            )
+        )
+        there.update((name, episode, *row) for row in found)
+    return [record for record in records if _place(record) not in there]
+
+
+def _place(record: Record) -> tuple[Any, ...]:
+    name = record["table"]
+    return (name, record["episode"], *(record.get(key) for key in _KEYS[name]))
 
 
 def _insert_or_ignore(db: Database, table: sa.Table) -> Any:

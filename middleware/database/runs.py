@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from middleware.database.engine import Database
 from middleware.database.schema import links, nodes, runs
 from offload.network import Network
 from offload.settings import Settings, redacted, resolve_settings
+
+_logger = logging.getLogger(__name__)
 
 
 class RunConflict(ValueError):
@@ -45,8 +48,7 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
     """
     try:
         with db.transaction() as connection:
-            row = connection.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
-            if row is None:
+            if connection.execute(sa.select(runs.c.id).where(runs.c.name == name)).one_or_none() is None:
                 number = connection.execute(
                     sa.insert(runs).values(
                         name=name,
@@ -58,9 +60,9 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
                 ).inserted_primary_key[0]  # type: ignore[index]
                 _insert_network(connection, number, network)
     except IntegrityError:
-        row = None  # another process has just made it
+        _logger.info("the run '%s' was created by another process", name)
     run = load_run(db, name)
-    if row is not None and (differences := _differences(run.settings.experiment(), settings.experiment())):
+    if differences := _differences(run.settings.experiment(), settings.experiment()):
         raise RunConflict(
             f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. Give this one another name (--out)"
         )

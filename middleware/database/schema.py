@@ -33,6 +33,8 @@ metadata = MetaData(
 )
 
 _Blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+# For 1000 nodes, the most that the settings allow: 5 values per node and a few; one value, or one bit, per node.
+_Observation = LargeBinary(24576).with_variant(mysql.VARBINARY(24576), "mysql")
 _Small = LargeBinary(4096).with_variant(mysql.VARBINARY(4096), "mysql")
 
 
@@ -137,7 +139,7 @@ decisions = Table(
     Column("episode", Integer, primary_key=True, autoincrement=False),
     Column("slot", Integer, primary_key=True, autoincrement=False, comment="0 … T; T is observation-only"),
     Column("node", Integer, primary_key=True, autoincrement=False),
-    Column("observation", _Small, nullable=False, comment="little-endian float32, the run's profile"),
+    Column("observation", _Observation, nullable=False, comment="little-endian float32, the run's profile"),
     Column("mask", _Small, nullable=False, comment="offload.masks.pack_masks of the N+1 actions"),
     Column("action", SmallInteger, nullable=False, comment="0 … N−1 a node, N no task"),
     Column("model", String(64), nullable=True),
@@ -203,3 +205,7 @@ blobs = Table(
 for big in (tasks, outcomes, decisions):
     # The primary key is the order in which episodes are read: no second copy of the rows beside an index.
     big.dialect_options["sqlite"]["with_rowid"] = False
+
+for table in metadata.tables.values():
+    # Binary collation: names and paths that differ in case only are different, as they are in SQLite.
+    table.dialect_options["mysql"].update(charset="utf8mb4", collate="utf8mb4_bin")

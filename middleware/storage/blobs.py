@@ -51,11 +51,11 @@ class BlobStorage:
 
     def list(self, folder: str) -> builtins.list[str]:
         """See `Storage.list`."""
-        prefix = checked_path(folder) + "/"
+        folder = checked_path(folder)
+        # A range of the key and not LIKE, which ignores case in SQLite; "0" follows "/".
+        below = blobs.c.path > f"{folder}/", blobs.c.path < f"{folder}0"
         with self._db.reading() as connection:
-            paths = connection.execute(
-                sa.select(blobs.c.path).where(blobs.c.path.startswith(prefix, autoescape=True), blobs.c.part == 0)
-            ).scalars()
+            paths = connection.execute(sa.select(blobs.c.path).where(*below, blobs.c.part == 0)).scalars()
             return sorted(paths)
 
     def delete(self, path: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 from middleware.storage.port import checked_path
+
+_ASIDE = ".aside-"
 
 
 class FolderStorage:
@@ -19,15 +21,16 @@ class FolderStorage:
         """See `Storage.write`."""
         target = self._root / checked_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(dir=target.parent, prefix=".aside-")
+        # Not `tempfile`: its files are the owner's alone, and the folder may be one that pods share.
+        aside = target.parent / f"{_ASIDE}{uuid.uuid4().hex}"
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with aside.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, target)
+            aside.replace(target)
         except BaseException:
-            Path(aside).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
             raise
 
     def read(self, path: str) -> bytes:
@@ -44,7 +47,7 @@ class FolderStorage:
         return sorted(
             found.relative_to(self._root).as_posix()
             for found in below.rglob("*")
-            if found.is_file() and not found.name.startswith(".aside-")
+            if found.is_file() and not found.name.startswith(_ASIDE)
         )
 
     def delete(self, path: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+_LENGTH = 512
+
 
 class Storage(Protocol):
     """Files by relative path (`models/<run>/<version>/manifest.json`). Thread-safe."""
@@ -32,6 +34,10 @@ class Storage(Protocol):
 def checked_path(path: str) -> str:
     """The path, or ValueError when it would leave the storage or means nothing."""
     parts = path.split("/")
-    if not path or path.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\\" in path:
-        raise ValueError(f"'{path}' is not a path of the storage; write folder/name without '..' and leading '/'")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\0" in path:
+        raise ValueError(f"{path!r} is not a path of the storage; write folder/name without '..' and leading '/'")
+    if len(path) > _LENGTH:
+        raise ValueError(
+            f"a path of the storage has at most {_LENGTH} characters, this has {len(path)}: {path[:40]!r}…"
+        )
     return path

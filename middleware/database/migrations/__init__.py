@@ -1,13 +1,20 @@
 """Schema versions, by Alembic without a configuration file: the scripts beside this module, the engine of a `Database`.
 
-To change a table: edit `schema.py`, then write `versions/NNNN_what.py` with the next revision.
+To change a table: edit `schema.py`, write `versions/NNNN_what.py` with the next revision, and enter it here. A test
+compares what the scripts make with `schema.py` (comments aside: they live there only).
+
+Two processes that upgrade at once wait for each other: SQLite by its write lock, MySQL by a named lock (its tables are
+made one by one, whatever the transaction).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from middleware.database.engine import SchemaError
 from offload.settings import redacted
@@ -17,9 +24,10 @@ if TYPE_CHECKING:
 
     from middleware.database.engine import Database
 
-HEAD = "0001"
+KNOWN = ("0001",)
+HEAD = KNOWN[-1]
 _VERSION_TABLE = "alembic_version"
-_KNOWN = ("0001",)
+_LOCK_S = 60
 
 
 def current(db: Database) -> str | None:
@@ -28,11 +36,13 @@ def current(db: Database) -> str | None:
         tables = set(sa.inspect(connection).get_table_names())
         if _VERSION_TABLE in tables:
             version = connection.execute(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608
-            return str(version) if version is not None else None
-    if tables:
+            if version is not None:
+                return str(version)
+    others = sorted(tables - {_VERSION_TABLE})
+    if others:
         raise SchemaError(
-            f"{redacted(db.url)} has tables that are not this testbed's ({', '.join(sorted(tables)[:4])}, …); "
-            "give it a database of its own"
+            f"{redacted(db.url)} has tables without a version ({', '.join(others[:4])}, …): they are not this testbed's, "
+            "or their creation broke off; give it an empty database of its own"
         )
     return None
 
@@ -45,7 +55,7 @@ def check(db: Database) -> None:
     where = redacted(db.url)
     if found is None:
         raise SchemaError(f"{where} has no tables yet; make them with `offload database migrate`")
-    if found in _KNOWN:
+    if found in KNOWN:
         raise SchemaError(
             f"{where} has schema {found}, this version needs {HEAD}; upgrade it with `offload database migrate`"
         )
@@ -60,14 +70,31 @@ def upgrade(db: Database) -> None:
     found = current(db)
     if found == HEAD:
         return
-    if found is not None and found not in _KNOWN:
+    if found is not None and found not in KNOWN:
         check(db)
     from alembic import command
 
-    with db.transaction() as connection:
-        config = _config()
+    config = _config()
+    with db.transaction() as connection, _alone(connection):
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Hold MySQL's named lock; SQLite's transaction holds the write lock already."""
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    name = sa.literal("offload-migrate")
+    if connection.execute(sa.select(sa.func.get_lock(name, _LOCK_S))).scalar() != 1:
+        raise SchemaError(
+            f"another process has been upgrading this database for {_LOCK_S} s; try again when it is done"
+        )
+    try:
+        yield
+    finally:
+        connection.execute(sa.select(sa.func.release_lock(name)))
 
 
 def _config() -> Config:

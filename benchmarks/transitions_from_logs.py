@@ -1,0 +1,257 @@
+"""From the database's decision rows to transitions: how fast, and in how much memory.
+
+    python benchmarks/transitions_from_logs.py [--url URL]… [--rows N]
+
+Fills each database (by default a SQLite file that is deleted afterwards, and the server of OFFLOAD_TEST_MYSQL_URL where
+that is set) with episodes of ten nodes under the default profile, through the functions that edge nodes and controller
+use. Then a fresh process streams all of them as `EpisodeLog`s and makes `Transitions`. The peer, `pandas.read_sql` with a
+loop over the rows of each episode, does a share of the episodes in a process of its own; both must give the same arrays.
+On a database that is given by `--url`, the filled run stays and is used again.
+
+Writes `benchmarks/results/transitions_from_logs.json`: figures and the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from middleware.database import (
+    Database,
+    Run,
+    close_episode,
+    create_run,
+    find_episodes,
+    load_network,
+    load_run,
+    open_episode,
+    stream_episode_logs,
+    write_records,
+)
+from offload.episodes import EpisodeLog, EpisodePlan
+from offload.masks import pack_masks, unpack_masks
+from offload.network import Network, draw_network
+from offload.outcomes import Outcome, end_slot, reward
+from offload.profiles import make_profile
+from offload.settings import Settings, redacted
+from offload.tasks import draw_trace
+from trainer.transitions import transitions_of
+
+RESULTS = Path(__file__).parent / "results" / "transitions_from_logs.json"
+PEER_SHARE = 10
+"""The peer does one in so many episodes: it is slow, and holds all that it reads in memory."""
+
+
+def main() -> None:
+    """Fill, measure, compare, write the results."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--url", action="append", help="database URL; may be repeated")
+    arguments.add_argument("--rows", type=int, default=1_000_000, help="decision rows")
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="offload-benchmark-") as folder:
+        urls = options.url or [f"sqlite:///{folder}/benchmark.db", *filter(None, [os.environ.get(_MYSQL)])]
+        results = [measure(url, options.rows) for url in urls]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
+    print(f"written to {RESULTS}")
+
+
+_MYSQL = "OFFLOAD_TEST_MYSQL_URL"
+
+
+def measure(url: str, rows: int) -> dict[str, Any]:
+    """Fill one database if it is not filled yet, and measure both ways in processes of their own."""
+    name = f"benchmark-{rows}"
+    print(f"{redacted(url)}: filling with {rows} decision rows …", flush=True)
+    filled_in_s = fill(url, name, rows)
+    ours = _alone(stream, url, name)
+    peer = _alone(read_with_pandas, url, name)
+    if ours["checksum"] != peer["checksum"]:
+        raise SystemExit(f"the peer's arrays differ: {ours['checksum']} and {peer['checksum']}")
+    for label, figures in (("streamed", ours), ("pandas.read_sql and a loop", peer)):
+        print(
+            f"  {label:>27}: {figures['rows']} rows in {figures['seconds']:.2f} s, "
+            f"{figures['rows_per_s']:.0f} rows/s, peak {figures['peak_rss_mb']:.0f} MB"
+        )
+    return {"database": redacted(url), "server": server(url), "filled_in_s": filled_in_s, "ours": ours, "peer": peer}
+
+
+def fill(url: str, name: str, rows: int) -> float | None:
+    """Write plausible episodes until there are `rows` decisions; seconds, None when they were there."""
+    settings = Settings()
+    db = Database.connect(url)
+    db.migrate()
+    run = create_run(db, name, settings, draw_network(settings.network, settings.seed), {})
+    network = load_network(db, run)
+    wanted = -(-rows // ((settings.time.slots + 1) * network.nodes))
+    present = len(find_episodes(db, run))
+    if present >= wanted:
+        return None
+    started = time.perf_counter()
+    random = np.random.default_rng(settings.seed)
+    for index in range(present, wanted):
+        plan = EpisodePlan("collect", "ratc", index, "ratc")
+        trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, index)
+        episode = open_episode(db, run, plan, trace, 1)
+        write_records(db, run.number, list(records(settings, network, trace.has_task, episode, random)))
+        summary = close_episode(db, run, episode, down={}, late_slots=0, mixed=None)
+        assert summary.verdict == "complete", summary.reason
+    db.close()
+    return time.perf_counter() - started
+
+
+def records(
+    settings: Settings, network: Network, has_task: np.ndarray, episode: int, random: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """The records that ten nodes would write in an episode."""
+    n, slots = network.nodes, settings.time.slots
+    observations = random.random((slots + 1, n, make_profile(settings).size), dtype=np.float32)
+    for slot in range(slots + 1):
+        for node in range(n):
+            busy = slot < slots and bool(has_task[slot, node])
+            mask = np.append(np.full(n, busy), not busy)
+            action = int(random.integers(n)) if busy else n
+            yield {
+                "table": "decisions", "episode": episode, "slot": slot, "node": node,
+                "observation": observations[slot, node].tobytes(), "mask": pack_masks(mask).tobytes(),
+                "action": action, "model": None, "log_probability": None,
+                "scores": random.random(n, dtype=np.float32).tobytes() if busy else None, "revision": 1,
+                "skew_s": 1e-4, "decision_s": 5e-3 if busy else 0.0, "probes": 2 * busy, "execution_queue_length": 1,
+                "sending_queue_length": 1, "receiving_queue_length": 0, "execution_backlog_s": 0.2,
+            }  # fmt: skip
+            if busy:
+                completion_s = float(random.uniform(0.05, 1.0))
+                outcome = Outcome.SUCCESS if random.random() < 0.8 else Outcome.DROPPED
+                yield {
+                    "table": "outcomes", "episode": episode, "slot": slot, "source": node, "destination": action,
+                    "outcome": outcome.value, "skew_s": 1e-4, "decision_s": 5e-3, "transmission_waiting_s": 0.0,
+                    "transmission_s": 0.05, "handover_s": 1e-3, "execution_waiting_s": 0.1, "execution_s": 0.1,
+                    "completion_s": completion_s, "late": False, "transfer": None, "written_by": action,
+                    "end_slot": end_slot(slot, completion_s, settings.time.slot_s, slots),
+                }  # fmt: skip
+
+
+def stream(url: str, name: str) -> dict[str, Any]:
+    """All episodes through `stream_episode_logs` and `transitions_of`."""
+    db, run, _ = _opened(url, name)
+    rows, checksum = 0, 0.0
+    started = time.perf_counter()
+    for index, log in enumerate(stream_episode_logs(db, run)):
+        transitions = transitions_of(log)
+        rows += log.actions.size
+        if index % PEER_SHARE == 0:
+            checksum += _checksum(log)
+        assert transitions.slots == run.settings.time.slots
+    return _figures(rows, time.perf_counter() - started, checksum)
+
+
+def read_with_pandas(url: str, name: str) -> dict[str, Any]:
+    """The peer: what one writes at first. Reads every PEER_SHARE-th episode in one statement, then loops over the rows."""
+    import pandas as pd  # here, so that the other process is not charged for its memory
+
+    db, run, network = _opened(url, name)
+    episodes = [summary.episode for summary in find_episodes(db, run)][::PEER_SHARE]
+    slots, n = run.settings.time.slots, network.nodes
+    chosen = ", ".join(map(str, episodes))
+    started = time.perf_counter()
+    with db.reading() as connection:
+        where = f"WHERE run = {run.number} AND episode IN ({chosen})"
+        decisions = pd.read_sql(sa.text(f"SELECT * FROM decisions {where}"), connection)
+        outcomes = pd.read_sql(sa.text(f"SELECT * FROM outcomes {where}"), connection)
+    checksum = 0.0
+    outcomes_of = dict(tuple(outcomes.groupby("episode")))
+    for episode, group in decisions.groupby("episode"):
+        observations = np.zeros((slots + 1, n, make_profile(run.settings).size), np.float32)
+        masks = np.zeros((slots + 1, n, n + 1), bool)
+        actions = np.zeros((slots + 1, n), np.int64)
+        log_probabilities = np.full((slots + 1, n), np.nan, np.float32)
+        for row in group.itertuples():
+            observations[row.slot, row.node] = np.frombuffer(row.observation, "<f4")
+            masks[row.slot, row.node] = unpack_masks(np.frombuffer(row.mask, np.uint8), n + 1)
+            actions[row.slot, row.node] = row.action
+        rewards = np.zeros(slots)
+        for row in outcomes_of[episode].itertuples():
+            rewards[row.end_slot] += reward(Outcome(row.outcome))
+        plan = EpisodePlan("collect", "ratc", 0, "ratc")
+        up = np.ones((slots + 1, n), bool)
+        log = EpisodeLog(int(episode), plan, observations, masks, actions, log_probabilities, up, rewards, 0, 0)
+        transitions_of(log)
+        checksum += _checksum(log)
+    return _figures(len(decisions), time.perf_counter() - started, checksum)
+
+
+def _opened(url: str, name: str) -> tuple[Database, Run, Network]:
+    db = Database.connect(url)
+    run = load_run(db, name)
+    return db, run, load_network(db, run)
+
+
+def _checksum(log: EpisodeLog) -> float:
+    weights = np.arange(1, log.actions.size + 1).reshape(log.actions.shape)
+    parts = (
+        log.observations.astype(np.float64).sum(axis=-1) * weights,
+        log.masks.sum(axis=-1) * weights,
+        log.actions * weights,
+        log.team_reward * weights[:-1, 0],
+    )
+    return float(sum(part.sum() for part in parts))
+
+
+def _figures(rows: int, seconds: float, checksum: float) -> dict[str, Any]:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "rows": rows,
+        "seconds": round(seconds, 3),
+        "rows_per_s": round(rows / seconds),
+        "peak_rss_mb": round(peak_mb, 1),
+        "checksum": round(checksum, 3),
+    }
+
+
+def _alone(function: Callable[[str, str], dict[str, Any]], url: str, name: str) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, url, name).result()
+
+
+def server(url: str) -> str:
+    """The database's own version."""
+    db = Database.connect(url)
+    with db.reading() as connection:
+        version = connection.execute(
+            sa.text("SELECT sqlite_version()" if db.is_sqlite else "SELECT VERSION()")
+        ).scalar()
+    return f"{db.engine.dialect.name} {version}"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = platform.processor()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "load_at_end": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in ("numpy", "sqlalchemy", "pymysql", "pandas")},
+    }
+
+
+if __name__ == "__main__":
+    main()

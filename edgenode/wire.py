@@ -1,0 +1,124 @@
+"""One kept HTTP/1.1 connection to another pod, and as little as that takes.
+
+Between nodes there are some hundred small requests per slot, answered in a few dozen microseconds each; `http.client` spends more
+than that on parsing one answer's headers. This reads a status, a length and a body, which is all that pods tell each other.
+A `Wire` belongs to one thread; only `cut` may be called by another.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+_READ_BYTES = 64 * 1024
+_LONGEST_HEAD = 64 * 1024
+
+
+class NotConnected(OSError):
+    """No connection came about: nothing of the request has left this machine."""
+
+
+class WireError(OSError):
+    """The connection broke off, or the answer is none that a pod gives."""
+
+
+class Wire:
+    """A connection to `http://host:port`, made at the first request and kept. `timeout_s` bounds every wait."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        parts = urlsplit(address)
+        self.address = address
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._timeout_s = timeout_s
+        self._socket: socket.socket | None = None
+
+    def connect(self, timeout_s: float | None = None) -> socket.socket:
+        """The connected socket. Raises NotConnected."""
+        if self._socket is None:
+            try:
+                made = socket.create_connection((self._host, self._port), timeout_s or self._timeout_s)
+            except OSError as error:
+                raise NotConnected(f"{self.address}: {error}") from error
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.settimeout(self._timeout_s)
+            self._socket = made
+        return self._socket
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is kept; the other side may have closed it all the same."""
+        return self._socket is not None
+
+    def fileno(self) -> int:
+        """Of the connected socket, for selectors."""
+        return self.connect().fileno()
+
+    def send(self, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
+        """Send a request with its whole body. `headers`: further ones, each ended by CRLF. Raises OSError."""
+        length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
+        self.send_raw(self.head(method, path, headers + length) + body)
+
+    def head(self, method: str, path: str, headers: str) -> bytes:
+        """A request's head; `headers` each ended by CRLF."""
+        return f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{headers}\r\n".encode("ascii")
+
+    def send_raw(self, content: bytes | memoryview) -> None:
+        """Send bytes as they are. Raises OSError; the connection is closed then."""
+        made = self.connect()
+        try:
+            made.sendall(content)
+        except OSError:
+            self.close()
+            raise
+
+    def receive(self) -> tuple[int, bytes]:
+        """(status, body) of the answer. Raises OSError; the connection is closed then."""
+        try:
+            return self._receive()
+        except (ValueError, OSError) as error:
+            self.close()
+            raise error if isinstance(error, OSError) else WireError(f"{self.address}: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection; the next request makes a new one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def cut(self) -> None:
+        """End whatever wait the connection's thread is in. May be called by any thread."""
+        made = self._socket
+        if made is not None:
+            with suppress(OSError):
+                made.shutdown(socket.SHUT_RDWR)
+
+    def _receive(self) -> tuple[int, bytes]:
+        made = self._socket
+        if made is None:
+            raise WireError(f"{self.address}: nothing was asked")
+        content = b""
+        while (end := content.find(b"\r\n\r\n")) < 0:
+            if len(content) > _LONGEST_HEAD:
+                raise WireError(f"{self.address}: the answer's head does not end")
+            content += self._read(made, _READ_BYTES)
+        head = content[:end].lower()
+        status = int(head[9:12])
+        length = 0
+        if status not in (204, 304):
+            found = head.find(b"\r\ncontent-length:")
+            if found < 0:
+                raise WireError(f"{self.address}: an answer without Content-Length")
+            length = int(head[found + 17 :].partition(b"\r\n")[0])
+        body = content[end + 4 :]
+        while len(body) < length:
+            body += self._read(made, length - len(body))
+        if b"\r\nconnection: close" in head:
+            self.close()
+        return status, body
+
+    def _read(self, made: socket.socket, count: int) -> bytes:
+        part = made.recv(count)
+        if not part:
+            raise WireError(f"{self.address}: the connection was closed before the answer")
+        return part

@@ -1,0 +1,143 @@
+"""The paired comparison: every method on the same traces, judged by success / all generated tasks.
+
+Pure: episode summaries in, plain data out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.statistics import estimate_mean, paired_difference
+from middleware.database import EpisodeSummary
+from offload.outcomes import Outcome
+
+HEURISTIC, LEARNED = "heuristic", "learned"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The episodes that are compared, and what keeps others out.
+
+    traces: those that every compared method has, ascending; episodes: of each method, one per trace, in that order
+    missing: a line per thing that a reader might expect here and does not find
+    """
+
+    traces: tuple[int, ...]
+    episodes: Mapping[str, tuple[EpisodeSummary, ...]]
+    missing: tuple[str, ...]
+
+    @property
+    def heuristics(self) -> list[str]:
+        """The methods without a model."""
+        return [method for method in self.episodes if self.kind(method) == HEURISTIC]
+
+    def kind(self, method: str) -> str:
+        """Whether a method was played by a learned actor."""
+        return LEARNED if self.episodes[method][0].plan.model is not None else HEURISTIC
+
+    def rates(self, method: str) -> dict[int, float]:
+        """The success rate of each trace."""
+        return {summary.plan.trace: success_rate(summary) for summary in self.episodes[method]}
+
+
+def success_rate(summary: EpisodeSummary) -> float:
+    """Successes per generated task of an episode that has any."""
+    return summary.successes / summary.tasks
+
+
+def select_comparison(summaries: Sequence[EpisodeSummary], methods: Sequence[str], planned: int) -> Comparison:
+    """What can be compared of a run's `evaluate` episodes (of any status and verdict).
+
+    methods: those the settings ask for, in their order; planned: the traces that each should have. Others that were
+    played are compared too where they have all of these methods' common traces.
+    """
+    missing: list[str] = []
+    usable: dict[str, dict[int, EpisodeSummary]] = {}
+    for method in dict.fromkeys([*methods, *(summary.plan.method for summary in summaries)]):
+        own = [summary for summary in summaries if summary.plan.method == method]
+        usable[method], lines = _one_per_trace(method, own)
+        missing += lines
+        if method in methods and len(usable[method]) < planned:
+            missing.append(f"{method} has {len(usable[method])} of {planned} evaluation episodes")
+    asked = [set(usable[method]) for method in methods if usable[method]]
+    played = [set(traces) for traces in usable.values() if traces]
+    base = asked or played
+    common = set.intersection(*base) if base else set()
+    if base and not common:
+        missing.append("there is no trace that all methods have played: nothing can be compared yet")
+    for method, traces in usable.items():
+        if method not in methods and asked and traces and not common <= set(traces):
+            missing.append(f"{method} has not played all of the other methods' traces and is left out")
+    ordered = tuple(sorted(common))
+    compared = {
+        method: tuple(traces[trace] for trace in ordered)
+        for method, traces in usable.items()
+        if common and common <= set(traces)
+    }
+    left_out = len(set().union(*base) - common) if base else 0
+    if common and left_out:
+        missing.append(f"{left_out} traces are left out of the comparison: some methods have not played them")
+    return Comparison(ordered, compared, tuple(missing))
+
+
+def compare(comparison: Comparison, confidence: float) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
+    """Per method the success rate's mean, interval, episodes and outcomes; the best heuristic; the differences to it."""
+    methods: dict[str, Any] = {}
+    for method, summaries in comparison.episodes.items():
+        rates = list(comparison.rates(method).values())
+        methods[method] = {
+            "kind": comparison.kind(method),
+            "model": summaries[0].plan.model,
+            "parameters": dict(summaries[0].plan.parameters),
+            **estimate_mean(rates, confidence).to_json(),
+            "episodes": [
+                {
+                    "episode": summary.episode,
+                    "trace": summary.plan.trace,
+                    "success_rate": success_rate(summary),
+                    "tasks": summary.tasks,
+                    "outcomes": _all_outcomes(summary.outcomes),
+                }
+                for summary in summaries
+            ],
+            "outcomes": {
+                outcome: sum(summary.outcomes.get(outcome, 0) for summary in summaries)
+                for outcome in map(str, Outcome)
+            },
+            "tasks": sum(summary.tasks for summary in summaries),
+        }
+    best = max(comparison.heuristics, key=lambda method: methods[method]["mean"], default=None)
+    differences = {
+        method: {
+            "to": best,
+            **paired_difference(comparison.rates(method), comparison.rates(best), confidence).to_json(),
+        }
+        for method in methods
+        if best is not None and method != best
+    }
+    return methods, best, differences
+
+
+def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int, EpisodeSummary], list[str]]:
+    """The first complete episode of each trace, of the model and parameters with which most were played."""
+    lines = []
+    variants: dict[str, dict[int, EpisodeSummary]] = {}
+    unusable = 0
+    for summary in own:
+        if summary.status != "closed" or summary.verdict != "complete":
+            unusable += 1
+        elif summary.tasks:
+            plan = summary.plan
+            key = f"{plan.scheduler} {plan.model} {sorted(plan.parameters.items())}"
+            variants.setdefault(key, {}).setdefault(plan.trace, summary)
+    if unusable:
+        lines.append(f"{unusable} evaluation episodes of {method} are not complete (open, aborted, mixed or incomplete)")
+    if len(variants) > 1:
+        lines.append(f"{method} was played with {len(variants)} models or parameters; only the most played one counts")
+    return max(variants.values(), key=len, default={}), lines
+
+
+def _all_outcomes(counts: Mapping[str, int]) -> dict[str, int]:
+    return {str(outcome): counts.get(outcome, 0) for outcome in Outcome}

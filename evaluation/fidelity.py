@@ -1,0 +1,93 @@
+"""Measured against modelled durations: a transmission should take size / r_ij, an execution cycles / F_j.
+
+"Held" is the design's promise: the median of the relative error within 2 %, its 95th percentile within 5 %, for
+transmissions and executions alike, and at most 1 % of late tasks (dropped because the *measured* completion passed the
+deadline). Pure: columns in, plain data out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.measurements import NOWHERE, FloatArray, TaskColumns
+from evaluation.statistics import quantiles
+from offload.network import Network
+from offload.outcomes import Outcome
+
+MEDIAN_BOUND = 0.02
+P95_BOUND = 0.05
+LATE_BOUND = 0.01
+
+_CURVE = np.concatenate([np.linspace(0, 0.98, 99), np.linspace(0.981, 1, 20)])
+"""The shares at which the distribution of measured / modelled is kept: finer in its upper tail."""
+
+
+def transmission_ratio(columns: TaskColumns, network: Network, failure_timing: Literal["end", "event"]) -> FloatArray:
+    """Measured / modelled transmission time of every transmission that ran to its end."""
+    ran = (columns.transmission_s > 0) & (columns.destination != NOWHERE) & (columns.destination != columns.source)
+    if failure_timing == "event":  # a failure frees the link early
+        ran &= columns.outcome != Outcome.TRANSMISSION_FAILURE
+    modelled = columns.size_bits[ran] / network.rate_bps[columns.source[ran], columns.destination[ran]]
+    return columns.transmission_s[ran] / modelled
+
+
+def execution_ratio(columns: TaskColumns, network: Network, failure_timing: Literal["end", "event"]) -> FloatArray:
+    """Measured / modelled execution time of every execution that ran to its end."""
+    ran = (columns.execution_s > 0) & (columns.destination != NOWHERE)
+    if failure_timing == "event":  # a failure frees the executor early
+        ran &= columns.outcome != Outcome.EXECUTION_FAILURE
+    modelled = columns.cycles[ran] / network.capacity_hz[columns.destination[ran]]
+    return columns.execution_s[ran] / modelled
+
+
+def measure_fidelity(
+    columns: TaskColumns, network: Network, failure_timing: Literal["end", "event"], run_transfer: str
+) -> dict[str, Any]:
+    """Fidelity by kind of transfer, as `results.json` has it; empty without tasks.
+
+    A local task counts as one of the run's own transfer: it shared its node's time with those that travelled.
+    """
+    transfer = np.where(columns.transfer == "", run_transfer, columns.transfer)
+    found = {}
+    for kind in sorted(set(transfer.tolist())):
+        rows = _rows(columns, transfer == kind)
+        transmission = _errors(transmission_ratio(rows, network, failure_timing))
+        execution = _errors(execution_ratio(rows, network, failure_timing))
+        late_share = float(rows.late.mean())
+        found[kind] = {
+            "tasks": len(rows),
+            "transmission": transmission,
+            "execution": execution,
+            "handover_s": quantiles(rows.handover_s[rows.handover_s > 0], {"p50": 0.5, "p95": 0.95}),
+            "skew_s": quantiles(rows.skew_s, {"p50": 0.5, "p95": 0.95}),
+            "late": int(rows.late.sum()),
+            "late_share": late_share,
+            "held": _held(transmission, execution, late_share),
+        }
+    return found
+
+
+def _errors(ratio: FloatArray) -> dict[str, Any]:
+    """The relative error |measured / modelled − 1|, and the distribution of the ratio for the figure."""
+    curve = np.quantile(ratio, _CURVE) if ratio.size else np.empty(0)
+    return {
+        "count": int(ratio.size),
+        **quantiles(np.abs(ratio - 1), {"median": 0.5, "p95": 0.95}),
+        "distribution": [[float(value), float(share)] for value, share in zip(curve, _CURVE, strict=False)],
+    }
+
+
+def _held(transmission: dict[str, Any], execution: dict[str, Any], late_share: float) -> bool | None:
+    """Whether the promise is held; None when there is nothing that it could be measured by."""
+    stages = [stage for stage in (transmission, execution) if stage["count"]]
+    if not stages:
+        return None
+    within = all(stage["median"] <= MEDIAN_BOUND and stage["p95"] <= P95_BOUND for stage in stages)
+    return within and late_share <= LATE_BOUND
+
+
+def _rows(columns: TaskColumns, chosen: NDArray[np.bool_]) -> TaskColumns:
+    return TaskColumns(**{name: values[chosen] for name, values in vars(columns).items()})

@@ -1,0 +1,180 @@
+"""`results.json`: everything that the report says, as plain data, from the database alone (docs/contracts.md).
+
+The same records give the same results, byte for byte, whenever and wherever they are built.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluation.comparison import compare, select_comparison
+from evaluation.fidelity import measure_fidelity
+from evaluation.learning import learning_curve
+from evaluation.measurements import DecisionColumns, Fates, count_fates, read_decisions, read_tasks
+from evaluation.statistics import quantiles
+from middleware.database import Database, EpisodeSummary, Run, find_episodes, find_models, load_network
+from offload.network import Network
+from offload.outcomes import Outcome
+from offload.settings import Settings
+
+EXPERIMENT_PHASES = ("collect", "checkpoint", "online", "evaluate")
+"""What belongs to the experiment: not the continuous arrivals of `offload serve`, not replays."""
+
+_SPREAD = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99}
+
+
+def build_results(db: Database, run: Run) -> dict[str, Any]:
+    """The results of a run, finished or not; `missing` says in words what is not there (yet)."""
+    settings, network = run.settings, load_network(db, run)
+    confidence = settings.evaluation.confidence
+    summaries = find_episodes(db, run, status=None)
+    complete = [summary for summary in summaries if summary.verdict == "complete"]
+    comparison = select_comparison(
+        [summary for summary in summaries if summary.plan.phase == "evaluate"],
+        settings.evaluation.methods,
+        settings.evaluation.episodes,
+    )
+    methods, best, differences = compare(comparison, confidence)
+    offloading, queues = {}, {}
+    for method, compared in comparison.episodes.items():
+        numbers = [summary.episode for summary in compared]
+        decided = read_decisions(db, run, numbers)
+        methods[method] |= _method_measurements(db, run, numbers, decided, network)
+        offloading[method] = offloading_matrix(decided, network.nodes).tolist()
+        queues[method] = mean_queue_lengths(decided, settings.time.slots)
+    models = find_models(db, run)
+    curve = learning_curve(complete, models, settings.offline.heuristic, confidence)
+    experiment = [summary for summary in complete if summary.plan.phase in EXPERIMENT_PHASES]
+    fates = count_fates(db, run)
+    results = {
+        "run": run.name,
+        "seed": settings.seed,
+        "settings": settings.experiment(),
+        "versions": dict(run.versions),
+        "services": dict(run.services),
+        "created_at": run.created_at,
+        "unit": "episodes",
+        "confidence": confidence,
+        "missing": [*comparison.missing, *_missing(summaries, settings, curve, fates)],
+        "traces": list(comparison.traces),
+        "methods": methods,
+        "best_heuristic": best,
+        "differences": differences,
+        "learning_curve": curve,
+        "offloading": offloading,
+        "queues": queues,
+        "fidelity": _fidelity(db, run, experiment, network),
+        "conservation": {
+            "episodes": fates.episodes,
+            "tasks": fates.tasks,
+            "outcomes": fates.outcomes,
+            "matched": fates.matched,
+            "refused_records": fates.refused_records,
+            "conserved": fates.conserved,
+        },
+        "episodes": _count_episodes(summaries),
+        "network": {**network.to_json(), "load": offered_load(network, settings).tolist()},
+    }
+    return without_nan(results)  # type: ignore[no-any-return]
+
+
+def results_json(results: dict[str, Any]) -> bytes:
+    """`results.json`: indented for people, strict JSON for programs."""
+    return json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def offloading_matrix(decided: DecisionColumns, nodes: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """(N, N): how many tasks each node (row) sent to each (column); on the diagonal, kept."""
+    with_task = decided.action < nodes
+    place = decided.node[with_task] * nodes + decided.action[with_task]
+    return np.bincount(place, minlength=nodes * nodes).reshape(nodes, nodes)
+
+
+def mean_queue_lengths(decided: DecisionColumns, slots: int) -> dict[str, list[float]]:
+    """Tasks per node at each slot's tick, averaged over nodes and episodes: execution, sending, receiving queues."""
+    count = np.bincount(decided.slot, minlength=slots)
+    lengths = {
+        "execution": decided.execution_queue_length,
+        "sending": decided.sending_queue_length,
+        "receiving": decided.receiving_queue_length,
+    }
+    with np.errstate(invalid="ignore"):
+        return {
+            name: (np.bincount(decided.slot, weights=values, minlength=slots) / count).tolist()
+            for name, values in lengths.items()
+        }
+
+
+def offered_load(network: Network, settings: Settings) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(N,) the share of its capacity that a node's own tasks ask for on average; above 1 it cannot do them alone."""
+    cycles = np.mean(settings.tasks.size_bits) * np.mean(settings.tasks.complexity_cycles_per_bit)
+    return network.arrival_probability * cycles / settings.time.slot_s / network.capacity_hz
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has no NaN: such a number becomes null."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _method_measurements(
+    db: Database, run: Run, numbers: Sequence[int], decided: DecisionColumns, network: Network
+) -> dict[str, Any]:
+    ended = read_tasks(db, run, numbers)
+    with_task = decided.action < network.nodes
+    decision_s = decided.decision_s[with_task]
+    sent = decided.action[with_task] != decided.node[with_task]
+    return {
+        "late": int(ended.late.sum()),
+        "completion_s": quantiles(ended.completion_s[ended.outcome == Outcome.SUCCESS], {"p50": 0.5, "p95": 0.95}),
+        "decision_s": quantiles(decision_s, _SPREAD),
+        "decision_real_s": quantiles(decision_s / run.settings.time.time_scale, _SPREAD),
+        "probes": float(decided.probes[with_task].mean()) if with_task.any() else 0.0,
+        "offloaded_share": float(sent.mean()) if sent.size else 0.0,
+    }
+
+
+def _fidelity(db: Database, run: Run, experiment: Sequence[EpisodeSummary], network: Network) -> dict[str, Any]:
+    settings = run.settings
+    columns = read_tasks(db, run, [summary.episode for summary in experiment])
+    found = measure_fidelity(columns, network, settings.time.failure_timing, settings.node.transfer)
+    late_slots = sum(summary.late_slots for summary in experiment)
+    slots = len(experiment) * (settings.time.slots + 1)
+    # The clock's lateness is every transfer's: a run has one clock.
+    return {kind: {**values, "late_slots": late_slots, "slots": slots} for kind, values in found.items()}
+
+
+def _count_episodes(summaries: Sequence[EpisodeSummary]) -> dict[str, dict[str, int]]:
+    """Episodes by phase and by verdict (or status, where there is no verdict)."""
+    counts: dict[str, dict[str, int]] = {}
+    for summary in summaries:
+        of_phase = counts.setdefault(summary.plan.phase, {})
+        state = summary.verdict or summary.status
+        of_phase[state] = of_phase.get(state, 0) + 1
+    return counts
+
+
+def _missing(
+    summaries: Sequence[EpisodeSummary], settings: Settings, curve: dict[str, Any], fates: Fates
+) -> list[str]:
+    lines = []
+    if not summaries:
+        lines.append("no episode has been played yet")
+    elif not any(summary.plan.phase == "evaluate" for summary in summaries):
+        lines.append("the phase evaluate has not begun")
+    for method, points in curve["online"].items():
+        if len(points) < settings.online.episodes:
+            lines.append(f"{method} has {len(points)} of {settings.online.episodes} online episodes")
+    if not fates.conserved:
+        lines.append(
+            f"conservation is broken: {fates.tasks} tasks, {fates.outcomes} outcomes, {fates.matched} of them match"
+        )
+    return lines
