@@ -6,7 +6,7 @@ Fills each database (by default a SQLite file that is deleted afterwards, and th
 that is set) with episodes of ten nodes under the default profile, through the functions that edge nodes and controller
 use. Then a fresh process streams all of them as `EpisodeLog`s and makes `Transitions`. The peer, `pandas.read_sql` with a
 loop over the rows of each episode, does a share of the episodes in a process of its own; both must give the same arrays.
-On a database that is given by `--url`, the filled run stays and is used again.
+Elsewhere than in that file the filled run stays and is used again.
 
 Writes `benchmarks/results/transitions_from_logs.json`: figures and the machine.
 """
@@ -52,6 +52,7 @@ from offload.tasks import draw_trace
 from trainer.transitions import transitions_of
 
 RESULTS = Path(__file__).parent / "results" / "transitions_from_logs.json"
+_MYSQL = "OFFLOAD_TEST_MYSQL_URL"
 PEER_SHARE = 10
 """The peer does one in so many episodes: it is slow, and holds all that it reads in memory."""
 
@@ -70,9 +71,6 @@ def main() -> None:
     print(f"written to {RESULTS}")
 
 
-_MYSQL = "OFFLOAD_TEST_MYSQL_URL"
-
-
 def measure(url: str, rows: int) -> dict[str, Any]:
     """Fill one database if it is not filled yet, and measure both ways in processes of their own."""
     name = f"benchmark-{rows}"
@@ -87,7 +85,12 @@ def measure(url: str, rows: int) -> dict[str, Any]:
             f"  {label:>27}: {figures['rows']} rows in {figures['seconds']:.2f} s, "
             f"{figures['rows_per_s']:.0f} rows/s, peak {figures['peak_rss_mb']:.0f} MB"
         )
-    return {"database": redacted(url), "server": server(url), "filled_in_s": filled_in_s, "ours": ours, "peer": peer}
+    return {
+        "server": server(url),
+        "filled_in_s": filled_in_s,
+        "ours": ours,
+        "peer": {"name": "pandas.read_sql", **peer},
+    }
 
 
 def fill(url: str, name: str, rows: int) -> float | None:
@@ -111,7 +114,7 @@ def fill(url: str, name: str, rows: int) -> float | None:
         summary = close_episode(db, run, episode, down={}, late_slots=0, mixed=None)
         assert summary.verdict == "complete", summary.reason
     db.close()
-    return time.perf_counter() - started
+    return round(time.perf_counter() - started, 1)
 
 
 def records(

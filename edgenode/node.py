@@ -218,8 +218,7 @@ class _Play:
             for j, address in enumerate(peers)
             if j != facts.node
         }
-        others = {j: address for j, address in enumerate(peers) if j != facts.node}
-        self._prober = Prober(others, self._settings.node.probe_timeout_s)
+        self._prober = Prober(lambda j: self._peers[j].address, self._settings.node.probe_timeout_s)
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("loop", self._loop), ("decider", self._decide_all), ("executor", self._execute_all))

@@ -103,8 +103,7 @@ def compare(comparison: Comparison, confidence: float) -> tuple[dict[str, Any], 
                 for summary in summaries
             ],
             "outcomes": {
-                outcome: sum(summary.outcomes.get(outcome, 0) for summary in summaries)
-                for outcome in map(str, Outcome)
+                outcome: sum(summary.outcomes.get(outcome, 0) for summary in summaries) for outcome in map(str, Outcome)
             },
             "tasks": sum(summary.tasks for summary in summaries),
         }
@@ -133,7 +132,9 @@ def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int
             key = f"{plan.scheduler} {plan.model} {sorted(plan.parameters.items())}"
             variants.setdefault(key, {}).setdefault(plan.trace, summary)
     if unusable:
-        lines.append(f"{unusable} evaluation episodes of {method} are not complete (open, aborted, mixed or incomplete)")
+        lines.append(
+            f"{unusable} evaluation episodes of {method} are not complete (open, aborted, mixed or incomplete)"
+        )
     if len(variants) > 1:
         lines.append(f"{method} was played with {len(variants)} models or parameters; only the most played one counts")
     return max(variants.values(), key=len, default={}), lines

@@ -23,7 +23,9 @@ def learning_curve(
     last = max((row for row in models if row.phase == "offline"), key=lambda row: row.number, default=None)
     level = next((point["mean"] for point in offline if last and point["model"] == last.version), None)
     collected = [
-        success_rate(summary) for summary in played if summary.plan.phase == "collect" and summary.plan.method == heuristic
+        success_rate(summary)
+        for summary in played
+        if summary.plan.phase == "collect" and summary.plan.method == heuristic
     ]
     return {
         "collected": None

@@ -153,6 +153,7 @@ def _columns(db: Database, query: Any, numbers: Iterable[int], kinds: tuple[Any,
     with db.reading() as connection:
         for number in numbers:
             rows = connection.execute(query, {"number": number}).fetchall()
-            for part, values, kind in zip(parts, zip(*rows, strict=True), kinds, strict=bool(rows)):
-                part.append(np.array(values, dtype=kind))
+            if rows:
+                for part, values, kind in zip(parts, zip(*rows, strict=True), kinds, strict=True):
+                    part.append(np.array(values, dtype=kind))
     return [np.concatenate(part) for part in parts]

@@ -162,9 +162,7 @@ def _count_episodes(summaries: Sequence[EpisodeSummary]) -> dict[str, dict[str, 
     return counts
 
 
-def _missing(
-    summaries: Sequence[EpisodeSummary], settings: Settings, curve: dict[str, Any], fates: Fates
-) -> list[str]:
+def _missing(summaries: Sequence[EpisodeSummary], settings: Settings, curve: dict[str, Any], fates: Fates) -> list[str]:
     lines = []
     if not summaries:
         lines.append("no episode has been played yet")

@@ -21,6 +21,8 @@ _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _LOW = 0xFFFFFFFF
 _SCALE = 2.0**-53
+_BELOW_ONE = 1.0 - 2.0**-53
+"""The largest double below 1: rounding would make exactly 1 of the last 53-bit number."""
 
 MAX_SEED = _LOW
 """Seeds are 32-bit: 0 … 4294967295."""
@@ -82,12 +84,12 @@ def uniform(
     if isinstance(slot, int) and isinstance(source, int) and isinstance(destination, int):
         if isinstance(episode, int) and isinstance(index, int):
             high, more, _, _ = philox4x32((episode, slot, source << 16 | destination, index), (seed, int(purpose)))
-            return ((high << 21 | more >> 11) + 0.5) * _SCALE
+            return min(((high << 21 | more >> 11) + 0.5) * _SCALE, _BELOW_ONE)
     words = [np.asarray(part).astype(np.uint64) for part in (episode, slot, source, destination, index)]
     e, t, s, d, k = np.broadcast_arrays(*words)
     a, b = _philox_arrays(e, t, (s << np.uint64(16)) | d, k, (seed, int(purpose)))
     mantissa = (a << np.uint64(21)) | (b >> np.uint64(11))
-    return (mantissa.astype(np.float64) + 0.5) * _SCALE
+    return np.minimum((mantissa.astype(np.float64) + 0.5) * _SCALE, _BELOW_ONE)
 
 
 def failure_instant_s(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,8 +42,10 @@ class ModelManifest(BaseModel):
     """The manifest of one version of a model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: int = 1
-    version: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    format: Literal[1] = 1
+    version: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="a folder's name in the storage, so not `..`"
+    )
     algorithm: str
     profile: dict[str, Any]
     actions: int = Field(ge=2, description="N+1")

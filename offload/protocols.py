@@ -69,8 +69,13 @@ class Scheduler(Protocol):
     It is registered in the entry-point group `offload.schedulers`.
     """
 
-    enough_reports: int | None
-    """How many answers suffice: the node stops waiting for the others. None waits for all, up to the time-out."""
+    @property
+    def enough_reports(self) -> int | None:
+        """How many answers suffice: the node stops waiting for the others. None waits for all, up to the time-out.
+
+        A class attribute will do: `enough_reports: ClassVar[int | None] = None`.
+        """
+        ...
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
         """(B, d) nodes to ask, −1 for none; d may be 0. The node itself may be among them: it answers at once."""

@@ -8,14 +8,17 @@ plain nested dictionaries; `resolve_settings` merges them and validates the resu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from offload.draws import MAX_SEED
+from offload.tasks import MAX_SLOTS
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
+
+_PASSWORD = re.compile(r"^([^/]*//[^:/@]*):.*@", re.DOTALL)
 
 
 class SettingsError(ValueError):
@@ -23,7 +26,7 @@ class SettingsError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -82,7 +85,7 @@ class TimeSettings(_Section):
     """The slotted clock."""
 
     slot_s: Annotated[Seconds, Field(gt=0)] = Field(0.1, description="Δ, the duration of a time slot")
-    slots: int = Field(50, ge=1, le=100_000, description="T, slots in an episode")
+    slots: int = Field(50, ge=1, le=MAX_SLOTS, description="T, slots in an episode")
     time_scale: float = Field(1.0, gt=0, le=100, description="model seconds per real second")
     failure_timing: Literal["end", "event"] = Field("end", description="when a failure shows and frees its resource")
 
@@ -124,7 +127,7 @@ class OfflineSettings(_Section):
     steps: int = Field(1500, ge=1, description="gradient steps")
     batch_slots: int = Field(128, ge=1, description="time slots in a minibatch, each with the rows of all N nodes")
     buffer_slots: int = Field(1_000_000, ge=1, description="time slots that the replay buffer holds; the newest stay")
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(3e-4, gt=0, description="of Adam, for all networks")
     discount: float = Field(0.99, ge=0, lt=1, description="γ")
     soft_update: float = Field(5e-4, gt=0, le=1, description="τ of the target Q networks")
     entropy: Literal["fixed", "adaptive"] = Field(
@@ -150,15 +153,15 @@ class OnlineSettings(_Section):
     episodes_per_update: int = Field(10, ge=1, description="episodes that one update trains on")
     epochs: int = Field(4, ge=1, description="K, passes over the data of an update")
     minibatch_rows: int | None = Field(2048, ge=1, description="decision rows in a minibatch; null: all")
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam, for actor and critic")
     learning_rate_decay: bool = Field(True, description="linear to zero over all updates")
     discount: float = Field(0.95, ge=0, lt=1, description="γ")
     gae_lambda: float = Field(0.9, ge=0, le=1, description="λ of eq. 13")
     clip: float = Field(0.2, gt=0, lt=1, description="ε of eq. 18")
-    entropy_bonus: float = Field(0.0, ge=0)
-    normalize_advantages: bool = True
+    entropy_bonus: float = Field(0.0, ge=0, description="weight of the entropy in the actor's objective")
+    normalize_advantages: bool = Field(True, description="z-score over the data of an update")
     decisions_only: bool = Field(True, description="the actor's loss counts slots with a task only")
-    gradient_clip: float | None = Field(1.0, gt=0)
+    gradient_clip: float | None = Field(1.0, gt=0, description="norm, per network; null: none")
     reward_normalization: Literal["stored", "batch", "none"] = Field(
         "stored", description="stored: the statistics of the offline data; batch: of the update's own episodes"
     )
@@ -183,7 +186,7 @@ class EvaluationSettings(_Section):
         description="names of schedulers, and offline-only, online-only, o2o-drl",
     )
     episodes: int = Field(20, ge=1, description="traces that every method plays")
-    confidence: float = Field(0.95, gt=0, lt=1)
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
 
 
 def _url(schemes: tuple[str, ...]) -> AfterValidator:
@@ -198,10 +201,16 @@ def _url(schemes: tuple[str, ...]) -> AfterValidator:
 class ServiceSettings(_Section):
     """The middleware's adapters, chosen by URL."""
 
-    database: Annotated[str, _url(("sqlite:///", "mysql+pymysql://"))] = "sqlite:///.offload/offload.db"
-    storage: Annotated[str, _url(("file:", "database:", "hdfs+http://"))] = "file:.offload/storage"
-    registry: Annotated[str, _url(("database:", "nacos://"))] = "database:"
-    configuration: Annotated[str, _url(("file:", "nacos://"))] = "file:"
+    database: Annotated[str, _url(("sqlite:///", "mysql+pymysql://"))] = Field(
+        "sqlite:///.offload/offload.db", description="sqlite:///PATH or mysql+pymysql://user:password@host:port/name"
+    )
+    storage: Annotated[str, _url(("file:", "database:", "hdfs+http://"))] = Field(
+        "file:.offload/storage", description="file:PATH or database:"
+    )
+    registry: Annotated[str, _url(("database:", "nacos://"))] = Field("database:", description="database:")
+    configuration: Annotated[str, _url(("file:", "nacos://"))] = Field(
+        "file:", description="file:, or file:PATH: edits of its hot keys are applied"
+    )
 
 
 class Settings(_Section):
@@ -213,7 +222,7 @@ class Settings(_Section):
     time: TimeSettings = TimeSettings()
     node: NodeSettings = NodeSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="hot: of every pod's log")
     learner: LearnerSettings = LearnerSettings()
     offline: OfflineSettings = OfflineSettings()
     online: OnlineSettings = OnlineSettings()
@@ -245,12 +254,8 @@ class Settings(_Section):
 
 
 def redacted(url: str) -> str:
-    """A URL without its password, to be logged or stored."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    """A URL without its password, to be logged or stored. The password may hold what a URL's should not: `/`, `[`, `@`."""
+    return _PASSWORD.sub(r"\1:***@", url)
 
 
 def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -102,6 +102,10 @@ class Reports:
             receiving_work_s=np.zeros(shape),
         )
 
+    def take(self, rows: IntArray | BoolArray) -> Self:
+        """The answers to the decisions of some rows."""
+        return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
 
 def report_of(states: LocalState) -> Reports:
     """What the deciding nodes would answer about themselves: shape (B, 1)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,11 @@ from offload.network import Network
 
 if TYPE_CHECKING:
     from offload.settings import TaskSettings
+
+
+MAX_SLOTS = 100_000
+MAX_EPISODE = 0xFFFFFFFF
+"""Limits of a trace: its arrays must fit into memory, and the draws are keyed by 32-bit numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +91,24 @@ class Trace:
         """
         try:
             tasks = list(data["tasks"])
-            slots = int(data.get("slots") or max((int(task["slot"]) for task in tasks), default=0) + 1)
+            slots = _whole(data.get("slots") or max((_whole(task["slot"]) for task in tasks), default=0) + 1)
             slot_s = float(data["slot_s"])
+            episode = _whole(data.get("episode", 0))
         except KeyError as missing:
             raise ValueError(f"the trace has no {missing}") from None
-        if slot_s <= 0:
+        except (AttributeError, TypeError, ValueError) as wrong:
+            raise ValueError(f"the trace is malformed: {wrong}") from None
+        if not 1 <= slots <= MAX_SLOTS:
+            raise ValueError(f"the trace has {slots} slots; it needs 1 to {MAX_SLOTS}")
+        if not (math.isfinite(slot_s) and slot_s > 0):
             raise ValueError(f"the trace's slot_s must be above 0, got {slot_s}")
+        if not 0 <= episode <= MAX_EPISODE:
+            raise ValueError(f"the trace's episode is {episode}; it keys random draws and lies in 0 … {MAX_EPISODE}")
         has_task = np.zeros((slots, nodes), dtype=bool)
         values = {key: np.zeros((slots, nodes)) for key in ("size_bits", "cycles", "deadline_s")}
         for number, task in enumerate(tasks):
             try:
-                slot, source = int(task["slot"]), int(task["source"])
+                slot, source = _whole(task["slot"]), _whole(task["source"])
                 facts = {key: float(task[key]) for key in values}
             except (KeyError, TypeError, ValueError) as wrong:
                 raise ValueError(f"task {number} of the trace is malformed: {wrong!r}") from None
@@ -111,7 +124,14 @@ class Trace:
                     raise ValueError(f"task {number} of the trace has {key} = {value}; it must be above 0")
                 values[key][slot, source] = value
             has_task[slot, source] = True
-        return cls(int(data.get("episode", 0)), slot_s, has_task, **values)
+        return cls(episode, slot_s, has_task, **values)
+
+
+def _whole(value: Any) -> int:
+    """A whole number as JSON may write it (3 or 3.0). Raises ValueError: 3.7 is not slot 3."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(value)
 
 
 def draw_trace(settings: TaskSettings, network: Network, slot_s: float, slots: int, seed: int, episode: int) -> Trace:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgenode.schedulers.estimates import joined
 from edgenode.schedulers.shortest_delay import lowest_delay
@@ -13,7 +14,7 @@ from edgenode.schedulers.simple import sampled
 from offload.draws import Draws
 from offload.masks import action_mask
 from offload.protocols import Actor, Choice, SchedulerContext
-from offload.state import FloatArray, IntArray, LocalState, Reports, report_of
+from offload.state import BoolArray, FloatArray, IntArray, LocalState, Reports, report_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +34,15 @@ class _Learned:
         return masked_log_softmax(actor, profile.encode(states), action_mask(states))
 
 
-def masked_log_softmax(actor: Actor, observations: np.ndarray, mask: np.ndarray) -> FloatArray:
-    """(B, N+1) log-probabilities over legal actions, −inf for the others."""
+def masked_log_softmax(actor: Actor, observations: NDArray[np.float32], mask: BoolArray) -> FloatArray:
+    """(B, N+1) log-probabilities over legal actions, −inf for the others.
+
+    Raises ValueError where the actor gives a legal action something that is not a finite number: a choice made from
+    that would look like any other one.
+    """
     logits = np.where(mask, actor.logits(observations).astype(np.float64), -np.inf)
+    if not np.isfinite(logits[mask]).all():
+        raise ValueError("the actor's logits are not finite numbers; its training diverged, or the model is damaged")
     logits -= logits.max(axis=1, keepdims=True)
     result: FloatArray = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return result
@@ -70,18 +77,23 @@ class DRLProbe(_Learned):
             raise ValueError(f"scheduler.parameters.d: {self.d}; at least 1 node is asked")
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
-        """d distinct others, sampled without replacement from the masked softmax; −1 where fewer are legal.
+        """(B, min(d, N−1)) distinct others, sampled without replacement from the masked softmax; −1 where too few are legal.
 
-        The d largest of log π + Gumbel noise are such a sample.
+        One draw a column, from the softmax over what the columns before left.
         """
+        rows = np.arange(states.batch)
         logs = self.log_probabilities(states)[:, : states.nodes]
-        logs[np.arange(states.batch), states.node] = -np.inf
-        noise = np.stack([-np.log(-np.log(draws.uniform(j))) for j in range(states.nodes)], axis=1)
-        keys = logs + noise
-        count = min(self.d, states.nodes)
-        order = np.argsort(-keys, axis=1, kind="stable")[:, :count]
-        legal = np.isfinite(np.take_along_axis(keys, order, axis=1))
-        return np.where(legal, order, -1).astype(np.int64)
+        logs[rows, states.node] = -np.inf
+        proposed = np.full((states.batch, min(self.d, states.nodes - 1)), -1, dtype=np.int64)
+        for column in range(proposed.shape[1]):
+            highest = logs.max(axis=1, keepdims=True)
+            left = np.isfinite(highest[:, 0])
+            weights = np.exp(logs - np.where(np.isfinite(highest), highest, 0.0))
+            weights[~left, 0] = 1.0  # so that a row in which nobody is left can be drawn from, in vain
+            node = sampled(weights, draws.uniform(column))
+            proposed[:, column] = np.where(left, node, -1)
+            logs[rows, node] = -np.inf
+        return proposed
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """The scores are the estimated delays; there is no policy over destinations, hence no log-probability."""

@@ -31,19 +31,22 @@ class _Reactive:
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """Of the first two that answered, the one with the lower estimated delay; itself where nobody did."""
-        delay = estimated_delay_s(states, reports)
-        after = np.where(reports.answered, reports.answered_after_s, np.inf)
-        if after.shape[1] > 2:
-            second = np.partition(after, 1, axis=1)[:, 1:2]
-            first_two = reports.answered & (after <= second)
-            delay = np.where(first_two, delay, np.inf)
-        if delay.shape[1] == 0:
+        if reports.node.shape[1] == 0:
             return Choice.of(states.node, states.nodes)
-        column = np.argmin(delay, axis=1)
-        asked = np.isfinite(delay).any(axis=1) & ~self.keeps(states)
+        delay = np.where(first_answered(reports, 2), estimated_delay_s(states, reports), np.nan)
+        heard = np.isfinite(delay).any(axis=1) & ~self.keeps(states)
+        column = np.argmin(np.where(np.isfinite(delay), delay, np.inf), axis=1)
         chosen = np.take_along_axis(reports.node, column[:, None], axis=1)[:, 0]
         scores = scattered(reports, delay, states.nodes)
-        return Choice.of(np.where(asked, chosen, states.node), states.nodes, np.where(np.isinf(scores), np.nan, scores))
+        return Choice.of(np.where(heard, chosen, states.node), states.nodes, scores)
+
+
+def first_answered(reports: Reports, count: int) -> BoolArray:
+    """(B, d) which answers were among the first `count` to come; of two at the same instant, the earlier column's."""
+    after = np.where(reports.answered, reports.answered_after_s, np.inf)
+    first = np.zeros(after.shape, dtype=bool)
+    np.put_along_axis(first, np.argsort(after, axis=1, kind="stable")[:, :count], True, axis=1)
+    return first & reports.answered
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,12 @@ class RDA(_Reactive):
     threshold_tasks: float = 3.0
     """Tasks in the execution queue, per `per_capacity_hz` of capacity, from which on the node broadcasts."""
     per_capacity_hz: float = 12e9
+
+    def __post_init__(self) -> None:
+        if not self.threshold_tasks >= 0:
+            raise ValueError(f"scheduler.parameters.threshold_tasks: {self.threshold_tasks}; it must be at least 0")
+        if not self.per_capacity_hz > 0:
+            raise ValueError(f"scheduler.parameters.per_capacity_hz: {self.per_capacity_hz}; it must be above 0")
 
     def keeps(self, states: LocalState) -> BoolArray:
         """While fewer tasks than the threshold are in the execution queue, the running one included."""
@@ -66,6 +75,10 @@ class TunedRDA(_Reactive):
     """RDA with its threshold in seconds of execution backlog: a strong baseline that the papers do not show."""
 
     threshold_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.threshold_s >= 0:
+            raise ValueError(f"scheduler.parameters.threshold_s: {self.threshold_s}; it must be at least 0 seconds")
 
     def keeps(self, states: LocalState) -> BoolArray:
         """While the execution backlog, without receiving work, is below the threshold."""

@@ -10,7 +10,7 @@ import numpy as np
 from offload.draws import Draws
 from offload.masks import action_mask
 from offload.protocols import Choice, SchedulerContext
-from offload.state import IntArray, LocalState, Reports
+from offload.state import FloatArray, IntArray, LocalState, Reports
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +47,24 @@ class Local(_AsksNobody):
 class Weighted(_AsksNobody):
     """Random in proportion to computation capacity, over the nodes that do not say they are overloaded."""
 
+    def __post_init__(self) -> None:
+        capacity_hz = self.context.capacity_hz
+        if capacity_hz is None or capacity_hz.shape != (self.context.nodes,):
+            given = "none" if capacity_hz is None else f"shape {capacity_hz.shape}"
+            raise ValueError(
+                f"weighted needs the capacities of all {self.context.nodes} nodes in its context, got {given}"
+            )
+
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """Inverse of the cumulated weights; the scores are the probabilities."""
-        if self.context.capacity_hz is None:
-            raise ValueError("weighted needs the capacities of all nodes in its context")
+        assert self.context.capacity_hz is not None  # __post_init__ saw to it
         legal = action_mask(states)[:, : states.nodes]
-        weights = np.where(legal, self.context.capacity_hz[None, :], 0.0)
+        weights = np.where(legal, self.context.capacity_hz, 0.0)
         probabilities = weights / weights.sum(axis=1, keepdims=True)
         return Choice.of(sampled(probabilities, draws.uniform(0)), states.nodes, probabilities)
 
 
-def sampled(probabilities: np.ndarray, uniform: np.ndarray) -> IntArray:
+def sampled(probabilities: FloatArray, uniform: FloatArray) -> IntArray:
     """(B,) an index of each row of (B, N) probabilities; never one of probability 0."""
     cumulated = np.cumsum(probabilities, axis=1)
     cumulated /= cumulated[:, -1:]

@@ -21,6 +21,8 @@ from middleware.configuration.port import HotRecord
 from middleware.database.engine import Database, is_unavailable
 from middleware.database.schema import configuration
 
+_WRITER_LENGTH = 64
+
 _logger = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ class TableConfiguration:
                         revision=1,
                         content=dict(hot),
                         origins={},
-                        written_by=by,
+                        written_by=_shortened(by),
                         written_at=time.time(),
                     )
                 )
@@ -121,6 +123,11 @@ def _key(run_name: str) -> str:
     return f"hot/{run_name}"
 
 
+def _shortened(by: str) -> str:
+    """As much of a writer's name as the column holds: a path's beginning and end."""
+    return by if len(by) <= _WRITER_LENGTH else f"{by[:10]}…{by[11 - _WRITER_LENGTH :]}"
+
+
 def _record(row: Any) -> HotRecord:
     return HotRecord(row.revision, row.content, row.written_by, row.written_at)
 
@@ -150,7 +157,7 @@ def _write(connection: Connection, row: Any, hot: dict[str, Any], by: str, origi
                 .values(origins={**row.origins, **origins})
             )
         return _record(row)
-    record = HotRecord(row.revision + 1, hot, by, time.time())
+    record = HotRecord(row.revision + 1, hot, _shortened(by), time.time())
     connection.execute(
         sa.update(configuration)
         .where(configuration.c.key == row.key)
@@ -158,7 +165,7 @@ def _write(connection: Connection, row: Any, hot: dict[str, Any], by: str, origi
             revision=record.revision,
             content=hot,
             origins={**row.origins, **origins},
-            written_by=by,
+            written_by=record.written_by,
             written_at=record.written_at,
         )
     )

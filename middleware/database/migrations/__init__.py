@@ -3,8 +3,8 @@
 To change a table: edit `schema.py`, write `versions/NNNN_what.py` with the next revision, and enter it here. A test
 compares what the scripts make with `schema.py` (comments aside: they live there only).
 
-Two processes that upgrade at once wait for each other: SQLite by its write lock, MySQL by a named lock (its tables are
-made one by one, whatever the transaction).
+Two processes that upgrade at once wait for each other: SQLite by its write lock (Alembic reads the version again in the
+transaction), MySQL by a named lock (its tables are made one by one, whatever the transaction).
 """
 
 from __future__ import annotations
@@ -67,6 +67,14 @@ def check(db: Database) -> None:
 
 def upgrade(db: Database) -> None:
     """Create or upgrade the tables. Raises SchemaError for a newer or a foreign database."""
+    if db.is_sqlite:
+        _upgrade(db)
+        return
+    with db.reading() as holder, _named_lock(holder):
+        _upgrade(db)
+
+
+def _upgrade(db: Database) -> None:
     found = current(db)
     if found == HEAD:
         return
@@ -75,26 +83,23 @@ def upgrade(db: Database) -> None:
     from alembic import command
 
     config = _config()
-    with db.transaction() as connection, _alone(connection):
+    with db.transaction() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    """Hold MySQL's named lock; SQLite's transaction holds the write lock already."""
-    if connection.dialect.name == "sqlite":
-        yield
-        return
-    name = sa.literal("offload-migrate")
-    if connection.execute(sa.select(sa.func.get_lock(name, _LOCK_S))).scalar() != 1:
+def _named_lock(holder: Connection) -> Iterator[None]:
+    """MySQL's lock by name; it belongs to the connection `holder`, and ends with it at the latest."""
+    name = sa.func.concat("offload-migrate-", sa.func.md5(sa.func.database()))
+    if holder.execute(sa.select(sa.func.get_lock(name, _LOCK_S))).scalar() != 1:
         raise SchemaError(
             f"another process has been upgrading this database for {_LOCK_S} s; try again when it is done"
         )
     try:
         yield
     finally:
-        connection.execute(sa.select(sa.func.release_lock(name)))
+        holder.execute(sa.select(sa.func.release_lock(name)))
 
 
 def _config() -> Config:

@@ -1,0 +1,107 @@
+"""`offload schedulers` and `offload config …`: what can be chosen, and what was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+Preset = Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")]
+
+
+def schedulers() -> None:
+    """The schedulers that configuration can name, with their parameters' defaults."""
+    from edgenode.schedulers import describe
+
+    table = Table(title="scheduler.name", title_justify="left")
+    for column in ("name", "decides", "scheduler.parameters"):
+        table.add_column(column, overflow="fold")
+    for one in describe():
+        table.add_row(one.name, one.summary, ", ".join(f"{key}={value}" for key, value in one.parameters.items()))
+    Console().print(table)
+
+
+def show(
+    preset: Preset = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Every setting, resolved from all layers, as YAML that `--config` reads back (without passwords)."""
+    from middleware.configuration import load_settings
+    from offload.settings import redacted
+
+    settings = load_settings(preset, config, sets or []).model_dump(mode="json")
+    settings["services"] = {key: redacted(url) for key, url in settings["services"].items()}
+    typer.echo(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), nl=False)
+
+
+def check(
+    config: Annotated[Path, typer.Argument(help="A YAML file of settings.")],
+    sets: Sets = None,
+) -> None:
+    """Say what is wrong with a file of settings; exit code 2 when something is."""
+    from edgenode.schedulers import scheduler_names
+    from middleware.configuration import load_settings
+    from offload.profiles import make_profile
+    from offload.settings import SettingsError
+
+    settings = load_settings(None, config, sets or [])
+    try:
+        make_profile(settings)
+    except ValueError as wrong:
+        raise SettingsError(str(wrong)) from None
+    names = scheduler_names()
+    wanted = [("scheduler.name", settings.scheduler.name), ("offline.heuristic", settings.offline.heuristic)]
+    wanted += [("evaluation.methods", one) for one in settings.evaluation.methods]
+    for path, name in wanted:
+        if name not in (*names, "offline-only", "online-only", "o2o-drl"):
+            raise SettingsError(f"{path}: there is no scheduler '{name}'; there are {', '.join(names)}")
+    typer.echo(f"{config} is fine")
+
+
+def reference() -> None:
+    """All settings with defaults and meaning, as Markdown (docs/configuration.md has it)."""
+    typer.echo(reference_text(), nl=False)
+
+
+def reference_text() -> str:
+    """The table of every section."""
+    from pydantic import BaseModel
+
+    from offload.settings import Settings
+
+    lines: list[str] = []
+    scalars = [(name, field) for name, field in Settings.model_fields.items() if not _is_section(field)]
+    sections: list[tuple[str, Any]] = [("", scalars)]
+    for name, field in Settings.model_fields.items():
+        if _is_section(field):
+            annotation = field.annotation
+            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+            sections.append((name, list(annotation.model_fields.items())))
+    for section, fields in sections:
+        lines += [f"### {section or 'top level'}", "", "| key | default | meaning |", "|---|---|---|"]
+        for name, field in fields:
+            lines.append(f"| `{name}` | `{_plain(field.default)}` | {field.description or ''} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _is_section(field: Any) -> bool:
+    from pydantic import BaseModel
+
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_plain(one) for one in value) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,89 @@
+"""`offload`: the command. Each subcommand is in a module of its own; what takes long to import is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from commands.inspection import check, reference, schedulers, show
+from commands.report import report
+from commands.run import run
+from commands.serve import serve, set_, status
+from commands.upkeep import migrate
+
+app = typer.Typer(
+    help="A testbed for decentralized task offloading between edge nodes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(serve)
+app.command()(status)
+app.command("set")(set_)
+app.command()(report)
+app.command()(schedulers)
+config = typer.Typer(help="Look at settings, or check them.", no_args_is_help=True)
+config.command()(show)
+config.command()(check)
+config.command()(reference)
+app.add_typer(config, name="config")
+database = typer.Typer(help="Look after the database.", no_args_is_help=True)
+database.command()(migrate)
+app.add_typer(database, name="database")
+
+
+def main() -> None:
+    """Run the command; what the user can mend is told in a few words, without a traceback, with exit code 2."""
+    _check_rooms()
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("\noffload: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if not _is_users(error):
+            raise
+        print(f"offload: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _is_users(error: Exception) -> bool:
+    from commands.local import ControllerFailed
+    from commands.serve import NoController
+    from middleware.database import RunConflict, SchemaError, UnknownRun, is_unavailable
+    from offload.episodes import EpisodeError
+    from offload.settings import SettingsError
+
+    kinds = (SettingsError, RunConflict, UnknownRun, SchemaError, EpisodeError, ControllerFailed, NoController)
+    if isinstance(error, kinds) or is_unavailable(error):
+        return True
+    # torch is loaded only by the pipeline: where it is not, its errors cannot have been raised.
+    trainer = sys.modules.get("trainer.pipeline")
+    client = sys.modules.get("trainer.controller_client")
+    return (trainer is not None and isinstance(error, trainer.PipelineError)) or (
+        client is not None and isinstance(error, client.ControllerError)
+    )
+
+
+def _check_rooms() -> None:
+    """The rooms have everyday names: say clearly when one was imported from somewhere else."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    here = Path(__file__).resolve().parent.parent
+    for room in ("offload", "middleware", "edgenode", "controller", "evaluation", "trainer"):
+        spec = find_spec(room)
+        found = Path(spec.origin).resolve().parent.parent if spec and spec.origin else None
+        if found is not None and found != here:
+            print(
+                f"offload: the package '{room}' comes from {found}, not from {here}: another distribution or a folder of "
+                "that name is in the way; install the testbed into an environment of its own",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""`offload serve`, `offload status`, `offload set`: a fleet that keeps running, to watch and to change."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+_TIMEOUT_S = 10.0
+RunName = Annotated[str | None, typer.Option("--run", help="The run's name; the only live one by default.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database", help="URL of the database; the configured one by default.")
+]
+
+
+class NoController(RuntimeError):
+    """No controller answers, or more than one could be meant."""
+
+
+def serve(
+    preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; its edits change hot keys.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+    run: Annotated[str | None, typer.Option(help="The run's name.")] = None,
+) -> None:
+    """Keep a local fleet running with continuous arrivals, until Ctrl-C."""
+    from commands.local import DATA_DIR, LocalController, open_run
+    from middleware.configuration import load_settings
+
+    console = Console()
+    logging.basicConfig(level=logging.WARNING)
+    settings = load_settings(preset, config, sets or [])
+    if config is not None and settings.services.configuration == "file:":
+        watched = settings.services.model_copy(update={"configuration": f"file:{config}"})
+        settings = settings.model_copy(update={"services": watched})
+    name = run or f"serve-{config.stem if config else preset or 'default'}"
+    opened = open_run(settings, name)
+    with LocalController(opened, DATA_DIR / name) as controller:
+        with console.status(f"starting {settings.network.nodes} edge nodes"):
+            address = controller.address()
+        _call(address, "POST", "/v1/serve")
+        console.print(f"Run [bold]{name}[/] is served at [bold]{address}/[/] (a page for browsers); Ctrl-C ends it.")
+        console.print("In another terminal: `offload status`, `offload set scheduler.name=rda`")
+        while controller.failure is None:
+            time.sleep(0.5)
+            if (now := controller.address()) != address:
+                # The controller died and was restarted: it does not know that it was serving.
+                address = now
+                _call(address, "POST", "/v1/serve")
+                console.print(f"the controller was restarted; it answers at {address}/")
+
+
+def status(run: RunName = None, database: DatabaseUrl = None) -> None:
+    """Nodes, queues, scheduler and success rate of a running fleet."""
+    state = _call(_controller(run, database), "GET", "/v1/status")
+    console = Console()
+    hot, last = state["hot"]["scheduler"], state["last_episodes"]
+    rate = "–" if last["success_rate"] is None else f"{last['success_rate']:.3f}"
+    model = f", model {hot['model']}" if hot["model"] else ""
+    console.print(f"Run [bold]{state['run']}[/]: scheduler [bold]{hot['name']}[/]{model}, revision {state['revision']}")
+    episode = state["episode"]
+    if episode:
+        console.print(
+            f"Episode {episode['episode']} ({episode['method']}): slot {episode['slot']} of {episode['slots']}"
+        )
+    console.print(f"Success rate of the last {last['episodes']} episodes: {rate} ({', '.join(last['schedulers'])})")
+    table = Table()
+    for column in (
+        "node",
+        "state",
+        "capacity",
+        "arrivals",
+        "execution",
+        "sending",
+        "receiving",
+        "acknowledged",
+        "heartbeat",
+    ):
+        table.add_column(column, justify="right")
+    for node in state["nodes"]:
+        queues = node["queues"] or {}
+        table.add_row(
+            str(node["node"]),
+            node["problem"] or (node["scheduler"] or "starting") if node["alive"] else "[red]down[/]",
+            f"{node['capacity_hz'] / 1e9:g} GHz",
+            f"{node['arrival_probability']:.2f}",
+            *(str(queues.get(key, "–")) for key in ("execution", "sending", "receiving")),
+            f"revision {node['revision'] or '–'}",
+            "–" if node["heartbeat_age_s"] is None else f"{node['heartbeat_age_s']:.1f} s ago",
+        )
+    console.print(table)
+
+
+def set_(
+    changes: Annotated[
+        list[str], typer.Argument(help="Hot keys: scheduler.name=rda, scheduler.parameters.d=3, log_level=DEBUG")
+    ],
+    run: RunName = None,
+    database: DatabaseUrl = None,
+) -> None:
+    """Change hot keys of a running fleet; waits until every node has acknowledged."""
+    from middleware.configuration.layers import command_line_layer
+
+    address = _controller(run, database)
+    revision = _call(address, "PATCH", "/v1/configuration", {"hot": command_line_layer(changes), "by": "offload set"})[
+        "revision"
+    ]
+    waiting: list[str] = []
+    until = time.monotonic() + _TIMEOUT_S
+    while time.monotonic() < until:
+        acknowledged = _call(address, "GET", "/v1/configuration")["acknowledged"]
+        waiting = [node for node, seen in acknowledged.items() if seen < revision]
+        if not waiting:
+            typer.echo(f"revision {revision} is applied on all {len(acknowledged)} nodes")
+            return
+        time.sleep(0.2)
+    raise NoController(
+        f"revision {revision} is written, but nodes {', '.join(waiting)} have not acknowledged it; see `offload status`"
+    )
+
+
+def _controller(run: str | None, database_url: str | None) -> str:
+    """The address of the live controller (of a run)."""
+    from middleware.configuration import load_settings
+    from middleware.database import Database
+    from middleware.registry import open_registry
+
+    services = load_settings().services
+    database = Database.connect(database_url or services.database)
+    database.check_schema()
+    now = time.time()
+    found = [one for one in open_registry(services.registry, database).instances("controller", run) if one.alive(now)]
+    database.close()
+    if len(found) == 1:
+        return found[0].address
+    if not found:
+        raise NoController("no controller is running here; start one with `offload serve --preset demo`")
+    raise NoController(f"several controllers are running: {', '.join(one.run for one in found)}; choose one with --run")
+
+
+def _call(address: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=_TIMEOUT_S)
+    try:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+    except OSError as error:
+        raise NoController(f"the controller at {address} does not answer: {error}") from None
+    finally:
+        connection.close()
+    parsed = json.loads(content) if content else None
+    if answer.status >= 400:
+        raise NoController(parsed.get("detail") or f"HTTP {answer.status}")
+    return parsed

@@ -1,0 +1,91 @@
+"""The report of a run: `reports/<run>/{figures/…, results.json, report.html}` in the storage, and a copy in a folder.
+
+Made from the database alone, so it can be made again at any time and anywhere. Each file is written atomically; the page,
+which holds everything, comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from evaluation import wording
+from evaluation.comparison import LEARNED
+from evaluation.figures import FIGURES, by_success_rate
+from evaluation.rendering import DrawnFigure, draw_figures
+from evaluation.results import build_results, results_json
+from evaluation.style import OUTCOME_NAMES, method_colour
+from middleware.database import Database, Run
+from middleware.storage import Storage, open_storage
+from offload.settings import Settings
+
+
+def report_folder(run_name: str) -> str:
+    """Where a run's report is in the storage."""
+    return f"reports/{run_name}"
+
+
+def write_report(db: Database, storage: Storage, run: Run, out_dir: Path | None = None) -> dict[str, Any]:
+    """Build the report, write it to the storage and, when given, to a folder; returns the results.
+
+    A run that is unfinished, or has heuristics only, gives a report too: it says what is missing.
+    """
+    results = build_results(db, run)
+    figures = draw_figures(results)
+    files = {f"figures/{figure.kind.name}.svg": figure.svg for figure in figures}
+    files |= {f"figures/{figure.kind.name}.png": figure.png for figure in figures}
+    files["results.json"] = results_json(results)
+    files["report.html"] = render_page(results, figures).encode()
+    folder = report_folder(run.name)
+    for name, content in files.items():
+        storage.write(f"{folder}/{name}", content)
+    if out_dir is not None:
+        out = open_storage(f"file:{out_dir}", None)
+        for name, content in files.items():
+            out.write(name, content)
+    return results
+
+
+def render_page(results: Mapping[str, Any], figures: list[DrawnFigure]) -> str:
+    """The page: one self-contained HTML file, well-formed XML too, that loads nothing from anywhere."""
+    environment = Environment(
+        loader=PackageLoader("evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawn = {figure.kind.name for figure in figures}
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        settings=results["settings"],
+        words=wording,
+        ordered=by_success_rate(results),
+        outcomes=OUTCOME_NAMES,
+        colour=method_colour,
+        learned=LEARNED,
+        # The drawings are ours: matplotlib has escaped the texts within.
+        figures=[(figure.kind, Markup(figure.inline())) for figure in figures],  # noqa: S704
+        not_drawn=[kind.title for kind in FIGURES if kind.name not in drawn],
+        flat_settings=flat_settings(results["settings"]),
+    )
+
+
+def flat_settings(settings: Mapping[str, Any]) -> list[tuple[str, Any, bool]]:
+    """`(section.key, value, whether it is the default)` of all settings, in their order."""
+    defaults = dict(_flat(Settings().experiment()))
+    return [(path, value, defaults.get(path, ...) == value) for path, value in _flat(settings)]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    lines: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            lines += _flat(value, f"{prefix}{key}.")
+        else:
+            lines.append((f"{prefix}{key}", value))
+    return lines

@@ -1,0 +1,115 @@
+"""The whole loop with real processes, and what a user may rely on when one of them dies.
+
+Slow: these start three edge nodes, a controller and the pipeline each.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+
+import pytest
+import sqlalchemy as sa
+from running import SMALL, Forwarder, Workplace, kill, running, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+RUN = ("run", "--config", "small.yaml", "--out", "out/small")
+
+
+def conserved(workplace: Workplace) -> bool:
+    """Every task of every closed episode has exactly one outcome."""
+    counts = workplace.accounts("small")
+    return counts["tasks"] == counts["outcomes"] == counts["matched"] > 0
+
+
+def test_the_loop_runs_and_its_folder_can_be_made_again(tmp_path):
+    workplace = Workplace(tmp_path)
+    done = workplace.run(*RUN)
+    assert done.returncode == 0, done.stdout
+    results = json.loads((tmp_path / "out/small/results.json").read_text())
+    assert set(results["methods"]) == {"local", "ratc", "offline-only", "online-only", "o2o-drl"}
+    for method in results["methods"].values():
+        assert len(method["episodes"]) == 2
+        assert 0 <= method["mean"] <= 1
+    assert (tmp_path / "out/small/report.html").stat().st_size > 10_000
+    assert conserved(workplace)
+    assert workplace.processes() == []
+
+    shutil.rmtree(tmp_path / "out")
+    again = workplace.run("report", "out/small")
+    assert again.returncode == 0, again.stdout
+    assert json.loads((tmp_path / "out/small/results.json").read_text())["methods"] == results["methods"]
+
+
+def test_another_experiment_under_the_same_name_is_refused(tmp_path):
+    workplace = Workplace(tmp_path, settings=SMALL.replace("episodes: 2, methods: [local", "episodes: 1, methods: [local"))
+    first = workplace.run(*RUN, "--phase", "collect")
+    assert first.returncode == 0, first.stdout
+    refused = workplace.run(*RUN, "--phase", "collect", "--set", "time.slots=20")
+    assert refused.returncode == 2
+    assert "time.slots is 10 there, 20 here" in refused.stdout
+    assert "Traceback" not in refused.stdout
+
+
+@pytest.mark.parametrize(("phase", "after"), [("collect", 1), ("online", 1), ("evaluate", 3)])
+def test_a_killed_trainer_goes_on_where_it_was(tmp_path, phase, after):
+    workplace = Workplace(tmp_path)
+    with running(workplace, *RUN) as process:
+        wait_until(lambda: workplace.closed_episodes(phase) >= after)
+        kill(process)
+    # Its children notice: nothing stays behind that would play on.
+    wait_until(lambda: workplace.processes() == [], 30)
+    played = workplace.closed_episodes(phase)
+    done = workplace.run(*RUN)
+    assert done.returncode == 0, done.stdout
+    assert conserved(workplace)
+    results = json.loads((tmp_path / "out/small/results.json").read_text())
+    assert all(len(method["episodes"]) == 2 for method in results["methods"].values())
+    assert workplace.closed_episodes(phase) >= played
+    assert workplace.processes() == []
+
+
+def test_a_killed_controller_is_restarted_and_the_run_ends_well(tmp_path):
+    workplace = Workplace(tmp_path)
+    with running(workplace, *RUN) as process:
+        wait_until(lambda: workplace.closed_episodes("collect") >= 1)
+        kill(workplace.processes("commands.controller")[0])
+        wait_until(lambda: workplace.closed_episodes("online") >= 1)
+        kill(workplace.processes("commands.controller")[0])
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert conserved(workplace)
+    wait_until(lambda: workplace.processes() == [], 30)
+
+
+def test_a_killed_node_costs_its_tasks_and_nothing_else(tmp_path):
+    workplace = Workplace(tmp_path, settings=SMALL.replace("slots: 10, time_scale: 2", "slots: 60, time_scale: 1"))
+    with running(workplace, *RUN, "--phase", "collect") as process:
+        wait_until(lambda: workplace.closed_episodes("collect") >= 1)
+        kill(workplace.processes("commands.node")[0])
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert conserved(workplace)
+    wait_until(lambda: workplace.processes() == [], 30)
+
+
+@pytest.mark.mysql
+def test_a_database_that_is_away_for_ten_seconds_loses_nothing(tmp_path, mysql_url):
+    server = sa.make_url(mysql_url)
+    forwarder = Forwarder(server.host, server.port)
+    url = server.set(host="127.0.0.1", port=forwarder.port).render_as_string(hide_password=False)
+    workplace = Workplace(
+        tmp_path, database_url=url, settings=SMALL.replace("slots: 10, time_scale: 2", "slots: 60, time_scale: 1")
+    )
+    with running(workplace, *RUN, "--phase", "collect") as process:
+        wait_until(lambda: workplace.closed_episodes("collect") >= 1)
+        time.sleep(1.0)
+        forwarder.cut()
+        threading.Timer(10.0, forwarder.mend).start()
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert "password" not in output
+    assert conserved(workplace)
+    wait_until(lambda: workplace.processes() == [], 30)

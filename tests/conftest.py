@@ -1,0 +1,28 @@
+"""What tests of several rooms need: real servers, found by environment variables."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+SERVER = "OFFLOAD_TEST_MYSQL_URL"
+
+
+@pytest.fixture
+def mysql_url() -> Iterator[str]:
+    """A fresh, empty database on the server of OFFLOAD_TEST_MYSQL_URL; dropped afterwards."""
+    if not os.environ.get(SERVER):
+        pytest.skip(f"{SERVER} is not set: no MySQL or MariaDB server to test against")
+    server = sa.make_url(os.environ[SERVER])
+    name = f"offload_test_{uuid.uuid4().hex[:12]}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+    engine.dispose()

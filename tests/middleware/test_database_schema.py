@@ -1,0 +1,106 @@
+"""A database of another version, or of somebody else, is refused in words; tables are made once, whoever is first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from middleware.database import Database, SchemaError, migrations
+from middleware.database.schema import metadata
+
+
+def test_migrations_make_the_tables_that_the_code_uses(db: Database) -> None:
+    with db.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, metadata)
+    # Comments are for the reader of schema.py only.
+    flat = [item for each in differences for item in (each if isinstance(each, list) else [each])]
+    assert [item for item in flat if "comment" not in item[0]] == []
+
+
+def test_every_migration_is_known_to_the_check() -> None:
+    # A script that is not entered there would be refused as "newer" on every start.
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == list(migrations.KNOWN)
+
+
+def test_migrating_twice_changes_nothing_and_passes_the_check(db: Database) -> None:
+    db.migrate()
+    db.check_schema()
+
+
+def test_a_downgrade_removes_every_table(db: Database) -> None:
+    from alembic import command
+
+    config = migrations._config()
+    with db.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    with db.reading() as connection:
+        assert set(sa.inspect(connection).get_table_names()) <= {"alembic_version"}
+    db.migrate()
+    db.check_schema()
+
+
+def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: str) -> None:
+    with pytest.raises(SchemaError, match=r"no tables yet.*offload database migrate"):
+        Database.connect(database_url).check_schema()
+
+
+def test_a_newer_database_is_neither_used_nor_changed(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    for attempt in (db.check_schema, db.migrate):
+        with pytest.raises(SchemaError, match=f"schema 9999.*{migrations.HEAD}.*newer version"):
+            attempt()
+
+
+def test_somebody_elses_database_is_not_touched(database_url: str) -> None:
+    db = Database.connect(database_url)
+    with db.transaction() as connection:
+        connection.execute(sa.text("CREATE TABLE customers (id INTEGER)"))
+    for attempt in (db.check_schema, db.migrate):
+        with pytest.raises(SchemaError, match=r"customers.*database of its own"):
+            attempt()
+    with db.reading() as connection:
+        assert sa.inspect(connection).get_table_names() == ["customers"]
+
+
+def test_processes_that_start_at_once_on_a_fresh_database_all_find_their_tables(database_url: str) -> None:
+    program = (
+        "import sys; from middleware.database import Database; db = Database.connect(sys.argv[1]); "
+        "db.migrate(); db.check_schema()"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, database_url], stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    troubles = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 6, troubles
+
+
+def test_the_password_of_a_database_is_not_in_messages() -> None:
+    db = Database.connect("mysql+pymysql://root:Geheim-7@127.0.0.1:1/offload")
+    assert "Geheim-7" not in repr(db)
+    with pytest.raises(sa.exc.OperationalError) as away:
+        db.check_schema()
+    assert "Geheim-7" not in str(away.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_other_processes_could_not_see_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"services\.database: sqlite needs a file"):
+        Database.connect(url)
+
+
+def test_a_relative_path_is_made_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Database.connect("sqlite:///somewhere/new/offload.db").migrate()
+    assert (tmp_path / "somewhere/new/offload.db").is_file()

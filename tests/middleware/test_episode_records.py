@@ -1,0 +1,244 @@
+"""Exactly one fate for every task, whatever is repeated, late, or at the same time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from recorded_episodes import NODES, SLOTS, decision, decisions_of, opened, outcome, outcomes_of
+
+from middleware.database import (
+    ConservationError,
+    Database,
+    Run,
+    abort_episode,
+    close_episode,
+    find_episodes,
+    load_trace,
+    open_episode,
+    write_records,
+)
+from middleware.database.schema import decisions, outcomes
+from offload.episodes import EpisodePlan
+from offload.tasks import Trace
+
+
+def _close(db: Database, run: Run, episode: int, **changes: Any) -> Any:
+    return close_episode(db, run, episode, **{"down": {}, "late_slots": 0, "mixed": None, **changes})
+
+
+def _played(db: Database, run: Run, number: int = 0) -> tuple[int, Trace]:
+    episode, trace = opened(db, run, number)
+    assert write_records(db, run.number, decisions_of(trace, episode) + outcomes_of(run, trace, episode)) == []
+    return episode, trace
+
+
+def test_a_complete_episode(db: Database, run: Run) -> None:
+    episode, trace = _played(db, run)
+    summary = _close(db, run, episode, late_slots=2)
+    assert (summary.status, summary.verdict, summary.reason, summary.late_slots) == ("closed", "complete", None, 2)
+    assert summary.tasks == summary.successes == trace.has_task.sum() > 0
+    assert summary.outcomes == {"success": summary.tasks}
+    assert summary.plan == EpisodePlan("collect", "ratc", 0, "ratc")
+
+
+def test_the_trace_of_an_episode_can_be_replayed(db: Database, run: Run) -> None:
+    episode, trace = opened(db, run, number=7)
+    loaded = load_trace(db, run, episode)
+    assert loaded.to_json() == trace.to_json()
+    assert loaded.episode == 7
+
+
+def test_a_trace_that_the_run_cannot_play_is_refused(db: Database, run: Run) -> None:
+    shape = SLOTS + 3, NODES
+    trace = Trace(0, run.settings.time.slot_s, np.zeros(shape, bool), np.zeros(shape), np.zeros(shape), np.zeros(shape))
+    with pytest.raises(ValueError, match=rf"{SLOTS + 3} slots.*has {SLOTS} slots"):
+        open_episode(db, run, EpisodePlan("serve", "ratc", 0, "ratc"), trace, 1)
+    assert find_episodes(db, run, status=None) == []
+
+
+def test_a_task_without_outcome_is_lost_at_its_deadline(db: Database, run: Run) -> None:
+    episode, trace = opened(db, run)
+    write_records(db, run.number, decisions_of(trace, episode))
+    summary = _close(db, run, episode)
+    assert summary.outcomes == {"lost": summary.tasks}
+    with db.reading() as connection:
+        rows = connection.execute(sa.select(outcomes)).mappings().all()
+    for row in rows:
+        assert row["destination"] is None
+        assert row["written_by"] == -1
+        assert row["completion_s"] == run.settings.tasks.deadline_s
+        # The deadline of 1 s is ten slots of 0.1 s: beyond the end of every slot of this episode.
+        assert row["end_slot"] == SLOTS - 1
+
+
+def test_a_close_that_is_repeated_changes_nothing(db: Database, run: Run) -> None:
+    episode, _ = _played(db, run)
+    assert _close(db, run, episode) == _close(db, run, episode, mixed="too late", late_slots=9)
+
+
+def test_a_changed_hot_key_makes_an_episode_mixed(db: Database, run: Run) -> None:
+    episode, _ = _played(db, run)
+    summary = _close(db, run, episode, mixed="revision 3 by Ada in slot 4 " + "x" * 600)
+    assert summary.verdict == "mixed"
+    assert summary.reason.startswith("revision 3 by Ada in slot 4")
+
+
+@pytest.mark.parametrize("slot", [2, SLOTS])
+def test_a_missing_decision_makes_an_episode_incomplete_unless_the_node_was_down(
+    db: Database, run: Run, slot: int
+) -> None:
+    for down, verdict in (({}, "incomplete"), ({1: [slot]}, "complete")):
+        episode, trace = opened(db, run)
+        kept = [row for row in decisions_of(trace, episode) if (row["slot"], row["node"]) != (slot, 1)]
+        write_records(db, run.number, kept + outcomes_of(run, trace, episode))
+        summary = _close(db, run, episode, down=down)
+        assert summary.verdict == verdict
+        assert summary.down == {node: tuple(slots) for node, slots in down.items()}
+        if verdict == "incomplete":
+            assert summary.reason == f"1 decision records are missing, the first of node 1 in slot {slot}"
+
+
+def test_an_outcome_without_a_task_breaks_the_conservation_law(db: Database, run: Run) -> None:
+    episode, trace = _played(db, run)
+    slot, source = (int(part) for part in np.argwhere(~trace.has_task)[0])
+    write_records(db, run.number, [outcome(run, episode, slot, source)])
+    with pytest.raises(ConservationError, match=rf"{trace.has_task.sum()} tasks, {trace.has_task.sum() + 1} outcomes"):
+        _close(db, run, episode)
+    assert find_episodes(db, run) == []
+
+
+def test_a_delivery_that_is_repeated_is_written_once_and_the_first_one_stays(db: Database, run: Run) -> None:
+    episode, trace = _played(db, run)
+    task = next(iter(trace))
+    assert write_records(db, run.number, [outcome(run, episode, task.slot, task.source, "dropped")]) == []
+    assert _close(db, run, episode).outcomes == {"success": trace.has_task.sum()}
+
+
+def test_what_comes_after_the_close_is_refused_and_counted(db: Database, run: Run) -> None:
+    episode, trace = opened(db, run)
+    _close(db, run, episode)
+    late = [*decisions_of(trace, episode)[:2], *outcomes_of(run, trace, episode)[:1]]
+    open_one, _ = opened(db, run, 1)
+    mixed_delivery = [*late, decision(open_one, 0, 0)]
+    assert write_records(db, run.number, mixed_delivery) == late
+    summary = find_episodes(db, run, episode=episode)[0]
+    assert summary.refused_records == 3
+    assert summary.outcomes == {"lost": summary.tasks}
+    with db.reading() as connection:
+        assert connection.execute(sa.select(decisions.c.episode)).scalars().all() == [open_one]
+
+
+def test_a_delivery_whose_answer_was_lost_is_not_refused_when_it_comes_again(db: Database, run: Run) -> None:
+    episode, trace = _played(db, run)
+    _close(db, run, episode)
+    assert write_records(db, run.number, decisions_of(trace, episode) + outcomes_of(run, trace, episode)) == []
+    assert find_episodes(db, run)[0].refused_records == 0
+
+
+def test_records_of_an_episode_that_nobody_opened_are_refused(db: Database, run: Run) -> None:
+    stray = decision(42, 0, 0)
+    assert write_records(db, run.number, [stray]) == [stray]
+    assert write_records(db, run.number, []) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"table": "decision"}, "table 'decision'; there are decisions, outcomes"),
+        ({"colour": "red"}, "unknown columns: colour"),
+        ({"run": 77}, "a record of run 77"),
+    ],
+)
+def test_a_record_that_is_none_is_refused_whole(db: Database, run: Run, change: dict[str, Any], words: str) -> None:
+    episode, _ = opened(db, run)
+    with pytest.raises(ValueError, match=words):
+        write_records(db, run.number, [decision(episode, 0, 0), {**decision(episode, 0, 1), **change}])
+    with db.reading() as connection:
+        assert connection.execute(sa.select(decisions)).all() == []
+
+
+def test_an_aborted_episode_takes_no_records_and_is_not_found_among_the_closed(db: Database, run: Run) -> None:
+    episode, _ = opened(db, run)
+    abort_episode(db, run, episode, "node 2 did not open")
+    assert len(write_records(db, run.number, [decision(episode, 0, 0)])) == 1
+    assert find_episodes(db, run) == []
+    (aborted,) = find_episodes(db, run, status="aborted")
+    assert aborted.reason == "node 2 did not open"
+    assert _close(db, run, episode).status == "aborted"
+
+
+def test_episodes_are_found_by_what_they_are(db: Database, run: Run) -> None:
+    plans = [
+        EpisodePlan("collect", "ratc", 0, "ratc"),
+        EpisodePlan("online", "o2o-drl", 1, "drl", model="v1"),
+        EpisodePlan("online", "o2o-drl", 2, "drl", {"temperature": 2}, "v2"),
+    ]
+    for plan in plans:
+        episode, _ = opened(db, run, plan=plan)
+        _close(db, run, episode, mixed="x" if plan.model == "v1" else None)
+
+    def found(**wanted: Any) -> list[int]:
+        return [summary.episode for summary in find_episodes(db, run, **wanted)]
+
+    assert found() == [1, 2, 3]
+    assert found(phase="online") == [2, 3]
+    assert found(method="o2o-drl", model="v2") == [3]
+    assert found(verdict="mixed") == [2]
+    assert find_episodes(db, run, model="v2")[0].plan == plans[2]
+
+
+def test_processes_that_write_at_once_lose_nothing(db: Database, run: Run, database_url: str) -> None:
+    """Ten nodes deliver their batches at the same time, each everything twice."""
+    episode, trace = opened(db, run)
+    writers = 10
+    program = textwrap.dedent(
+        f"""
+        import sys
+        sys.path.insert(0, {__file__.rpartition("/")[0]!r})
+        from recorded_episodes import decisions_of, outcomes_of
+        from middleware.database import Database, load_run, load_trace, write_records
+        db, share = Database.connect(sys.argv[1]), int(sys.argv[2])
+        run = load_run(db, "small")
+        trace = load_trace(db, run, {episode})
+        records = decisions_of(trace, {episode}) + outcomes_of(run, trace, {episode})
+        for record in [*records[share::{writers}], *records[share::{writers}]]:
+            assert write_records(db, run.number, [record]) == []
+        """
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, database_url, str(share)], stderr=subprocess.PIPE, text=True)
+        for share in range(writers)
+    ]
+    troubles = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * writers, troubles
+    summary = _close(db, run, episode)
+    assert (summary.verdict, summary.outcomes) == ("complete", {"success": trace.has_task.sum()})
+
+
+def test_what_comes_during_the_close_is_counted_or_refused_never_both(db: Database, run: Run) -> None:
+    for number in range(8):
+        episode, trace = opened(db, run, number)
+        records = outcomes_of(run, trace, episode)
+        refused: list[Any] = []
+        begun = threading.Event()
+
+        def deliver(records: list[Any] = records, refused: list[Any] = refused, begun: threading.Event = begun) -> None:
+            for record in records:
+                begun.set()
+                refused += write_records(db, run.number, [record])
+
+        writer = threading.Thread(target=deliver)
+        writer.start()
+        begun.wait()
+        _close(db, run, episode)
+        writer.join()
+        (summary,) = find_episodes(db, run, episode=episode)
+        assert summary.outcomes.get("lost", 0) == len(refused) == summary.refused_records
+        assert summary.successes == len(records) - len(refused)

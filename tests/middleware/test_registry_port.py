@@ -1,0 +1,61 @@
+"""Who is there, where, and alive."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from middleware.database import Database
+from middleware.registry import Instance, open_registry
+
+
+def _instance(name: str = "0", run: str = "r", address: str = "http://127.0.0.1:1") -> Instance:
+    return Instance("edgenode", name, run, address, {"pid": 1}, 100.0, time.time())
+
+
+def test_registered_instances_are_found_by_service_and_run_in_numeric_order(db: Database) -> None:
+    registry = open_registry("database:", db)
+    for name in ("10", "2", "0"):
+        registry.register(_instance(name))
+    registry.register(_instance("0", run="other"))
+    registry.register(replace(_instance(), service="controller"))
+    assert [one.instance for one in registry.instances("edgenode", "r")] == ["0", "2", "10"]
+    assert len(registry.instances("edgenode")) == 4
+
+
+def test_a_restarted_process_replaces_its_old_entry(db: Database) -> None:
+    registry = open_registry("database:", db)
+    registry.register(_instance(address="http://127.0.0.1:1"))
+    registry.register(_instance(address="http://127.0.0.1:2"))
+    assert [one.address for one in registry.instances("edgenode", "r")] == ["http://127.0.0.1:2"]
+
+
+def test_a_heartbeat_keeps_an_instance_alive_and_tells_what_changed(db: Database) -> None:
+    registry = open_registry("database:", db)
+    registry.register(replace(_instance(), heartbeat_at=time.time() - 60))
+    (silent,) = registry.instances("edgenode", "r")
+    assert not silent.alive(time.time())
+    for _ in range(2):  # the second one changes nothing but the instant
+        registry.heartbeat("edgenode", "0", "r", {"pid": 1, "revision": 4})
+    (heard,) = registry.instances("edgenode", "r")
+    assert heard.alive(time.time())
+    assert heard.metadata == {"pid": 1, "revision": 4}
+    assert heard.started_at == 100.0
+
+
+def test_a_heartbeat_of_one_who_is_not_registered_says_so(db: Database) -> None:
+    """An instance must learn that it was taken out, to register again."""
+    registry = open_registry("database:", db)
+    registry.register(_instance())
+    registry.deregister("edgenode", "0", "r")
+    registry.deregister("edgenode", "0", "r")
+    with pytest.raises(LookupError, match="edgenode 0 of run 'r' is not registered"):
+        registry.heartbeat("edgenode", "0", "r", {})
+    assert registry.instances("edgenode", "r") == []
+
+
+def test_a_url_without_an_adapter_is_refused(db: Database) -> None:
+    with pytest.raises(ValueError, match=r"services\.registry: there is no adapter for 'consul://x'"):
+        open_registry("consul://x", db)
