@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 
+from commands.installation import require_own_rooms
+
 
 def main() -> None:
     """Run a controller; a wrong start ends with exit code 2 and one line that says what is wrong."""
@@ -15,14 +17,16 @@ def main() -> None:
         "--fleet", choices=("none", "local"), default="none", help="start the edge nodes as processes here"
     )
     fleet = parser.parse_args().fleet
+    require_own_rooms("offload-controller")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    from commands.hot_keys import check_hot
     from controller.fleet import FleetError
     from controller.service import serve
     from middleware.database import SchemaError
 
     try:
         # The composition root knows how a node is started; the controller may not import one.
-        serve(os.environ, fleet, [sys.executable, "-m", "commands.node"])
+        serve(os.environ, fleet, [sys.executable, "-m", "commands.node"], check_hot)
     except (ValueError, LookupError, SchemaError) as error:
         print(f"offload-controller: {error}", file=sys.stderr)
         sys.exit(2)

@@ -45,18 +45,15 @@ def check(
     sets: Sets = None,
 ) -> None:
     """Say what is wrong with a file of settings; exit code 2 when something is."""
+    from commands.hot_keys import check_hot
     from edgenode.schedulers import scheduler_names
     from middleware.configuration import load_settings
-    from offload.profiles import make_profile
     from offload.settings import SettingsError
 
     settings = load_settings(None, config, sets or [])
-    try:
-        make_profile(settings)
-    except ValueError as wrong:
-        raise SettingsError(str(wrong)) from None
+    check_hot(settings, settings.hot())
     names = scheduler_names()
-    wanted = [("scheduler.name", settings.scheduler.name), ("offline.heuristic", settings.offline.heuristic)]
+    wanted = [("offline.heuristic", settings.offline.heuristic)]
     wanted += [("evaluation.methods", one) for one in settings.evaluation.methods]
     for path, name in wanted:
         if name not in (*names, "offline-only", "online-only", "o2o-drl"):

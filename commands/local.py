@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from controller.fleet import last_line
 from middleware.database import Database, Run, create_run
 from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
@@ -28,6 +29,8 @@ from offload.settings import ServiceSettings
 
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
+_WRONG_START = 2
+"""The exit code of a pod that cannot work as it was started: it would not the next time either."""
 _START_TIMEOUT_S = 120.0
 
 
@@ -155,12 +158,18 @@ class LocalController:
             code = self._process.wait()
             if self._stopping.is_set():
                 return
+            if code == _WRONG_START:
+                self._failure = last_line(self.log_file)
+                return
             deaths = [at for at in deaths if time.monotonic() - at < 60] + [time.monotonic()]
             if len(deaths) > _MOST_RESTARTS:
                 self._failure = (
-                    f"the controller died {len(deaths)} times in a minute (exit code {code}); see {self.log_file}"
+                    f"the controller died {len(deaths)} times in a minute (exit code {code}); the last line of "
+                    f"{self.log_file}: {last_line(self.log_file)}"
                 )
                 return
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             self._process = self._start()
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from commands.inspection import check, reference, schedulers, show
+from commands.installation import require_own_rooms
 from commands.report import report
 from commands.run import run
 from commands.serve import serve, set_, status
@@ -36,7 +37,7 @@ app.add_typer(database, name="database")
 
 def main() -> None:
     """Run the command; what the user can mend is told in a few words, without a traceback, with exit code 2."""
-    _check_rooms()
+    require_own_rooms("offload")
     try:
         app()
     except KeyboardInterrupt:
@@ -65,24 +66,6 @@ def _is_users(error: Exception) -> bool:
     return (trainer is not None and isinstance(error, trainer.PipelineError)) or (
         client is not None and isinstance(error, client.ControllerError)
     )
-
-
-def _check_rooms() -> None:
-    """The rooms have everyday names: say clearly when one was imported from somewhere else."""
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    here = Path(__file__).resolve().parent.parent
-    for room in ("offload", "middleware", "edgenode", "controller", "evaluation", "trainer"):
-        spec = find_spec(room)
-        found = Path(spec.origin).resolve().parent.parent if spec and spec.origin else None
-        if found is not None and found != here:
-            print(
-                f"offload: the package '{room}' comes from {found}, not from {here}: another distribution or a folder of "
-                "that name is in the way; install the testbed into an environment of its own",
-                file=sys.stderr,
-            )
-            sys.exit(2)
 
 
 if __name__ == "__main__":

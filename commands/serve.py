@@ -32,8 +32,12 @@ def serve(
     run: Annotated[str | None, typer.Option(help="The run's name.")] = None,
 ) -> None:
     """Keep a local fleet running with continuous arrivals, until Ctrl-C."""
-    from commands.local import DATA_DIR, LocalController, open_run
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from commands.hot_keys import check_hot
+    from commands.local import DATA_DIR, ControllerFailed, LocalController, open_run
     from middleware.configuration import load_settings
+    from middleware.database import is_unavailable
 
     console = Console()
     logging.basicConfig(level=logging.WARNING)
@@ -41,6 +45,7 @@ def serve(
     if config is not None and settings.services.configuration == "file:":
         watched = settings.services.model_copy(update={"configuration": f"file:{config}"})
         settings = settings.model_copy(update={"services": watched})
+    check_hot(settings, settings.hot())
     name = run or f"serve-{config.stem if config else preset or 'default'}"
     opened = open_run(settings, name)
     with LocalController(opened, DATA_DIR / name) as controller:
@@ -51,11 +56,18 @@ def serve(
         console.print("In another terminal: `offload status`, `offload set scheduler.name=rda`")
         while controller.failure is None:
             time.sleep(0.5)
-            if (now := controller.address()) != address:
+            try:
+                now = controller.address()
+            except SQLAlchemyError as error:
+                if not is_unavailable(error):
+                    raise
+                continue  # the controller waits for the database as well
+            if now != address:
                 # The controller died and was restarted: it does not know that it was serving.
                 address = now
                 _call(address, "POST", "/v1/serve")
                 console.print(f"the controller was restarted; it answers at {address}/")
+        raise ControllerFailed(controller.failure)
 
 
 def status(run: RunName = None, database: DatabaseUrl = None) -> None:
@@ -71,6 +83,8 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
         console.print(
             f"Episode {episode['episode']} ({episode['method']}): slot {episode['slot']} of {episode['slots']}"
         )
+    if state["trouble"]:
+        console.print(f"[red]No episode can be opened:[/] {state['trouble']}")
     console.print(f"Success rate of the last {last['episodes']} episodes: {rate} ({', '.join(last['schedulers'])})")
     table = Table()
     for column in (
@@ -122,8 +136,10 @@ def set_(
             typer.echo(f"revision {revision} is applied on all {len(acknowledged)} nodes")
             return
         time.sleep(0.2)
+    problems = [one["problem"] for one in _call(address, "GET", "/v1/status")["nodes"] if one["problem"]]
     raise NoController(
-        f"revision {revision} is written, but nodes {', '.join(waiting)} have not acknowledged it; see `offload status`"
+        f"revision {revision} is written, but nodes {', '.join(waiting)} have not acknowledged it: "
+        f"{problems[0] if problems else 'they do not answer'}; see `offload status`"
     )
 
 
@@ -159,5 +175,5 @@ def _call(address: str, method: str, path: str, body: dict[str, Any] | None = No
         connection.close()
     parsed = json.loads(content) if content else None
     if answer.status >= 400:
-        raise NoController(parsed.get("detail") or f"HTTP {answer.status}")
+        raise NoController((parsed or {}).get("detail") or f"HTTP {answer.status}")
     return parsed

@@ -1,7 +1,7 @@
 """The life of an episode (docs/contracts.md): opened, started, ticked, drained, closed, accounted for.
 
-Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread. A node that
-comes back within an episode is opened again by a helper thread, so that the ticks of the others are not delayed.
+Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread. Each node's
+ticks are sent by a thread of their own (`ticks.py`), which lives as long as the episode.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from controller.clock import SlotClock
 from controller.metrics import Metrics
-from controller.nodes import NodeClients
+from controller.nodes import Answer, NodeClients
+from controller.ticks import Ticker
 from middleware.configuration import Configuration, HotRecord
 from middleware.database import (
     Database,
@@ -32,13 +33,16 @@ from offload.tasks import Trace, draw_trace
 
 OUTAGE_S = 120.0
 """For so many real seconds the close of an episode waits for a database that is away."""
+OPENING_S = 30.0
+"""For so many real seconds the opening waits for nodes that are not ready or do not answer."""
 _START_LEAD_S = 0.08
+_START_PATIENCE_S = 0.25
 _TICK_LEAD_S = 0.05
-_LEAST_PATIENCE_S = 0.05
+_TICKS_TIMEOUT_S = 5.0
 _LATE_SHARE = 0.1
 _DRAIN_MARGIN_S = 2.0
 _RETRY_S = 0.2
-_POLL_S = 0.005
+_POLL_S = 0.01
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -48,6 +52,10 @@ class OpeningError(RuntimeError):
     """An episode that could not be opened; the message has the nodes' own words."""
 
 
+class BusyError(RuntimeError):
+    """Another episode is being played."""
+
+
 @dataclass
 class EpisodeState:
     """The episode that is being played, for whoever asks."""
@@ -55,19 +63,20 @@ class EpisodeState:
     episode: int
     plan: EpisodePlan
     slots: int
-    slot: int = -1
+    slot: int | None = None
     aborting: str | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    _interrupt: threading.Event = field(default_factory=threading.Event)
 
+    def abort(self, reason: str) -> None:
+        """Have it end soon, without a verdict; one that is being closed already is closed."""
+        self.aborting = reason
+        self._interrupt.set()
 
-@dataclass
-class _Attendance:
-    """Which nodes answer: `down` holds the slots in which a node did not."""
-
-    absent: set[int] = field(default_factory=set)
-    returning: set[int] = field(default_factory=set)
-    down: dict[int, list[int]] = field(default_factory=dict)
-    late_slots: int = 0
+    def sleep(self, seconds: float) -> None:
+        """Wait, or until it is aborted."""
+        if seconds > 0:
+            self._interrupt.wait(seconds)
 
 
 class Episodes:
@@ -103,19 +112,31 @@ class Episodes:
             settings.tasks, self._network, settings.time.slot_s, settings.time.slots, settings.seed, plan.trace
         )
 
+    def hot_keys(self) -> Mapping[str, Any]:
+        """The hot keys as they are now."""
+        record = self._patiently(lambda: self._configuration.read(self._run.name))
+        if record is None:
+            raise LookupError(f"run '{self._run.name}' has no hot keys; the controller creates them when it starts")
+        return record.hot
+
     def open(self, plan: EpisodePlan, recorded: Trace | None = None) -> EpisodeState:
         """Set the hot keys, write the episode, open it on all nodes.
 
-        Raises OpeningError with the nodes' words, SettingsError for an impossible scheduler; the episode is aborted then.
+        Raises OpeningError with the nodes' words, SettingsError for an impossible scheduler, BusyError while another
+        one is being played; the episode is aborted then.
         """
+        if self.state is not None:
+            raise BusyError(f"episode {self.state.episode} is being played")
         trace = self.trace_of(plan, recorded)
         record = self._set_hot_keys(plan)
         number = self._patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision))
         state = EpisodeState(number, plan, self._run.settings.time.slots)
         try:
             self._open_nodes(state, record)
-        except OpeningError as refused:
-            reason = str(refused)
+        except Exception as failed:
+            reason = (
+                str(failed) if isinstance(failed, OpeningError) else f"could not be opened: {type(failed).__name__}"
+            )
             self._patiently(lambda: abort_episode(self._db, self._run, number, reason))
             self._metrics.episodes.labels("aborted").inc()
             raise
@@ -145,11 +166,11 @@ class Episodes:
         )
 
     def _open_nodes(self, state: EpisodeState, record: HotRecord) -> None:
-        until = time.monotonic() + 30.0
+        until = time.monotonic() + OPENING_S
         waiting = set(range(self._network.nodes))
         trouble: dict[int, str] = {}
         while waiting:
-            addresses = dict(self._addresses())
+            addresses = self._patiently(lambda: dict(self._addresses()))
             if addresses != self._clients.addresses:
                 self._clients.close()
                 self._clients = NodeClients(addresses)
@@ -188,84 +209,66 @@ class Episodes:
     def _play(self, state: EpisodeState) -> EpisodeSummary | None:
         settings = self._run.settings.time
         start_s = time.monotonic() + _START_LEAD_S
-        attendance = _Attendance()
-        self._everybody("POST", f"/v1/episodes/{state.episode}/start", {"start_s": start_s}, attendance)
+        self._start_nodes(state, start_s)
         clock = SlotClock(start_s, settings.slot_s, settings.time_scale)
+        tickers = [self._ticker(state, node, start_s) for node in range(self._network.nodes)]
+        late_slots = 0
         # Sent ahead and held by the nodes until the instant: the delivery of N messages is not part of anybody's delay.
         lead_s = min(_TICK_LEAD_S, 0.5 * settings.slot_s / settings.time_scale)
         for slot in range(settings.slots + 1):
-            delay = clock.instant_s(slot) - lead_s - time.monotonic()
-            if delay > 0:
-                time.sleep(delay)
+            state.sleep(clock.instant_s(slot) - lead_s - time.monotonic())
             if state.aborting:
-                return self._abort(state)
-            self._tick(state, slot, clock, attendance)
-        self._drain(state, clock)
+                break
+            late = clock.late_s(slot)
+            self._metrics.slot_lateness_seconds.observe(max(0.0, late))
+            late_slots += late > _LATE_SHARE * clock.slot_s
+            for ticker in tickers:
+                ticker.put(slot, self._tick(state, slot, ticker.node))
+            state.slot = slot
+        for ticker in tickers:
+            ticker.finish(_TICKS_TIMEOUT_S)
+        if not state.aborting:
+            self._drain(state, clock)
         if state.aborting:
-            return self._abort(state)
-        return self._close(state, attendance)
+            self._abort(state)
+            return None
+        down = {ticker.node: ticker.down for ticker in tickers if ticker.down}
+        return self._close(state, down, late_slots)
 
     def _abort(self, state: EpisodeState) -> None:
         reason = state.aborting or "aborted"
         self._patiently(lambda: abort_episode(self._db, self._run, state.episode, reason))
         self._metrics.episodes.labels("aborted").inc()
 
-    def _tick(self, state: EpisodeState, slot: int, clock: SlotClock, attendance: _Attendance) -> None:
-        late = clock.late_s(slot)
-        self._metrics.slot_lateness_seconds.observe(max(0.0, late))
-        if late > _LATE_SHARE * clock.slot_s:
-            attendance.late_slots += 1
-        bodies = {}
-        absent = set(attendance.absent)  # a node may come back while we go through them
-        for node in range(self._network.nodes):
-            task = self._trace.task(slot, node)
-            facts = None
-            if task is not None:
-                facts = {"size_bits": task.size_bits, "cycles": task.cycles, "deadline_s": task.deadline_s}
-            if node not in absent:
-                bodies[node] = {"episode": state.episode, "slot": slot, "task": facts}
-        # A node that does not answer until the next tick is due counts as down in this slot.
-        patience = max(_LEAST_PATIENCE_S, clock.instant_s(slot) - time.monotonic())
-        answers = self._clients.ask("POST", "/v1/ticks", bodies, patience)
-        for node, answer in answers.items():
+    def _start_nodes(self, state: EpisodeState, start_s: float) -> None:
+        path = f"/v1/episodes/{state.episode}/start"
+        nodes = {node: {"start_s": start_s} for node in range(self._network.nodes)}
+        # Not for long: the ticks are due. A node that has not heard refuses its first tick, and is opened again.
+        for answer in self._clients.ask("POST", path, nodes, _START_PATIENCE_S).values():
             if not answer.ok:
-                _logger.warning("slot %d: %s", slot, answer.detail)
-                absent.add(node)
-                if answer.status != 504:  # slow is not gone: a slow one is ticked again in the next slot
-                    attendance.absent.add(node)
-        for node in absent:
-            attendance.down.setdefault(node, []).append(slot)
-        for node in sorted(attendance.absent - attendance.returning):
-            attendance.returning.add(node)
-            threading.Thread(
-                target=self._bring_back,
-                args=(node, state, clock.start_s, attendance),
-                name=f"rejoin-{node}",
-                daemon=True,
-            ).start()
-        state.slot = slot
+                _logger.warning("episode %d, start: %s", state.episode, answer.detail)
 
-    def _bring_back(self, node: int, state: EpisodeState, start_s: float, attendance: _Attendance) -> None:
-        """Open the episode again on a node that was restarted; from the next slot on it is ticked again."""
-        while not state.ended.is_set():
+    def _tick(self, state: EpisodeState, slot: int, node: int) -> dict[str, Any]:
+        task = self._trace.task(slot, node)
+        facts = None
+        if task is not None:
+            facts = {"size_bits": task.size_bits, "cycles": task.cycles, "deadline_s": task.deadline_s}
+        return {"episode": state.episode, "slot": slot, "task": facts}
+
+    def _ticker(self, state: EpisodeState, node: int, start_s: float) -> Ticker:
+        def address_now() -> str | None:
             try:
-                address = self._addresses().get(node)
+                return self._addresses().get(node)
             except Exception as error:
                 if not is_unavailable(error):
                     raise
-                address = None
-            if address is not None:
-                self._clients.addresses[node] = address
-                client = NodeClients({node: address})
-                body = self._opening(state, self._revision, start_s)
-                answer = client.ask("POST", "/v1/episodes", {node: body}, self._timeout_s)[node]
-                client.close()
-                if answer.ok:
-                    attendance.absent.discard(node)
-                    attendance.returning.discard(node)
-                    _logger.info("node %d is back in episode %d", node, state.episode)
-                    return
-            state.ended.wait(_RETRY_S)
+                return None
+
+        def opening(address: str) -> dict[str, Any]:
+            self._clients.addresses[node] = address
+            return self._opening(state, self._revision, start_s)
+
+        return Ticker(node, self._clients.addresses[node], address_now, opening)
 
     def _drain(self, state: EpisodeState, clock: SlotClock) -> None:
         """Wait until no node owns a task any more, at most until the last deadline and a margin."""
@@ -276,20 +279,31 @@ class Episodes:
         while time.monotonic() < until and not state.aborting:
             nodes = dict.fromkeys(range(self._network.nodes))
             answers = self._clients.ask("GET", "/v1/status", nodes, self._timeout_s)
-            if all(a.body.get("pending", 0) == 0 for a in answers.values() if a.body.get("episode") == state.episode):
+            if not any(self._owns_tasks(state, answer) for answer in answers.values()):
                 return
-            time.sleep(_POLL_S)
+            state.sleep(_POLL_S)
 
-    def _close(self, state: EpisodeState, attendance: _Attendance) -> EpisodeSummary | None:
+    @staticmethod
+    def _owns_tasks(state: EpisodeState, answer: Answer) -> bool:
+        """Whether a node may still own tasks: not one that is dead, or was restarted and plays no episode."""
+        if answer.ok:
+            return answer.body.get("episode") == state.episode and bool(answer.body["pending"])
+        return answer.status != 0
+
+    def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
         path = f"/v1/episodes/{state.episode}/close"
         until = time.monotonic() + OUTAGE_S
         waiting = set(range(self._network.nodes))
+        unreached: set[int] = set()
         while waiting:
             answers = self._clients.ask("POST", path, {node: {} for node in sorted(waiting)}, self._timeout_s + 60)
             for node, answer in answers.items():
-                # A node that is down, or was restarted after the ticks, has nothing more to deliver for us to wait for.
-                if answer.ok or answer.status in (0, 409):
+                # A node that is down (twice: a connection may just have been closed), or was restarted after the
+                # ticks, has nothing more to deliver for us to wait for.
+                if answer.ok or answer.status == 409 or (answer.status == 0 and node in unreached):
                     waiting.discard(node)
+                elif answer.status == 0:
+                    unreached.add(node)
             if not waiting:
                 break
             if time.monotonic() > until:
@@ -307,8 +321,8 @@ class Episodes:
                 self._db,
                 self._run,
                 state.episode,
-                down=attendance.down,
-                late_slots=attendance.late_slots,
+                down=down,
+                late_slots=late_slots,
                 mixed=mixed,
             )
         )
@@ -316,13 +330,6 @@ class Episodes:
         for outcome, count in summary.outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         return summary
-
-    def _everybody(self, method: str, path: str, body: Mapping[str, Any], attendance: _Attendance) -> None:
-        answers = self._clients.ask(method, path, dict.fromkeys(range(self._network.nodes), body), self._timeout_s)
-        for node, answer in answers.items():
-            if not answer.ok:
-                _logger.warning("%s: %s", path, answer.detail)
-                attendance.absent.add(node)
 
     def _patiently(self, call: Callable[[], _Result]) -> _Result:
         """The result of a repeatable call, tried again while the database is away, for at most `OUTAGE_S`."""

@@ -6,9 +6,11 @@ Concurrency: cheroot's worker threads run the handlers; one that waits for an ep
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cheroot.wsgi import Server as WSGIServer
@@ -17,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from controller.episodes import OpeningError
+from controller.episodes import BusyError, OpeningError
+from controller.nodes import NodeClients
 from middleware.database import find_episodes, find_models, is_unavailable, load_trace
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError, explain
@@ -31,7 +34,7 @@ _THREADS = 12
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class EpisodeRequest(_Body):
@@ -64,7 +67,7 @@ class _Problem(Exception):
 
 def make_app(controller: Controller) -> Flask:
     """The interface of a controller."""
-    app = Flask("controller", root_path=_template_root())
+    app = Flask("controller", root_path=str(Path(__file__).parent))
     db, run = controller.database, controller.run
 
     @app.get("/healthz")
@@ -121,8 +124,7 @@ def make_app(controller: Controller) -> Flask:
 
     @app.get("/v1/episodes/<int:episode>")
     def get_episode(episode: int) -> Response:
-        wait = request.args.get("wait_s", 0.0, type=float)
-        controller.wait_for(episode, max(0.0, min(wait, _LONGEST_WAIT_S)))
+        controller.wait_for(episode, _wait_s(request.args.get("wait_s", "0")))
         found = find_episodes(db, run, episode=episode, status=None)
         if not found:
             raise _Problem(404, "No such episode", f"run '{run.name}' has no episode {episode}")
@@ -175,7 +177,7 @@ def make_app(controller: Controller) -> Flask:
     @app.patch("/v1/configuration")
     def change() -> Response:
         body = _body(HotChange)
-        return _json({"revision": controller.configuration.change(run.name, body.hot, body.by).revision})
+        return _json({"revision": controller.change(body.hot, body.by).revision})
 
     @app.get("/v1/models")
     def models() -> Response:
@@ -231,8 +233,6 @@ def make_app(controller: Controller) -> Flask:
 
 def status_of(controller: Controller) -> dict[str, Any]:
     """Nodes, episode, hot keys, and the success rate of the last episodes, for REST and the page."""
-    from controller.nodes import NodeClients
-
     now, run = time.time(), controller.run
     record = controller.configuration.read(run.name)
     instances = {int(one.instance): one for one in controller.registry.instances("edgenode", run.name)}
@@ -259,11 +259,12 @@ def status_of(controller: Controller) -> dict[str, Any]:
             }
         )
     state = controller.episodes.state
-    last = find_episodes(controller.database, run, status="closed")[-10:]
+    last = list(controller.last)
     tasks, successes = sum(one.tasks for one in last), sum(one.successes for one in last)
     return {
         "run": run.name,
         "serving": controller.serving,
+        "trouble": controller.trouble,
         "nodes": nodes,
         "episode": None
         if state is None
@@ -280,8 +281,6 @@ def status_of(controller: Controller) -> dict[str, Any]:
 
 
 def _explain(error: Exception) -> _Problem | None:
-    from controller.service import BusyError
-
     if isinstance(error, _Problem):
         return error
     if isinstance(error, BusyError):
@@ -307,14 +306,18 @@ def _body(model: type[_Parsed]) -> _Parsed:
         ) from None
 
 
+def _wait_s(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise _Problem(422, "Impossible value", f"wait_s: {text!r}; seconds are needed, 0 or more")
+    return min(seconds, _LONGEST_WAIT_S)
+
+
 def _json(content: Mapping[str, Any]) -> Response:
     return Response(json.dumps(content), mimetype="application/json")
-
-
-def _template_root() -> str:
-    from pathlib import Path
-
-    return str(Path(__file__).parent)
 
 
 class ControllerServer:
@@ -326,7 +329,7 @@ class ControllerServer:
             raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port; port 0 chooses a free one")
         self._app: Flask | None = None
         self._server = WSGIServer((host, int(port)), self._serve, numthreads=_THREADS, timeout=60)
-        self._server.error_log = lambda *_, **__: None
+        self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
         self._server.prepare()
         bound_host, bound_port = self._server.bind_addr[:2]
         self.address = f"http://{bound_host}:{bound_port}"

@@ -15,6 +15,8 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
+_ACCEPT_S = 1.0
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -86,22 +88,27 @@ class NodeClients:
         """Send a request; in words why it could not be sent."""
         content = None if body is None else json.dumps(body)
         headers = {} if content is None else {"Content-Type": "application/json"}
-        problem = None
-        for _ in range(2):
-            connection = self._connections.get(node)
-            if connection is None:
-                # A node of this machine or cluster that does not accept within a second is down.
-                connection = HTTPConnection(urlsplit(self.addresses[node]).netloc, timeout=min(timeout_s, 1.0))
-                self._connections[node] = connection
-            try:
-                connection.request(method, path, content, headers)
-            except (OSError, HTTPException) as error:
-                # A kept connection may have been closed by the other side: once more on a new one.
-                self._close(node)
-                problem = f"node {node} cannot be reached at {self.addresses[node]}: {error}"
-            else:
-                return None
+        kept = node in self._connections
+        problem = self._request(node, method, path, content, headers, timeout_s)
+        if problem is not None and kept:
+            # A kept connection may have been closed by the other side: once more on a new one.
+            problem = self._request(node, method, path, content, headers, timeout_s)
         return problem
+
+    def _request(
+        self, node: int, method: str, path: str, content: str | None, headers: dict[str, str], timeout_s: float
+    ) -> str | None:
+        connection = self._connections.get(node)
+        if connection is None:
+            # A node of this machine or cluster that does not accept within a second is down.
+            connection = HTTPConnection(urlsplit(self.addresses[node]).netloc, timeout=min(timeout_s, _ACCEPT_S))
+            self._connections[node] = connection
+        try:
+            connection.request(method, path, content, headers)
+        except (OSError, HTTPException) as error:
+            self._close(node)
+            return f"node {node} cannot be reached at {self.addresses[node]}: {error}"
+        return None
 
     def _receive(self, node: int) -> Answer:
         connection = self._connections[node]

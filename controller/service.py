@@ -14,36 +14,56 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from controller.episodes import Episodes, EpisodeState
+from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError
 from controller.fleet import FleetError, LocalFleet
 from controller.http import ControllerServer, make_app
 from controller.metrics import Metrics
-from middleware.configuration import HotRecord, load_settings, open_configuration, watch_file, watched_file
-from middleware.database import Database, abort_episode, find_episodes, find_models, load_network, load_run
+from controller.nodes import NodeClients
+from middleware.configuration import HotRecord, changed, load_settings, open_configuration, watch_file, watched_file
+from middleware.database import (
+    Database,
+    EpisodeSummary,
+    abort_episode,
+    find_episodes,
+    find_models,
+    load_network,
+    load_run,
+)
 from middleware.registry import Instance, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
+from offload.settings import Settings, SettingsError
 from offload.tasks import Trace
 
 SERVICE = "controller"
+SERVE_PHASE = "serve"
+LAST_EPISODES = 10
 _HEARTBEAT_S = 1.0
+_REFUSED_S = 1.0
 _logger = logging.getLogger(__name__)
 
 
-class BusyError(RuntimeError):
-    """Another episode is being played."""
+class AlreadyControlled(ValueError):
+    """The run has a controller that lives."""
 
 
 class Controller:
-    """What the REST interface works on."""
+    """What the REST interface works on. See `serve` for the arguments."""
 
-    def __init__(self, environment: Mapping[str, str], fleet: str, node_command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        fleet: str,
+        node_command: Sequence[str],
+        check_hot: Callable[[Settings, Mapping[str, Any]], None],
+    ) -> None:
         self.run_name = environment.get("OFFLOAD_RUN", "")
         if not self.run_name:
             raise ValueError("OFFLOAD_RUN is not set; the controller needs the run's name")
@@ -57,7 +77,10 @@ class Controller:
         self.registry = open_registry(self.services.registry, self.database)
         self.configuration = open_configuration(self.services.configuration, self.database)
         self.metrics = Metrics()
+        self.last: deque[EpisodeSummary] = deque(maxlen=LAST_EPISODES)
+        self.trouble: str | None = None
         self.failure: str | None = None
+        self._check_hot = check_hot
         self.stopping = threading.Event()
         self._fleet: LocalFleet | None = None
         if fleet == "local":
@@ -68,6 +91,7 @@ class Controller:
                 {**environment, "OFFLOAD_BIND": "127.0.0.1:0"},
                 data_dir / "logs",
                 self.registry,
+                self.stopping,
                 self._fail,
             )
         self.server = ControllerServer(environment.get("OFFLOAD_BIND", "127.0.0.1:0"))
@@ -82,20 +106,23 @@ class Controller:
         )
         self._asked: queue.SimpleQueue[EpisodeState | None] = queue.SimpleQueue()
         self._opening = threading.Lock()
-        self._busy = threading.Event()
         self._serving = threading.Event()
+        self._next_trace = CONTINUOUS_TRACES
         self._ready = False
         self._started_at = time.time()
 
     # --- life ---------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Run until told to stop. Raises FleetError when the nodes cannot be kept running."""
-        self._abort_left_over()
+        """Run until told to stop. Raises AlreadyControlled; FleetError when the nodes cannot be kept running."""
+        self._require_alone()
+        self._take_over()
+        self._check_hot(self.run.settings, self.run.settings.hot())
         record = self.configuration.create(self.run_name, self.run.settings.hot(), SERVICE)
         _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
         file = watched_file(self.services.configuration)
         stop_watching = watch_file(self.configuration, self.run_name, file) if file else lambda: None
+        stop_following = self.configuration.watch(self.run_name, _apply_log_level)
         self.server.start(make_app(self))
         self._register()
         threads = [
@@ -106,18 +133,20 @@ class Controller:
             if self._fleet is not None:
                 self._fleet.start()
                 self._fleet.addresses()
-            for thread in threads:
-                thread.start()
-            self._ready = True
-            self._heartbeat()
-            _logger.info("controller of run %s answers at %s", self.run_name, self.server.address)
+            if not self.stopping.is_set():
+                for thread in threads:
+                    thread.start()
+                self._ready = True
+                self._heartbeat()
+                _logger.info("controller of run %s answers at %s", self.run_name, self.server.address)
             self.stopping.wait()
         finally:
             self.stopping.set()
             self._asked.put(None)
             stop_watching()
+            stop_following()
             if self.episodes.state is not None:
-                self.episodes.state.aborting = "the controller was stopped"
+                self.episodes.state.abort("the controller was stopped")
             for thread in threads:
                 if thread.is_alive():
                     thread.join(timeout=5)
@@ -134,11 +163,30 @@ class Controller:
         self.failure = reason
         self.stopping.set()
 
-    def _abort_left_over(self) -> None:
-        """Episodes that a dead predecessor left open will not be finished by anybody."""
-        for episode in find_episodes(self.database, self.run, status="open"):
-            abort_episode(self.database, self.run, episode.episode, "its controller died")
-            _logger.warning("episode %d was left open by a controller that died; it is aborted", episode.episode)
+    def _require_alone(self) -> None:
+        """Two controllers would abort each other's episodes. A dead one's registration may still look fresh: ask it."""
+        now = time.time()
+        for other in self.registry.instances(SERVICE, self.run_name):
+            if other.alive(now):
+                client = NodeClients({0: other.address})
+                answer = client.ask("GET", "/v1/status", {0: None}, 2.0)[0]
+                client.close()
+                if answer.ok and answer.body.get("run") == self.run_name:
+                    raise AlreadyControlled(
+                        f"run '{self.run_name}' has a controller already, at {other.address} "
+                        f"(process {other.metadata.get('pid')}); stop that one, or choose another name"
+                    )
+
+    def _take_over(self) -> None:
+        """Learn what was played last. Episodes that a dead predecessor left open will not be finished by anybody."""
+        for episode in find_episodes(self.database, self.run, status=None):
+            if episode.status == "open":
+                abort_episode(self.database, self.run, episode.episode, "its controller died")
+                _logger.warning("episode %d was left open by a controller that died; it is aborted", episode.episode)
+            elif episode.status == "closed":
+                self.last.append(episode)
+            if episode.plan.phase == SERVE_PHASE:
+                self._next_trace = max(self._next_trace, episode.plan.trace + 1)
 
     # --- what REST asks for -------------------------------------------------------------------------------------
 
@@ -157,13 +205,18 @@ class Controller:
 
     def ask_for(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
         """Open an episode and have it played; its number. Raises BusyError, OpeningError, SettingsError."""
-        with self._opening:
-            if self._busy.is_set() or self._serving.is_set():
-                raise BusyError("another episode is being played")
+        if self._serving.is_set():
+            raise BusyError("arrivals are continuous; DELETE /v1/serve ends them")
+        wanted = {"name": plan.scheduler, "parameters": dict(plan.parameters), "model": plan.model}
+        self._check_hot(self.run.settings, {"scheduler": wanted})
+        if not self._opening.acquire(blocking=False):
+            raise BusyError("another episode is being opened")
+        try:
             state = self.episodes.open(plan, recorded)
-            self._busy.set()
-            self._asked.put(state)
-            return state.episode
+        finally:
+            self._opening.release()
+        self._asked.put(state)
+        return state.episode
 
     def wait_for(self, episode: int, timeout_s: float) -> None:
         """Return when the episode is over, or after the time-out."""
@@ -176,7 +229,7 @@ class Controller:
         state = self.episodes.state
         if state is None or state.episode != episode:
             return False
-        state.aborting = reason
+        state.abort(reason)
         return True
 
     def set_serving(self, serving: bool) -> None:
@@ -197,41 +250,64 @@ class Controller:
         versions = [row.version for row in find_models(self.database, self.run)]
         if version not in versions:
             raise LookupError(f"there is no model '{version}'; there are: {', '.join(versions) or 'none yet'}")
-        return self.configuration.change(self.run_name, {"scheduler.model": version}, "activate")
+        return self.change({"scheduler.model": version}, "activate")
+
+    def change(self, changes: Mapping[str, Any], by: str) -> HotRecord:
+        """Change hot keys. Raises SettingsError for what no node could apply: nothing is written then."""
+        record = self.configuration.read(self.run_name)
+        if record is not None:
+            self._check_hot(self.run.settings, changed(record.hot, changes))
+        return self.configuration.change(self.run_name, changes, by)
 
     # --- threads ------------------------------------------------------------------------------------------------
 
     def _play_all(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                state = self._asked.get(timeout=0.05) if self._serving.is_set() else self._asked.get()
-            except queue.Empty:
-                state = None
-            try:
+        try:
+            while not self.stopping.is_set():
+                state = self._next()
                 if state is not None:
-                    self.episodes.play(state)
-                elif self._serving.is_set() and not self.stopping.is_set():
-                    self._play_continuously()
-            except Exception as error:
-                _logger.exception("the episode failed")
-                self._fail(f"the player failed: {error}")
-            finally:
-                self._busy.clear()
+                    summary = self.episodes.play(state)
+                    if summary is not None:
+                        self.last.append(summary)
+        except Exception as error:
+            _logger.exception("the episode failed")
+            self._fail(f"the player failed: {type(error).__name__}: {error}")
 
-    def _play_continuously(self) -> None:
-        """One more episode with whatever scheduler is set now."""
+    def _next(self) -> EpisodeState | None:
+        """What is to be played now: what was asked for, or one more of the continuous arrivals; None: nothing yet."""
+        try:
+            state = self._asked.get(block=not self._serving.is_set())
+        except queue.Empty:
+            state = None
+        if state is not None or not self._serving.is_set() or self.stopping.is_set():
+            return state
         with self._opening:
-            record = self.configuration.read(self.run_name)
-            assert record is not None
-            chosen = record.hot["scheduler"]
-            played = find_episodes(self.database, self.run, phase="serve", status=None)
-            trace = CONTINUOUS_TRACES + len(played)
-            plan = EpisodePlan(
-                "serve", chosen["name"], trace, chosen["name"], parameters=chosen["parameters"], model=chosen["model"]
-            )
-            self._busy.set()
-            state = self.episodes.open(plan)
-        self.episodes.play(state)
+            try:
+                state = self._open_continuous()
+                self.trouble = None
+            except BusyError:
+                return None  # one that was asked for just before is in the queue now
+            except (OpeningError, SettingsError) as refused:
+                # Whoever set what the nodes refuse will set something else: serving goes on then.
+                self.trouble = str(refused)
+                _logger.error("no episode can be opened: %s", refused)
+        if state is None:
+            self.stopping.wait(_REFUSED_S)
+        return state
+
+    def _open_continuous(self) -> EpisodeState:
+        """One more episode with whatever scheduler is set now."""
+        chosen = self.episodes.hot_keys()["scheduler"]
+        plan = EpisodePlan(
+            SERVE_PHASE,
+            chosen["name"],
+            self._next_trace,
+            chosen["name"],
+            parameters=chosen["parameters"],
+            model=chosen["model"],
+        )
+        self._next_trace += 1
+        return self.episodes.open(plan)
 
     def _metadata(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "ready": self._ready, "serving": self.serving}
@@ -261,15 +337,29 @@ class Controller:
             self._heartbeat()
 
 
-def serve(environment: Mapping[str, str], fleet: str, node_command: Sequence[str]) -> None:
-    """Run a controller until SIGTERM, SIGINT, or the end of the lifeline."""
+def serve(
+    environment: Mapping[str, str],
+    fleet: str,
+    node_command: Sequence[str],
+    check_hot: Callable[[Settings, Mapping[str, Any]], None],
+) -> None:
+    """Run a controller until SIGTERM, SIGINT, or the end of the lifeline.
+
+    environment: as docs/contracts.md has it; fleet: `local` starts the nodes here with `node_command`, `none` finds them
+    in the registry; check_hot: raises SettingsError for hot keys of these settings that no node could apply
+    Raises ValueError, LookupError or SchemaError for a wrong start, FleetError when nodes cannot be kept running.
+    """
     sys.setswitchinterval(0.0005)
-    controller = Controller(environment, fleet, node_command)
+    controller = Controller(environment, fleet, node_command, check_hot)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: controller.stopping.set())
     if "OFFLOAD_LIFELINE" in environment:
         threading.Thread(target=_watch_lifeline, args=(controller.stopping,), name="lifeline", daemon=True).start()
     controller.serve()
+
+
+def _apply_log_level(record: HotRecord) -> None:
+    logging.getLogger().setLevel(record.hot["log_level"])
 
 
 def _watch_lifeline(stopping: threading.Event) -> None:

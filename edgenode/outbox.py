@@ -100,7 +100,9 @@ class Outbox:
             if self._current is not None:
                 self._current.close()
                 self._current = None
-        for segment in self._closed_segments():
+            # Listed within the lock: a segment that is opened from now on is still being written.
+            segments = self._closed_segments()
+        for segment in segments:
             records = _read(segment)
             try:
                 refused = self._deliver(records)

@@ -31,7 +31,8 @@ def transmission_ratio(columns: TaskColumns, network: Network, failure_timing: L
     if failure_timing == "event":  # a failure frees the link early
         ran &= columns.outcome != Outcome.TRANSMISSION_FAILURE
     modelled = columns.size_bits[ran] / network.rate_bps[columns.source[ran], columns.destination[ran]]
-    return columns.transmission_s[ran] / modelled
+    ratio: FloatArray = columns.transmission_s[ran] / modelled
+    return ratio
 
 
 def execution_ratio(columns: TaskColumns, network: Network, failure_timing: Literal["end", "event"]) -> FloatArray:
@@ -40,7 +41,8 @@ def execution_ratio(columns: TaskColumns, network: Network, failure_timing: Lite
     if failure_timing == "event":  # a failure frees the executor early
         ran &= columns.outcome != Outcome.EXECUTION_FAILURE
     modelled = columns.cycles[ran] / network.capacity_hz[columns.destination[ran]]
-    return columns.execution_s[ran] / modelled
+    ratio: FloatArray = columns.execution_s[ran] / modelled
+    return ratio
 
 
 def measure_fidelity(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import PowerNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
@@ -183,17 +183,18 @@ def offloading(results: Results) -> Figure:
     n = len(nodes)
     numbered = n <= _MOST_NUMBERED_NODES
     size = 8 if n <= 6 else 6 if numbered else 5
+    norm = PowerNorm(0.65, vmin=0, vmax=1)  # with many nodes most shares are small; they shall differ visibly too
     figure, panels = _panels(len(ordered), line_in=0.42 + (0.27 if n <= 6 else 0.2) * n if numbered else 2.6)
     image = None
     for axes, (method, values) in zip(panels, ordered, strict=True):
         counts = np.array(results["offloading"][method], dtype=float)
         totals = counts.sum(axis=1, keepdims=True)
         shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        image = axes.imshow(shares, cmap="Blues", norm=norm, aspect="auto", interpolation="nearest")
         if numbered:
             for i, j in np.ndindex(n, n):
                 if shares[i, j] >= 0.005:
-                    ink = ink_on(*colormaps["Blues"](shares[i, j])[:3])
+                    ink = ink_on(*colormaps["Blues"](norm(shares[i, j]))[:3])
                     axes.text(j, i, f"{shares[i, j] * 100:.0f}", ha="center", va="center", fontsize=size, color=ink)
         axes.set_title(f"{method}: {values['offloaded_share']:.0%} sent away", fontsize=9)
         axes.grid(visible=False)

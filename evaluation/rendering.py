@@ -38,7 +38,10 @@ class DrawnFigure:
 def draw_figures(results: Mapping[str, Any]) -> list[DrawnFigure]:
     """All figures that the results have data for, in the report's order."""
     drawn = []
-    with _drawing, mpl.rc_context({**mpl.rcParamsDefault, **RC, "backend": mpl.rcParams["backend"]}):
+    look: Any = dict(mpl.rcParamsDefault)  # whatever the user's own matplotlibrc says
+    look.pop("backend", None)
+    look.update(RC)
+    with _drawing, mpl.rc_context(look):
         for kind in FIGURES:
             if kind.available(results):
                 figure = kind.draw(results)

@@ -40,20 +40,12 @@ def _comparison(results: Mapping[str, Any]) -> Table:
     """At most 80 characters wide."""
     table = Table(
         title=f"{escape(results['run'])}: success rates on the same {len(results['traces'])} traces",
-        caption=f"in percent of the tasks; ± half the {results['confidence']:.0%} interval over traces, differences trace by trace; "
-        "failed: executing or on the way; p99: of a decision, in real time",
+        caption=f"percent of the tasks; ± half the {results['confidence']:.0%} interval over traces, paired for differences;\n"
+        "failed: executing or on the way; p99: of a decision, real time",
         box=SIMPLE,
     )
     table.add_column("method", no_wrap=True)
-    for name in (
-        "success %",
-        f"to {escape(results['best_heuristic'] or '–')}",
-        "dropped",
-        "failed",
-        "lost",
-        "sent",
-        "p99",
-    ):
+    for name in ("success %", f"to {escape(results['best_heuristic'] or '–')}", "dropped", "failed", "lost", "p99 ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for method, values in sorted(results["methods"].items(), key=lambda entry: -entry[1]["mean"]):
         counts, total = values["outcomes"], values["tasks"]

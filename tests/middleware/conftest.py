@@ -1,14 +1,11 @@
-"""Every test of a port runs on each of its adapters. MySQL tests get a database of their own on the given server."""
+"""Every test of a port runs on each of its adapters. (`mysql_url`: tests/conftest.py.)"""
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from recorded_episodes import NODES, SLOTS
 
 from middleware.database import Database, Run, create_run
@@ -16,24 +13,7 @@ from middleware.storage import Storage, open_storage
 from offload.network import draw_network
 from offload.settings import resolve_settings
 
-SERVER = "OFFLOAD_TEST_MYSQL_URL"
 DATABASES = ["sqlite", pytest.param("mysql", marks=pytest.mark.mysql)]
-
-
-@pytest.fixture
-def mysql_url() -> Iterator[str]:
-    """A fresh, empty database on the server of OFFLOAD_TEST_MYSQL_URL; dropped afterwards."""
-    if not os.environ.get(SERVER):
-        pytest.skip(f"{SERVER} is not set")
-    server = sa.make_url(os.environ[SERVER])
-    name = f"offload_test_{uuid.uuid4().hex[:12]}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name}")
-    engine.dispose()
 
 
 @pytest.fixture(params=DATABASES)

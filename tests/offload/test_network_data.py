@@ -1,0 +1,69 @@
+"""If these fail, a run's network cannot be made again from its seed, or an impossible one is played."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from offload import Network, draw_network, resolve_settings
+
+SETTINGS = resolve_settings([{"network": {"nodes": 4}}]).network
+
+
+def test_the_same_seed_draws_the_same_network_and_another_index_another_one():
+    one, again, other = (draw_network(SETTINGS, 5, index) for index in (0, 0, 1))
+    np.testing.assert_array_equal(one.rate_bps, again.rate_bps)
+    assert not np.array_equal(one.rate_bps, other.rate_bps)
+
+
+def test_a_drawn_network_lies_in_the_settings_ranges():
+    network = draw_network(resolve_settings([{"network": {"nodes": 200}}]).network, 1)
+    assert set(network.capacity_hz / 3e9) == {4, 8, 12, 16, 20, 24, 28, 32}
+    assert 80e6 <= network.rate_bps.min() < network.rate_bps.max() <= 320e6
+    assert 0 <= network.failure_rate.min() < 0.02 < 0.38 < network.failure_rate.max() <= 0.4
+    assert network.link_failure_rate.max() <= 0.03
+
+
+def test_a_network_survives_the_way_through_json():
+    network = draw_network(SETTINGS, 5)
+    data = json.loads(json.dumps(network.to_json()))
+    again = Network.from_json(data)
+    assert again.to_json() == data
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_array_equal(again.rate_bps[off], network.rate_bps[off])
+    np.testing.assert_array_equal(again.capacity_hz, network.capacity_hz)
+
+
+def _changed(change):
+    data = copy.deepcopy(draw_network(SETTINGS, 5).to_json())
+    change(data)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda d: d.pop("rates_bps"), ["rates_bps"]),
+        (lambda d: d["nodes"][1].pop("capacity_hz"), ["capacity_hz"]),
+        (lambda d: d["nodes"].clear(), ["at least one node"]),
+        (lambda d: d["nodes"].pop(), ["rate_bps", "(4, 4)", "(3, 3)"]),
+        (lambda d: d["nodes"][2].update(capacity_hz=0), ["capacity_hz", "above 0"]),
+        (lambda d: d["nodes"][2].update(arrival_probability=1.5), ["arrival_probability", "1.5"]),
+        (lambda d: d["nodes"][2].update(failure_rate=-1), ["failure_rate", "-1"]),
+        (lambda d: d["nodes"][2].update(failure_rate=float("nan")), ["failure_rate", "finite"]),
+        (lambda d: d["nodes"][2].update(capacity_hz="much"), ["malformed", "much"]),
+        (lambda d: d["rates_bps"][0].__setitem__(1, 0), ["rate_bps", "above 0"]),
+        (lambda d: d["rates_bps"][0].pop(), ["malformed"]),
+        (lambda d: d.update(nodes=7), ["malformed"]),
+    ],
+)
+def test_an_impossible_network_is_refused_with_the_place(change, parts):
+    with pytest.raises(ValueError) as refused:
+        Network.from_json(_changed(change))
+    for part in parts:
+        assert part in str(refused.value)
+
+
+def test_one_node_alone_is_a_network():
+    assert draw_network(resolve_settings([{"network": {"nodes": 1}}]).network, 1).nodes == 1

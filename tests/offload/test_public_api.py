@@ -1,0 +1,21 @@
+"""If these fail, what other people build on has changed, or the vocabulary has grown a dependency."""
+
+import subprocess
+import sys
+
+import offload
+
+
+def test_everything_that_is_promised_is_there():
+    for name in offload.__all__:
+        assert getattr(offload, name).__doc__, name
+
+
+def test_the_vocabulary_and_the_schedulers_load_without_torch_onnxruntime_or_a_web_server():
+    """An edge node runs where torch is not installed; a simulator needs neither a server nor a database."""
+    program = (
+        "import sys, offload, offload.conformance, edgenode.schedulers as s; s.describe();"
+        "print([m for m in ('torch', 'onnxruntime', 'flask', 'sqlalchemy', 'middleware', 'trainer') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

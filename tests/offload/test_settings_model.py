@@ -1,0 +1,111 @@
+"""If these fail, wrong settings are accepted, refused without a reason, or a password shows."""
+
+import pytest
+
+from offload import PRESETS, SettingsError, resolve_settings
+from offload.settings import merge_layers, redacted
+
+
+def refusal(layer):
+    with pytest.raises(SettingsError) as refused:
+        resolve_settings([layer])
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid(preset):
+    settings = resolve_settings([PRESETS[preset]])
+    assert settings.network.nodes >= 2
+
+
+def test_the_papers_testbed_is_what_the_paper_says():
+    settings = resolve_settings([PRESETS["paper-testbed"]])
+    assert settings.network.nodes == 10
+    assert settings.network.rate_bps == (80e6, 320e6)  # 10 … 40 MB/s
+    assert settings.tasks.size_bits == (4e6, 20e6)  # 500 … 2500 KB
+    assert (settings.time.slot_s, settings.time.slots, settings.tasks.deadline_s) == (0.1, 50, 1.0)
+    assert (settings.offline.entropy_weight, settings.offline.soft_update, settings.offline.cql_weight) == (
+        0.05,
+        5e-4,
+        0.1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "parts"),
+    [
+        ({"netwrok": {}}, ["netwrok", "not a setting", "network"]),
+        ({"network": {"node": 3}}, ["network.node:", "not a setting", "nodes"]),
+        ({"network": {"nodes": 0}}, ["network.nodes", "greater than or equal to 1", "got 0"]),
+        ({"network": {"nodes": 2.5}}, ["network.nodes", "got 2.5"]),
+        ({"network": {"cores": []}}, ["network.cores"]),
+        ({"network": {"arrival_probability": [0, 1.2]}}, ["network.arrival_probability", "1.2", "between 0 and 1"]),
+        ({"network": {"rate_bps": [0, "40 MB/s"]}}, ["network.rate_bps", "above 0"]),
+        ({"network": {"rate_bps": ["40 MB/s", "10 MB/s"]}}, ["network.rate_bps", "not a range"]),
+        ({"network": {"rate_bps": ["10 MB", "40 MB/s"]}}, ["network.rate_bps.0", "'10 MB'", "transmission rate"]),
+        ({"network": {"failure_rate": [-0.1, 0.4]}}, ["network.failure_rate", "-0.1"]),
+        ({"tasks": {"deadline_s": "1 GB"}}, ["tasks.deadline_s", "'1 GB'", "a duration"]),
+        ({"tasks": {"deadline_s": 0}}, ["tasks.deadline_s", "greater than 0", "got 0"]),
+        ({"tasks": {"deadline_s": float("inf")}}, ["tasks.deadline_s", "finite", "inf"]),
+        ({"time": {"slot_s": float("nan")}}, ["time.slot_s", "nan"]),
+        ({"time": {"failure_timing": "start"}}, ["time.failure_timing", "'end' or 'event'", "'start'"]),
+        ({"seed": -1}, ["seed", "got -1"]),
+        ({"seed": 2**32}, ["seed", "4294967295"]),
+        ({"online": {"episodes": 15, "episodes_per_update": 10}}, ["online.episodes = 15", "multiple"]),
+        ({"services": {"database": "postgres://x"}}, ["services.database", "sqlite:///", "mysql+pymysql://"]),
+        ({"log_level": "LOUD"}, ["log_level", "'LOUD'"]),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_path_its_value_and_what_would_be_right(layer, parts):
+    message = refusal(layer)
+    for part in parts:
+        assert part in message
+
+
+def test_every_problem_is_reported_at_once():
+    assert len(refusal({"seed": -1, "network": {"nodes": 0}, "surprise": 1}).splitlines()) == 3
+
+
+def test_a_refused_address_does_not_show_its_password():
+    message = refusal({"services": {"database": "mysql://u:geheim@h/d", "registry": "nacs://u:geheim@h"}})
+    assert "geheim" not in message
+
+
+def test_redacted_keeps_all_but_the_password():
+    assert redacted("mysql+pymysql://u:geheim@h:3306/d?x=1") == "mysql+pymysql://u:***@h:3306/d?x=1"
+    assert redacted("sqlite:///a/b.db") == "sqlite:///a/b.db"
+
+
+def test_later_layers_win_key_by_key():
+    merged = merge_layers([{"network": {"nodes": 3, "index": 1}}, {"network": {"nodes": 4}}, {"seed": 5}])
+    assert merged == {"network": {"nodes": 4, "index": 1}, "seed": 5}
+
+
+def test_another_scheduler_does_not_inherit_the_parameters_of_the_one_before():
+    chosen = resolve_settings(
+        [{"scheduler": {"name": "sed", "parameters": {"d": 3}}}, {"scheduler": {"name": "rda"}}]
+    ).scheduler
+    assert (chosen.name, chosen.parameters) == ("rda", {})
+
+
+def test_merging_leaves_the_layers_as_they_were():
+    layers = [{"scheduler": {"name": "sed", "parameters": {"d": 3}}}, {"scheduler": {"name": "rda"}}]
+    merge_layers(layers)
+    assert layers[0] == {"scheduler": {"name": "sed", "parameters": {"d": 3}}}
+
+
+def test_the_overload_threshold_is_a_quarter_of_the_deadline_unless_it_is_set():
+    assert resolve_settings([{"tasks": {"deadline_s": 4}}]).overload_threshold_s == 1.0
+    assert resolve_settings([{"node": {"overload_threshold_s": "200 ms"}}]).overload_threshold_s == 0.2
+
+
+def test_a_runs_experiment_can_be_read_back_and_holds_no_address():
+    settings = resolve_settings([PRESETS["demo"], {"services": {"database": "sqlite:///x.db"}}])
+    stored = settings.experiment()
+    assert "services" not in stored
+    assert resolve_settings([stored]).experiment() == stored
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(ValueError):
+        resolve_settings([]).network.nodes = 3

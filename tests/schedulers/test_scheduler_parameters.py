@@ -1,0 +1,162 @@
+"""If these fail, a wrong configuration is accepted, or refused without saying what would be right."""
+
+import importlib.metadata
+import sys
+import types
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import pytest
+
+from edgenode import schedulers
+from edgenode.schedulers import create_scheduler, describe, scheduler_names
+from offload import SchedulerContext
+from offload.conformance import example_context
+
+
+def refusal(name, parameters):
+    with pytest.raises(ValueError) as refused:
+        create_scheduler(name, parameters, example_context(3))
+    return str(refused.value)
+
+
+def test_an_unknown_scheduler_is_refused_with_those_there_are():
+    message = refusal("ractc", {})
+    assert "scheduler.name" in message
+    assert "'ractc'" in message
+    assert all(name in message for name in scheduler_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "parts"),
+    [
+        ("sed", {"probes": 3}, ["scheduler.parameters.probes", "'sed'", "it has: d"]),
+        ("ratc", {"d": 3}, ["scheduler.parameters.d", "it has: none"]),
+        ("local", {"context": 3}, ["scheduler.parameters.context"]),
+        ("rda", {"enough_reports": 3}, ["enough_reports", "per_capacity_hz, threshold_tasks"]),
+        ("sed", {"d": "two"}, ["scheduler.parameters.d", "'two'", "a whole number"]),
+        ("sed", {"d": 2.0}, ["scheduler.parameters.d", "2.0", "a whole number"]),
+        ("sed", {"d": True}, ["scheduler.parameters.d", "True", "a whole number"]),
+        ("sed", {"d": 0}, ["scheduler.parameters.d", "0", "at least 1"]),
+        ("drl-probe", {"d": -1}, ["scheduler.parameters.d", "-1", "at least 1"]),
+        ("rda-tuned", {"threshold_s": "0.5 s"}, ["scheduler.parameters.threshold_s", "'0.5 s'", "a number"]),
+        ("rda-tuned", {"threshold_s": True}, ["scheduler.parameters.threshold_s", "True", "a number"]),
+        ("rda-tuned", {"threshold_s": -1}, ["scheduler.parameters.threshold_s", "-1", "at least 0"]),
+        ("rda-tuned", {"threshold_s": float("nan")}, ["scheduler.parameters.threshold_s", "nan"]),
+        ("rda", {"threshold_tasks": -0.5}, ["scheduler.parameters.threshold_tasks", "-0.5"]),
+        ("rda", {"per_capacity_hz": 0}, ["scheduler.parameters.per_capacity_hz", "above 0"]),
+    ],
+)
+def test_a_wrong_parameter_is_refused_with_its_name_and_what_would_be_right(name, parameters, parts):
+    message = refusal(name, parameters)
+    for part in parts:
+        assert part in message
+
+
+def test_a_whole_number_will_do_for_a_number():
+    assert create_scheduler("rda-tuned", {"threshold_s": 1}, example_context(3)).threshold_s == 1
+
+
+def test_parameters_change_the_decision():
+    assert create_scheduler("sed", {"d": 1}, example_context(3)).d == 1
+
+
+def test_weighted_without_capacities_is_refused_when_it_is_made():
+    with pytest.raises(ValueError, match="capacities of all 3 nodes"):
+        create_scheduler("weighted", {}, SchedulerContext(nodes=3))
+
+
+def test_the_description_names_every_scheduler_in_one_line_with_its_parameters():
+    described = {one.name: one for one in describe()}
+    assert list(described) == scheduler_names()
+    assert all(one.summary and "\n" not in one.summary for one in described.values())
+    assert described["sed"].parameters == {"d": 2}
+    assert described["rda"].parameters == {"threshold_tasks": 3.0, "per_capacity_hz": 12e9}
+    assert described["rda-tuned"].parameters == {"threshold_s": 0.5}
+
+
+# --- other people's schedulers --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Modal:
+    """Somebody else's, with every kind of parameter."""
+
+    context: SchedulerContext
+    mode: Literal["fast", "safe"] = "fast"
+    limit_s: float | None = None
+    eager: bool = False
+
+    enough_reports: ClassVar[int | None] = None
+
+
+@dataclass(frozen=True)
+class NoDefault:
+    """Cannot be made from configuration alone."""
+
+    context: SchedulerContext
+    d: int
+
+
+@dataclass(frozen=True)
+class NoContext:
+    """Has a parameter where the context should be."""
+
+    d: int = 2
+
+
+class Plain:
+    """Not a dataclass."""
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers things as another package would."""
+    foreign = types.ModuleType("foreign_schedulers")
+    monkeypatch.setitem(sys.modules, "foreign_schedulers", foreign)
+    entries = list(importlib.metadata.entry_points(group=schedulers.GROUP))
+
+    def register(name, made=None, attribute=None):
+        attribute = attribute or made.__name__
+        if made is not None:
+            setattr(foreign, attribute, made)
+        entries.append(importlib.metadata.EntryPoint(name, f"foreign_schedulers:{attribute}", schedulers.GROUP))
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries if group == schedulers.GROUP else [])
+    return register
+
+
+def test_choices_options_and_flags_are_checked_too(registered):
+    registered("modal", Modal)
+    made = create_scheduler("modal", {"mode": "safe", "limit_s": 3, "eager": True}, example_context(3))
+    assert (made.mode, made.limit_s, made.eager) == ("safe", 3, True)
+    assert create_scheduler("modal", {"limit_s": None}, example_context(3)).limit_s is None
+    assert "one of 'fast', 'safe'" in refusal("modal", {"mode": "slow"})
+    assert "a number or nothing" in refusal("modal", {"limit_s": "much"})
+    assert "true or false" in refusal("modal", {"eager": 1})
+
+
+@pytest.mark.parametrize(
+    ("made", "part"),
+    [(NoDefault, "'d' has no default"), (NoContext, "no field 'context'"), (Plain, "not a dataclass")],
+)
+def test_what_is_no_scheduler_is_refused_with_the_reason(registered, made, part):
+    registered("foreign", made)
+    message = refusal("foreign", {})
+    assert part in message
+    assert "foreign_schedulers:" in message
+
+
+def test_a_package_that_cannot_be_imported_is_named_and_does_not_hide_the_others(registered):
+    registered("broken", attribute="Missing")
+    assert "'broken' (foreign_schedulers:Missing) cannot be loaded" in refusal("broken", {})
+    described = {one.name: one.summary for one in describe()}
+    assert "cannot be loaded" in described["broken"]
+    assert "itself" in described["sed"]
+
+
+def test_two_packages_with_the_same_name_are_refused_with_both(registered):
+    registered("sed", Modal)
+    message = refusal("sed", {})
+    assert "foreign_schedulers:Modal" in message
+    assert "edgenode.schedulers.shortest_delay:SED" in message
