@@ -25,7 +25,7 @@ from middleware.database import Database, Run, create_run
 from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
-from offload.settings import ServiceSettings
+from offload.settings import ServiceSettings, SettingsError
 
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
@@ -70,19 +70,19 @@ def _memory_gib() -> float:
 def open_run(settings: Settings, name: str) -> OpenRun:
     """Open the run `name`, creating it, its network and the schema where they do not exist yet.
 
-    Raises RunConflict when a run of this name has other settings, SchemaError for a database that is not ours.
+    Raises RunConflict when a run of this name has other settings, SchemaError for a database that is not ours,
+    SettingsError for a service that there is no adapter for.
     """
-    database = Database.connect(settings.services.database)
+    try:
+        database = Database.connect(settings.services.database)
+        storage = open_storage(settings.services.storage, database)
+        registry = open_registry(settings.services.registry, database)
+    except ValueError as wrong:
+        raise SettingsError(str(wrong)) from None
     database.migrate()
     network = draw_network(settings.network, settings.seed, settings.network.index)
     run = create_run(database, name, settings, network, versions())
-    return OpenRun(
-        run,
-        settings,
-        database,
-        open_storage(settings.services.storage, database),
-        open_registry(settings.services.registry, database),
-    )
+    return OpenRun(run, settings, database, storage, registry)
 
 
 def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict[str, str]:
@@ -159,7 +159,7 @@ class LocalController:
             if self._stopping.is_set():
                 return
             if code == _WRONG_START:
-                self._failure = last_line(self.log_file)
+                self._failure = last_line(self.log_file).removeprefix("offload-controller: ")
                 return
             deaths = [at for at in deaths if time.monotonic() - at < 60] + [time.monotonic()]
             if len(deaths) > _MOST_RESTARTS:

@@ -46,7 +46,7 @@ def main() -> None:
     except Exception as error:
         if not _is_users(error):
             raise
-        print(f"offload: {error}", file=sys.stderr)
+        print(f"offload: {_words(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -66,6 +66,12 @@ def _is_users(error: Exception) -> bool:
     return (trainer is not None and isinstance(error, trainer.PipelineError)) or (
         client is not None and isinstance(error, client.ControllerError)
     )
+
+
+def _words(error: Exception) -> str:
+    # A database error would go on with the statement and its values: the driver's own words are enough.
+    driver = getattr(error, "orig", None)
+    return str(error) if driver is None else f"the database does not answer: {driver}"
 
 
 if __name__ == "__main__":

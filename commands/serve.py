@@ -81,34 +81,27 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
     episode = state["episode"]
     if episode:
         console.print(
-            f"Episode {episode['episode']} ({episode['method']}): slot {episode['slot']} of {episode['slots']}"
+            f"Episode {episode['episode']} ({episode['method']}): slot {episode['slot'] or 0} of {episode['slots']}"
         )
     if state["trouble"]:
         console.print(f"[red]No episode can be opened:[/] {state['trouble']}")
-    console.print(f"Success rate of the last {last['episodes']} episodes: {rate} ({', '.join(last['schedulers'])})")
-    table = Table()
-    for column in (
-        "node",
-        "state",
-        "capacity",
-        "arrivals",
-        "execution",
-        "sending",
-        "receiving",
-        "acknowledged",
-        "heartbeat",
-    ):
-        table.add_column(column, justify="right")
+    schedulers = f" ({', '.join(last['schedulers'])})" if last["episodes"] else ""
+    console.print(f"Success rate of the last {last['episodes']} episodes: {rate}{schedulers}")
+    table = Table(
+        caption="execute, send, receive: lengths of the queues; λ: arrival probability", caption_justify="left"
+    )
+    for column in ("node", "scheduler", "GHz", "λ", "execute", "send", "receive", "revision", "heard"):
+        table.add_column(column, justify="right", overflow="fold")
     for node in state["nodes"]:
         queues = node["queues"] or {}
         table.add_row(
             str(node["node"]),
             node["problem"] or (node["scheduler"] or "starting") if node["alive"] else "[red]down[/]",
-            f"{node['capacity_hz'] / 1e9:g} GHz",
+            f"{node['capacity_hz'] / 1e9:g}",
             f"{node['arrival_probability']:.2f}",
             *(str(queues.get(key, "–")) for key in ("execution", "sending", "receiving")),
-            f"revision {node['revision'] or '–'}",
-            "–" if node["heartbeat_age_s"] is None else f"{node['heartbeat_age_s']:.1f} s ago",
+            str(node["revision"] or "–"),
+            "–" if node["heartbeat_age_s"] is None else f"{node['heartbeat_age_s']:.1f} s",
         )
     console.print(table)
 
@@ -145,12 +138,17 @@ def set_(
 
 def _controller(run: str | None, database_url: str | None) -> str:
     """The address of the live controller (of a run)."""
+    from sqlalchemy import make_url
+
     from middleware.configuration import load_settings
     from middleware.database import Database
     from middleware.registry import open_registry
 
-    services = load_settings().services
-    database = Database.connect(database_url or services.database)
+    nobody = NoController("no controller is running here; start one with `offload serve --preset demo`")
+    services = load_settings(sets=[f"services.database={database_url}"] if database_url else []).services
+    if services.database.startswith("sqlite:") and not Path(make_url(services.database).database or "").exists():
+        raise nobody  # connecting would make the file
+    database = Database.connect(services.database)
     database.check_schema()
     now = time.time()
     found = [one for one in open_registry(services.registry, database).instances("controller", run) if one.alive(now)]
@@ -158,7 +156,7 @@ def _controller(run: str | None, database_url: str | None) -> str:
     if len(found) == 1:
         return found[0].address
     if not found:
-        raise NoController("no controller is running here; start one with `offload serve --preset demo`")
+        raise nobody
     raise NoController(f"several controllers are running: {', '.join(one.run for one in found)}; choose one with --run")
 
 

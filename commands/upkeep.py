@@ -15,7 +15,7 @@ def migrate(
     from middleware.database import Database
     from offload.settings import redacted
 
-    url = database or load_settings().services.database
+    url = load_settings(sets=[f"services.database={database}"] if database else []).services.database
     connected = Database.connect(url)
     connected.migrate()
     connected.check_schema()

@@ -1,7 +1,7 @@
 """The life of an episode (docs/contracts.md): opened, started, ticked, drained, closed, accounted for.
 
-Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread. Each node's
-ticks are sent by a thread of their own (`ticks.py`), which lives as long as the episode.
+Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread. Nodes that come
+back are opened again by helper threads (`ticks.py`), which only read what `open` has set.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from controller.clock import SlotClock
 from controller.metrics import Metrics
 from controller.nodes import Answer, NodeClients
-from controller.ticks import Ticker
+from controller.outages import OUTAGE_S, patiently
+from controller.ticks import Ticks
 from middleware.configuration import Configuration, HotRecord
 from middleware.database import (
     Database,
@@ -31,8 +32,6 @@ from offload.episodes import EpisodePlan
 from offload.network import Network
 from offload.tasks import Trace, draw_trace
 
-OUTAGE_S = 120.0
-"""For so many real seconds the close of an episode waits for a database that is away."""
 OPENING_S = 30.0
 """For so many real seconds the opening waits for nodes that are not ready or do not answer."""
 _START_LEAD_S = 0.08
@@ -45,7 +44,6 @@ _RETRY_S = 0.2
 _POLL_S = 0.01
 
 _logger = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 
 class OpeningError(RuntimeError):
@@ -65,18 +63,13 @@ class EpisodeState:
     slots: int
     slot: int | None = None
     aborting: str | None = None
+    interrupt: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
-    _interrupt: threading.Event = field(default_factory=threading.Event)
 
     def abort(self, reason: str) -> None:
         """Have it end soon, without a verdict; one that is being closed already is closed."""
         self.aborting = reason
-        self._interrupt.set()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, or until it is aborted."""
-        if seconds > 0:
-            self._interrupt.wait(seconds)
+        self.interrupt.set()
 
 
 class Episodes:
@@ -114,7 +107,7 @@ class Episodes:
 
     def hot_keys(self) -> Mapping[str, Any]:
         """The hot keys as they are now."""
-        record = self._patiently(lambda: self._configuration.read(self._run.name))
+        record = patiently(lambda: self._configuration.read(self._run.name))
         if record is None:
             raise LookupError(f"run '{self._run.name}' has no hot keys; the controller creates them when it starts")
         return record.hot
@@ -129,7 +122,7 @@ class Episodes:
             raise BusyError(f"episode {self.state.episode} is being played")
         trace = self.trace_of(plan, recorded)
         record = self._set_hot_keys(plan)
-        number = self._patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision))
+        number = patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision))
         state = EpisodeState(number, plan, self._run.settings.time.slots)
         try:
             self._open_nodes(state, record)
@@ -137,7 +130,7 @@ class Episodes:
             reason = (
                 str(failed) if isinstance(failed, OpeningError) else f"could not be opened: {type(failed).__name__}"
             )
-            self._patiently(lambda: abort_episode(self._db, self._run, number, reason))
+            patiently(lambda: abort_episode(self._db, self._run, number, reason))
             self._metrics.episodes.labels("aborted").inc()
             raise
         self._trace, self._revision = trace, record.revision
@@ -156,10 +149,10 @@ class Episodes:
 
     def _set_hot_keys(self, plan: EpisodePlan) -> HotRecord:
         wanted = {"name": plan.scheduler, "parameters": dict(plan.parameters), "model": plan.model}
-        record = self._patiently(lambda: self._configuration.read(self._run.name))
+        record = patiently(lambda: self._configuration.read(self._run.name))
         if record is not None and record.hot["scheduler"] == wanted:
             return record
-        return self._patiently(
+        return patiently(
             lambda: self._configuration.change(
                 self._run.name, {"scheduler": wanted}, f"controller: {plan.phase} {plan.method}"
             )
@@ -170,7 +163,7 @@ class Episodes:
         waiting = set(range(self._network.nodes))
         trouble: dict[int, str] = {}
         while waiting:
-            addresses = self._patiently(lambda: dict(self._addresses()))
+            addresses = patiently(lambda: dict(self._addresses()))
             if addresses != self._clients.addresses:
                 self._clients.close()
                 self._clients = NodeClients(addresses)
@@ -178,7 +171,7 @@ class Episodes:
             there = sorted(waiting & set(addresses))
             trouble = {node: "is not ready" for node in waiting if node not in addresses}
             if len(addresses) == self._network.nodes:
-                body = self._opening(state, record.revision, None)
+                body = self._opening(state, record.revision, addresses, None)
                 answers = self._clients.ask("POST", "/v1/episodes", dict.fromkeys(there, body), self._timeout_s + 1)
                 for node, answer in answers.items():
                     if answer.ok:
@@ -193,8 +186,9 @@ class Episodes:
             if waiting:
                 time.sleep(_RETRY_S)
 
-    def _opening(self, state: EpisodeState, revision: int, start_s: float | None) -> dict[str, Any]:
-        addresses = self._clients.addresses
+    def _opening(
+        self, state: EpisodeState, revision: int, addresses: Mapping[int, str], start_s: float | None
+    ) -> dict[str, Any]:
         return {
             "episode": state.episode,
             "trace": state.plan.trace,
@@ -211,33 +205,30 @@ class Episodes:
         start_s = time.monotonic() + _START_LEAD_S
         self._start_nodes(state, start_s)
         clock = SlotClock(start_s, settings.slot_s, settings.time_scale)
-        tickers = [self._ticker(state, node, start_s) for node in range(self._network.nodes)]
+        ticks = self._ticks(state, start_s)
         late_slots = 0
         # Sent ahead and held by the nodes until the instant: the delivery of N messages is not part of anybody's delay.
         lead_s = min(_TICK_LEAD_S, 0.5 * settings.slot_s / settings.time_scale)
         for slot in range(settings.slots + 1):
-            state.sleep(clock.instant_s(slot) - lead_s - time.monotonic())
+            ticks.serve_until(clock.instant_s(slot) - lead_s, state.interrupt)
             if state.aborting:
                 break
             late = clock.late_s(slot)
             self._metrics.slot_lateness_seconds.observe(max(0.0, late))
             late_slots += late > _LATE_SHARE * clock.slot_s
-            for ticker in tickers:
-                ticker.put(slot, self._tick(state, slot, ticker.node))
+            ticks.put(slot, {node: self._tick(state, slot, node) for node in range(self._network.nodes)})
             state.slot = slot
-        for ticker in tickers:
-            ticker.finish(_TICKS_TIMEOUT_S)
+        down = ticks.finish(0.0 if state.aborting else _TICKS_TIMEOUT_S)
         if not state.aborting:
             self._drain(state, clock)
         if state.aborting:
             self._abort(state)
             return None
-        down = {ticker.node: ticker.down for ticker in tickers if ticker.down}
         return self._close(state, down, late_slots)
 
     def _abort(self, state: EpisodeState) -> None:
         reason = state.aborting or "aborted"
-        self._patiently(lambda: abort_episode(self._db, self._run, state.episode, reason))
+        patiently(lambda: abort_episode(self._db, self._run, state.episode, reason))
         self._metrics.episodes.labels("aborted").inc()
 
     def _start_nodes(self, state: EpisodeState, start_s: float) -> None:
@@ -255,8 +246,8 @@ class Episodes:
             facts = {"size_bits": task.size_bits, "cycles": task.cycles, "deadline_s": task.deadline_s}
         return {"episode": state.episode, "slot": slot, "task": facts}
 
-    def _ticker(self, state: EpisodeState, node: int, start_s: float) -> Ticker:
-        def address_now() -> str | None:
+    def _ticks(self, state: EpisodeState, start_s: float) -> Ticks:
+        def address_now(node: int) -> str | None:
             try:
                 return self._addresses().get(node)
             except Exception as error:
@@ -264,11 +255,13 @@ class Episodes:
                     raise
                 return None
 
-        def opening(address: str) -> dict[str, Any]:
-            self._clients.addresses[node] = address
-            return self._opening(state, self._revision, start_s)
+        addresses = dict(self._clients.addresses)
 
-        return Ticker(node, self._clients.addresses[node], address_now, opening)
+        def opening(node: int, address: str) -> dict[str, Any]:
+            addresses[node] = address
+            return self._opening(state, self._revision, addresses, start_s)
+
+        return Ticks(self._clients, address_now, opening)
 
     def _drain(self, state: EpisodeState, clock: SlotClock) -> None:
         """Wait until no node owns a task any more, at most until the last deadline and a margin."""
@@ -281,7 +274,7 @@ class Episodes:
             answers = self._clients.ask("GET", "/v1/status", nodes, self._timeout_s)
             if not any(self._owns_tasks(state, answer) for answer in answers.values()):
                 return
-            state.sleep(_POLL_S)
+            state.interrupt.wait(_POLL_S)
 
     @staticmethod
     def _owns_tasks(state: EpisodeState, answer: Answer) -> bool:
@@ -312,11 +305,11 @@ class Episodes:
                     f"{OUTAGE_S:g} s; the last words: {next(iter(answers.values())).detail}"
                 )
             time.sleep(_RETRY_S)
-        record = self._patiently(lambda: self._configuration.read(self._run.name))
+        record = patiently(lambda: self._configuration.read(self._run.name))
         mixed = None
         if record is not None and record.revision != self._revision:
             mixed = f"the hot keys went from revision {self._revision} to {record.revision} ({record.written_by})"
-        summary = self._patiently(
+        summary = patiently(
             lambda: close_episode(
                 self._db,
                 self._run,
@@ -330,15 +323,3 @@ class Episodes:
         for outcome, count in summary.outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         return summary
-
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        """The result of a repeatable call, tried again while the database is away, for at most `OUTAGE_S`."""
-        until = time.monotonic() + OUTAGE_S
-        while True:
-            try:
-                return call()
-            except Exception as error:
-                if not is_unavailable(error) or time.monotonic() > until:
-                    raise
-                _logger.warning("the database is away (%s); trying again", type(error).__name__)
-                time.sleep(_RETRY_S)

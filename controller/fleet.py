@@ -140,7 +140,11 @@ class LocalFleet:
                     )
                     return
                 _logger.warning("node %d ended with code %d; it is started again (its log: %s)", node, code, log)
-                self._start(node)
+                try:
+                    self._start(node)
+                except OSError as error:
+                    self._failed(f"node {node} cannot be started again: {error}")
+                    return
 
 
 def last_line(log: Path) -> str:

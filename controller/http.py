@@ -343,7 +343,8 @@ class ControllerServer:
     def stop(self) -> None:
         """Answer no more."""
         self._server.stop()
-        self._thread.join(timeout=5)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
 
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Any:
         assert self._app is not None

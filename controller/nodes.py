@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import selectors
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _ACCEPT_S = 1.0
+_KEPT_S = 20.0
+"""A connection that was idle for longer is not used again: servers close theirs after a while."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class NodeClients:
     def __init__(self, addresses: Mapping[int, str]) -> None:
         self.addresses = dict(addresses)
         self._connections: dict[int, HTTPConnection] = {}
+        self._used_s: dict[int, float] = {}
 
     def ask(
         self,
@@ -59,9 +63,9 @@ class NodeClients:
         with selectors.DefaultSelector() as selector:
             waiting = 0
             for node, body in bodies.items():
-                problem = self._send(node, method, path, body, timeout_s)
+                problem = self.send(node, method, path, body, timeout_s)
                 if problem is None:
-                    selector.register(self._connections[node].sock, selectors.EVENT_READ, node)
+                    selector.register(self.connection(node), selectors.EVENT_READ, node)
                     waiting += 1
                 else:
                     answers[node] = Answer(0, {"detail": problem})
@@ -72,22 +76,31 @@ class NodeClients:
                 for key, _ in ready:
                     selector.unregister(key.fileobj)
                     waiting -= 1
-                    answers[key.data] = self._receive(key.data)
+                    answers[key.data] = self.receive(key.data)
         for node in bodies:
             if node not in answers:
-                self._close(node)
+                self.drop(node)
                 answers[node] = Answer(504, {"detail": f"node {node} did not answer within {timeout_s:g} s"})
         return answers
 
     def close(self) -> None:
         """Close all connections."""
         for node in list(self._connections):
-            self._close(node)
+            self.drop(node)
 
-    def _send(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> str | None:
+    def connection(self, node: int) -> socket.socket:
+        """The socket on which a request was sent."""
+        opened: socket.socket = self._connections[node].sock
+        return opened
+
+    def send(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> str | None:
         """Send a request; in words why it could not be sent."""
         content = None if body is None else json.dumps(body)
         headers = {} if content is None else {"Content-Type": "application/json"}
+        now = time.monotonic()
+        if now - self._used_s.get(node, now) > _KEPT_S:
+            self.drop(node)
+        self._used_s[node] = now
         kept = node in self._connections
         problem = self._request(node, method, path, content, headers, timeout_s)
         if problem is not None and kept:
@@ -106,21 +119,23 @@ class NodeClients:
         try:
             connection.request(method, path, content, headers)
         except (OSError, HTTPException) as error:
-            self._close(node)
+            self.drop(node)
             return f"node {node} cannot be reached at {self.addresses[node]}: {error}"
         return None
 
-    def _receive(self, node: int) -> Answer:
+    def receive(self, node: int) -> Answer:
+        """Take the answer of a request that was sent; waits for it."""
         connection = self._connections[node]
         try:
             response = connection.getresponse()
             content = response.read()
             return Answer(response.status, json.loads(content) if content else {})
         except (OSError, HTTPException, ValueError) as error:
-            self._close(node)
+            self.drop(node)
             return Answer(0, {"detail": f"node {node} broke off its answer: {error!r}"})
 
-    def _close(self, node: int) -> None:
+    def drop(self, node: int) -> None:
+        """Close the connection to a node; the next request makes a new one."""
         connection = self._connections.pop(node, None)
         if connection is not None:
             connection.close()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from controller.fleet import FleetError, LocalFleet
 from controller.http import ControllerServer, make_app
 from controller.metrics import Metrics
 from controller.nodes import NodeClients
+from controller.outages import patiently
 from middleware.configuration import HotRecord, changed, load_settings, open_configuration, watch_file, watched_file
 from middleware.database import (
     Database,
@@ -47,6 +49,7 @@ SERVE_PHASE = "serve"
 LAST_EPISODES = 10
 _HEARTBEAT_S = 1.0
 _REFUSED_S = 1.0
+_ENDING_S = 5.0
 _logger = logging.getLogger(__name__)
 
 
@@ -70,7 +73,7 @@ class Controller:
         data_dir = Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod"))
         self.services = load_settings(environment=environment).services
         self.database = Database.connect(self.services.database)
-        self.database.check_schema()
+        patiently(self.database.check_schema)
         self.run = load_run(self.database, self.run_name)
         self.network = load_network(self.database, self.run)
         self.storage = open_storage(self.services.storage, self.database)
@@ -107,6 +110,10 @@ class Controller:
         self._asked: queue.SimpleQueue[EpisodeState | None] = queue.SimpleQueue()
         self._opening = threading.Lock()
         self._serving = threading.Event()
+        self._threads = {
+            name: threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("player", self._play_all), ("heartbeat", self._beat))
+        }
         self._next_trace = CONTINUOUS_TRACES
         self._ready = False
         self._started_at = time.time()
@@ -115,48 +122,43 @@ class Controller:
 
     def serve(self) -> None:
         """Run until told to stop. Raises AlreadyControlled; FleetError when the nodes cannot be kept running."""
-        self._require_alone()
-        self._take_over()
-        self._check_hot(self.run.settings, self.run.settings.hot())
-        record = self.configuration.create(self.run_name, self.run.settings.hot(), SERVICE)
-        _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
-        file = watched_file(self.services.configuration)
-        stop_watching = watch_file(self.configuration, self.run_name, file) if file else lambda: None
-        stop_following = self.configuration.watch(self.run_name, _apply_log_level)
-        self.server.start(make_app(self))
-        self._register()
-        threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for name, target in (("player", self._play_all), ("heartbeat", self._beat))
-        ]
-        try:
+        with ExitStack() as ending:
+            ending.callback(self.database.close)
+            ending.callback(self.server.stop)
+            self._require_alone()
+            self._check_hot(self.run.settings, self.run.settings.hot())
+            self._take_over()
+            record = self.configuration.create(self.run_name, self.run.settings.hot(), SERVICE)
+            _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
+            self.server.start(make_app(self))
+            ending.callback(self._deregister)
+            self._register()
             if self._fleet is not None:
+                ending.callback(self._fleet.stop)
                 self._fleet.start()
-                self._fleet.addresses()
-            if not self.stopping.is_set():
-                for thread in threads:
-                    thread.start()
-                self._ready = True
-                self._heartbeat()
-                _logger.info("controller of run %s answers at %s", self.run_name, self.server.address)
-            self.stopping.wait()
-        finally:
-            self.stopping.set()
-            self._asked.put(None)
-            stop_watching()
-            stop_following()
-            if self.episodes.state is not None:
-                self.episodes.state.abort("the controller was stopped")
-            for thread in threads:
-                if thread.is_alive():
-                    thread.join(timeout=5)
+            ending.callback(self._end_threads)
+            self._threads["heartbeat"].start()
+            if file := watched_file(self.services.configuration):
+                ending.callback(watch_file(self.configuration, self.run_name, file))
+            ending.callback(self.configuration.watch(self.run_name, _apply_log_level))
             if self._fleet is not None:
-                self._fleet.stop()
-            self._deregister()
-            self.server.stop()
-            self.database.close()
+                self._fleet.addresses()
+            self._threads["player"].start()
+            self._ready = True
+            self._heartbeat()
+            _logger.info("controller of run %s answers at %s", self.run_name, self.server.address)
+            self.stopping.wait()
         if self.failure:
             raise FleetError(self.failure)
+
+    def _end_threads(self) -> None:
+        self.stopping.set()
+        self._asked.put(None)
+        if self.episodes.state is not None:
+            self.episodes.state.abort("the controller was stopped")
+        for thread in self._threads.values():
+            if thread.is_alive():
+                thread.join(timeout=_ENDING_S)
 
     def _fail(self, reason: str) -> None:
         _logger.error("%s", reason)
@@ -233,12 +235,14 @@ class Controller:
         return True
 
     def set_serving(self, serving: bool) -> None:
-        """Begin or end continuous arrivals."""
+        """Begin or end continuous arrivals: the episode that is being played then is the last one."""
         if serving:
             self._serving.set()
             self._asked.put(None)
         else:
             self._serving.clear()
+            with self._opening:
+                pass  # one that was being opened is open now: the caller can see it
 
     @property
     def serving(self) -> bool:
@@ -282,6 +286,8 @@ class Controller:
         if state is not None or not self._serving.is_set() or self.stopping.is_set():
             return state
         with self._opening:
+            if not self._serving.is_set():
+                return None
             try:
                 state = self._open_continuous()
                 self.trouble = None

@@ -1,90 +1,161 @@
-"""Ticks to one node: in order, each as soon as the one before is answered, so that a slow node gets its ticks late but gets
-them, and neither a slow nor a dead one delays the others.
+"""The ticks of one episode to all nodes: to each in order, the next when the one before is answered, so that a slow node gets
+its ticks late but gets them, and neither a slow nor a dead one delays the others.
 
-Concurrency: a `Ticker` is one thread with a queue that the player fills. It alone speaks to its node about ticks, and opens
-the episode there again when the node was restarted. `down` is read after `finish`.
+Concurrency: `Ticks` is used by the player thread only, which sends, and between the slots takes answers as they become
+readable (`serve_until`); a thread per node would cost ten times the processor time. A node that has gone is opened again by
+a helper thread, which hands the node's new address over through `_returned` and ends with the episode.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
+import selectors
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from controller.nodes import NodeClients
+from controller.nodes import Answer, NodeClients
 
 _PATIENCE_S = 2.0
-"""A node that has not answered a tick for so many real seconds is down in that slot."""
+"""A node that has not answered a tick for so many real seconds is down in that slot, and gets the next one."""
 _RETRY_S = 0.2
 
 _logger = logging.getLogger(__name__)
 
 
-class Ticker:
-    """The ticks of one episode to one node.
+@dataclass
+class _Line:
+    """What is on its way to one node. asked: the slot whose answer is awaited until `until_s`; gone: being opened again."""
 
-    address: where the node answers; address_now: asked when it does not any more (None: it is not ready)
-    opening: the body that opens the running episode again, given the node's new address
+    waiting: deque[tuple[int, Mapping[str, Any]]] = field(default_factory=deque)
+    unanswered: set[int] = field(default_factory=set)
+    asked: int | None = None
+    until_s: float = 0.0
+    gone: bool = False
+
+
+class Ticks:
+    """Ticks to the nodes of `clients`, whose addresses follow those of restarted nodes.
+
+    address_now: where a node answers (None: it is not ready); opening: the body that opens the running episode on a node
+    that answers at this address
     """
 
     def __init__(
         self,
-        node: int,
-        address: str,
-        address_now: Callable[[], str | None],
-        opening: Callable[[str], Mapping[str, Any]],
+        clients: NodeClients,
+        address_now: Callable[[int], str | None],
+        opening: Callable[[int, str], Mapping[str, Any]],
     ) -> None:
-        self.node = node
-        self.down: list[int] = []
+        self._clients = clients
         self._address_now = address_now
         self._opening = opening
-        self._client = NodeClients({node: address})
-        self._ticks: queue.SimpleQueue[tuple[int, Mapping[str, Any]] | None] = queue.SimpleQueue()
-        self._finishing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"ticks-{node}", daemon=True)
-        self._thread.start()
+        self._lines = {node: _Line() for node in clients.addresses}
+        self._selector = selectors.DefaultSelector()
+        self._returned: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+        self._over = threading.Event()
+        self._rejoins: list[threading.Thread] = []
 
-    def put(self, slot: int, body: Mapping[str, Any]) -> None:
-        """Queue the tick of a slot."""
-        self._ticks.put((slot, body))
+    def put(self, slot: int, bodies: Mapping[int, Mapping[str, Any]]) -> None:
+        """Send the ticks of a slot, to a node that has not answered the one before as soon as it has."""
+        self._welcome()
+        for node, body in bodies.items():
+            line = self._lines[node]
+            line.unanswered.add(slot)
+            if not line.gone:
+                line.waiting.append((slot, body))
+                self._send(node, line)
 
-    def finish(self, timeout_s: float) -> None:
-        """Wait until all ticks are answered or given up."""
-        self._finishing.set()
-        self._ticks.put(None)
-        self._thread.join(timeout_s)
+    def serve_until(self, instant_s: float, stop: threading.Event | None = None) -> None:
+        """Take answers, and send what waited for them, until an instant of the monotonic clock or until `stop` is set."""
+        while not (stop and stop.is_set()) and (left := instant_s - time.monotonic()) > 0:
+            self._step(min(left, _RETRY_S))
 
-    def _run(self) -> None:
-        while (item := self._ticks.get()) is not None:
-            slot, body = item
-            answer = self._client.ask("POST", "/v1/ticks", {self.node: body}, _PATIENCE_S)[self.node]
-            if answer.ok:
-                continue
+    def finish(self, timeout_s: float) -> dict[int, list[int]]:
+        """Wait for the last answers, at most so long; the slots in which nodes were down, of those that were."""
+        until = time.monotonic() + timeout_s
+        while any(line.asked is not None for line in self._lines.values()) and time.monotonic() < until:
+            self._step(until - time.monotonic())
+        self._over.set()
+        for rejoin in self._rejoins:
+            # This episode must not be opened on a node after the next one was.
+            rejoin.join(2 * _PATIENCE_S)
+        self._welcome()
+        for node, line in self._lines.items():
+            if line.asked is not None:
+                self._let_go(node, line)
+        self._selector.close()
+        return {node: sorted(line.unanswered) for node, line in self._lines.items() if line.unanswered}
+
+    def _step(self, timeout_s: float) -> None:
+        now = time.monotonic()
+        awaited = [line.until_s - now for line in self._lines.values() if line.asked is not None]
+        for key, _ in self._selector.select(max(0.0, min([timeout_s, *awaited]))):
+            node, line = key.data
+            self._selector.unregister(key.fileobj)
+            self._answered(node, line, self._clients.receive(node))
+        now = time.monotonic()
+        for node, line in self._lines.items():
+            if line.asked is not None and now >= line.until_s:
+                _logger.warning("slot %d: node %d did not answer within %g s", line.asked, node, _PATIENCE_S)
+                self._let_go(node, line)
+                self._send(node, line)
+        self._welcome()
+
+    def _send(self, node: int, line: _Line) -> None:
+        while line.asked is None and line.waiting:
+            slot, body = line.waiting.popleft()
+            line.asked, line.until_s = slot, time.monotonic() + _PATIENCE_S
+            problem = self._clients.send(node, "POST", "/v1/ticks", body, _PATIENCE_S)
+            if problem is None:
+                self._selector.register(self._clients.connection(node), selectors.EVENT_READ, (node, line))
+            else:
+                self._answered(node, line, Answer(0, {"detail": problem}))
+
+    def _answered(self, node: int, line: _Line, answer: Answer) -> None:
+        assert line.asked is not None
+        slot, line.asked = line.asked, None
+        if answer.ok:
+            line.unanswered.discard(slot)
+            self._send(node, line)
+        else:
             _logger.warning("slot %d: %s", slot, answer.detail)
-            self.down.append(slot)
-            if answer.status != 504 and not self._bring_back():
-                return
-        self._client.close()
+            line.gone = True
+            line.waiting.clear()
+            rejoin = threading.Thread(target=self._bring_back, args=(node,), name=f"rejoin-{node}", daemon=True)
+            self._rejoins.append(rejoin)
+            rejoin.start()
 
-    def _bring_back(self) -> bool:
-        """Open the episode again on a node that was restarted; slots that pass meanwhile are down. False when it is over."""
-        while True:
-            address = self._address_now()
-            if address is not None:
-                self._client.close()
-                self._client = NodeClients({self.node: address})
-                body = self._opening(address)
-                answer = self._client.ask("POST", "/v1/episodes", {self.node: body}, _PATIENCE_S)[self.node]
+    def _let_go(self, node: int, line: _Line) -> None:
+        """Wait no longer for an answer: a late one must not be taken for the next one's."""
+        line.asked = None
+        self._selector.unregister(self._clients.connection(node))
+        self._clients.drop(node)
+
+    def _bring_back(self, node: int) -> None:
+        """Open the episode again on a node that was restarted, as soon as it is ready; slots that pass meanwhile are down."""
+        while not self._over.is_set():
+            address = self._address_now(node)
+            if address is not None and not self._over.is_set():
+                client = NodeClients({node: address})
+                body = self._opening(node, address)
+                answer = client.ask("POST", "/v1/episodes", {node: body}, _PATIENCE_S)[node]
+                client.close()
                 if answer.ok:
-                    _logger.info("node %d is back", self.node)
-                    return True
-            try:
-                while True:
-                    item = self._ticks.get(timeout=_RETRY_S)
-                    if item is None:
-                        return False
-                    self.down.append(item[0])
-            except queue.Empty:
-                continue
+                    self._returned.put((node, address))
+                    return
+                _logger.warning("opening again: %s", answer.detail)
+            self._over.wait(_RETRY_S)
+
+    def _welcome(self) -> None:
+        """Nodes that are back get ticks again."""
+        while not self._returned.empty():
+            node, address = self._returned.get()
+            _logger.info("node %d is back", node)
+            self._clients.drop(node)
+            self._clients.addresses[node] = address
+            self._lines[node].gone = False

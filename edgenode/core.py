@@ -2,7 +2,7 @@
 
 Events come in as method calls with the instant `now` (model seconds since the episode's start); what is to be done
 outside comes out as effects, in order. `advance(now)` carries out everything that is planned up to `now`;
-`next_instant()` says when it has to be called again. One thread at a time: `play.py` holds a lock around it.
+`next_instant()` says when it has to be called again. One thread at a time (`node.py`'s loop).
 
 A task is *owned* here from its tick, or from the acceptance of its transfer, until its outcome is recorded or another
 node has accepted it.

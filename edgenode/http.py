@@ -26,7 +26,7 @@ from werkzeug.exceptions import HTTPException
 from edgenode.activation import ActivationError
 from edgenode.core import Journey
 from edgenode.metrics import Metrics
-from edgenode.node import EdgeNode, ProbeTimeout, WrongEpisode
+from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
 from edgenode.peers import TASK_HEADER
 from offload.settings import explain
@@ -166,10 +166,16 @@ class NodeApp:
 
 
 def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
-    n, own = node.identity.network.nodes, node.identity.node
+    n, own, slots = node.identity.network.nodes, node.identity.node, node.identity.settings.time.slots
 
     def tick(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = _parse(Tick, _content(environ))
+        if body.slot > slots or (body.slot == slots and body.task is not None):
+            raise _Problem(
+                422,
+                "Impossible value",
+                f"slot: {body.slot}; tasks come in the slots 0 to {slots - 1}, the tick {slots} has none",
+            )
         node.tick(body.episode, body.slot, body.task.model_dump() if body.task else None)
         return 202, None
 
@@ -285,8 +291,7 @@ def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float
 
     @app.post("/v1/episodes/<int:episode>/close")
     def close_episode(episode: int) -> Response:
-        node.close_episode(episode)
-        return _json({"episode": episode, "waiting": node.outbox.waiting})
+        return _json(node.close_episode(episode))
 
     @app.errorhandler(Exception)
     def problem(error: Exception) -> tuple[Response, int]:
@@ -302,9 +307,11 @@ def _explained(error: Exception, path: str) -> _Problem:
         return error
     for kind, status, title in (
         (WrongEpisode, 409, "Another episode"),
+        (AlreadyTicked, 409, "Already ticked"),
         (ActivationError, 409, "Revision refused"),
         (OutboxError, 503, "Records wait"),
         (ProbeTimeout, 503, "No snapshot"),
+        (Unsettled, 503, "Decisions are being made"),
     ):
         if isinstance(error, kind):
             return _Problem(status, title, str(error))
@@ -382,6 +389,8 @@ class NodeServer:
         self._app: NodeApp | None = None
         self._server = WSGIServer((host, port), self._serve, numthreads=threads, timeout=60, request_queue_size=128)
         self._server.ConnectionClass, self._server.gateway = _TimedConnection, _TimedGateway
+        # Its default of 10 would close connections after each answer: there are two or three per peer.
+        self._server.keep_alive_conn_limit = 10_000
         self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
         self._server.prepare()
         bound_host, bound_port = self._server.bind_addr[:2]

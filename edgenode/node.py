@@ -3,8 +3,10 @@
 Concurrency:
 * The *loop* thread owns the core of the running episode. Everybody else puts calls into its inbox; it runs them one after
   the other, advances the core to the instant, and carries out the effects. It sleeps until the next planned instant.
-* The *decider* thread takes snapshots from its queue, asks other nodes where the scheduler wants that, decides, and puts
-  the decision into the loop's inbox. Decisions of one node are made one after the other.
+* A decision begins in the loop thread, right after its snapshot, and ends there when the scheduler asks nobody. The
+  *decider* thread does what takes longer: it asks the other nodes, decides then, and records all decisions. A decision that
+  begins while others wait there waits behind them, so a node's decisions are made one after the other, and its scheduler
+  is never in two threads at once.
 * The *executor* thread runs the application of one task after the other.
 * Each peer has a courier thread and, with payload transfers, a carrier thread (`peers.py`); the outbox has its own.
 * Request threads (`http.py`) call the public methods. Probes wait on `_ticked` for the snapshot of their slot.
@@ -23,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgenode.activation import Activation
+from edgenode.activation import Activation, ActiveScheduler
 from edgenode.clock import EpisodeClock
 from edgenode.core import (
     Announce,
@@ -48,7 +50,7 @@ from edgenode.records import decision_record, outcome_record
 from offload.draws import Draws
 from offload.network import Network
 from offload.profiles import Profile
-from offload.protocols import Application
+from offload.protocols import Application, Choice
 from offload.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -64,6 +66,14 @@ class WrongEpisode(RuntimeError):
     """A request of an episode that this node is not playing; the message names both."""
 
 
+class AlreadyTicked(RuntimeError):
+    """A second tick of a slot."""
+
+
+class Unsettled(RuntimeError):
+    """Decisions that are not in the outbox yet: an episode that were closed now would lack their records."""
+
+
 class ProbeTimeout(RuntimeError):
     """The node's own tick of the slot did not come in time."""
 
@@ -72,11 +82,32 @@ class ProbeTimeout(RuntimeError):
 class NodeIdentity:
     """Who this node is, and how it finds the others when their address changes."""
 
+    run: str
     node: int
     network: Network
     settings: Settings
     profile: Profile
     resolve: Callable[[int], str | None]
+
+
+@dataclass
+class _Decision:
+    """One slot's decision, from its snapshot to its record; in the hands of one thread at a time.
+
+    `probed` is None until the scheduler was asked for it; `choice` is None until it is made, and without a task.
+    """
+
+    snapshot: Snapshot
+    active: ActiveScheduler
+    probed: list[int] | None = None
+    asked: int = 0
+    choice: Choice | None = None
+    decision_s: float = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is a task that nobody has decided on yet."""
+        return self.snapshot.task is not None and self.choice is None
 
 
 class EdgeNode:
@@ -120,6 +151,7 @@ class EdgeNode:
         """A slot's tick, with a task or with none. One that comes early is held until the slot's planned instant."""
         play = self._playing(episode)
         at = max(play.clock().now(), slot * self.identity.settings.time.slot_s)
+        play.expect(slot)
         play.post(lambda _: play.hold_tick(slot, task, at))
 
     def report(self, episode: int, slot: int) -> dict[str, Any]:
@@ -153,16 +185,22 @@ class EdgeNode:
         """The clock of the episode that is being played. Raises WrongEpisode."""
         return self._playing(episode).clock()
 
-    def close_episode(self, episode: int) -> None:
-        """Deliver all records of the episode. Raises OutboxError while the database does not take them."""
-        self._playing(episode).settle()
+    def close_episode(self, episode: int) -> dict[str, int]:
+        """Deliver all records of the episode; how many there were of this node.
+
+        Raises OutboxError while the database does not take them, Unsettled while decisions are being made.
+        """
+        play = self._playing(episode)
+        play.settle()
         self.outbox.flush()
+        return dict(play.counts)
 
     def status(self) -> dict[str, Any]:
         """For people and for the controller."""
         play, active = self._play, self.activation.current
         core = None if play is None else play.core
         return {
+            "run": self.identity.run,
             "node": self.identity.node,
             "episode": None if core is None else core.facts.episode,
             "slot": None if core is None else core.last_slot,
@@ -203,11 +241,13 @@ class _Play:
         self._begun = threading.Event()
         self._stopping = threading.Event()
         self._inbox: queue.SimpleQueue[Callable[[float], Any]] = queue.SimpleQueue()
-        self._to_decide: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
+        self._to_decide: queue.SimpleQueue[_Decision | None] = queue.SimpleQueue()
         self._to_execute: queue.SimpleQueue[Execute | None] = queue.SimpleQueue()
         self._ticks = self._decisions = 0  # counted by the loop and by the decider thread
         self._snapshots: dict[int, dict[str, Any]] = {}
         self._ticked = threading.Condition()
+        self._newest = -1  # slot of the newest tick that came
+        self.counts = {"outcomes": 0, "decisions": 0}
         self._sequence = 0
         self._held_ticks: list[tuple[float, int, Mapping[str, float] | None]] = []
         self._push_at = self._repeat_at = 0.0
@@ -246,6 +286,13 @@ class _Play:
         """Have the loop thread make this call, with the instant at which it makes it."""
         self._inbox.put(call)
 
+    def expect(self, slot: int) -> None:
+        """Raise AlreadyTicked for a slot that had its tick, or is before one that had."""
+        with self._ticked:
+            if slot <= self._newest:
+                raise AlreadyTicked(f"slot {slot} of episode {self.core.facts.episode} has been ticked already")
+            self._newest = slot
+
     def report(self, slot: int, timeout_s: float) -> dict[str, Any]:
         """The report of a slot, waiting for the own tick if need be."""
         with self._ticked:
@@ -268,7 +315,8 @@ class _Play:
             time.sleep(0.002)
         done = threading.Event()
         self.post(lambda _: done.set())
-        done.wait(timeout=max(0.0, until - time.monotonic()))
+        if not done.wait(timeout=max(0.0, until - time.monotonic())) or self._decisions < self._ticks:
+            raise Unsettled(f"decisions of episode {self.core.facts.episode} are still being made")
 
     def stop(self) -> None:
         """End all threads of the episode."""
@@ -314,16 +362,21 @@ class _Play:
         bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2])
 
     def _tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
-        """Take the snapshot, let probes have it, and have it decided."""
+        """Take the snapshot, decide if nobody else is needed for that, and let probes have the snapshot."""
         snapshot = self.core.tick(slot, task, at_s)
         if snapshot is None:
             return
+        active = self._node.activation.current
+        assert active is not None
+        decision = _Decision(snapshot, active)
+        if self._decisions == self._ticks:
+            self._decide(decision, may_ask=False)
         with self._ticked:
             self._snapshots[slot] = snapshot.report()
             self._snapshots.pop(slot - _KEPT_SNAPSHOTS, None)
             self._ticked.notify_all()
         self._ticks += 1
-        self._to_decide.put(snapshot)
+        self._to_decide.put(decision)
 
     def _carry_out(self) -> None:
         effects, self.core.effects = self.core.effects, []
@@ -336,6 +389,7 @@ class _Play:
             case Ended(journey, outcome):
                 self._node.outbox.append(outcome_record(facts, effect))
                 self._node.metrics.tasks.labels(outcome.value).inc()
+                self.counts["outcomes"] += 1
             case Announce(destination, journey, forget_after_s):
                 body = {
                     "episode": facts.episode,
@@ -403,63 +457,77 @@ class _Play:
         if overloaded == self._pushed and now < self._repeat_at:
             return
         self._pushed, self._repeat_at = overloaded, now + self._settings.node.overload_refresh_s
-        self._sequence += 1
+        # Not from 0: the others would ignore a restarted node until it had sent as many as before.
+        self._sequence = max(self._sequence + 1, time.time_ns())
         body = {"node": self.core.facts.node, "overloaded": overloaded, "sequence": self._sequence}
         for peer in self._peers.values():
             peer.send(Message("/v1/overload", body))
 
-    # --- decider thread -----------------------------------------------------------------------------------------
+    # --- decisions ----------------------------------------------------------------------------------------------
 
     def _decide_all(self) -> None:
-        while (snapshot := self._to_decide.get()) is not None and not self._stopping.is_set():
-            try:
-                self._decide(snapshot)
-            except Exception:
-                # A scheduler that raises must not take the node with it: its task stays here, and the log says so.
-                _logger.exception("the decision of slot %d failed; its task is executed here", snapshot.slot)
-                if snapshot.task is not None:
-                    self._commit(snapshot.task, self.core.facts.node)
-            finally:
-                self._decisions += 1
+        """The decider thread."""
+        while (decision := self._to_decide.get()) is not None and not self._stopping.is_set():
+            self._decide(decision, may_ask=True)
+            self._record(decision)
+            self._decisions += 1
         self._prober.close()
 
-    def _decide(self, snapshot: Snapshot) -> None:
-        active, facts, clock = self._node.activation.current, self.core.facts, self._clock
-        assert active is not None and clock is not None
-        choice, asked, decision_s = None, 0, 0.0
-        if snapshot.task is not None:
-            states = snapshot.states
-            draws = Draws.single(facts.seed, facts.trace, snapshot.slot, facts.node)
-            probed = probed_nodes(active.scheduler.probes(states, draws))
-            others = [node for node in probed if node != facts.node]
+    def _decide(self, decision: _Decision, may_ask: bool) -> None:
+        """Go on with a decision; without `may_ask`, which is the loop thread, only if nobody has to be asked."""
+        if not decision.is_due:
+            return
+        facts, states, scheduler = self.core.facts, decision.snapshot.states, decision.active.scheduler
+        try:
+            draws = Draws.single(facts.seed, facts.trace, decision.snapshot.slot, facts.node)
+            if decision.probed is None:
+                decision.probed = probed_nodes(scheduler.probes(states, draws))
+            others = [node for node in decision.probed if node != facts.node]
+            if others and not may_ask:
+                return
             answers = {}
             if others:
-                asked = len(others)
-                enough = active.scheduler.enough_reports
-                answers = self._prober.ask(others, facts.episode, snapshot.slot, enough)
-            choice = active.scheduler.choose(states, reports_from(probed, answers, states), draws)
-            decided_at = self._commit(snapshot.task, int(choice.destination[0]))
-            decision_s = decided_at - snapshot.at_s
-            self._node.metrics.decision_seconds.labels(active.name).observe(decision_s)
+                decision.asked = len(others)
+                enough = scheduler.enough_reports
+                answers = self._prober.ask(others, facts.episode, decision.snapshot.slot, enough)
+            choice = scheduler.choose(states, reports_from(decision.probed, answers, states), draws)
+            destination = int(choice.destination[0])
+            if not 0 <= destination < states.nodes:
+                raise ValueError(f"node {destination} was chosen; there are 0 to {states.nodes - 1}")
+        except Exception:
+            # A scheduler that raises must not take the node with it: its task stays here, and the log says why.
+            slot, name = decision.snapshot.slot, decision.active.name
+            _logger.exception("scheduler %s failed in slot %d; the task is executed here", name, slot)
+            choice = Choice.of(states.node, states.nodes)
+        self._commit(decision, choice, in_loop=not may_ask)
+
+    def _commit(self, decision: _Decision, choice: Choice, in_loop: bool) -> None:
+        task, clock = decision.snapshot.task, self._clock
+        assert task is not None and clock is not None
+        destination, at = int(choice.destination[0]), clock.now()
+        decision.choice, decision.decision_s = choice, at - decision.snapshot.at_s
+        if in_loop:
+            self.core.decided(task, destination, at)
+        else:
+            self.post(lambda _: self.core.decided(task, destination, at))
+
+    def _record(self, decision: _Decision) -> None:
+        active, identity = decision.active, self._node.identity
+        if decision.choice is not None:
+            self._node.metrics.decision_seconds.labels(active.name).observe(decision.decision_s)
         self._node.outbox.append(
             decision_record(
-                facts,
-                snapshot,
-                self._node.identity.profile,
-                choice,
+                self.core.facts,
+                decision.snapshot,
+                identity.profile,
+                decision.choice,
                 model=active.model,
                 revision=active.revision,
-                probes=asked,
-                decision_s=decision_s,
+                probes=decision.asked,
+                decision_s=decision.decision_s,
             )
         )
-
-    def _commit(self, task: Journey, destination: int) -> float:
-        clock = self._clock
-        assert clock is not None
-        at = clock.now()
-        self.post(lambda _: self.core.decided(task, destination, at))
-        return at
+        self.counts["decisions"] += 1
 
     # --- executor thread ----------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ class Outbox:
             # Listed within the lock: a segment that is opened from now on is still being written.
             segments = self._closed_segments()
         for segment in segments:
-            records = _read(segment)
+            records, lines = _read(segment)
             try:
                 refused = self._deliver(records)
             except SQLAlchemyError as error:
@@ -115,7 +115,7 @@ class Outbox:
             self._keep_aside(refused)
             segment.unlink()
             with self._lock:
-                self.waiting -= len(records)
+                self.waiting -= lines
         self._trouble = None
 
     def _keep_aside(self, refused: Sequence[Mapping[str, Any]]) -> None:
@@ -142,12 +142,16 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _read(segment: Path) -> list[dict[str, Any]]:
-    """The records of a segment. A torn last line, of a node that was killed while writing it, is left out and told."""
+def _read(segment: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records of a segment, and how many lines it has.
+
+    A torn last line, of a node that was killed while writing it, is left out and told.
+    """
     records = []
-    for number, line in enumerate(segment.read_text(encoding="ascii").splitlines(), start=1):
+    lines = segment.read_text(encoding="ascii", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
             records.append({key: _parsed(value) for key, value in json.loads(line).items()})
         except ValueError:
             _logger.warning("%s: line %d is torn and left out", segment.name, number)
-    return records
+    return records, len(lines)

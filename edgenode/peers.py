@@ -225,9 +225,7 @@ class Peer:
         chunk = max(1, min(_CHUNK_BYTES, math.ceil(rate * _CHUNK_S)))
         wire.connect().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _CHUNK_BYTES)
         task = json.dumps(payload.message.body, separators=(",", ":"))
-        headers = (
-            f"Content-Type: application/octet-stream\r\nContent-Length: {payload.size_bytes}\r\n{TASK_HEADER}: {task}\r\n"
-        )
+        headers = f"Content-Type: application/octet-stream\r\nContent-Length: {payload.size_bytes}\r\n{TASK_HEADER}: {task}\r\n"
         sent = min(1, payload.size_bytes)
         self._wait_until(payload.start_s)
         wire.send_raw(wire.head("POST", payload.message.path, headers) + bytes(sent))

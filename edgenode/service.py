@@ -101,7 +101,7 @@ def serve(environment: Mapping[str, str]) -> None:
         settings.node.write_interval_s,
     )
     activation = Activation(run.name, network, profile, storage, registration.soon)
-    identity = NodeIdentity(who.node, network, settings, profile, registration.address_of)
+    identity = NodeIdentity(run.name, who.node, network, settings, profile, registration.address_of)
     application = create_application(settings.node.application)
     node = EdgeNode(identity, activation, outbox, application, metrics)
     server = NodeServer(*port_of(who.bind), threads=2 * network.nodes + 8)

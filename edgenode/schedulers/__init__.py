@@ -76,8 +76,9 @@ def _load(name: str) -> Any:
     value, entry = entries.popitem()
     try:
         made = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"scheduler.name: '{name}' ({value}) cannot be loaded: {error}") from error
+    except Exception as error:  # importing runs other people's code, which may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"scheduler.name: '{name}' ({value}) cannot be loaded: {reason}") from error
     if not dataclasses.is_dataclass(made):
         raise ValueError(f"scheduler.name: '{name}' ({value}) is not a dataclass; see docs/schedulers.md")
     fields = [field for field in dataclasses.fields(made) if field.init]

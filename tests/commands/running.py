@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,7 +93,9 @@ class Workplace:
         with database.reading() as connection:
             counts = {
                 table.name: connection.execute(
-                    sa.select(sa.func.count()).select_from(table).where(table.c.run == number, table.c.episode.in_(closed))
+                    sa.select(sa.func.count())
+                    .select_from(table)
+                    .where(table.c.run == number, table.c.episode.in_(closed))
                 ).scalar_one()
                 for table in (tasks, outcomes)
             }
@@ -123,60 +123,6 @@ def wait_until(true: Callable[[], bool], timeout_s: float = 90) -> None:
 def kill(process: psutil.Process | subprocess.Popen[str]) -> None:
     """`kill -9`."""
     os.kill(process.pid, signal.SIGKILL)
-
-
-class Forwarder:
-    """A way to a real server that can be cut: while it is, connections are refused and open ones are gone."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = host, port
-        self._listener: socket.socket | None = None
-        self._open: list[socket.socket] = []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.mend()
-
-    def cut(self) -> None:
-        """The server is away."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-        for one in self._open:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self._open.clear()
-
-    def mend(self) -> None:
-        """The server is back."""
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
-        listener.listen(64)
-        self._listener = listener
-        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                here, _ = listener.accept()
-                there = socket.create_connection(self._target)
-            except OSError:
-                return
-            self._open += [here, there]
-            for source, sink in ((here, there), (there, here)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while content := source.recv(65536):
-            sink.sendall(content)
-    for one in (source, sink):
-        with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

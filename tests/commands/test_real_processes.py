@@ -12,7 +12,8 @@ import time
 
 import pytest
 import sqlalchemy as sa
-from running import SMALL, Forwarder, Workplace, kill, running, wait_until
+from forwarder import Forwarder
+from running import SMALL, Workplace, kill, running, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 RUN = ("run", "--config", "small.yaml", "--out", "out/small")
@@ -44,7 +45,9 @@ def test_the_loop_runs_and_its_folder_can_be_made_again(tmp_path):
 
 
 def test_another_experiment_under_the_same_name_is_refused(tmp_path):
-    workplace = Workplace(tmp_path, settings=SMALL.replace("episodes: 2, methods: [local", "episodes: 1, methods: [local"))
+    workplace = Workplace(
+        tmp_path, settings=SMALL.replace("episodes: 2, methods: [local", "episodes: 1, methods: [local")
+    )
     first = workplace.run(*RUN, "--phase", "collect")
     assert first.returncode == 0, first.stdout
     refused = workplace.run(*RUN, "--phase", "collect", "--set", "time.slots=20")

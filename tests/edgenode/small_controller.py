@@ -54,7 +54,9 @@ def call(address: str, method: str, path: str, body: Any = None, timeout_s: floa
 class Fleet:
     """N node processes of one run. A context manager: nothing stays behind."""
 
-    def __init__(self, folder: Path, settings: Settings, network: Network | None = None, url: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings, network: Network | None = None, url: str | None = None
+    ) -> None:
         self.folder, self.settings = folder, settings
         self.network = network or draw_network(settings.network, settings.seed)
         self.n = self.network.nodes
@@ -107,6 +109,7 @@ class Fleet:
         }
 
     def start_node(self, node: int) -> None:
+        self.addresses.pop(node, None)  # a restarted node answers elsewhere
         with (self.folder / f"node-{node}.log").open("ab") as log:
             self.processes[node] = subprocess.Popen(
                 [sys.executable, "-m", "commands.node"],

@@ -1,15 +1,26 @@
 """If these fail, an executor is occupied for another time than cycles/F, or the `cpu` application computes nothing."""
 
+import importlib.metadata
 import threading
 import time
 
 import pytest
 
+from edgenode import applications
 from edgenode.applications import create_application
 
 
 def test_an_unknown_application_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"node\.application.*'gpu'.*cpu, emulated"):
+        create_application("gpu")
+
+
+def test_an_application_that_cannot_be_loaded_is_refused_with_its_package_and_the_reason(monkeypatch, tmp_path):
+    (tmp_path / "broken_application.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = importlib.metadata.EntryPoint("gpu", "broken_application:GPU", applications.GROUP)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    with pytest.raises(ValueError, match=r"node\.application.*'gpu' \(broken_application:GPU\).*SyntaxError"):
         create_application("gpu")
 
 

@@ -107,8 +107,9 @@ def test_ratc_takes_the_faster_one_when_not_both_are_in_time():
     assert chosen("ratc", state(deadline_s=0.1), answers(RELIABLE_BUT_SLOW, FAST_BUT_FAILING)) == 2
 
 
-def test_ratc_counts_exactly_at_the_deadline_as_in_time():
-    assert chosen("ratc", state(deadline_s=0.9), answers(RELIABLE_BUT_SLOW, FAST_BUT_FAILING)) == 1
+@pytest.mark.parametrize(("deadline_s", "expected"), [(0.9, 1), (0.9 - 5e-10, 1), (0.9 - 5e-9, 2)])
+def test_ratc_counts_exactly_at_the_deadline_as_in_time_to_a_nanosecond(deadline_s, expected):
+    assert chosen("ratc", state(deadline_s=deadline_s), answers(RELIABLE_BUT_SLOW, FAST_BUT_FAILING)) == expected
 
 
 def test_ratc_counts_the_links_failures_too():

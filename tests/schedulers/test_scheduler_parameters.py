@@ -155,6 +155,33 @@ def test_a_package_that_cannot_be_imported_is_named_and_does_not_hide_the_others
     assert "itself" in described["sed"]
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("import not_there", "ModuleNotFoundError"),
+        ("def f(:", "SyntaxError"),
+        ("undefined_name", "NameError"),
+        ("1 + 'a'", "TypeError"),
+        ("raise ValueError('no licence')", "ValueError: no licence"),
+    ],
+)
+def test_whatever_a_package_raises_when_it_is_imported_is_a_refusal_that_names_it(
+    monkeypatch, tmp_path, content, reason
+):
+    """Anything but a ValueError would end `offload schedulers`, and the node instead of its change of scheduler."""
+    module = f"broken_{reason.split(':')[0].lower()}"
+    (tmp_path / f"{module}.py").write_text(content + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = list(importlib.metadata.entry_points(group=schedulers.GROUP))
+    entries.append(importlib.metadata.EntryPoint("broken", f"{module}:Missing", schedulers.GROUP))
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
+    message = refusal("broken", {})
+    assert f"'broken' ({module}:Missing) cannot be loaded: {reason}" in message
+    described = {one.name: one.summary for one in describe()}
+    assert described["broken"] == message
+    assert "itself" in described["sed"]
+
+
 def test_two_packages_with_the_same_name_are_refused_with_both(registered):
     registered("sed", Modal)
     message = refusal("sed", {})

@@ -1,0 +1,66 @@
+"""`offload serve` with `status` and `set` from another terminal, as a user has them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import Workplace, kill, running, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    made = Workplace(tmp_path)
+    yield made
+    wait_until(lambda: made.processes() == [], 30)
+
+
+def rate_of_last_episodes(workplace: Workplace) -> str:
+    """The line of `offload status` that has the success rate; empty while there is no controller."""
+    lines = [line for line in workplace.run("status").stdout.splitlines() if line.startswith("Success rate")]
+    return lines[0] if lines else ""
+
+
+def test_a_served_fleet_is_watched_changed_and_ended(workplace: Workplace):
+    with running(workplace, "serve", "--config", "small.yaml") as process:
+        wait_until(lambda: "(ratc)" in rate_of_last_episodes(workplace))
+        told = workplace.run("set", "scheduler.name=rda")
+        assert (told.returncode, told.stdout.strip()) == (0, "revision 2 is applied on all 3 nodes")
+        wait_until(lambda: "rda" in rate_of_last_episodes(workplace))
+        refused = workplace.run("set", "scheduler.name=rtac")
+        assert refused.returncode == 2
+        assert "there is no scheduler 'rtac'" in refused.stdout
+        assert "scheduler rda, revision 2" in workplace.run("status").stdout
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "is served at http://" in output
+    assert "Traceback" not in output
+
+
+def test_an_edit_of_the_file_changes_the_scheduler(workplace: Workplace):
+    with running(workplace, "serve", "--config", "small.yaml"):
+        wait_until(lambda: "(ratc)" in rate_of_last_episodes(workplace))
+        file = workplace.folder / "small.yaml"
+        file.write_text(file.read_text() + "scheduler: {name: local}\n")
+        wait_until(lambda: "local" in rate_of_last_episodes(workplace))
+
+
+def test_serving_goes_on_after_its_controller_was_killed(workplace: Workplace):
+    with running(workplace, "serve", "--config", "small.yaml"):
+        wait_until(lambda: workplace.closed_episodes("serve") >= 2)
+        kill(workplace.processes("commands.controller")[0])
+        before = workplace.closed_episodes("serve")
+        wait_until(lambda: workplace.closed_episodes("serve") >= before + 2)
+        wait_until(lambda: "(ratc)" in rate_of_last_episodes(workplace))
+
+
+def test_nothing_stays_behind_when_serve_is_killed(workplace: Workplace):
+    with running(workplace, "serve", "--config", "small.yaml") as process:
+        wait_until(lambda: workplace.closed_episodes("serve") >= 1)
+        kill(process)
+        wait_until(lambda: workplace.processes() == [], 30)

@@ -1,0 +1,84 @@
+"""What a user is told who mistypes something or starts things in the wrong order: one clear line, exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import Workplace
+
+NOWHERE = "mysql+pymysql://someone:geheim@127.0.0.1:1/x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("status", "--database", "sqlite:///none/here.db"), "no controller is running here"),
+        (("set", "scheduler.name=rda"), "no controller is running here"),
+        (("status", "--database", "nonsense"), "services.database: 'nonsense'"),
+        (("database", "migrate", "--database", "nonsense"), "services.database: 'nonsense'"),
+        (("serve", "--preset", "nix"), "there is no preset 'nix'; there are demo"),
+        (("serve", "--config", "nix.yaml"), "nix.yaml: cannot be read"),
+        (("serve", "--set", "time.slots=many"), "time.slots"),
+        (("serve", "--set", "scheduler.name=rtac"), "there is no scheduler 'rtac'"),
+        (("serve", "--set", f"services.database={NOWHERE}"), "the database does not answer"),
+        (("config", "show", "--set", "scheduler.nam=rda"), "here are: name, parameters, model"),
+        (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
+        (("config", "check", "small.yaml", "--set", "evaluation.methods=[rtac]"), "evaluation.methods"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str):
+    workplace = Workplace(tmp_path)
+    told = workplace.run(*arguments)
+    assert told.returncode == 2, told.stdout
+    assert words in told.stdout
+    assert "Traceback" not in told.stdout
+    assert "geheim" not in told.stdout
+    assert len(told.stdout.strip().splitlines()) == 1
+
+
+def test_asking_for_the_status_leaves_nothing_behind(tmp_path: Path):
+    workplace = Workplace(tmp_path)
+    workplace.run("status")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_shown_configuration_can_be_used_again(tmp_path: Path):
+    workplace = Workplace(tmp_path)
+    shown = workplace.run("config", "show", "--config", "small.yaml", "--set", "time.slots=11").stdout
+    (tmp_path / "again.yaml").write_text(shown)
+    assert workplace.run("config", "show", "--config", "again.yaml").stdout == shown
+    assert workplace.run("config", "check", "again.yaml").returncode == 0
+
+
+def test_the_database_can_be_prepared_ahead(tmp_path: Path):
+    workplace = Workplace(tmp_path)
+    for _ in range(2):
+        assert workplace.run("database", "migrate").returncode == 0
+    assert "no controller is running here" in workplace.run("status").stdout
+
+
+def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):
+    listed = Workplace(tmp_path).run("schedulers")
+    assert listed.returncode == 0
+    for name in ("ratc", "rda", "sed", "drl-probe", "d=2"):
+        assert name in listed.stdout
+
+
+def test_help_does_not_load_what_takes_long():
+    code = (
+        "import sys, commands.main; "
+        "print([name for name in ('torch', 'matplotlib', 'onnxruntime', 'sqlalchemy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_room_from_elsewhere_is_noticed(tmp_path: Path):
+    (tmp_path / "controller").mkdir()
+    (tmp_path / "controller" / "__init__.py").touch()
+    told = Workplace(tmp_path).run("status")
+    assert told.returncode == 2
+    assert f"the package 'controller' comes from {tmp_path}" in told.stdout

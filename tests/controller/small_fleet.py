@@ -1,0 +1,48 @@
+"""A fleet of small processes instead of edge nodes, to be killed; run as a program, the parent of such a fleet.
+
+python small_fleet.py DATABASE_URL LOG_DIR NODES
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from controller.fleet import LocalFleet
+from middleware.database import Database
+from middleware.registry import open_registry
+
+CHILD = """
+import os, sys, time
+from middleware.database import Database
+from middleware.registry import Instance, open_registry
+database = Database.connect(os.environ["TEST_DATABASE"])
+now = time.time()
+metadata = {"pid": os.getpid(), "ready": True, "data_dir": os.environ.get("OFFLOAD_DATA_DIR")}
+node = os.environ["OFFLOAD_NODE"]
+open_registry("database:", database).register(
+    Instance("edgenode", node, os.environ["OFFLOAD_RUN"], "http://127.0.0.1:1", metadata, now, now)
+)
+print("node", node, "is there", flush=True)
+os.read(0, 1)
+"""
+SOON_DEAD = "import sys; print('the disk is full', file=sys.stderr); sys.exit(3)"
+
+
+def make_fleet(url: str, log_dir: Path, nodes: int, failed: Callable[[str], None], child: str = CHILD) -> LocalFleet:
+    registry = open_registry("database:", Database.connect(url))
+    environment = {**os.environ, "OFFLOAD_RUN": "test", "TEST_DATABASE": url}
+    command = [sys.executable, "-c", child]
+    return LocalFleet(nodes, "test", command, environment, log_dir, registry, threading.Event(), failed)
+
+
+if __name__ == "__main__":
+    parent = make_fleet(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), print)
+    parent.start()
+    parent.addresses()
+    print(*parent.pids().values(), flush=True)
+    time.sleep(600)

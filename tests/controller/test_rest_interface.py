@@ -1,0 +1,190 @@
+"""The controller's REST interface, on a real controller with three real nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from testbed import Testbed, wait_until
+
+from commands.local import ControllerFailed, LocalController
+
+pytestmark = pytest.mark.timeout(300)
+PLAN = {"phase": "evaluate", "method": "ratc", "trace": 7, "scheduler": "ratc"}
+
+
+@pytest.fixture(scope="module")
+def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
+    with Testbed(tmp_path_factory.mktemp("rest"), {}) as made:
+        yield made
+
+
+def test_an_episode_is_played_and_every_task_has_its_fate(testbed: Testbed):
+    state = testbed.play()
+    assert (state["status"], state["verdict"], state["reason"]) == ("closed", "complete", None)
+    assert sum(state["outcomes"].values()) == state["tasks"] > 0
+    assert state["successes"] == state["outcomes"]["success"]
+
+
+def test_an_episode_sets_the_scheduler_that_it_names(testbed: Testbed):
+    testbed.play(scheduler="sed", method="sed", parameters={"d": 1})
+    hot = testbed.call("GET", "/v1/configuration")[1]
+    assert hot["hot"]["scheduler"] == {"name": "sed", "parameters": {"d": 1}, "model": None}
+    # Without parameters the defaults count, not those of the episode before.
+    testbed.play(scheduler="sed", method="sed")
+    hot = testbed.call("GET", "/v1/configuration")[1]
+    assert hot["hot"]["scheduler"]["parameters"] == {}
+    wait_until(lambda: set(testbed.call("GET", "/v1/configuration")[1]["acknowledged"].values()) == {hot["revision"]})
+
+
+def test_a_recorded_trace_is_replayed_task_by_task(testbed: Testbed):
+    first = testbed.play(trace=3)
+    status, tasks = testbed.call("GET", f"/v1/episodes/{first['episode']}/trace")
+    assert status == 200
+    assert len(tasks["tasks"]) == first["tasks"]
+    tasks["tasks"] = tasks["tasks"][:4]
+    again = testbed.play(phase="replay", trace=3, tasks=tasks)
+    assert again["tasks"] == 4
+    assert testbed.call("GET", f"/v1/episodes/{again['episode']}/trace")[1] == tasks
+
+
+def test_one_episode_at_a_time(testbed: Testbed):
+    episode = testbed.begin()
+    status, problem = testbed.call("POST", "/v1/episodes", PLAN)
+    assert (status, problem["status"]) == (409, 409)
+    assert str(episode) in problem["detail"]
+    testbed.finish(episode)
+    # Who waited for the end of one may have the next one at once.
+    testbed.finish(testbed.begin())
+
+
+def test_an_aborted_episode_counts_nowhere(testbed: Testbed):
+    episode = testbed.begin()
+    assert testbed.call("POST", f"/v1/episodes/{episode}/abort")[0] == 204
+    state = testbed.finish(episode)
+    assert (state["status"], state["verdict"], state["reason"]) == ("aborted", None, "aborted by request")
+    assert testbed.call("POST", f"/v1/episodes/{episode}/abort")[0] == 409
+    assert testbed.play()["verdict"] == "complete"
+
+
+def test_a_hot_key_changed_within_an_episode_makes_it_mixed(testbed: Testbed):
+    episode = testbed.begin()
+    status, answer = testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler.name": "local"}, "by": "a test"})
+    assert status == 200
+    state = testbed.finish(episode)
+    assert state["verdict"] == "mixed"
+    assert str(answer["revision"]) in state["reason"]
+    assert "a test" in state["reason"]
+    assert sum(state["outcomes"].values()) == state["tasks"]
+
+
+def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
+    before = testbed.call("GET", "/v1/configuration")[1]["revision"]
+    (testbed.folder / "hot.yaml").write_text("scheduler: {name: rda}\n")
+    wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["revision"] > before)
+    assert testbed.call("GET", "/v1/configuration")[1]["hot"]["scheduler"]["name"] == "rda"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "words"),
+    [
+        ("POST", "/v1/episodes", b"{", 400, "Invalid JSON"),
+        ("POST", "/v1/episodes", {**PLAN, "colour": "red"}, 422, "colour"),
+        ("POST", "/v1/episodes", {**PLAN, "trace": -1}, 422, "trace"),
+        ("POST", "/v1/episodes", {**PLAN, "trace": "7"}, 422, "trace"),
+        ("POST", "/v1/episodes", {**PLAN, "phase": "holiday"}, 422, "phase"),
+        ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "there is no scheduler 'rtac'"),
+        ("POST", "/v1/episodes", {**PLAN, "parameters": {"d": 2}}, 422, "scheduler.parameters.d"),
+        ("POST", "/v1/episodes", {**PLAN, "scheduler": "drl"}, 422, "needs an active model"),
+        ("POST", "/v1/episodes", {**PLAN, "tasks": {"slot_s": 0.1}}, 422, "tasks"),
+        (
+            "POST",
+            "/v1/episodes",
+            {**PLAN, "tasks": {"slot_s": 0.2, "tasks": []}},
+            422,
+            "0.2 s; this run has 10 of 0.1 s",
+        ),
+        ("GET", "/v1/episodes/99999", None, 404, "99999"),
+        ("GET", "/v1/episodes/1?wait_s=soon", None, 422, "wait_s"),
+        ("GET", "/v1/episodes/99999/trace", None, 404, "99999"),
+        ("DELETE", "/v1/episodes/1", None, 405, ""),
+        ("PATCH", "/v1/configuration", {"hot": {}}, 422, "hot"),
+        ("PATCH", "/v1/configuration", {"hot": {"time.slots": 3}}, 422, "not a hot key"),
+        ("PATCH", "/v1/configuration", {"hot": {"scheduler.name": "rtac"}}, 422, "there is no scheduler 'rtac'"),
+        ("PATCH", "/v1/configuration", {"hot": {"log_level": "LOUD"}}, 422, "log_level"),
+        ("POST", "/v1/models/m-1/activate", {}, 404, "there is no model 'm-1'"),
+        ("GET", "/v1/runs/small/report", None, 404, "no report"),
+        ("GET", "/v1/nothing", None, 404, ""),
+    ],
+)
+def test_a_wrong_request_is_answered_with_what_is_wrong(testbed: Testbed, method, path, body, status, words):
+    revision = testbed.call("GET", "/v1/configuration")[1]["revision"]
+    answered, problem = testbed.call(method, path, body)
+    assert answered == status, problem
+    assert testbed.content_type == "application/problem+json"
+    assert {"type", "title", "status", "detail"} <= set(problem)
+    assert words in problem["detail"]
+    assert testbed.call("GET", "/v1/configuration")[1]["revision"] == revision
+
+
+def test_a_model_that_the_nodes_cannot_load_is_told_in_their_words(testbed: Testbed):
+    status, problem = testbed.call("POST", "/v1/episodes", {**PLAN, "scheduler": "drl", "model": "gone-1"})
+    assert status == 502
+    assert "gone-1" in problem["detail"]
+    assert "node" in problem["detail"]
+    # Nothing is left over that would keep the next one from being played.
+    assert testbed.play()["verdict"] == "complete"
+
+
+def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
+    assert testbed.call("POST", "/v1/serve")[0] == 204
+    wait_until(lambda: "local" not in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
+    assert testbed.call("POST", "/v1/episodes", PLAN)[0] == 409
+    # Another scheduler while it runs: nothing stops, and whole episodes are played with it.
+    testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler.name": "local"}})
+    wait_until(lambda: "local" in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
+    assert testbed.call("DELETE", "/v1/serve")[0] == 204
+    wait_until(lambda: testbed.call("GET", "/v1/status")[1]["episode"] is None)
+    assert testbed.play()["verdict"] == "complete"
+
+
+def test_serving_goes_on_after_a_setting_that_no_node_can_apply(testbed: Testbed):
+    assert testbed.call("POST", "/v1/serve")[0] == 204
+    testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler": {"name": "drl", "model": "gone-2"}}})
+    wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["trouble"] or ""))
+    status, page = testbed.call("GET", "/")
+    assert status == 200
+    assert "gone-2" in page
+    testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler": {"name": "rda", "model": None}}})
+    wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["rda"])
+    assert testbed.call("GET", "/v1/status")[1]["trouble"] is None
+    testbed.call("DELETE", "/v1/serve")
+    wait_until(lambda: testbed.call("GET", "/v1/status")[1]["episode"] is None)
+
+
+def test_the_page_shows_every_node(testbed: Testbed):
+    wait_until(lambda: all(node["alive"] for node in testbed.call("GET", "/v1/status")[1]["nodes"]))
+    status, page = testbed.call("GET", "/")
+    assert status == 200
+    assert page.count("GHz") == 3
+    assert "down" not in page.split("</style>")[1]
+    assert "Success rate" in page
+
+
+def test_prometheus_is_told_of_episodes_and_tasks(testbed: Testbed):
+    testbed.play()
+    status, text = testbed.call("GET", "/metrics")
+    assert status == 200
+    assert 'offload_episodes_total{verdict="complete"}' in text
+    assert 'offload_tasks_closed_total{outcome="success"}' in text
+    assert "offload_nodes_alive 3.0" in text
+    assert "offload_slot_lateness_seconds_count" in text
+
+
+def test_a_second_controller_of_the_run_is_refused(testbed: Testbed):
+    with (
+        LocalController(testbed.opened, testbed.folder / "second") as second,
+        pytest.raises(ControllerFailed, match=r"has a controller already, at http://"),
+    ):
+        second.address()
+    assert testbed.play()["verdict"] == "complete"

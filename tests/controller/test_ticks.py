@@ -1,0 +1,87 @@
+"""Ticks: every node that can be reached gets each of its ticks, whatever the others do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from small_node import Node, free_port
+
+from controller.nodes import NodeClients
+from controller.ticks import Ticks
+
+SLOT_S = 0.05
+
+
+@contextmanager
+def ticks_to(
+    addresses: Mapping[int, str], *servers: Node, address_now: Callable[[int], str | None] = lambda _: None
+) -> Iterator[Ticks]:
+    clients = NodeClients(addresses)
+
+    def opening(node: int, address: str) -> dict[str, Any]:
+        return {"opened": node, "at": address}
+
+    try:
+        yield Ticks(clients, address_now, opening)
+    finally:
+        clients.close()
+        for server in servers:
+            server.close()
+
+
+def play(ticks: Ticks, nodes: int, slots: range) -> None:
+    for slot in slots:
+        ticks.put(slot, {node: {"slot": slot} for node in range(nodes)})
+        ticks.serve_until(time.monotonic() + SLOT_S)
+
+
+def test_a_slow_node_gets_all_ticks_in_order_and_delays_nobody():
+    quick, slow = Node(), Node(delay_s=0.2)
+    with ticks_to({0: quick.address, 1: slow.address}, quick, slow) as ticks:
+        play(ticks, 2, range(8))
+        assert [body["slot"] for body in quick.asked] == list(range(8))
+        assert len(slow.asked) < 8
+        assert ticks.finish(30.0) == {}
+        assert [body["slot"] for body in slow.asked] == list(range(8))
+
+
+def test_a_dead_node_is_down_until_it_is_back_at_another_address():
+    quick, successor = Node(), Node()
+    ready: list[str] = []
+    addresses = {0: quick.address, 1: f"http://127.0.0.1:{free_port()}"}
+    with ticks_to(addresses, quick, successor, address_now=lambda _: ready[0] if ready else None) as ticks:
+        play(ticks, 2, range(3))
+        ready.append(successor.address)
+        until = time.monotonic() + 30
+        while not successor.asked:
+            assert time.monotonic() < until
+            ticks.serve_until(time.monotonic() + SLOT_S)
+        ticks.serve_until(time.monotonic() + 0.5)
+        play(ticks, 2, range(3, 6))
+        assert ticks.finish(30.0) == {1: [0, 1, 2]}
+    assert successor.asked[0] == {"opened": 1, "at": successor.address}
+    assert [body["slot"] for body in successor.asked[1:]] == [3, 4, 5]
+    assert [body["slot"] for body in quick.asked] == list(range(6))
+
+
+def test_a_node_that_refuses_its_ticks_is_opened_again():
+    confused = Node(status=409)
+    with ticks_to({0: confused.address}, confused, address_now=lambda _: confused.address) as ticks:
+        play(ticks, 1, range(1))
+        until = time.monotonic() + 30
+        while not any("opened" in body for body in confused.asked):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert ticks.finish(5.0) == {0: [0]}
+
+
+def test_nothing_is_sent_after_the_end_to_a_node_that_hung():
+    quick, hung = Node(), Node(delay_s=1.5)
+    with ticks_to({0: quick.address, 1: hung.address}, quick, hung) as ticks:
+        play(ticks, 2, range(4))
+        assert ticks.finish(0.1) == {1: [0, 1, 2, 3]}
+        time.sleep(2.0)
+        assert [body["slot"] for body in hung.asked] == [0]

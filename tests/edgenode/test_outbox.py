@@ -1,0 +1,167 @@
+"""Records must reach the database, whatever happens between: else episodes are incomplete and tasks lose their fate."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from edgenode.outbox import Outbox, OutboxError
+
+
+class _Database:
+    """Takes what `write_records` takes; `away` makes it fail as a driver does, its words holding a secret."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+        self.away = False
+        self.closed: set[int] = set()
+
+    def write(self, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        if self.away:
+            raise OperationalError("INSERT secret-rows", {}, Exception(2003, "password=hunter2"))
+        refused = [one for one in records if one["episode"] in self.closed]
+        self.rows += [one for one in records if one["episode"] not in self.closed]
+        return refused
+
+
+def _record(slot: int, episode: int = 1) -> dict[str, Any]:
+    return {"table": "decisions", "episode": episode, "slot": slot, "observation": bytes([0, 255, slot]), "model": None}
+
+
+def _outbox(folder: Path, database: _Database, interval_s: float = 60.0) -> Outbox:
+    return Outbox(folder, database.write, interval_s)
+
+
+def test_flush_delivers_everything_in_order_with_its_bytes(tmp_path: Path) -> None:
+    database = _Database()
+    outbox = _outbox(tmp_path, database)
+    for slot in range(5):
+        outbox.append(_record(slot))
+    outbox.flush()
+    assert database.rows == [_record(slot) for slot in range(5)]
+    assert outbox.waiting == 0 and not list(tmp_path.glob("*.jsonl"))
+
+
+def test_records_wait_on_the_disk_while_the_database_is_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = _Database()
+    outbox = _outbox(tmp_path, database)
+    database.away = True
+    for slot in range(3):
+        outbox.append(_record(slot))
+        with pytest.raises(OutboxError, match="away") as told:
+            outbox.flush()
+        assert "hunter2" not in str(told.value) and "secret-rows" not in str(told.value)
+    assert outbox.waiting == 3 and database.rows == []
+    assert "hunter2" not in caplog.text
+    database.away = False
+    outbox.flush()
+    assert [row["slot"] for row in database.rows] == [0, 1, 2] and outbox.waiting == 0
+
+
+def test_the_thread_delivers_by_itself_and_goes_on_after_an_outage(tmp_path: Path) -> None:
+    database = _Database()
+    outbox = _outbox(tmp_path, database, interval_s=0.02)
+    database.away = True
+    outbox.start()
+    outbox.append(_record(0))
+    time.sleep(0.2)
+    assert outbox.waiting == 1
+    database.away = False
+    until = time.monotonic() + 20
+    while outbox.waiting and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [row["slot"] for row in database.rows] == [0]
+    outbox.stop()
+
+
+def test_what_a_stopped_node_could_not_deliver_is_delivered_at_the_next_start(tmp_path: Path) -> None:
+    database = _Database()
+    outbox = _outbox(tmp_path, database)
+    outbox.append(_record(0))
+    database.away = True
+    outbox.stop()
+    database.away = False
+    again = _outbox(tmp_path, database)
+    assert again.waiting == 1
+    again.append(_record(1))
+    again.flush()
+    assert [row["slot"] for row in database.rows] == [0, 1]
+
+
+def test_records_survive_kill_minus_nine(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from edgenode.outbox import Outbox\n"
+        "outbox = Outbox(Path(sys.argv[1]), lambda records: [], 60.0)\n"
+        "for slot in range(20):\n"
+        "    outbox.append({'table': 'decisions', 'episode': 1, 'slot': slot, 'observation': b'x'})\n"
+        "print('written', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"written\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    database = _Database()
+    _outbox(tmp_path, database).flush()
+    assert [row["slot"] for row in database.rows] == list(range(20))
+
+
+def test_a_torn_last_line_costs_that_record_only(tmp_path: Path) -> None:
+    database = _Database()
+    outbox = _outbox(tmp_path, database)
+    for slot in range(2):
+        outbox.append(_record(slot))
+    (segment,) = tmp_path.glob("0*.jsonl")
+    segment.write_bytes(segment.read_bytes()[:-15])
+    again = _outbox(tmp_path, database)
+    again.flush()
+    assert [row["slot"] for row in database.rows] == [0]
+    assert again.waiting == 0, "a torn line would be shown as waiting for ever"
+
+
+def test_refused_records_are_kept_aside_and_counted(tmp_path: Path) -> None:
+    database = _Database()
+    database.closed = {1}
+    outbox = _outbox(tmp_path, database)
+    outbox.append(_record(0, episode=1))
+    outbox.append(_record(0, episode=2))
+    outbox.flush()
+    assert outbox.refused == 1 and outbox.waiting == 0
+    assert [row["episode"] for row in database.rows] == [2]
+    assert len((tmp_path / "refused.jsonl").read_text().splitlines()) == 1
+    _outbox(tmp_path, database).flush()
+    assert len(database.rows) == 1, "what was refused must not be delivered again"
+
+
+def test_what_is_appended_while_a_delivery_is_under_way_is_not_lost(tmp_path: Path) -> None:
+    """A segment that was still being written to was delivered in part and deleted: tasks lost their fate."""
+    database = _Database()
+    outbox = _outbox(tmp_path, database)
+    total, done = 3000, threading.Event()
+
+    def append_all() -> None:
+        for slot in range(total):
+            outbox.append(_record(0) | {"slot": slot})
+        done.set()
+
+    writer = threading.Thread(target=append_all)
+    writer.start()
+    while not done.is_set():
+        outbox.flush()
+    writer.join()
+    outbox.flush()
+    assert sorted(row["slot"] for row in database.rows) == list(range(total))
+    assert outbox.waiting == 0
