@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgenode.core import NodeCore
+from edgenode.identity import NodeIdentity
+from edgenode.probing import chosen_node, probed_nodes, reports_from
 from edgenode.schedulers import create_scheduler
 from middleware.configuration import HotRecord
 from middleware.storage import Storage, fetch_model
+from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
-from offload.network import Network
-from offload.profiles import Profile
 from offload.protocols import Actor, Scheduler, SchedulerContext
 
 _logger = logging.getLogger(__name__)
@@ -41,17 +43,8 @@ class ActiveScheduler:
 class Activation:
     """The node's scheduler. `applied` is called after every change, to acknowledge it."""
 
-    def __init__(
-        self,
-        run_name: str,
-        network: Network,
-        profile: Profile,
-        storage: Storage,
-        applied: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._run_name = run_name
-        self._network = network
-        self._profile = profile
+    def __init__(self, identity: NodeIdentity, storage: Storage, applied: Callable[[], None] = lambda: None) -> None:
+        self._identity = identity
         self._storage = storage
         self._applied = applied
         self._lock = threading.Lock()
@@ -61,8 +54,8 @@ class Activation:
     def apply(self, record: HotRecord) -> None:
         """Make this revision's scheduler the current one; an older revision changes nothing.
 
-        Raises ActivationError: the scheduler does not exist, its parameters are wrong, or the model is missing, damaged
-        or does not fit. The current one stays then.
+        Raises ActivationError: the scheduler does not exist, its parameters are wrong, it cannot decide, or the model is
+        missing, damaged or does not fit. The current one stays then.
         """
         with self._lock:
             current = self.current
@@ -72,13 +65,15 @@ class Activation:
             name, model = chosen["name"], chosen.get("model")
             try:
                 actor = self._actor(model, current)
-                context = SchedulerContext(
-                    nodes=self._network.nodes, profile=self._profile, actor=actor, capacity_hz=self._network.capacity_hz
-                )
+                network, profile = self._identity.network, self._identity.profile
+                context = SchedulerContext(network.nodes, profile, actor, network.capacity_hz)
                 scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
-            except (ValueError, OSError) as error:
-                self.problem = f"revision {record.revision} ({name}, model {model}): {error}"
-                _logger.error("%s", self.problem)
+                self._try_out(scheduler)
+            except Exception as error:  # of somebody's scheduler it may be any
+                foreseen = isinstance(error, ValueError | OSError)
+                reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
+                self.problem = f"revision {record.revision} ({name}, model {model}): {reason}"
+                _logger.error("%s", self.problem, exc_info=not foreseen)
                 raise ActivationError(self.problem) from error
             logging.getLogger().setLevel(record.hot["log_level"])
             self.current = ActiveScheduler(record.revision, name, model, scheduler, actor)
@@ -102,6 +97,17 @@ class Activation:
             else:
                 time.sleep(0.02)
 
+    def _try_out(self, scheduler: Scheduler) -> None:
+        """Have it decide on a task at an idle node: what cannot decide is refused here, and the first slot finds it warm."""
+        identity = self._identity
+        task = {"size_bits": identity.settings.tasks.size_bits[0], "deadline_s": identity.settings.tasks.deadline_s}
+        task["cycles"] = task["size_bits"] * identity.settings.tasks.complexity_cycles_per_bit[0]
+        snapshot = NodeCore(identity.facts(episode=0, trace=0)).tick(0, task, 0.0)
+        assert snapshot is not None
+        states, draws = snapshot.states, Draws.single(identity.settings.seed, 0, 0, identity.node)
+        reports = reports_from(probed_nodes(scheduler.probes(states, draws)), {}, states)
+        chosen_node(scheduler.choose(states, reports, draws), states.nodes)
+
     def _actor(self, model: str | None, current: ActiveScheduler | None) -> Actor | None:
         if model is None:
             return None
@@ -110,6 +116,6 @@ class Activation:
         # Here, not at the top: onnxruntime is large, and heuristics do not need it.
         from edgenode.schedulers.actor import OnnxActor
 
-        manifest, files = fetch_model(self._storage, self._run_name, model)
-        manifest.check_fit(self._profile)
+        manifest, files = fetch_model(self._storage, self._identity.run, model)
+        manifest.check_fit(self._identity.profile)
         return OnnxActor(files[ACTOR_FILE])

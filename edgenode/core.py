@@ -166,7 +166,13 @@ class NodeCore:
 
     def __post_init__(self) -> None:
         self._executor: FifoServer[Journey] = FifoServer()
-        n = self.facts.network.nodes
+        network, i, n = self.facts.network, self.facts.node, self.facts.network.nodes
+        # What is the same in every snapshot, in the form that a snapshot has it.
+        self._node = np.array([i])
+        self._rate_bps, self._link_failure_rate = network.rate_bps[[i]], network.link_failure_rate[[i]]
+        self._rate_bps[0, i], self._link_failure_rate[0, i] = np.inf, 0.0
+        for shared in (self._node, self._rate_bps, self._link_failure_rate):
+            shared.setflags(write=False)
         self._links: dict[int, FifoServer[Journey]] = {j: FifoServer() for j in range(n) if j != self.facts.node}
         self._announced: dict[int, dict[int, _Announced]] = {j: {} for j in self._links}
         self._owned: dict[Key, Journey] = {}
@@ -291,11 +297,13 @@ class NodeCore:
     def advance(self, now: float) -> None:
         """Carry out all ends and starts that are planned up to `now`."""
         for destination, link in self._links.items():
-            self._advance_link(destination, link, now)
+            if not link.is_empty:
+                self._advance_link(destination, link, now)
         self._advance_executor(now)
         for tasks in self._announced.values():
-            for slot in [slot for slot, one in tasks.items() if one.forget_at_s <= now]:
-                del tasks[slot]
+            if tasks:
+                for slot in [slot for slot, one in tasks.items() if one.forget_at_s <= now]:
+                    del tasks[slot]
 
     def next_instant(self) -> float:
         """When `advance` has something to do next; infinite when only an event can bring that about."""
@@ -413,22 +421,21 @@ class NodeCore:
         """The snapshot for slot `slot`: nothing of that slot or later is in it."""
         facts, network = self.facts, self.facts.network
         n, i = network.nodes, facts.node
-        sending_length, receiving_length = np.zeros((1, n), dtype=np.int64), np.zeros((1, n), dtype=np.int64)
-        sending_backlog = np.zeros((1, n))
+        sending_length, receiving_length, sending_backlog = [0] * n, [0] * n, [0.0] * n
         work = 0.0
         for j, link in self._links.items():
-            sending_length[0, j] = link.length(slot)
-            sending_backlog[0, j] = link.backlog_s(now, slot)
-            on_their_way = [one.duration_s for other, one in self._announced[j].items() if other < slot]
-            receiving_length[0, j] = len(on_their_way)
-            work += sum(on_their_way)
+            if not link.is_empty:
+                sending_length[j] = link.length(slot)
+                sending_backlog[j] = link.backlog_s(now, slot)
+            if self._announced[j]:
+                on_their_way = [one.duration_s for other, one in self._announced[j].items() if other < slot]
+                receiving_length[j] = len(on_their_way)
+                work += sum(on_their_way)
         backlog = self._executor.backlog_s(now, slot)
         overloaded = self._others_overloaded.copy()
         overloaded[i] = backlog > facts.overload_threshold_s
-        rate, link_failure = network.rate_bps[i].copy(), network.link_failure_rate[i].copy()
-        rate[i], link_failure[i] = np.inf, 0.0
         return LocalState(
-            node=np.array([i]),
+            node=self._node,
             slot=np.array([slot]),
             has_task=np.array([task is not None]),
             size_bits=np.array([task.size_bits if task else 0.0]),
@@ -437,13 +444,13 @@ class NodeCore:
             arrival_probability=network.arrival_probability[i : i + 1],
             failure_rate=network.failure_rate[i : i + 1],
             capacity_hz=network.capacity_hz[i : i + 1],
-            rate_bps=rate[None, :],
-            link_failure_rate=link_failure[None, :],
+            rate_bps=self._rate_bps,
+            link_failure_rate=self._link_failure_rate,
             execution_queue_length=np.array([self._executor.length(slot)]),
             execution_backlog_s=np.array([backlog]),
-            sending_queue_length=sending_length,
-            sending_backlog_s=sending_backlog,
-            receiving_queue_length=receiving_length,
+            sending_queue_length=np.array([sending_length]),
+            sending_backlog_s=np.array([sending_backlog]),
+            receiving_queue_length=np.array([receiving_length]),
             receiving_work_s=np.array([work]),
             overloaded=overloaded[None, :],
         )

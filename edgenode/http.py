@@ -1,7 +1,7 @@
-"""The node's HTTP interface (docs/contracts.md): Flask on cheroot, which hands a request to us while its body is still
-coming, so that a payload's transmission can be measured from the first byte to the last.
+"""The node's HTTP interface (docs/contracts.md): Flask on cheroot.
 
-Concurrency: cheroot's worker threads run the handlers; each payload that is being received holds one of them.
+Concurrency: cheroot's worker threads run the handlers; a connection that has become a link (`links.py`) holds one of them
+until it is closed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import json
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
-from cheroot.server import HTTPConnection, HTTPRequest
+from cheroot.server import HTTPConnection
 from cheroot.wsgi import Gateway_10
 from cheroot.wsgi import Server as WSGIServer
 from flask import Flask, Response, request
@@ -25,15 +24,14 @@ from werkzeug.exceptions import HTTPException
 
 from edgenode.activation import ActivationError
 from edgenode.core import Journey
+from edgenode.links import PROTOCOL, Accept, Expect, payload_bytes, receive_tasks
 from edgenode.metrics import Metrics
 from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
-from edgenode.peers import TASK_HEADER
 from offload.settings import explain
 
-_READ_BYTES = 64 * 1024
 _LONGEST_BODY = 64 * 1024
-_RECEIVED = "offload.received_s"
+_CONNECTION = "offload.connection"
 
 _logger = logging.getLogger(__name__)
 
@@ -159,6 +157,8 @@ class NodeApp:
             status, body, kind = problem.status, _problem_body(problem), "application/problem+json"
         content = b"" if body is None else json.dumps(body).encode()
         headers = [("Content-Length", str(len(content)))]
+        if status == 101:
+            headers = [("Connection", "Upgrade"), ("Upgrade", PROTOCOL)]
         if content:
             headers.append(("Content-Type", kind))
         start_response(f"{status} {http.client.responses[status]}", headers)
@@ -200,33 +200,30 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
         return 204, None
 
     def handover(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
-        header = environ.get("HTTP_" + TASK_HEADER.upper().replace("-", "_"))
-        if header is None:
-            body = _parse(Handover, _content(environ))
-            check_source(body.source)
-            transfer = node.identity.settings.node.transfer
-            transmission_s = body.transmission_s
-            # An emulated transmission counts as size / rate, however late its sender's timer was.
-            on_link = body.size_bits / float(node.identity.network.rate_bps[body.source, own])
-        else:
-            body = _parse(Handover, header.encode())
-            check_source(body.source)
-            clock = node.clock_of(body.episode)
-            transfer = "payload"
-            transmission_s = on_link = _receive_payload(environ, body) * clock.time_scale
-        journey = Journey(
-            slot=body.slot,
-            source=body.source,
-            size_bits=body.size_bits,
-            cycles=body.cycles,
-            deadline_s=body.deadline_s,
-            skew_s=body.skew_s,
-            decision_s=body.decision_s,
-            transmission_waiting_s=body.transmission_waiting_s,
-            transmission_s=transmission_s,
-            transfer=transfer,
-        )
+        body = _parse(Handover, _content(environ))
+        check_source(body.source)
+        # An emulated transmission counts as size / rate, however late its sender's timer was.
+        on_link = body.size_bits / float(node.identity.network.rate_bps[body.source, own])
+        journey = _journey(body, node.identity.settings.node.transfer, body.transmission_s)
         return 200, {"accepted": node.handed_over(body.episode, journey, body.elapsed_at_start_s + on_link)}
+
+    def link(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        if environ.get("HTTP_UPGRADE", "").lower() != PROTOCOL:
+            raise _Problem(426, "Upgrade required", f"a link needs the header Upgrade: {PROTOCOL}")
+        environ[_CONNECTION].expect = expect
+        return 101, None
+
+    def expect(line: bytes) -> tuple[int, Accept]:
+        body = _parse(Handover, line)
+        check_source(body.source)
+        clock = node.clock_of(body.episode)
+
+        def accept(real_s: float) -> Mapping[str, Any]:
+            on_link = real_s * clock.time_scale
+            journey = _journey(body, "payload", on_link)
+            return {"accepted": node.handed_over(body.episode, journey, body.elapsed_at_start_s + on_link)}
+
+        return payload_bytes(body.size_bits), accept
 
     def overload(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = _parse(Overload, _content(environ))
@@ -245,8 +242,24 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
         ("POST", "/v1/announcements"): announcement,
         ("POST", "/v1/withdrawals"): withdrawal,
         ("POST", "/v1/handovers"): handover,
+        ("GET", "/v1/link"): link,
         ("POST", "/v1/overload"): overload,
     }
+
+
+def _journey(body: Handover, transfer: str, transmission_s: float) -> Journey:
+    return Journey(
+        slot=body.slot,
+        source=body.source,
+        size_bits=body.size_bits,
+        cycles=body.cycles,
+        deadline_s=body.deadline_s,
+        skew_s=body.skew_s,
+        decision_s=body.decision_s,
+        transmission_waiting_s=body.transmission_waiting_s,
+        transmission_s=transmission_s,
+        transfer=transfer,
+    )
 
 
 def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics) -> Flask:
@@ -325,24 +338,6 @@ def _problem_body(problem: _Problem) -> dict[str, Any]:
     return {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
 
 
-def _receive_payload(environ: Environ, body: Handover) -> float:
-    """Read a task's bytes; the real seconds from the request's first byte to its last."""
-    expected = max(1, -(-int(body.size_bits) // 8))
-    if int(environ.get("CONTENT_LENGTH") or 0) != expected:
-        raise _Problem(
-            422,
-            "Impossible value",
-            f"the body has {environ.get('CONTENT_LENGTH')} bytes; a task of {body.size_bits:g} bits has {expected}",
-        )
-    received = 0
-    while received < expected:
-        part = environ["wsgi.input"].read(min(_READ_BYTES, expected - received))
-        if not part:
-            raise _Problem(400, "Broken off", f"{received} of {expected} bytes came")
-        received += len(part)
-    return time.monotonic() - float(environ[_RECEIVED])
-
-
 def _content(environ: Environ) -> bytes:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if length > _LONGEST_BODY:
@@ -364,22 +359,37 @@ def _json(content: Mapping[str, Any]) -> Response:
     return Response(json.dumps(content), mimetype="application/json")
 
 
-class _TimedRequest(HTTPRequest):
-    """Knows when its first line had come: a payload's transmission begins there, not when a handler is reached."""
+class _Connection(HTTPConnection):
+    """One that has become a link keeps its worker thread, and is no more served as HTTP."""
 
-    def read_request_line(self) -> bool:
-        complete: bool = super().read_request_line()  # type: ignore[no-untyped-call]
-        self.received_s = time.monotonic()
-        return complete
+    is_new = True
+    expect: Expect | None = None
+
+    def communicate(self) -> bool:
+        more: bool = super().communicate()  # type: ignore[no-untyped-call]
+        if self.expect is None:
+            return more
+        try:
+            receive_tasks(self.socket, self.expect, lambda error: _problem_body(_explained(error, "/v1/link")))
+        except OSError as trouble:
+            _logger.warning("a link from %s broke off: %s", self.remote_addr, trouble)
+        return False
 
 
-class _TimedConnection(HTTPConnection):
-    RequestHandlerClass = _TimedRequest
-
-
-class _TimedGateway(Gateway_10):
+class _Gateway(Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
-        return {**super().get_environ(), _RECEIVED: self.req.received_s}  # type: ignore[no-untyped-call]
+        return {**super().get_environ(), _CONNECTION: self.req.conn}  # type: ignore[no-untyped-call]
+
+
+class _Server(WSGIServer):
+    """A connection that is new waits among the idle ones for its first byte; cheroot would let it hold a worker."""
+
+    def process_conn(self, conn: _Connection) -> None:
+        if conn.is_new:
+            conn.is_new = False
+            self.put_conn(conn)
+        else:
+            super().process_conn(conn)
 
 
 class NodeServer:
@@ -387,8 +397,8 @@ class NodeServer:
 
     def __init__(self, host: str, port: int, threads: int) -> None:
         self._app: NodeApp | None = None
-        self._server = WSGIServer((host, port), self._serve, numthreads=threads, timeout=60, request_queue_size=128)
-        self._server.ConnectionClass, self._server.gateway = _TimedConnection, _TimedGateway
+        self._server = _Server((host, port), self._serve, numthreads=threads, timeout=60, request_queue_size=128)
+        self._server.ConnectionClass, self._server.gateway = _Connection, _Gateway
         # Its default of 10 would close connections after each answer: there are two or three per peer.
         self._server.keep_alive_conn_limit = 10_000
         self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]

@@ -42,16 +42,15 @@ from edgenode.core import (
     Transmit,
     Withdraw,
 )
+from edgenode.identity import NodeIdentity
+from edgenode.links import payload_bytes
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.peers import Message, Payload, Peer
-from edgenode.probing import Prober, probed_nodes, reports_from
+from edgenode.probing import Prober, chosen_node, probed_nodes, reports_from
 from edgenode.records import decision_record, outcome_record
 from offload.draws import Draws
-from offload.network import Network
-from offload.profiles import Profile
 from offload.protocols import Application, Choice
-from offload.settings import Settings
 
 _logger = logging.getLogger(__name__)
 _KEPT_SNAPSHOTS = 8
@@ -76,18 +75,6 @@ class Unsettled(RuntimeError):
 
 class ProbeTimeout(RuntimeError):
     """The node's own tick of the slot did not come in time."""
-
-
-@dataclass(frozen=True)
-class NodeIdentity:
-    """Who this node is, and how it finds the others when their address changes."""
-
-    run: str
-    node: int
-    network: Network
-    settings: Settings
-    profile: Profile
-    resolve: Callable[[int], str | None]
 
 
 @dataclass
@@ -126,22 +113,9 @@ class EdgeNode:
 
     def open_episode(self, episode: int, trace: int, peers: Sequence[str]) -> None:
         """Be ready for an episode; the one before is over. `peers`: all nodes' addresses, by index."""
-        settings = self.identity.settings
-        facts = EpisodeFacts(
-            episode=episode,
-            trace=trace,
-            node=self.identity.node,
-            network=self.identity.network,
-            seed=settings.seed,
-            slot_s=settings.time.slot_s,
-            slots=settings.time.slots,
-            failure_timing=settings.time.failure_timing,
-            overload_threshold_s=settings.overload_threshold_s,
-            transfer=settings.node.transfer,
-        )
         with self._opening:
             self.close_play()
-            self._play = _Play(self, facts, peers, self._application)
+            self._play = _Play(self, self.identity.facts(episode, trace), peers, self._application)
 
     def start_episode(self, episode: int, start_s: float) -> None:
         """The episode starts at `start_s` of this machine's monotonic clock."""
@@ -254,15 +228,16 @@ class _Play:
         self._pushed = False
         timeout = self._settings.node.request_timeout_s
         self._peers = {
-            j: Peer(j, address, timeout, lambda j=j: node.identity.resolve(j))  # type: ignore[misc]
+            j: Peer(j, address, timeout, lambda j=j: node.identity.resolve(j), facts.transfer == "payload")  # type: ignore[misc]
             for j, address in enumerate(peers)
             if j != facts.node
         }
         self._prober = Prober(lambda j: self._peers[j].address, self._settings.node.probe_timeout_s)
-        self._threads = [
+        self._loop_thread, self._decider, self._executor = self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("loop", self._loop), ("decider", self._decide_all), ("executor", self._execute_all))
         ]
+        self._decider.start()
 
     # --- called by other threads --------------------------------------------------------------------------------
 
@@ -272,8 +247,8 @@ class _Play:
             if self._clock is not None:
                 return
             self._clock = clock
-        for thread in self._threads:
-            thread.start()
+        self._loop_thread.start()
+        self._executor.start()
         self._begun.set()
 
     def clock(self) -> EpisodeClock:
@@ -409,7 +384,7 @@ class _Play:
                     elapsed = start_s - journey.slot * facts.slot_s
                     message = self._handover(journey, elapsed, end_s - start_s)
                     real = [clock.start_s + instant / clock.time_scale for instant in (start_s, end_s)]
-                    size = max(1, -(-int(journey.size_bits) // 8))
+                    size = payload_bytes(journey.size_bits)
                     self._peers[destination].carry(Payload(size, real[0], real[1], message))
             case HandOver(destination, journey, elapsed_at_start_s):
                 if facts.transfer == "emulated":
@@ -467,6 +442,7 @@ class _Play:
 
     def _decide_all(self) -> None:
         """The decider thread."""
+        self._prober.connect(list(self._peers))  # ahead: the first slot's probes are as quick as any later ones
         while (decision := self._to_decide.get()) is not None and not self._stopping.is_set():
             self._decide(decision, may_ask=True)
             self._record(decision)
@@ -491,9 +467,7 @@ class _Play:
                 enough = scheduler.enough_reports
                 answers = self._prober.ask(others, facts.episode, decision.snapshot.slot, enough)
             choice = scheduler.choose(states, reports_from(decision.probed, answers, states), draws)
-            destination = int(choice.destination[0])
-            if not 0 <= destination < states.nodes:
-                raise ValueError(f"node {destination} was chosen; there are 0 to {states.nodes - 1}")
+            chosen_node(choice, states.nodes)
         except Exception:
             # A scheduler that raises must not take the node with it: its task stays here, and the log says why.
             slot, name = decision.snapshot.slot, decision.active.name

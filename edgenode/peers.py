@@ -4,7 +4,7 @@ Concurrency: a `Peer` has a courier thread, which sends control messages one aft
 before its handover, and that before a withdrawal of a later task), and, with payload transfers, a carrier thread, which
 sends the tasks' bytes in the order of the link. Both take their work from queues that any thread may fill, and report
 through the callbacks given with it. A courier that waits for an answer holds no link: the link's timing is the core's, and the
-answer to a task's bytes is awaited by the courier, so that the carrier can go on with the next task.
+answer to a task's bytes is awaited by the courier, so that the carrier can go on with the next task on another connection.
 `stop` ends both; what was not delivered by then stays undelivered.
 """
 
@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,16 +21,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from edgenode.core import Settlement
+from edgenode.links import Link
 from edgenode.wire import NotConnected, Wire
 
 _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
-_CHUNK_BYTES = 64 * 1024
-_CHUNK_S = 0.004
-_CONTENT: Final = memoryview(bytes(_CHUNK_BYTES))
 _JSON: Final = "Content-Type: application/json\r\n"
 _WRONG_EPISODE: Final = 409
-TASK_HEADER = "X-Offload-Task"
+_LINKS_AHEAD = 2  # one for the next task while the answer to the last one is on its way
 
 
 @dataclass(frozen=True)
@@ -57,14 +53,16 @@ class Payload:
 
 @dataclass(frozen=True)
 class _Acknowledgement:
-    wire: Wire
+    link: Link
     message: Message
 
 
 class Peer:
     """Another node. `resolve` looks its address up when nobody answers at the old one."""
 
-    def __init__(self, node: int, address: str, timeout_s: float, resolve: Callable[[], str | None]) -> None:
+    def __init__(
+        self, node: int, address: str, timeout_s: float, resolve: Callable[[], str | None], carries: bool = False
+    ) -> None:
         self.node = node
         self._timeout_s = timeout_s
         self._resolve = resolve
@@ -72,11 +70,13 @@ class Peer:
         self._payloads: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._wire = Wire(address, timeout_s)
-        self._idle: queue.SimpleQueue[Wire] = queue.SimpleQueue()
-        self._carrying: Wire | None = None
+        self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
+        self._carrying: Link | None = None
         self._courier = threading.Thread(target=self._deliver_messages, name=f"courier-{node}", daemon=True)
-        self._carrier: threading.Thread | None = None
         self._courier.start()
+        self._carrier = threading.Thread(target=self._carry_payloads, name=f"carrier-{node}", daemon=True)
+        if carries:
+            self._carrier.start()
 
     @property
     def address(self) -> str:
@@ -88,10 +88,7 @@ class Peer:
         self._messages.put(message)
 
     def carry(self, payload: Payload) -> None:
-        """Queue a task's bytes. One thread at a time calls this."""
-        if self._carrier is None:
-            self._carrier = threading.Thread(target=self._carry_payloads, name=f"carrier-{self.node}", daemon=True)
-            self._carrier.start()
+        """Queue a task's bytes; for a peer that `carries`."""
         self._payloads.put(payload)
 
     def stop(self) -> None:
@@ -106,7 +103,7 @@ class Peer:
     def join(self, timeout_s: float) -> None:
         """Wait for the threads' end."""
         for thread in (self._courier, self._carrier):
-            if thread is not None:
+            if thread.is_alive():
                 thread.join(timeout_s)
 
     # --- courier ------------------------------------------------------------------------------------------------
@@ -184,11 +181,11 @@ class Peer:
     def _await_acknowledgement(self, waiting: _Acknowledgement) -> None:
         assert waiting.message.settled is not None
         try:
-            status, _ = waiting.wire.receive()
+            status = waiting.link.answer()
         except OSError:
             self._hand_over(waiting.message, doubt=True)
             return
-        self._idle.put(waiting.wire)
+        self._idle.put(waiting.link)
         if status == 200:
             waiting.message.settled("accepted")
         else:
@@ -197,43 +194,35 @@ class Peer:
     # --- carrier ------------------------------------------------------------------------------------------------
 
     def _carry_payloads(self) -> None:
+        for _ in range(_LINKS_AHEAD):
+            link = Link(self.address, self._timeout_s)
+            with suppress(OSError):  # who cannot be reached now is tried again with a task
+                link.open()
+                self._idle.put(link)
         while (payload := self._payloads.get()) is not None and not self._stopping.is_set():
-            wire = self._carrying = self._idle_wire()
+            link = self._carrying = self._idle_link()
             try:
-                self._send_paced(wire, payload)
+                link.open()
+                self._wait_until(payload.start_s)
+                # One that starts late, because this thread did, ends as much later: it takes its time whenever it begins.
+                link.send(payload.message.body, payload.size_bytes, payload.end_s - payload.start_s, self._wait_until)
             except OSError as trouble:
                 if self._stopping.is_set():
                     return
                 # Not all bytes were sent, so it cannot have been accepted: the description alone is sent from now on.
                 _logger.warning("sending a task's bytes to node %d broke off (%s)", self.node, trouble)
-                wire.close()
+                link.close()
                 self._messages.put(payload.message)
             else:
-                self._messages.put(_Acknowledgement(wire, payload.message))
+                self._messages.put(_Acknowledgement(link, payload.message))
 
-    def _idle_wire(self) -> Wire:
+    def _idle_link(self) -> Link:
         while not self._idle.empty():
-            wire = self._idle.get_nowait()
-            if wire.address == self.address and wire.is_connected:
-                return wire
-            wire.close()
-        return Wire(self.address, self._timeout_s)
-
-    def _send_paced(self, wire: Wire, payload: Payload) -> None:
-        """The request's head and first byte at the start, the last byte at the end, the others evenly between."""
-        rate = payload.size_bytes / max(payload.end_s - payload.start_s, 1e-9)
-        chunk = max(1, min(_CHUNK_BYTES, math.ceil(rate * _CHUNK_S)))
-        wire.connect().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _CHUNK_BYTES)
-        task = json.dumps(payload.message.body, separators=(",", ":"))
-        headers = f"Content-Type: application/octet-stream\r\nContent-Length: {payload.size_bytes}\r\n{TASK_HEADER}: {task}\r\n"
-        sent = min(1, payload.size_bytes)
-        self._wait_until(payload.start_s)
-        wire.send_raw(wire.head("POST", payload.message.path, headers) + bytes(sent))
-        while sent < payload.size_bytes:
-            count = min(chunk, payload.size_bytes - sent)
-            self._wait_until(payload.start_s + (sent + count) / rate)
-            wire.send_raw(_CONTENT[:count])
-            sent += count
+            link = self._idle.get_nowait()
+            if link.address == self.address and link.is_open:
+                return link
+            link.close()
+        return Link(self.address, self._timeout_s)
 
     def _wait_until(self, instant_s: float) -> None:
         left = instant_s - time.monotonic()

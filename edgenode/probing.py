@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenode.wire import NotConnected, Wire
+from offload.protocols import Choice
 from offload.state import LocalState, Reports, report_of
 
 _COLUMNS = ("capacity_hz", "failure_rate", "execution_queue_length", "execution_backlog_s", "receiving_work_s")
@@ -154,6 +155,14 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, Answer], states: L
             for name in _COLUMNS:
                 getattr(reports, name)[0, column] = answers[node].report[name]
     return reports
+
+
+def chosen_node(choice: Choice, nodes: int) -> int:
+    """The destination of one decision. Raises ValueError where that is not a node."""
+    destination = int(choice.destination[0])
+    if not 0 <= destination < nodes:
+        raise ValueError(f"it chose node {destination}; there are 0 to {nodes - 1}")
+    return destination
 
 
 def probed_nodes(probes: NDArray[np.int64]) -> list[int]:

@@ -46,6 +46,11 @@ class FifoServer(Generic[Item]):
         self._waiting: list[Job[Item]] = []
         self._free_at = 0.0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the resource is free and nothing waits for it."""
+        return self.running is None and not self._waiting
+
     def enqueue(self, job: Job[Item]) -> None:
         """Queue a job by its arrival."""
         bisect.insort(self._waiting, job, key=lambda one: (one.arrival_s, one.source, one.slot))

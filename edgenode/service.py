@@ -6,6 +6,7 @@ applied revision; a watcher thread of the configuration applies new ones; a life
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -25,8 +26,9 @@ from edgenode.activation import Activation, ActivationError
 from edgenode.applications import create_application
 from edgenode.clock import offset_to
 from edgenode.http import NodeApp, NodeServer, OpenEpisode, port_of
+from edgenode.identity import NodeIdentity
 from edgenode.metrics import Metrics
-from edgenode.node import EdgeNode, NodeIdentity
+from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
@@ -37,7 +39,7 @@ from offload.profiles import make_profile
 SERVICE = "edgenode"
 _HEARTBEAT_S = 1.5
 _WATCH_S = 1.0
-_SWITCH_INTERVAL_S = 0.0005
+_SWITCH_INTERVAL_S = 0.005
 """Threads that wait for the interpreter get it after this long: timers matter more here than throughput."""
 
 _logger = logging.getLogger(__name__)
@@ -100,11 +102,13 @@ def serve(environment: Mapping[str, str]) -> None:
         lambda records: write_records(database, run.number, records),
         settings.node.write_interval_s,
     )
-    activation = Activation(run.name, network, profile, storage, registration.soon)
     identity = NodeIdentity(run.name, who.node, network, settings, profile, registration.address_of)
+    activation = Activation(identity, storage, registration.soon)
     application = create_application(settings.node.application)
     node = EdgeNode(identity, activation, outbox, application, metrics)
-    server = NodeServer(*port_of(who.bind), threads=2 * network.nodes + 8)
+    # A peer may wait for a report and hand a task over at once; a link's bytes hold a thread, two when tasks overlap.
+    per_peer = 4 if settings.node.transfer == "payload" else 2
+    server = NodeServer(*port_of(who.bind), threads=per_peer * network.nodes + 8)
 
     def apply(record: HotRecord) -> None:
         try:
@@ -127,6 +131,7 @@ def serve(environment: Mapping[str, str]) -> None:
     stop_watching = configuration.watch(run.name, apply, _WATCH_S)
     outbox.start()
     server.start(NodeApp(node, open_episode, clock.here, metrics))
+    gc.freeze()  # what is loaded by now stays: no collection has to look through it
     registration.begin(server.address, lambda: _acknowledgement(activation))
     _logger.info("node %d of run %s answers at %s", who.node, run.name, server.address)
     stop.wait()

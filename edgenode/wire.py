@@ -80,6 +80,21 @@ class Wire:
             self.close()
             raise error if isinstance(error, OSError) else WireError(f"{self.address}: {error}") from error
 
+    def receive_line(self) -> bytes:
+        """A line without its end, on a connection that no longer speaks HTTP. Raises OSError; the connection is closed then."""
+        content = b""
+        try:
+            if self._socket is None:
+                raise WireError(f"{self.address}: nothing was asked")
+            while not content.endswith(b"\n"):
+                if len(content) > _LONGEST_HEAD:
+                    raise WireError(f"{self.address}: the line does not end")
+                content += self._read(self._socket, _READ_BYTES)
+        except OSError:
+            self.close()
+            raise
+        return content[:-1]
+
     def close(self) -> None:
         """Close the connection; the next request makes a new one."""
         if self._socket is not None:
@@ -105,7 +120,7 @@ class Wire:
         head = content[:end].lower()
         status = int(head[9:12])
         length = 0
-        if status not in (204, 304):
+        if status not in (101, 204, 304):
             found = head.find(b"\r\ncontent-length:")
             if found < 0:
                 raise WireError(f"{self.address}: an answer without Content-Length")

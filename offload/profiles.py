@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,15 @@ class Profile:
     def encode(self, states: LocalState) -> NDArray[np.float32]:
         """(B, O) observations, each element in [0, 1]."""
         columns = _ENCODERS[self.name][1](states, self.maxima)
-        parts = [
-            np.asarray(values, dtype=np.float32).reshape(states.batch, -1) * np.float32(1.0 / maximum)
-            for _, values, maximum in columns
-        ]
-        encoded: NDArray[np.float32] = np.clip(np.concatenate(parts, axis=1), 0.0, 1.0)
-        return encoded
+        parts = [values if values.ndim == 2 else values[:, None] for _, values, _ in columns]
+        encoded: NDArray[np.float32] = np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
+        encoded *= self._scales
+        return encoded.clip(0.0, 1.0, out=encoded)
+
+    @cached_property
+    def _scales(self) -> NDArray[np.float32]:
+        columns = _ENCODERS[self.name][1](_one_empty_state(self.nodes), self.maxima)
+        return np.concatenate([np.full(values[0].size, 1.0 / maximum, np.float32) for _, values, maximum in columns])
 
     def elements(self) -> list[str]:
         """The names of the O elements, in order: `rate[3]` is the rate to node 3."""

@@ -61,7 +61,7 @@ class DRL(_Learned):
         logs = self.log_probabilities(states)
         probabilities = np.exp(logs)
         destination = sampled(probabilities, draws.uniform(0))
-        chosen = np.take_along_axis(logs, destination[:, None], axis=1)[:, 0]
+        chosen = logs[np.arange(states.batch), destination]
         return Choice(destination, probabilities[:, : states.nodes], chosen)
 
 

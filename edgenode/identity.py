@@ -1,0 +1,39 @@
+"""Who a node is: its place in a run's network, and the settings it lives by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgenode.core import EpisodeFacts
+from offload.network import Network
+from offload.profiles import Profile
+from offload.settings import Settings
+
+
+@dataclass(frozen=True)
+class NodeIdentity:
+    """Who this node is, and how it finds the others when their address changes."""
+
+    run: str
+    node: int
+    network: Network
+    settings: Settings
+    profile: Profile
+    resolve: Callable[[int], str | None]
+
+    def facts(self, episode: int, trace: int) -> EpisodeFacts:
+        """What this node's core has to know of an episode."""
+        settings = self.settings
+        return EpisodeFacts(
+            episode=episode,
+            trace=trace,
+            node=self.node,
+            network=self.network,
+            seed=settings.seed,
+            slot_s=settings.time.slot_s,
+            slots=settings.time.slots,
+            failure_timing=settings.time.failure_timing,
+            overload_threshold_s=settings.overload_threshold_s,
+            transfer=settings.node.transfer,
+        )
