@@ -34,7 +34,8 @@ from offload.tasks import Trace, draw_trace
 
 OPENING_S = 30.0
 """For so many real seconds the opening waits for nodes that are not ready or do not answer."""
-_START_LEAD_S = 0.08
+_START_LEAD_S, _START_LEAD_PER_NODE_S = 0.05, 0.01
+"""From the opening of the last node to slot 0, in real seconds: the nodes connect to one another meanwhile."""
 _START_PATIENCE_S = 0.25
 _TICK_LEAD_S = 0.05
 _TICKS_TIMEOUT_S = 5.0
@@ -202,7 +203,7 @@ class Episodes:
 
     def _play(self, state: EpisodeState) -> EpisodeSummary | None:
         settings = self._run.settings.time
-        start_s = time.monotonic() + _START_LEAD_S
+        start_s = time.monotonic() + _START_LEAD_S + _START_LEAD_PER_NODE_S * self._network.nodes
         self._start_nodes(state, start_s)
         clock = SlotClock(start_s, settings.slot_s, settings.time_scale)
         ticks = self._ticks(state, start_s)

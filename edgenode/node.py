@@ -224,7 +224,7 @@ class _Play:
         self.counts = {"outcomes": 0, "decisions": 0}
         self._sequence = 0
         self._held_ticks: list[tuple[float, int, Mapping[str, float] | None]] = []
-        self._push_at = self._repeat_at = 0.0
+        self._push_at, self._repeat_at = (1 - _PUSH_LEAD) * facts.slot_s, 0.0
         self._pushed = False
         timeout = self._settings.node.request_timeout_s
         self._peers = {
