@@ -185,10 +185,11 @@ class Peer:
         except OSError:
             self._hand_over(waiting.message, doubt=True)
             return
-        self._idle.put(waiting.link)
         if status == 200:
+            self._idle.put(waiting.link)
             waiting.message.settled("accepted")
         else:
+            waiting.link.close()
             self._hand_over(waiting.message, doubt=status >= 500)
 
     # --- carrier ------------------------------------------------------------------------------------------------

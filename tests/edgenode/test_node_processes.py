@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -292,25 +294,79 @@ def test_bad_requests_are_refused_with_a_problem_that_names_what_is_wrong(
     assert call(fleet.addresses[0], "GET", "/healthz")[0] == 200
 
 
-def test_a_payload_of_the_wrong_length_is_refused(playing: tuple[Fleet, int]) -> None:
-    fleet, episode = playing
-    header = json.dumps({"episode": episode, **_HANDOVER})
-    status, answer = call(fleet.addresses[0], "POST", "/v1/handovers", bytes(10), **{"X-Offload-Task": header})
-    assert status == 422 and "1000" in answer["detail"]
+@contextlib.contextmanager
+def _link(fleet: Fleet) -> Iterator[socket.socket]:
+    """A connection to node 0 that has become a link, as another node would open it."""
+    parts = urlsplit(fleet.addresses[0])
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+        head = "GET /v1/link HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: offload-link\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += connection.recv(1)
+        assert answer.startswith(b"HTTP/1.1 101"), answer
+        yield connection
 
 
-def test_a_payload_that_breaks_off_is_not_accepted_and_the_description_alone_is(playing: tuple[Fleet, int]) -> None:
+def _answer(connection: socket.socket) -> dict[str, Any]:
+    with connection.makefile("rb") as file:
+        answer: dict[str, Any] = json.loads(file.readline())
+    return answer
+
+
+def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_fleet: Fleet) -> None:
+    fleet = payload_fleet
+    episode, trace = _opened(fleet, 12)
+    fleet.tick(episode, trace, 0, fleet.start(episode))
+    slots = [task.slot for task in trace if task.source == 1 and task.slot > 0][:2]
+    with _link(fleet) as link:
+        for slot, pause_s in zip(slots, (0.05, 0.15), strict=True):
+            task = {"episode": episode, **_HANDOVER, "slot": slot, "deadline_s": 1000.0}
+            link.sendall(json.dumps(task).encode() + b"\n" + bytes(400))
+            time.sleep(pause_s)
+            link.sendall(bytes(600))
+            assert _answer(link) == {"status": 200, "accepted": True}
+    fleet.drain()
+    call(fleet.addresses[0], "POST", f"/v1/episodes/{episode}/close", {})
+    measured = {row.slot: row.transmission_s for row in _rows(fleet, outcomes, episode) if row.source == 1}
+    assert 0.05 <= measured[slots[0]] < 0.15 <= measured[slots[1]]
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "words"),
+    [(b"{not json", 400, "JSON"), (b'{"episode": 12345}', 422, "slot"), (b"[]", 422, "")],
+)
+def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: bytes, status: int, words: str) -> None:
+    fleet, _ = playing
+    with _link(fleet) as link:
+        link.sendall(line + b"\n")
+        answer = _answer(link)
+        assert answer["status"] == status and words in answer["detail"]
+        assert link.recv(1) == b""  # where the next task would begin is not known
+    assert call(fleet.addresses[0], "GET", "/healthz")[0] == 200
+
+
+def test_a_line_without_an_end_closes_the_link(playing: tuple[Fleet, int]) -> None:
+    fleet, _ = playing
+    with _link(fleet) as link:
+        link.sendall(b"x" * 100_000)
+        with contextlib.suppress(ConnectionError):
+            assert link.recv(1) == b""
+    assert call(fleet.addresses[0], "GET", "/healthz")[0] == 200
+
+
+def test_a_link_needs_the_upgrade(playing: tuple[Fleet, int]) -> None:
+    fleet, _ = playing
+    assert call(fleet.addresses[0], "GET", "/v1/link")[0] == 426
+
+
+def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is(playing: tuple[Fleet, int]) -> None:
     """A link that breaks within a transfer must not lose the task, nor execute it twice."""
     fleet, episode = playing
     task = {"episode": episode, **_HANDOVER, "slot": 3, "deadline_s": 1000.0}
     before = call(fleet.addresses[0], "GET", "/v1/status")[1]["pending"]
-    connection = HTTPConnection(urlsplit(fleet.addresses[0]).netloc, timeout=10)
-    connection.putrequest("POST", "/v1/handovers")
-    connection.putheader("Content-Length", "1000")
-    connection.putheader("X-Offload-Task", json.dumps(task))
-    connection.endheaders()
-    connection.send(bytes(500))
-    connection.close()
+    with _link(fleet) as link:
+        link.sendall(json.dumps(task).encode() + b"\n" + bytes(500))
     time.sleep(0.2)
     assert call(fleet.addresses[0], "GET", "/v1/status")[1]["pending"] <= before
     assert call(fleet.addresses[0], "POST", "/v1/handovers", task) == (200, {"accepted": True})
