@@ -6,9 +6,12 @@ import logging
 import os
 import sys
 
+from commands.installation import require_own_rooms
+
 
 def main() -> None:
     """Run a node; a wrong start ends with exit code 2 and one line that says what is wrong."""
+    require_own_rooms("offload-node")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     from edgenode.service import serve
     from middleware.database import SchemaError

@@ -130,12 +130,14 @@ def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console
         return str(controller.address())
 
     with ProgressBars(console) as bars:
+        client = ControllerClient(address)
         pipeline = Pipeline(
             opened.database,
             opened.storage,
             opened.run,
             TestbedSource(address, opened.database, opened.run, opened.settings),
-            ControllerClient(address).activate,
+            client.activate,
+            deploy=client.deploy,
             progress=bars,
             log_dir=out / "tensorboard",
             out_dir=out,

@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 from controller.episodes import BusyError, OpeningError
 from controller.nodes import NodeClients
 from middleware.database import find_episodes, find_models, is_unavailable, load_trace
+from middleware.registry import reachable_address
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError, explain
 from offload.tasks import Trace
@@ -332,7 +333,7 @@ class ControllerServer:
         self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
         self._server.prepare()
         bound_host, bound_port = self._server.bind_addr[:2]
-        self.address = f"http://{bound_host}:{bound_port}"
+        self.address = reachable_address(str(bound_host), bound_port)
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
 
     def start(self, app: Flask) -> None:

@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgenode.core import NodeCore
 from edgenode.identity import NodeIdentity
 from edgenode.probing import chosen_node, probed_nodes, reports_from
@@ -31,13 +34,26 @@ class ActivationError(RuntimeError):
 
 @dataclass(frozen=True)
 class ActiveScheduler:
-    """What decides now."""
+    """What decides now. `model`: whose actor it asks; None for a scheduler that asks none, whatever model is active."""
 
     revision: int
     name: str
     model: str | None
     scheduler: Scheduler
     actor: Actor | None
+
+
+class _AskedActor:
+    """An actor that remembers whether a scheduler asked it."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+        self.was_asked = False
+
+    def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, O) → (B, N+1)."""
+        self.was_asked = True
+        return self._actor.logits(observations)
 
 
 class Activation:
@@ -65,8 +81,9 @@ class Activation:
             name, model = chosen["name"], chosen.get("model")
             try:
                 actor = self._actor(model, current)
+                asked = None if actor is None else _AskedActor(actor)
                 network, profile = self._identity.network, self._identity.profile
-                context = SchedulerContext(network.nodes, profile, actor, network.capacity_hz)
+                context = SchedulerContext(network.nodes, profile, asked, network.capacity_hz)
                 scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
                 self._try_out(scheduler)
             except Exception as error:  # of somebody's scheduler it may be any
@@ -76,7 +93,8 @@ class Activation:
                 _logger.error("%s", self.problem, exc_info=not foreseen)
                 raise ActivationError(self.problem) from error
             logging.getLogger().setLevel(record.hot["log_level"])
-            self.current = ActiveScheduler(record.revision, name, model, scheduler, actor)
+            decides_by = model if asked is not None and asked.was_asked else None
+            self.current = ActiveScheduler(record.revision, name, decides_by, scheduler, actor)
             self.problem = None
             _logger.info("scheduler %s, model %s, revision %d", name, model, record.revision)
         self._applied()

@@ -28,6 +28,7 @@ from edgenode.links import PROTOCOL, Accept, Expect, payload_bytes, receive_task
 from edgenode.metrics import Metrics
 from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
+from middleware.registry import reachable_address
 from offload.settings import explain
 
 _LONGEST_BODY = 64 * 1024
@@ -404,7 +405,7 @@ class NodeServer:
         self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
         self._server.prepare()
         bound_host, bound_port = self._server.bind_addr[:2]
-        self.address = f"http://{bound_host}:{bound_port}"
+        self.address = reachable_address(str(bound_host), bound_port)
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
 
     def start(self, app: NodeApp) -> None:

@@ -112,8 +112,13 @@ class EdgeNode:
         self._opening = threading.Lock()
 
     def open_episode(self, episode: int, trace: int, peers: Sequence[str]) -> None:
-        """Be ready for an episode; the one before is over. `peers`: all nodes' addresses, by index."""
+        """Be ready for an episode; the one before is over. `peers`: all nodes' addresses, by index.
+
+        Told again of one that has started here, nothing changes: its tasks would be gone.
+        """
         with self._opening:
+            if self._play is not None and self._play.has_begun and self._play.core.facts.episode == episode:
+                return
             self.close_play()
             self._play = _Play(self, self.identity.facts(episode, trace), peers, self._application)
 
@@ -250,6 +255,11 @@ class _Play:
         self._loop_thread.start()
         self._executor.start()
         self._begun.set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the episode has been started."""
+        return self._begun.is_set()
 
     def clock(self) -> EpisodeClock:
         """The episode's clock. Waits for the start where a peer was told of it earlier."""

@@ -85,6 +85,25 @@ class ControllerClient:
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not activate model {version}: {refused}") from None
 
+    def deploy(self, version: str, patience_s: float = 30.0) -> None:
+        """Make a version the active model and wait until every node has acknowledged it.
+
+        Raises ControllerError naming the nodes that have not within `patience_s` real seconds.
+        """
+        self.activate(version)
+        give_up = time.monotonic() + patience_s
+        while True:
+            found = self._call("GET", "/v1/configuration")
+            behind = [node for node, revision in found["acknowledged"].items() if revision < found["revision"]]
+            if not behind:
+                return
+            if time.monotonic() >= give_up:
+                raise ControllerError(
+                    f"model {version} is active, but nodes {', '.join(sorted(behind))} have not acknowledged it within "
+                    f"{patience_s:g} s; their status says why"
+                )
+            time.sleep(_RETRY_S)
+
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60.0
     ) -> Mapping[str, Any]:

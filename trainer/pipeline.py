@@ -50,7 +50,8 @@ class PipelineError(RuntimeError):
 class Pipeline:
     """The phases of one run.
 
-    source: plays episodes; activate: asks the controller to make a version the active model of all nodes
+    source: plays episodes; activate: asks the controller to make a version the active model of all nodes; deploy: does
+        that and waits until all of them have acknowledged it
     log_dir: where TensorBoard events go, None for nowhere; out_dir: a folder that gets a copy of the report
     """
 
@@ -62,6 +63,7 @@ class Pipeline:
     progress: Progress = field(default_factory=Silent)
     log_dir: Path | None = None
     out_dir: Path | None = None
+    deploy: Callable[[str], None] | None = None
 
     def execute(self, phases: Sequence[str] = PHASES) -> dict[str, Any] | None:
         """Run the phases (in the pipeline's order), skipping what is done. Returns the report's results if it was asked for.
@@ -111,7 +113,7 @@ class Pipeline:
     def _deploy(self) -> None:
         self._need_offline("deploy")
         if not self._shelf.recorded(O2O_DRL):
-            self.activate(OFFLINE_VERSION)
+            (self.deploy or self.activate)(OFFLINE_VERSION)
 
     def _online(self) -> None:
         for method in online_methods(self.run.settings):

@@ -1,10 +1,11 @@
 """Which pods are there, where, and alive: a table of the database (`database:`) with heartbeats."""
 
 from middleware.database.engine import Database
+from middleware.registry.address import reachable_address
 from middleware.registry.port import MAX_AGE_S, Instance, Registry
 from middleware.registry.table import TableRegistry
 
-__all__ = ["MAX_AGE_S", "Instance", "Registry", "open_registry"]
+__all__ = ["MAX_AGE_S", "Instance", "Registry", "open_registry", "reachable_address"]
 
 
 def open_registry(url: str, db: Database) -> Registry:

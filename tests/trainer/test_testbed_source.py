@@ -32,6 +32,7 @@ class SmallController:
         self.fates = list(fates)
         self.asked: list[dict] = []
         self.bystander: int | None = None
+        self.acknowledged = [{"0": 1, "1": 1}, {"0": 2, "1": 1}]
         self._start()
 
     def url(self) -> str:
@@ -49,6 +50,10 @@ class SmallController:
                 controller.opened(self, body)
 
             def do_GET(self) -> None:
+                if self.path == "/v1/configuration":
+                    seen = controller.acknowledged
+                    self.answer(200, {"revision": 2, "acknowledged": seen.pop(0) if len(seen) > 1 else seen[0]})
+                    return
                 number = int(self.path.split("?")[0].rsplit("/", 1)[1])
                 summaries = {s.episode: s for s in find_episodes(controller.db, controller.run, status=None)}
                 s = summaries[number]
@@ -203,3 +208,13 @@ def test_a_model_is_activated_by_a_post(controllers) -> None:
     controller = controllers()
     source_of(controller).controller.activate("offline")
     assert controller.asked == [{"path": "/v1/models/offline/activate"}]
+
+
+def test_a_model_is_deployed_when_every_node_has_acknowledged_it(controllers) -> None:
+    controller = controllers()
+    client = source_of(controller).controller
+    with pytest.raises(ControllerError, match=r"model offline.*nodes 1 have not acknowledged it within 0\.3 s"):
+        client.deploy("offline", patience_s=0.3)
+    controller.acknowledged = [{"0": 2, "1": 1}, {"0": 2, "1": 2}]
+    client.deploy("offline")
+    assert controller.acknowledged == [{"0": 2, "1": 2}]
