@@ -159,6 +159,22 @@ def test_a_node_that_comes_back_joins_the_running_episode(tmp_path: Path) -> Non
         assert sum(summary.outcomes.values()) == summary.tasks
 
 
+def test_an_episode_that_has_begun_is_not_opened_anew(fleet: Fleet) -> None:
+    """A controller that takes a slow node for a dead one opens the episode there again: its tasks must not be gone."""
+    fleet.change({"scheduler": {"name": "local", "model": None}})
+    episode, trace = _opened(fleet, 13)
+    start_s = fleet.start(episode)
+    for slot in range(fleet.settings.time.slots + 1):
+        fleet.tick(episode, trace, slot, start_s)
+        if slot in (4, 8):
+            opening = fleet.opening(episode, trace.episode, start_s)
+            assert call(fleet.addresses[1], "POST", "/v1/episodes", opening)[0] == 200
+    fleet.drain()
+    assert all(status == 200 for status, _ in fleet.close(episode))
+    summary = close_episode(fleet.database, fleet.run, episode)
+    assert (summary.verdict, summary.reason) == ("complete", None) and "lost" not in summary.outcomes, fleet.logs()
+
+
 def test_the_hot_keys_are_applied_while_running_and_a_wrong_one_keeps_the_last_good(fleet: Fleet) -> None:
     revision = fleet.change({"scheduler": {"name": "local", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)

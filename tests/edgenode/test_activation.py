@@ -1,0 +1,149 @@
+"""If these fail, a node decides by a model that is damaged or another network's, or dies of somebody's scheduler."""
+
+import importlib.metadata
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+
+from edgenode import schedulers
+from edgenode.activation import Activation, ActivationError
+from edgenode.identity import NodeIdentity
+from middleware.configuration import HotRecord
+from middleware.database import Database
+from middleware.storage import open_storage, publish_model
+from offload import Choice, draw_network, make_profile, resolve_settings
+from trainer.export import actor_to_onnx
+from trainer.networks import mlp
+
+SETTINGS = resolve_settings([{"network": {"nodes": 3}, "time": {"slots": 8}}])
+WIDER = resolve_settings([{"network": {"nodes": 4}, "time": {"slots": 8}}])
+
+
+@pytest.fixture
+def storage(tmp_path):
+    db = Database.connect(f"sqlite:///{tmp_path}/a.db")
+    db.migrate()
+    return open_storage(f"file:{tmp_path}/storage", db)
+
+
+def activation_of(storage, settings=SETTINGS) -> Activation:
+    network = draw_network(settings.network, settings.seed, 0)
+    return Activation(NodeIdentity("r", 1, network, settings, make_profile(settings), lambda _: None), storage)
+
+
+def publish(storage, version, settings=SETTINGS, content=None, **changes) -> None:
+    profile = make_profile(settings)
+    fields = {
+        "version": version,
+        "algorithm": "sac-cql",
+        "profile": profile.to_json(),
+        "actions": profile.nodes + 1,
+        "observation_size": profile.size,
+        "reward_mean": 0.0,
+        "reward_std": 1.0,
+        "parent": None,
+        "steps": 1,
+    }
+    torch.manual_seed(0)
+    actor = actor_to_onnx(mlp(profile.size, (8,), profile.nodes + 1)) if content is None else content
+    publish_model(storage, "r", {**fields, **changes}, {"actor.onnx": actor})
+
+
+def hot(revision, name, model=None, **parameters) -> HotRecord:
+    scheduler = {"name": name, "parameters": parameters, "model": model}
+    return HotRecord(revision, {"scheduler": scheduler, "log_level": "INFO"}, "test", 0.0)
+
+
+def refusal(activation, record) -> str:
+    """What is said; the scheduler of before goes on."""
+    before = activation.current
+    with pytest.raises(ActivationError) as refused:
+        activation.apply(record)
+    assert activation.current is before and activation.problem == str(refused.value)
+    return str(refused.value)
+
+
+def test_a_model_is_named_by_the_scheduler_that_asks_it_and_by_no_other(storage):
+    """Records that name a model feed PPO: a heuristic's choice is not that model's."""
+    activation = activation_of(storage)
+    publish(storage, "m1")
+    for revision, (name, expected) in enumerate(
+        [("drl", "m1"), ("ratc", None), ("drl-probe", "m1"), ("random", None)], 1
+    ):
+        activation.apply(hot(revision, name, "m1"))
+        assert (activation.current.name, activation.current.model) == (name, expected)
+
+
+def test_an_older_revision_changes_nothing(storage):
+    activation = activation_of(storage)
+    activation.apply(hot(5, "random"))
+    activation.apply(hot(4, "local"))
+    assert activation.current.name == "random"
+
+
+def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(storage, tmp_path):
+    activation = activation_of(storage)
+    activation.apply(hot(1, "random"))
+    publish(storage, "other-n", WIDER)
+    said = refusal(activation, hot(2, "drl", "other-n"))
+    assert "other-n" in said and "nodes: the model's is 4, this network's is 3" in said
+    publish(storage, "other-maxima", resolve_settings([{"network": {"nodes": 3}, "tasks": {"deadline_s": 7.0}}]))
+    assert "maximum of deadline_s" in refusal(activation, hot(3, "drl", "other-maxima"))
+    publish(storage, "garbage", content=b"not an ONNX file")
+    assert "not an ONNX model" in refusal(activation, hot(4, "drl", "garbage"))
+    assert "absent" in refusal(activation, hot(5, "drl", "absent"))
+    publish(storage, "tampered")
+    (file,) = tmp_path.rglob("tampered/actor.onnx")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert "actor.onnx" in refusal(activation, hot(6, "drl", "tampered"))
+    file.write_bytes(content[:-100])
+    assert "actor.onnx" in refusal(activation, hot(7, "drl", "tampered"))
+
+
+def test_an_actor_of_another_size_than_its_manifest_says_is_refused_before_it_decides(storage):
+    """The manifest's promise alone would let the first slots' tasks pay for it."""
+    activation = activation_of(storage)
+    activation.apply(hot(1, "random"))
+    narrow = make_profile(SETTINGS)
+    for version, shape in (("inputs", (narrow.size - 1, narrow.nodes + 1)), ("outputs", (narrow.size, narrow.nodes))):
+        publish(storage, version, content=actor_to_onnx(mlp(shape[0], (8,), shape[1])))
+        assert version in refusal(activation, hot(2, "drl", version))
+
+
+def test_an_actor_that_gives_no_numbers_is_refused(storage):
+    activation = activation_of(storage)
+    profile = make_profile(SETTINGS)
+    diverged = mlp(profile.size, (8,), profile.nodes + 1)
+    with torch.no_grad():
+        diverged[-1].bias[:] = float("nan")
+    publish(storage, "nan", content=actor_to_onnx(diverged))
+    assert "not finite" in refusal(activation, hot(1, "drl", "nan"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Broken:
+    context: object
+    how: str = "raises"
+    enough_reports: None = field(default=None, init=False)
+
+    def probes(self, states, draws):
+        return np.zeros((1, 0), dtype=np.int64)
+
+    def choose(self, states, reports, draws):
+        if self.how == "raises":
+            raise ZeroDivisionError("division by zero")
+        return Choice.of(np.array([states.nodes]), states.nodes)
+
+
+@pytest.mark.parametrize(("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "chose node 3")])
+def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, monkeypatch, how, reason):
+    entry = importlib.metadata.EntryPoint("broken", f"{__name__}:_Broken", schedulers.GROUP)
+    entries = [*importlib.metadata.entry_points(group=schedulers.GROUP), entry]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
+    activation = activation_of(storage)
+    activation.apply(hot(1, "random"))
+    assert reason in refusal(activation, hot(2, "broken", how=how))
