@@ -123,17 +123,18 @@ def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int
     """The first complete episode of each trace, of the model and parameters with which most were played."""
     lines = []
     variants: dict[str, dict[int, EpisodeSummary]] = {}
-    unusable = 0
+    unusable: set[int] = set()
     for summary in own:
         if summary.status != "closed" or summary.verdict != "complete":
-            unusable += 1
+            unusable.add(summary.plan.trace)
         elif summary.tasks:
             plan = summary.plan
             key = f"{plan.scheduler} {plan.model} {sorted(plan.parameters.items())}"
             variants.setdefault(key, {}).setdefault(plan.trace, summary)
-    if unusable:
+    # One that was played again to its end is not missing.
+    if missing := unusable - {trace for played in variants.values() for trace in played}:
         lines.append(
-            f"{unusable} evaluation episodes of {method} are not complete (open, aborted, mixed or incomplete)"
+            f"{len(missing)} evaluation episodes of {method} are not complete (open, aborted, mixed or incomplete)"
         )
     if len(variants) > 1:
         lines.append(f"{method} was played with {len(variants)} models or parameters; only the most played one counts")

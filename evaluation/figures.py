@@ -362,7 +362,7 @@ def _ratio_curve(axes: Axes, stage: Mapping[str, Any]) -> None:
     # The most extreme percent may lie far away; it would press everything else into one line.
     inner = ratio[(share >= 0.005) & (share <= 0.99)]
     spread = max(1.4 * P95_BOUND, 1.1 * float(np.abs(inner - 1).max(initial=0.0)))
-    axes.set_xlim(1 - spread, 1 + spread)
+    axes.set_xlim(max(0.0, 1 - spread), 1 + spread)
     axes.set_ylim(0, 1.02)
     outside = float((np.abs(ratio - 1) > spread).any())
     text = f"{stage['count']:,} measured\nerror: median {stage['median']:.2%}\n95th percentile {stage['p95']:.2%}"

@@ -72,6 +72,13 @@ def test_episodes_that_are_not_complete_are_not_compared(changes):
     assert any("not complete" in line for line in comparison.missing)
 
 
+def test_an_episode_that_was_played_again_to_its_end_is_not_missing():
+    again = [episode("ratc", 1, 9, verdict="incomplete"), episode("ratc", 1, 8), episode("ratc", 2, 9)]
+    comparison = select_comparison(again, ["ratc"], 2)
+    assert comparison.traces == (1, 2)
+    assert not any("not complete" in line for line in comparison.missing)
+
+
 def test_a_repeated_episode_counts_once():
     summaries = [episode("ratc", 1, 9), episode("ratc", 1, 1, episode=999)]
     assert select_comparison(summaries, ["ratc"], 1).rates("ratc") == {1: 0.9}
