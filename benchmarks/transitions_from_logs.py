@@ -16,19 +16,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from machine import machine
 
 from middleware.database import (
     Database,
@@ -67,7 +66,10 @@ def main() -> None:
         urls = options.url or [f"sqlite:///{folder}/benchmark.db", *filter(None, [os.environ.get(_MYSQL)])]
         results = [measure(url, options.rows) for url in urls]
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
+    RESULTS.write_text(
+        json.dumps({"machine": machine("numpy", "sqlalchemy", "pymysql", "pandas"), "results": results}, indent=2)
+        + "\n"
+    )
     print(f"written to {RESULTS}")
 
 
@@ -238,22 +240,6 @@ def server(url: str) -> str:
             sa.text("SELECT sqlite_version()" if db.is_sqlite else "SELECT VERSION()")
         ).scalar()
     return f"{db.engine.dialect.name} {version}"
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "load_at_end": round(os.getloadavg()[0], 2),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "libraries": {name: version(name) for name in ("numpy", "sqlalchemy", "pymysql", "pandas")},
-    }
 
 
 if __name__ == "__main__":
