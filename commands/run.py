@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,7 +46,9 @@ class ProgressBars:
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
         )
+        self._console = console
         self._current: TaskID | None = None
+        self._tenths = 0
 
     def __enter__(self) -> ProgressBars:
         self._bars.start()
@@ -59,11 +60,22 @@ class ProgressBars:
     def begin(self, phase: str, total: int, unit: str) -> None:
         """A new bar."""
         self._current = self._bars.add_task(_TITLES.get(phase, phase), total=total, unit=unit, note="")
+        self._tenths = 0
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Move the current bar on."""
         if self._current is not None:
             self._bars.update(self._current, advance=count, note=note)
+            if not self._console.is_terminal:
+                self._tell(self._current)
+
+    def _tell(self, current: TaskID) -> None:
+        """A line at every tenth, for a file or a pipe, where bars cannot move."""
+        bar = next(task for task in self._bars.tasks if task.id == current)
+        tenths = int(10 * bar.completed / bar.total) if bar.total else 10
+        if tenths > self._tenths:
+            self._tenths = tenths
+            self._console.print(f"{bar.description}: {bar.completed:g} of {bar.total:g} {bar.fields['unit']}")
 
     def end(self) -> None:
         """Leave the bar as it stands."""
@@ -164,8 +176,6 @@ def _conclude(results: dict[str, Any], out: Path, console: Console) -> None:
 
     console.print(results_table(results))
     console.print(f"\nReport: [bold]{out / 'report.html'}[/]   Results: {out / 'results.json'}")
-    if not sys.stdout.isatty():
-        return
     console.print(
         "Next: `offload serve --preset demo` keeps a fleet running; `offload set scheduler.name=sed` changes it;"
     )
