@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from importlib.metadata import requires
 
 import typer
 
@@ -57,6 +59,8 @@ def _is_users(error: Exception) -> bool:
     from offload.episodes import EpisodeError
     from offload.settings import SettingsError
 
+    if isinstance(error, ModuleNotFoundError):
+        return _extra_of(error) is not None
     kinds = (SettingsError, RunConflict, UnknownRun, SchemaError, EpisodeError, ControllerFailed, NoController)
     if isinstance(error, kinds) or is_unavailable(error):
         return True
@@ -68,7 +72,22 @@ def _is_users(error: Exception) -> bool:
     )
 
 
+def _extra_of(missing: ModuleNotFoundError) -> str | None:
+    """The extra of ours that brings a module; None for one that we do not know."""
+    name = (missing.name or "").partition(".")[0].replace("_", "-").lower()
+    extras = {
+        extra
+        for line in requires("offload-testbed") or []
+        if re.match(r"[\w-]+", line)[0].lower() == name  # type: ignore[index]
+        for extra in re.findall(r"extra == ['\"]([\w-]+)['\"]", line)
+    } - {"dev"}
+    return min(extras, default=None)
+
+
 def _words(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        extra = _extra_of(error)
+        return f"{error.name} is not installed here: pip install 'offload-testbed[{extra}]', or [all] for everything"
     # A database error would go on with the statement and its values: the driver's own words are enough.
     driver = getattr(error, "orig", None)
     return str(error) if driver is None else f"the database does not answer: {driver}"

@@ -99,6 +99,7 @@ def run(
 
     console = Console()
     settings = load_settings(preset, config, sets or [])
+    wanted = _wanted(phases)
     out = out or Path("runs") / (config.stem if config else preset or "default")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     opened = open_run(settings, out.name)
@@ -109,7 +110,6 @@ def run(
         f"seed {settings.seed}; data in {DATA_DIR}/"
     )
 
-    wanted = _wanted(phases)
     with _terminated_like_interrupted():
         if wanted == ["report"]:
             results = _execute(opened, None, out, wanted, console)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from running import Workplace
+
+from commands import main
 
 NOWHERE = "mysql+pymysql://someone:geheim@127.0.0.1:1/x"
 
@@ -82,3 +85,16 @@ def test_a_room_from_elsewhere_is_noticed(tmp_path: Path):
     told = Workplace(tmp_path).run("status")
     assert told.returncode == 2
     assert f"the package 'controller' comes from {tmp_path}" in told.stdout
+
+
+def test_a_part_that_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):
+    """An edge node's installation has no torch: who trains there by mistake reads what to install."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("trainer")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "argv", ["offload", "run", "--phase", "collect", "--config", "absent.yaml"])
+    monkeypatch.setattr(main, "app", lambda: importlib.import_module("trainer.pipeline"))
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    assert "torch is not installed here: pip install 'offload-testbed[trainer]'" in capsys.readouterr().err
