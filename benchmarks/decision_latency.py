@@ -3,7 +3,7 @@
     python benchmarks/decision_latency.py [--episodes N]
 
 Real node processes play the preset `paper-testbed` at real speed: with as many nodes as this machine has cores, where
-nobody waits for a processor, and with the preset's ten. Measured is `decision_s`: from a node's tick to its decision,
+nobody waits for a processor (and every node has a task in every slot, for enough of them), and with the preset's ten. Measured is `decision_s`: from a node's tick to its decision,
 the answers of probed nodes included. The peer is torch: the same actor, evaluated by onnxruntime as a node does it and
 by torch in eager mode, once every 100 ms, as in a node whose caches are cold by its next slot.
 
@@ -40,17 +40,20 @@ def main() -> None:
     arguments.add_argument("--episodes", type=int, default=5, help="episodes under each scheduler")
     options = arguments.parse_args()
     cores = max(2, os.cpu_count() or 2)
-    fleets = [measure(nodes, options.episodes) for nodes in (cores, 10)]
+    fleets = [
+        measure({"nodes": cores, "arrival_probability": [1, 1]}, options.episodes),
+        measure({"nodes": 10}, options.episodes),
+    ]
     results = {"machine": machine("numpy", "onnxruntime", "torch"), "fleets": fleets, "actor": actor_alone()}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(f"written to {RESULTS}")
 
 
-def measure(nodes: int, episodes: int) -> dict[str, Any]:
-    """All schedulers in a fleet of this size."""
-    settings = settings_of("paper-testbed", SCHEDULERS, {"network": {"nodes": nodes}})
-    print(f"{nodes} nodes on {os.cpu_count()} cores; decisions in real milliseconds")
+def measure(network: dict[str, Any], episodes: int) -> dict[str, Any]:
+    """All schedulers in a fleet with these settings of its network."""
+    settings = settings_of("paper-testbed", SCHEDULERS, {"network": network})
+    print(f"{network['nodes']} nodes on {os.cpu_count()} cores; decisions in real milliseconds")
     print(f"{'scheduler':>12} {'decisions':>9} {'p50':>7} {'p99':>7} {'probes':>7} {'node MB':>8}")
     schedulers = {}
     with local_fleet(settings) as fleet:
@@ -68,7 +71,7 @@ def measure(nodes: int, episodes: int) -> dict[str, Any]:
             schedulers[scheduler] = figures
             print(f"{scheduler:>12} {figures['decisions']:9} {figures['p50_ms']:7.2f} {figures['p99_ms']:7.2f} "
                   f"{figures['probes']:7.2f} {figures['largest_node_mb']:8.1f}", flush=True)  # fmt: skip
-    return {"nodes": nodes, "episodes": episodes, "schedulers": schedulers}
+    return {**network, "episodes": episodes, "schedulers": schedulers}
 
 
 def actor_alone() -> dict[str, Any]:
