@@ -37,6 +37,7 @@ bench: setup
 	$(BIN)/python benchmarks/transitions_from_logs.py
 	$(BIN)/python benchmarks/decision_latency.py
 	$(BIN)/python benchmarks/fidelity_by_time_scale.py
+	$(BIN)/python benchmarks/twin_speed.py
 
 clean:
 	rm -rf $(VENV) .offload runs

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from controller.fleet import last_line
-from middleware.database import Database, Run, create_run
+from middleware.database import PLAYED_BY, TWIN, Database, Run, RunConflict, create_run
 from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
@@ -67,10 +67,10 @@ def _memory_gib() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2**30
 
 
-def open_run(settings: Settings, name: str) -> OpenRun:
+def open_run(settings: Settings, name: str, by_twin: bool = False) -> OpenRun:
     """Open the run `name`, creating it, its network and the schema where they do not exist yet.
 
-    Raises RunConflict when a run of this name has other settings, SchemaError for a database that is not ours,
+    Raises RunConflict when a run of this name has other settings, or is played by the other one of testbed and twin, SchemaError for a database that is not ours,
     SettingsError for a service that there is no adapter for.
     """
     try:
@@ -81,7 +81,12 @@ def open_run(settings: Settings, name: str) -> OpenRun:
         raise SettingsError(str(wrong)) from None
     database.migrate()
     network = draw_network(settings.network, settings.seed, settings.network.index)
-    run = create_run(database, name, settings, network, versions())
+    run = create_run(database, name, settings, network, versions() | ({PLAYED_BY: TWIN} if by_twin else {}))
+    if run.by_twin != by_twin:
+        there, here = ("twin", "testbed") if run.by_twin else ("testbed", "twin")
+        raise RunConflict(
+            f"the run '{name}' is played by the {there}, not by the {here}. Give this one another name (--out)"
+        )
     return OpenRun(run, settings, database, storage, registry)
 
 

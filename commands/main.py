@@ -8,11 +8,15 @@ from importlib.metadata import requires
 
 import typer
 
+from commands.dataset import export
 from commands.inspection import check, reference, schedulers, show
 from commands.installation import require_own_rooms
+from commands.parity import parity
+from commands.replay import replay
 from commands.report import report
 from commands.run import run
 from commands.serve import serve, set_, status
+from commands.simulate import simulate
 from commands.upkeep import migrate
 
 app = typer.Typer(
@@ -26,12 +30,18 @@ app.command()(serve)
 app.command()(status)
 app.command("set")(set_)
 app.command()(report)
+app.command()(parity)
+app.command()(replay)
+app.command()(simulate)
 app.command()(schedulers)
 config = typer.Typer(help="Look at settings, or check them.", no_args_is_help=True)
 config.command()(show)
 config.command()(check)
 config.command()(reference)
 app.add_typer(config, name="config")
+dataset = typer.Typer(help="Logs as Minari data sets.", no_args_is_help=True)
+dataset.command()(export)
+app.add_typer(dataset, name="dataset")
 database = typer.Typer(help="Look after the database.", no_args_is_help=True)
 database.command()(migrate)
 app.add_typer(database, name="database")
@@ -67,6 +77,9 @@ def _is_users(error: Exception) -> bool:
     # torch is loaded only by the pipeline: where it is not, its errors cannot have been raised.
     trainer = sys.modules.get("trainer.pipeline")
     client = sys.modules.get("trainer.controller_client")
+    datasets = sys.modules.get("trainer.datasets")
+    if datasets is not None and isinstance(error, datasets.DatasetError):
+        return True
     return (trainer is not None and isinstance(error, trainer.PipelineError)) or (
         client is not None and isinstance(error, client.ControllerError)
     )

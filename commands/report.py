@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from middleware.database import Database, Run
@@ -25,28 +28,37 @@ def report(
     """Make a run's results, figures, report and TensorBoard events again; DIR may have been deleted."""
     from rich.console import Console
 
+    from commands.parity import recorded_parity
     from evaluation.report import write_report
     from evaluation.tables import results_table
     from middleware.configuration import load_settings
-    from middleware.database import Database, load_run
     from middleware.storage import open_storage
 
     console = Console()
-    name = folder.resolve().name
-    given = {"services.database": database, "services.storage": storage}
-    services = load_settings(sets=[f"{key}={url}" for key, url in given.items() if url]).services
+    with open_recorded_run(folder, database) as (db, run):
+        services = load_settings(sets=[f"services.storage={storage}"] if storage else []).services
+        with console.status("reading the records, replaying them in the twin, drawing the figures"):
+            kept = open_storage(services.storage, db)
+            results = write_report(db, kept, run, folder, recorded_parity(db, run))
+        _write_events(db, run, folder, console)
+    console.print(results_table(results))
+    console.print(f"\nReport: [bold]{folder / 'report.html'}[/]   Results: {folder / 'results.json'}")
+
+
+@contextmanager
+def open_recorded_run(folder: Path, url: str | None) -> Iterator[tuple[Database, Run]]:
+    """The database and the run that has the folder's name. Raises SettingsError or UnknownRun where there is none."""
+    from middleware.configuration import load_settings
+    from middleware.database import Database, load_run
+
+    services = load_settings(sets=[f"services.database={url}"] if url else []).services
     _refuse_absent(services.database)
     db = Database.connect(services.database)
     try:
         db.check_schema()
-        run = load_run(db, name)
-        with console.status("reading the records, drawing the figures"):
-            results = write_report(db, open_storage(services.storage, db), run, folder)
-        _write_events(db, run, folder, console)
+        yield db, load_run(db, folder.resolve().name)
     finally:
         db.close()
-    console.print(results_table(results))
-    console.print(f"\nReport: [bold]{folder / 'report.html'}[/]   Results: {folder / 'results.json'}")
 
 
 def _refuse_absent(url: str) -> None:

@@ -21,7 +21,9 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from offload.protocols import EpisodeSource
 
 _TITLES = {
     "collect": "collect: the heuristic's task logs",
@@ -92,6 +94,9 @@ def run(
     phases: Annotated[
         list[str] | None, typer.Option("--phase", help="Only this phase (again for more); all by default.")
     ] = None,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="Play in the numeric twin instead of on local processes.")
+    ] = False,
 ) -> None:
     """Run the pipeline: collect, offline, deploy, online, evaluate, report. Goes on where it was stopped."""
     from commands.local import DATA_DIR, LocalController, open_run
@@ -102,16 +107,16 @@ def run(
     wanted = _wanted(phases)
     out = out or Path("runs") / (config.stem if config else preset or "default")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    opened = open_run(settings, out.name)
+    opened = open_run(settings, out.name, by_twin=twin)
     nodes, scale = settings.network.nodes, settings.time.time_scale
-    speed = "real speed" if scale == 1 else f"{scale:g} times real speed"
+    speed = "in the numeric twin" if twin else "at real speed" if scale == 1 else f"at {scale:g} times real speed"
     console.print(
-        f"Run [bold]{out.name}[/]: {nodes} edge nodes, {settings.time.slots} slots of {settings.time.slot_s:g} s at {speed}, "
+        f"Run [bold]{out.name}[/]: {nodes} edge nodes, {settings.time.slots} slots of {settings.time.slot_s:g} s {speed}, "
         f"seed {settings.seed}; data in {DATA_DIR}/"
     )
 
     with _terminated_like_interrupted():
-        if wanted == ["report"]:
+        if twin or wanted == ["report"]:
             results = _execute(opened, None, out, wanted, console)
         else:
             with LocalController(opened, DATA_DIR / out.name) as controller:
@@ -132,6 +137,7 @@ def _wanted(phases: list[str] | None) -> list[str]:
 
 
 def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console: Console) -> dict[str, Any] | None:
+    from commands.parity import recorded_parity
     from trainer.controller_client import ControllerClient
     from trainer.pipeline import Pipeline
     from trainer.source import TestbedSource
@@ -141,18 +147,33 @@ def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console
             raise RuntimeError("the phase report needs no controller")
         return str(controller.address())
 
-    with ProgressBars(console) as bars:
+    database, storage, run = opened.database, opened.storage, opened.run
+    source: EpisodeSource
+    activate: Callable[[str], None]
+    if run.by_twin:
+        from commands.twin_source import TwinSource
+
+        source, activate = TwinSource(database, storage, run), lambda version: None
+        deploy = activate
+    else:
         client = ControllerClient(address)
-        pipeline = Pipeline(
-            opened.database,
-            opened.storage,
-            opened.run,
-            TestbedSource(address, opened.database, opened.run, opened.settings),
+        source, activate, deploy = (
+            TestbedSource(address, database, run, opened.settings),
             client.activate,
-            deploy=client.deploy,
+            client.deploy,
+        )
+    with ProgressBars(console) as bars:
+        pipeline = Pipeline(
+            database,
+            storage,
+            run,
+            source,
+            activate,
+            deploy=deploy,
             progress=bars,
             log_dir=out / "tensorboard",
             out_dir=out,
+            parity=lambda: recorded_parity(database, run),
         )
         return pipeline.execute(phases)
 

@@ -52,8 +52,8 @@ class FifoServer(Generic[Item]):
         return self.running is None and not self._waiting
 
     def enqueue(self, job: Job[Item]) -> None:
-        """Queue a job by its arrival."""
-        bisect.insort(self._waiting, job, key=lambda one: (one.arrival_s, one.source, one.slot))
+        """Queue a job by its arrival, to the nanosecond: 0.1 + 0.2 and 0.3 are at once."""
+        bisect.insort(self._waiting, job, key=lambda one: (round(one.arrival_s, 9), one.source, one.slot))
 
     def jobs(self) -> Iterator[Job[Item]]:
         """The running job, then the waiting ones in order."""

@@ -36,6 +36,7 @@ class TaskColumns:
     destination: `NOWHERE` when nobody knows; outcome, transfer: texts, transfer is "" for local tasks
     """
 
+    slot: IntArray
     source: IntArray
     destination: IntArray
     size_bits: FloatArray
@@ -43,8 +44,10 @@ class TaskColumns:
     outcome: NDArray[np.str_]
     transfer: NDArray[np.str_]
     skew_s: FloatArray
+    transmission_waiting_s: FloatArray
     transmission_s: FloatArray
     handover_s: FloatArray
+    execution_waiting_s: FloatArray
     execution_s: FloatArray
     completion_s: FloatArray
     late: NDArray[np.bool_]
@@ -86,6 +89,7 @@ class Fates:
 def read_tasks(db: Database, run: Run, numbers: Iterable[int]) -> TaskColumns:
     """The tasks and outcomes of these episodes."""
     columns = (
+        outcomes.c.slot,
         outcomes.c.source,
         sa.func.coalesce(outcomes.c.destination, NOWHERE).label("destination"),
         tasks.c.size_bits,
@@ -93,13 +97,15 @@ def read_tasks(db: Database, run: Run, numbers: Iterable[int]) -> TaskColumns:
         outcomes.c.outcome,
         sa.func.coalesce(outcomes.c.transfer, "").label("transfer"),
         outcomes.c.skew_s,
+        outcomes.c.transmission_waiting_s,
         outcomes.c.transmission_s,
         outcomes.c.handover_s,
+        outcomes.c.execution_waiting_s,
         outcomes.c.execution_s,
         outcomes.c.completion_s,
         outcomes.c.late,
     )
-    kinds = (np.int64, np.int64, float, float, np.str_, np.str_, *[float] * 5, np.bool_)
+    kinds = (np.int64, np.int64, np.int64, float, float, np.str_, np.str_, *[float] * 7, np.bool_)
     query = (
         sa.select(*columns)
         .select_from(outcomes.join(tasks, _SAME_TASK))

@@ -19,7 +19,7 @@ from evaluation.figures import FIGURES, by_success_rate
 from evaluation.rendering import DrawnFigure, draw_figures
 from evaluation.results import build_results, results_json
 from evaluation.style import OUTCOME_NAMES, method_colour
-from middleware.database import Database, Run
+from middleware.database import PLAYED_BY, Database, Run
 from middleware.storage import Storage, open_storage
 from offload.settings import Settings
 
@@ -29,12 +29,16 @@ def report_folder(run_name: str) -> str:
     return f"reports/{run_name}"
 
 
-def write_report(db: Database, storage: Storage, run: Run, out_dir: Path | None = None) -> dict[str, Any]:
+def write_report(
+    db: Database, storage: Storage, run: Run, out_dir: Path | None = None, parity: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Build the report, write it to the storage and, when given, to a folder; returns the results.
+
+    parity: of the run's episodes with the numeric twin (`evaluation.parity`); None where that was not computed.
 
     A run that is unfinished, or has heuristics only, gives a report too: it says what is missing.
     """
-    results = build_results(db, run)
+    results = build_results(db, run) | {"parity": parity}
     figures = draw_figures(results)
     files = {f"figures/{figure.kind.name}.svg": figure.svg for figure in figures}
     files |= {f"figures/{figure.kind.name}.png": figure.png for figure in figures}
@@ -70,9 +74,14 @@ def render_page(results: Mapping[str, Any], figures: list[DrawnFigure]) -> str:
         learned=LEARNED,
         # The drawings are ours: matplotlib has escaped the texts within.
         figures=[(figure.kind, Markup(figure.inline())) for figure in figures],  # noqa: S704
-        not_drawn=[kind.title for kind in FIGURES if kind.name not in drawn],
+        not_drawn=[kind.title for kind in FIGURES if kind.name not in drawn and not _is_empty(kind.name, results)],
         flat_settings=flat_settings(results["settings"]),
     )
+
+
+def _is_empty(figure: str, results: Mapping[str, Any]) -> bool:
+    """Whether there can never be anything in a figure: the twin measures no durations."""
+    return PLAYED_BY in results["versions"] and figure in ("fidelity", "decision-times")
 
 
 def flat_settings(settings: Mapping[str, Any]) -> list[tuple[str, Any, bool]]:

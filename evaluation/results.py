@@ -130,7 +130,8 @@ def _method_measurements(
 ) -> dict[str, Any]:
     ended = read_tasks(db, run, numbers)
     with_task = decided.action < network.nodes
-    decision_s = decided.decision_s[with_task]
+    # In the twin a decision takes no time: there is nothing to be told of it.
+    decision_s = decided.decision_s[with_task & (not run.by_twin)]
     sent = decided.action[with_task] != decided.node[with_task]
     return {
         "late": int(ended.late.sum()),
@@ -145,6 +146,8 @@ def _method_measurements(
 def _fidelity(db: Database, run: Run, experiment: Sequence[EpisodeSummary], network: Network) -> dict[str, Any]:
     settings = run.settings
     columns = read_tasks(db, run, [summary.episode for summary in experiment])
+    if run.by_twin:
+        return {}  # its durations are the model's
     found = measure_fidelity(columns, network, settings.time.failure_timing, settings.node.transfer)
     late_slots = sum(summary.late_slots for summary in experiment)
     slots = len(experiment) * (settings.time.slots + 1)

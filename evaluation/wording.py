@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluation.comparison import LEARNED
 from evaluation.fidelity import LATE_BOUND, MEDIAN_BOUND, P95_BOUND
+from evaluation.parity import ABSOLUTE_BOUND_S, RELATIVE_BOUND, SAME_OUTCOME_BOUND
 
 Results = Mapping[str, Any]
 
@@ -97,6 +98,30 @@ def fidelity_verdict(transfer: str, values: Mapping[str, Any], time_scale: float
     measured = f"{', '.join(stages)}, {percent(values['late_share'], 2)} of the tasks late"
     verdict = "held" if values["held"] else "NOT held"
     return f"Fidelity {how} is {verdict}: {measured}; promised: {limits}."
+
+
+def parity_verdict(transfer: str, values: Mapping[str, Any]) -> str:
+    """Whether the testbed did to each task what the numeric twin says."""
+    verdict = "held" if values["held"] else "NOT held"
+    stages = " and ".join(
+        f"{name} {percent(values[key]['p95'], 2)}"
+        for name, key in (("transmissions", "transmission_s"), ("executions", "execution_s"))
+        if values[key]["count"]
+    )
+    waits = ", ".join(
+        f"{name} {milliseconds(values[key]['p95'])} ms ({percent(values[key]['of_bound'], 0)} of what is allowed)"
+        for name, key in (
+            ("waiting for links", "transmission_waiting_s"),
+            ("waiting for executors", "execution_waiting_s"),
+            ("completion", "completion_s"),
+        )
+    )
+    return (
+        f"Parity with the numeric twin ({transfer} transfers) is {verdict}: {percent(values['same_outcome'], 2)} of "
+        f"{values['tasks']:,} tasks have the same outcome; 95th percentiles of the differences: {stages}, {waits}; promised: "
+        f"{percent(SAME_OUTCOME_BOUND, 0)} of the outcomes, durations within {RELATIVE_BOUND:.0%}, waiting and completion within "
+        f"{RELATIVE_BOUND:.0%} or {ABSOLUTE_BOUND_S * 1e3:.0f} ms."
+    )
 
 
 def conservation_verdict(conservation: Mapping[str, Any]) -> str:

@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     TRANSMISSION_FAILURE = 4
     EXECUTION_FAILURE = 5
     DECISION = 6
+    ANSWER = 7
 
 
 def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -72,11 +72,12 @@ class Profile:
         columns = _ENCODERS[self.name][1](states, self.maxima)
         parts = [values if values.ndim == 2 else values[:, None] for _, values, _ in columns]
         encoded: NDArray[np.float32] = np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
-        encoded *= self._scales
+        encoded *= self.scales
         return encoded.clip(0.0, 1.0, out=encoded)
 
     @cached_property
-    def _scales(self) -> NDArray[np.float32]:
+    def scales(self) -> NDArray[np.float32]:
+        """(O,) what the elements are multiplied with before they are clipped."""
         columns = _ENCODERS[self.name][1](_one_empty_state(self.nodes), self.maxima)
         return np.concatenate([np.full(values[0].size, 1.0 / maximum, np.float32) for _, values, maximum in columns])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -105,4 +105,8 @@ class EpisodeSource(Protocol):
 
         Raises EpisodeError when it could not be played completely as often as the settings allow.
         """
+        ...
+
+    def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        """Play several; each log as soon as it is there, in any order. What can play side by side does so here."""
         ...

@@ -123,6 +123,7 @@ class OfflineSettings(_Section):
     """Collection of a heuristic's logs, and offline training: discrete SAC + CQL (eq. 10–12)."""
 
     heuristic: str = Field("ratc", description="the scheduler whose logs are learned from")
+    dataset: str | None = Field(None, description="id of a Minari data set to learn from; no logs are collected then")
     episodes: int = Field(200, ge=1, description="episodes of the heuristic to collect")
     steps: int = Field(1500, ge=1, description="gradient steps")
     batch_slots: int = Field(128, ge=1, description="time slots in a minibatch, each with the rows of all N nodes")

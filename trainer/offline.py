@@ -11,6 +11,7 @@ from middleware.storage import Storage
 from offload.profiles import make_profile
 from offload.settings import Settings
 from trainer.algorithms import sac_cql
+from trainer.datasets import DatasetError, read_dataset
 from trainer.learner import Learner, check_finite
 from trainer.patience import patiently
 from trainer.plans import CHECKPOINT, OFFLINE_ONLY, OFFLINE_VERSION, checkpoint_steps, checkpoint_version
@@ -22,6 +23,27 @@ from trainer.transitions import IDENTITY, transitions_of
 
 _REPORTS = 50
 """About so many points has the curve of the losses."""
+
+
+def read_replay(run: Run, progress: Progress) -> ReplayBuffer:
+    """The replay buffer of the data set that the settings name. Raises DatasetError."""
+    settings, profile = run.settings, make_profile(run.settings)
+    assert settings.offline.dataset is not None
+    try:
+        transitions = [transitions_of(log) for log in read_dataset(settings.offline.dataset, profile)]
+    except ValueError as wrong:
+        raise DatasetError(f"offline.dataset: {wrong}") from None
+    buffer = ReplayBuffer(
+        min(settings.offline.buffer_slots, sum(len(one.rewards) + 1 for one in transitions)),
+        profile.nodes,
+        profile.size,
+    )
+    progress.begin("replay", len(transitions), "episodes")
+    for one in transitions:
+        buffer.append(one)
+        progress.advance()
+    progress.end()
+    return buffer
 
 
 def load_replay(db: Database, storage: Storage, run: Run, episodes: Sequence[int], progress: Progress) -> ReplayBuffer:

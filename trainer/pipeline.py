@@ -9,7 +9,7 @@ One thread does everything here; the episodes are played by whoever is behind th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from middleware.storage import Storage
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.protocols import EpisodeSource
 from trainer.events import write_events
-from trainer.offline import load_replay, train_offline
+from trainer.offline import load_replay, read_replay, train_offline
 from trainer.online import fine_tune
 from trainer.patience import patiently
 from trainer.plans import (
@@ -52,6 +52,7 @@ class Pipeline:
 
     source: plays episodes; activate: asks the controller to make a version the active model of all nodes; deploy: does
         that and waits until all of them have acknowledged it
+    parity: compares the run with the twin, for the report
     log_dir: where TensorBoard events go, None for nowhere; out_dir: a folder that gets a copy of the report
     """
 
@@ -64,6 +65,7 @@ class Pipeline:
     log_dir: Path | None = None
     out_dir: Path | None = None
     deploy: Callable[[str], None] | None = None
+    parity: Callable[[], Mapping[str, Any] | None] | None = None
 
     def execute(self, phases: Sequence[str] = PHASES) -> dict[str, Any] | None:
         """Run the phases (in the pipeline's order), skipping what is done. Returns the report's results if it was asked for.
@@ -106,7 +108,11 @@ class Pipeline:
                 f"{len(missing)} of them are missing: run the phase collect first"
             )
         if not self._shelf.recorded(OFFLINE_ONLY):
-            buffer = load_replay(self.db, self.storage, self.run, [done[key_of(plan)] for plan in plans], self.progress)
+            if self.run.settings.offline.dataset is not None:
+                buffer = read_replay(self.run, self.progress)
+            else:
+                episodes = [done[key_of(plan)] for plan in plans]
+                buffer = load_replay(self.db, self.storage, self.run, episodes, self.progress)
             train_offline(self._shelf, buffer, self.progress)
         self._play_missing("checkpoint", checkpoint_plans(self.run.settings))
 
@@ -136,7 +142,11 @@ class Pipeline:
     def _report(self) -> dict[str, Any]:
         from evaluation.report import write_report  # takes a second to import, for its figures
 
-        results: dict[str, Any] = patiently(lambda: write_report(self.db, self.storage, self.run, self.out_dir))
+        def write() -> dict[str, Any]:
+            parity = self.parity() if self.parity is not None else None
+            return write_report(self.db, self.storage, self.run, self.out_dir, parity)
+
+        results: dict[str, Any] = patiently(write)
         return results
 
     @property
@@ -170,24 +180,21 @@ class Pipeline:
         """Play the plans that the database has no complete episode of."""
         done = played(self.db, self.run, plans)
         self.progress.begin(name, len(plans), "episodes")
-        for plan in plans:
-            if key_of(plan) in done:
-                self.progress.advance()
-            else:
-                log = self.source.play(plan)
-                self.progress.advance(1, f"{plan.method}: success rate {log.success_rate:.3f}")
+        missing = [plan for plan in plans if key_of(plan) not in done]
+        self.progress.advance(len(plans) - len(missing))
+        for log in self.source.play_all(missing):
+            self.progress.advance(1, f"{log.plan.method}: success rate {log.success_rate:.3f}")
         self.progress.end()
 
     def _logs(self, plans: Sequence[EpisodePlan]) -> list[EpisodeLog]:
         """The logs of the plans in their order, played where they have not been."""
-        done = played(self.db, self.run, plans)
-        logs = []
+        numbers, logs = played(self.db, self.run, plans), {}
         for plan in plans:
-            number = done.get(key_of(plan))
-            if number is None:
-                log = self.source.play(plan)
-            else:
-                log = patiently(partial(read_episode_log, self.db, self.run, number))
-            logs.append(log)
-            self.progress.advance(1, f"{plan.model}: success rate {log.success_rate:.3f}")
-        return logs
+            number = numbers.get(key_of(plan))
+            if number is not None:
+                logs[key_of(plan)] = patiently(partial(read_episode_log, self.db, self.run, number))
+                self.progress.advance(1, f"{plan.model}: played before")
+        for log in self.source.play_all([plan for plan in plans if key_of(plan) not in logs]):
+            logs[key_of(log.plan)] = log
+            self.progress.advance(1, f"{log.plan.model}: success rate {log.success_rate:.3f}")
+        return [logs[key_of(plan)] for plan in plans]

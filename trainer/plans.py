@@ -40,7 +40,9 @@ def online_methods(settings: Settings) -> list[str]:
 
 
 def collect_plans(settings: Settings) -> list[EpisodePlan]:
-    """The heuristic's episodes."""
+    """The heuristic's episodes; none where a data set is learned from."""
+    if settings.offline.dataset is not None:
+        return []
     name = settings.offline.heuristic
     return [_heuristic(settings, "collect", name, COLLECT_TRACES + k) for k in range(settings.offline.episodes)]
 

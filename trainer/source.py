@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from middleware.database import Database, Run, read_episode_log
 from offload.episodes import EpisodeError, EpisodeLog, EpisodePlan
@@ -66,6 +66,11 @@ class TestbedSource:
             f"the {plan.phase} episode of {plan.method} on trace {plan.trace} was tried {self._repeats + 1} times and "
             f"never came out complete; the last time: {reason}"
         )
+
+    def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        """One after the other: there is one fleet."""
+        for plan in plans:
+            yield self.play(plan)
 
     def _attempt(self, plan: EpisodePlan) -> EpisodeLog:
         give_up = time.monotonic() + self._longest_s

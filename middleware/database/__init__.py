@@ -16,9 +16,21 @@ from middleware.database.episodes import (
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.records import write_records
-from middleware.database.runs import Run, RunConflict, UnknownRun, create_run, list_runs, load_network, load_run
+from middleware.database.runs import (
+    PLAYED_BY,
+    TWIN,
+    Run,
+    RunConflict,
+    UnknownRun,
+    create_run,
+    list_runs,
+    load_network,
+    load_run,
+)
 
 __all__ = [
+    "PLAYED_BY",
+    "TWIN",
     "ConservationError",
     "Database",
     "EpisodeSummary",

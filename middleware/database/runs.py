@@ -21,6 +21,10 @@ from offload.settings import Settings, redacted, resolve_settings
 _logger = logging.getLogger(__name__)
 
 
+PLAYED_BY, TWIN = "played by", "the numeric twin"
+"""In a run's versions: its episodes are the twin's, not a testbed's."""
+
+
 class RunConflict(ValueError):
     """A run of this name has other settings; the message names them."""
 
@@ -39,6 +43,11 @@ class Run:
     services: Mapping[str, str]
     versions: Mapping[str, str]
     created_at: float
+
+    @property
+    def by_twin(self) -> bool:
+        """Whether the numeric twin plays this run's episodes."""
+        return self.versions.get(PLAYED_BY) == TWIN
 
 
 def create_run(db: Database, name: str, settings: Settings, network: Network, versions: Mapping[str, str]) -> Run:

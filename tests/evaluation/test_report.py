@@ -16,6 +16,7 @@ from rich.console import Console
 from sqlalchemy import delete
 from typer.testing import CliRunner
 
+from commands.parity import recorded_parity
 from evaluation.figures import FIGURES
 from evaluation.report import write_report
 from evaluation.results import build_results
@@ -35,7 +36,7 @@ def played(tmp_path_factory):
     db, run = open_run(folder)
     play_everything(db, run)
     storage = open_storage(f"file:{folder / 'storage'}", db)
-    results = write_report(db, storage, run, folder / "out" / "played")
+    results = write_report(db, storage, run, folder / "out" / "played", recorded_parity(db, run))
     yield folder, db, run, storage, results
     db.close()
 

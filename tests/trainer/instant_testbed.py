@@ -5,6 +5,7 @@ A task succeeds with a probability that depends on where it was sent; heuristics
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,9 @@ class InstantSource:
 
     def __init__(self, db: Database, storage: Storage, run: Run) -> None:
         self._place = db, storage, run
+
+    def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        return map(self.play, plans)
 
     def play(self, plan: EpisodePlan) -> EpisodeLog:
         db, storage, run = self._place

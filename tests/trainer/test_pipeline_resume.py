@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,9 @@ class MortalSource:
         log = self._source.play(plan)
         self._reaper(f"after {plan}")
         return log
+
+    def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        return map(self.play, plans)
 
 
 class MortalStorage:

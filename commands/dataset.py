@@ -1,0 +1,51 @@
+"""`offload dataset export`: a run's logs as a Minari data set, for other people's offline algorithms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from offload.episodes import EpisodeLog
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder; its name is the run's name.")],
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Of the data set, such as offload/ratc-v0.")],
+    phases: Annotated[list[str] | None, typer.Option("--phase", help="Whose episodes; collect by default.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only this method's episodes.")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="URL of the database; else as settings and environment say.")
+    ] = None,
+) -> None:
+    """Export complete episodes. `offload run --set offline.dataset=ID` learns from a data set."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from commands.report import open_recorded_run
+    from middleware.database import find_episodes, stream_episode_logs
+    from offload.profiles import make_profile
+    from trainer.datasets import export_dataset
+
+    with open_recorded_run(folder, database) as (db, run):
+        found = [
+            one
+            for phase in phases or ["collect"]
+            for one in find_episodes(db, run, phase=phase, method=method, verdict="complete")
+        ]
+        methods = ", ".join(sorted({one.plan.method for one in found}))
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            bar = bars.add_task("episodes", total=len(found))
+
+            def told() -> Iterator[EpisodeLog]:
+                for log in stream_episode_logs(db, run, [one.episode for one in found]):
+                    yield log
+                    bars.advance(bar)
+
+            description = f"{methods} on run '{run.name}' of offload-testbed"
+            count = export_dataset(told(), dataset_id, make_profile(run.settings), description)
+    Console().print(f"{count} episodes ({methods}) are in the Minari data set [bold]{dataset_id}[/]")

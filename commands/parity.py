@@ -1,0 +1,109 @@
+"""`offload parity DIR`: every recorded episode again in the numeric twin, task by task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+if TYPE_CHECKING:
+    from evaluation.measurements import TaskColumns
+    from evaluation.parity import TwinFates
+    from middleware.database import Database, Run
+
+_SIDE_BY_SIDE = 32
+
+
+def parity(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder; its name is the run's name.")],
+    database: Annotated[
+        str | None, typer.Option(help="URL of the database; else as settings and environment say.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of sentences.")] = False,
+) -> None:
+    """Does the testbed do to each task what the model says? Replays a run's episodes in the twin and compares."""
+    import json
+
+    from rich.console import Console
+
+    from commands.report import open_recorded_run
+    from evaluation.wording import parity_verdict
+
+    with open_recorded_run(folder, database) as (db, run):
+        console = Console(stderr=True)
+        with console.status("replaying the recorded episodes"):
+            found = run_parity(db, run)
+        if as_json:
+            typer.echo(json.dumps(found))
+            return
+        out = Console()
+        if not found:
+            out.print(f"run '{run.name}' has no complete episode of the testbed to compare")
+        for transfer, values in found.items():
+            out.print(parity_verdict(transfer, values))
+            for pair, count in values["different_outcomes"].items():
+                out.print(f"  {count} tasks: {pair} (testbed → twin)")
+
+
+def run_parity(db: Database, run: Run, told: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+    """Parity of all complete episodes that the testbed played; empty when there is none. `told`: episodes done so far."""
+    from evaluation.measurements import read_tasks
+    from evaluation.parity import measure_parity
+    from evaluation.results import EXPERIMENT_PHASES
+    from middleware.database import find_episodes
+
+    if run.by_twin:
+        return {}
+    complete = find_episodes(db, run, verdict="complete")
+    numbers = [one.episode for one in complete if one.plan.phase in EXPERIMENT_PHASES]
+    if not numbers:
+        return {}
+    measured, replayed = [], []
+    for first in range(0, len(numbers), _SIDE_BY_SIDE):
+        part = numbers[first : first + _SIDE_BY_SIDE]
+        of_episode = [read_tasks(db, run, [number]) for number in part]
+        measured += of_episode
+        replayed += _replay(db, run, part, of_episode)
+        told(first + len(part))
+    return measure_parity(_joined(measured), _joined(replayed), run.settings.node.transfer)
+
+
+def recorded_parity(db: Database, run: Run) -> dict[str, Any] | None:
+    """For a report: parity where the twin is installed; None where it is not."""
+    try:
+        return run_parity(db, run)
+    except ModuleNotFoundError:
+        return None
+
+
+def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[TaskColumns]) -> list[TwinFates]:
+    from evaluation.parity import TwinFates
+    from middleware.database import load_network, load_trace, read_episode_log
+    from simulator.twin import OUTCOMES, Twin
+
+    traces = [load_trace(db, run, number) for number in numbers]
+    slots = run.settings.time.slots
+    destinations = np.stack([read_episode_log(db, run, number).actions[:slots] for number in numbers])
+    for b, trace in enumerate(traces):
+        # A task whose node was down when it came was decided by nobody; on the testbed it is lost, here it stays.
+        undecided = trace.has_task & (destinations[b] >= trace.nodes)
+        destinations[b][undecided] = np.broadcast_to(np.arange(trace.nodes), undecided.shape)[undecided]
+    fates = Twin([load_network(db, run)], traces, run.settings).play_given(destinations)
+    names = np.array(["" if one is None else one.value for one in OUTCOMES])
+    found = []
+    for b, columns in enumerate(measured):
+        place = b, columns.slot, columns.source
+        durations = {
+            name: getattr(fates, name)[place]
+            for name in ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s")
+        }
+        completion_s = fates.end_s[place] - columns.slot * run.settings.time.slot_s
+        found.append(TwinFates(outcome=names[fates.outcome[place]], completion_s=completion_s, **durations))
+    return found
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return type(parts[0])(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})

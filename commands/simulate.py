@@ -1,0 +1,143 @@
+"""`offload simulate`: success rates of schedulers on many networks, in the numeric twin, beside the two yardsticks."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+if TYPE_CHECKING:
+    from offload.network import Network
+    from offload.profiles import Profile
+    from offload.protocols import Actor
+    from offload.settings import Settings
+    from offload.tasks import Trace
+
+YARDSTICKS = ("central", "ceiling")
+_MOST_EPISODES = 64
+"""Side by side; more do not make the twin faster."""
+
+
+def simulate(
+    schedulers: Annotated[
+        list[str], typer.Option("--scheduler", help="Again for more; central and ceiling are yardsticks.")
+    ],
+    preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-simulation, …")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")] = None,
+    networks: Annotated[int, typer.Option(min=1, help="How many networks of the seed.")] = 20,
+    episodes: Annotated[int, typer.Option(min=1, help="Traces on each network; the same for all schedulers.")] = 4,
+    seed: Annotated[int | None, typer.Option(min=0, help="Keys networks, traces and failures.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model's folder, for drl and drl-probe.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
+) -> None:
+    """Compare schedulers on the same networks, traces and failures: thousands of episodes a minute."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from evaluation.statistics import estimate_mean
+    from middleware.configuration import load_settings
+    from offload.network import draw_network
+
+    given = [] if seed is None else [f"seed={seed}"]
+    settings = load_settings(preset, config, [*given, *(sets or [])])
+    read = check_schedulers(schedulers, settings, model)
+    rates: dict[str, list[float]] = {name: [] for name in schedulers}
+    decisions = took_s = 0.0
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("networks", total=networks * len(rates))
+        for index in range(networks):
+            network = draw_network(settings.network, settings.seed, index)
+            traces = _traces(settings, network, episodes)
+            for name in rates:
+                began = time.perf_counter()
+                rates[name].append(success_rate(name, settings, network, traces, read))
+                if name != "ceiling":
+                    took_s += time.perf_counter() - began
+                    decisions += sum(int(trace.has_task.sum()) for trace in traces)
+                bars.advance(bar)
+    found = {}
+    for name, values in rates.items():
+        estimate = estimate_mean(values, 0.95)
+        interval = None if estimate.interval is None else list(estimate.interval)
+        found[name] = {"mean": estimate.mean, "ci95": interval, "networks": values}
+    per_second = decisions / took_s if took_s else None
+    if as_json:
+        typer.echo(json.dumps({"schedulers": found, "decisions_per_s": per_second}))
+    else:
+        _show(found, networks, episodes, per_second)
+
+
+def check_schedulers(names: list[str], settings: Settings, model: Path | None) -> tuple[Actor, Profile] | None:
+    """Refuse, before anything is played, a scheduler that cannot be made. Returns the model, if there is one."""
+    from commands.twin_schedulers import make_scheduler, read_model
+    from offload.network import draw_network
+
+    network = draw_network(settings.network, settings.seed, 0)
+    try:
+        read = None if model is None else read_model(model, network.nodes)
+        for name in names:
+            if name not in YARDSTICKS:
+                make_scheduler(name, _parameters(name, settings), network, read)
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong), param_hint="--scheduler") from None
+    return read
+
+
+def success_rate(
+    name: str, settings: Settings, network: Network, traces: list[Trace], model: tuple[Actor, Profile] | None
+) -> float:
+    """Of one scheduler or yardstick on one network: the mean over the traces that have tasks."""
+    from commands.twin_schedulers import make_scheduler
+    from simulator.planners import ceiling, play_central
+    from simulator.twin import Twin
+
+    if name == "ceiling":
+        return float(np.nanmean([ceiling(network, trace, settings) for trace in traces]))
+    parts = [traces[first : first + _MOST_EPISODES] for first in range(0, len(traces), _MOST_EPISODES)]
+    twins = [Twin([network], part, settings) for part in parts]
+    if name == "central":
+        fates = [play_central(twin) for twin in twins]
+    else:
+        scheduler = make_scheduler(name, _parameters(name, settings), network, model)
+        fates = [twin.play(scheduler) for twin in twins]
+    return float(np.nanmean(np.concatenate([one.success_rates() for one in fates])))
+
+
+def _parameters(name: str, settings: Settings) -> dict[str, Any]:
+    """Those of the settings belong to the scheduler that they name."""
+    return dict(settings.scheduler.parameters) if name == settings.scheduler.name else {}
+
+
+def _traces(settings: Settings, network: Network, episodes: int) -> list[Trace]:
+    from offload.episodes import EVALUATION_TRACES
+    from offload.tasks import draw_trace
+
+    times = settings.time
+    return [
+        draw_trace(settings.tasks, network, times.slot_s, times.slots, settings.seed, EVALUATION_TRACES + number)
+        for number in range(episodes)
+    ]
+
+
+def _show(found: dict[str, Any], networks: int, episodes: int, per_second: float | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"success rates on {networks} networks, {episodes} traces each", title_justify="left")
+    table.add_column("scheduler")
+    for column in ("success %", "95% interval over networks", "lowest", "highest"):
+        table.add_column(column, justify="right")
+    for name, values in sorted(found.items(), key=lambda item: -item[1]["mean"]):
+        interval = values["ci95"]
+        between = "–" if interval is None else f"{interval[0] * 100:.1f} … {interval[1] * 100:.1f}"
+        low, high = min(values["networks"]), max(values["networks"])
+        table.add_row(name, f"{values['mean'] * 100:.1f}", between, f"{low * 100:.1f}", f"{high * 100:.1f}")
+    console = Console()
+    console.print(table)
+    if per_second is not None:
+        console.print(f"{per_second:,.0f} task decisions per second, drawing traces and ceiling not counted")

@@ -1,0 +1,46 @@
+"""The schedulers of `offload replay` and `offload simulate`: made by name, with a model from a folder where one is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from offload.manifest import ACTOR_FILE, MANIFEST_FILE, ManifestError, ModelManifest
+from offload.profiles import PROFILES, Profile
+from offload.protocols import SchedulerContext
+
+if TYPE_CHECKING:
+    from offload.network import Network
+    from offload.protocols import Actor, Scheduler
+
+
+def make_scheduler(
+    name: str, parameters: Mapping[str, Any], network: Network, model: tuple[Actor, Profile] | None
+) -> Scheduler:
+    """Raises ValueError for an unknown scheduler or parameter, or one that needs a model and has none."""
+    from edgenode.schedulers import create_scheduler
+
+    actor, profile = model or (None, None)
+    return create_scheduler(name, parameters, SchedulerContext(network.nodes, profile, actor, network.capacity_hz))
+
+
+def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
+    """The actor of a model's folder (`models/<run>/<version>` of a storage) and the profile that it was trained for.
+
+    Raises ManifestError when the folder holds no model, a damaged one, or one for another number of nodes.
+    """
+    from edgenode.schedulers.actor import OnnxActor
+
+    try:
+        content = {name: (folder / name).read_bytes() for name in (MANIFEST_FILE, ACTOR_FILE)}
+    except OSError as error:
+        raise ManifestError(f"{folder} is not a model's folder: {error.strerror}: {error.filename}") from None
+    manifest = ModelManifest.from_bytes(content[MANIFEST_FILE], str(folder / MANIFEST_FILE))
+    manifest.check_files({ACTOR_FILE: content[ACTOR_FILE]})
+    described = manifest.profile
+    if described.get("name") not in PROFILES:
+        raise ManifestError(f"{folder}: there is no profile {described.get('name')!r}; there are {', '.join(PROFILES)}")
+    profile = Profile(described["name"], described["version"], nodes, described["maxima"])
+    manifest.check_fit(profile)
+    return OnnxActor(content[ACTOR_FILE]), profile

@@ -1,0 +1,72 @@
+"""The numeric twin as the trainer's source of episodes: played in virtual time, recorded like the testbed's.
+
+Plans that are decided alike are played side by side. Rows and logs are those of the testbed, so that everything after the
+playing (resuming, transitions, evaluation, report) is the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from edgenode.schedulers import create_scheduler
+from edgenode.schedulers.actor import OnnxActor
+from middleware.database import Database, Run, close_episode, load_network, open_episode, write_records
+from middleware.storage import Storage, fetch_model
+from offload import draw_trace, make_profile
+from offload.episodes import EpisodeLog, EpisodePlan
+from offload.manifest import ACTOR_FILE
+from offload.protocols import Actor, SchedulerContext
+from simulator.records import batches, play_logged
+from simulator.twin import Twin
+
+
+class TwinSource:
+    """An `offload.EpisodeSource` that plays in the twin. One thread."""
+
+    def __init__(self, db: Database, storage: Storage, run: Run) -> None:
+        self._db, self._storage, self._run = db, storage, run
+        self._settings = run.settings
+        self._network = load_network(db, run)
+        self._profile = make_profile(run.settings)
+        self._actors: dict[str, Actor] = {}
+
+    def play(self, plan: EpisodePlan) -> EpisodeLog:
+        """Play, record and return one episode."""
+        return next(self.play_all([plan]))
+
+    def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        """Play and record the plans, those with the same scheduler together; each log as soon as it is recorded."""
+        alike: dict[str, list[EpisodePlan]] = {}
+        for plan in plans:
+            key = json.dumps([plan.scheduler, dict(plan.parameters), plan.model], sort_keys=True)
+            alike.setdefault(key, []).append(plan)
+        time, nodes = self._settings.time, self._network.nodes
+        for same in alike.values():
+            for part in batches(len(same), time.slots, nodes, self._profile.size):
+                yield from self._play_alike([same[k] for k in part])
+
+    def _play_alike(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        settings, network, first = self._settings, self._network, plans[0]
+        actor = None if first.model is None else self._actor(first.model)
+        context = SchedulerContext(network.nodes, self._profile, actor, network.capacity_hz)
+        scheduler = create_scheduler(first.scheduler, first.parameters, context)
+        traces = [
+            draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, plan.trace)
+            for plan in plans
+        ]
+        played = play_logged(Twin([network], traces, settings), scheduler, self._profile)
+        for b, (plan, trace) in enumerate(zip(plans, traces, strict=True)):
+            number = open_episode(self._db, self._run, plan, trace, revision=0)
+            rows = played.decision_rows(b, number, plan.model, revision=0) + played.outcome_rows(b, number)
+            refused = write_records(self._db, self._run.number, rows)
+            assert not refused, "an episode that has just been opened takes records"
+            close_episode(self._db, self._run, number)
+            yield played.log(b, number, plan)
+
+    def _actor(self, version: str) -> Actor:
+        if version not in self._actors:
+            manifest, files = fetch_model(self._storage, self._run.name, version, names=(ACTOR_FILE,))
+            manifest.check_fit(self._profile)
+            self._actors[version] = OnnxActor(files[ACTOR_FILE])
+        return self._actors[version]

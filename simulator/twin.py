@@ -1,0 +1,347 @@
+"""The twin: B episodes of an edge network side by side, decided slot by slot by the same schedulers as in the edge nodes.
+
+What an edge node finds out by asking and listening is here read from arrays: snapshots are those of the tick, probed nodes
+answer at once, a broadcast is answered in an order that is drawn, overload bits are those that the nodes push shortly before
+the tick. Decisions and messages take no time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offload.draws import Draws, Purpose, uniform
+from offload.network import Network
+from offload.outcomes import Outcome
+from offload.protocols import Choice, Scheduler
+from offload.settings import Settings
+from offload.state import IntArray, LocalState, Reports
+from offload.tasks import Trace
+from simulator import core
+
+OUTCOMES: Final = (
+    None,
+    Outcome.SUCCESS,
+    Outcome.DROPPED,
+    Outcome.EXECUTION_FAILURE,
+    Outcome.TRANSMISSION_FAILURE,
+)
+"""By `core`'s outcome codes; 0 is "no task", or one that nobody has decided on yet."""
+PUSH_LEAD: Final = 0.25
+"""Overload bits are those of this share of a slot before the tick, as in an edge node (`edgenode/node.py`)."""
+
+
+class SlotFacts(NamedTuple):
+    """Of one slot. tasks: (B, N, COLUMNS), see `core`; deadline_s: (B, N), relative to the slot's begin."""
+
+    tasks: NDArray[np.float64]
+    deadline_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What became of the tasks of B episodes: arrays (B, T, N) by episode, slot and source; zeros where there is no task.
+
+    destination: −1 without a task; outcome: codes, see `OUTCOMES`
+    the durations: seconds, 0 for stages that were not reached; end_s: instant since the episode's start
+    """
+
+    destination: IntArray
+    outcome: NDArray[np.int8]
+    transmission_waiting_s: NDArray[np.float64]
+    transmission_s: NDArray[np.float64]
+    execution_waiting_s: NDArray[np.float64]
+    execution_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+
+    def success_rates(self) -> NDArray[np.float64]:
+        """(B,) successes per generated task; NaN for an episode without tasks."""
+        tasks = (self.outcome != core.UNDECIDED).sum(axis=(1, 2))
+        successes = (self.outcome == core.SUCCESS).sum(axis=(1, 2))
+        with np.errstate(invalid="ignore"):
+            rates: NDArray[np.float64] = successes / np.where(tasks > 0, tasks, np.nan)
+        return rates
+
+
+class Twin:
+    """B episodes; `of[b]` is the network that `traces[b]` is played on (network 0 if not given).
+
+    Slot by slot, look (`has_task`, `states`, `reports`, `knowledge`) and then `decide`; or `play` them all with a scheduler, or
+    `play_given` decisions, which is fastest. Then read `fates`. With `failures` False nothing ever fails.
+    `rules`, `networks`, `episodes` are `core`'s: to be read.
+
+    Raises ValueError where networks and traces do not fit together, or a decision is no node.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        traces: Sequence[Trace],
+        settings: Settings,
+        of: Sequence[int] | IntArray | None = None,
+        failures: bool = True,
+    ) -> None:
+        _require_alike(networks, traces)
+        first = traces[0]
+        self.batch, self.slots, self.nodes = len(traces), first.slots, first.nodes
+        self.slot_s = first.slot_s
+        self.slot = 0
+        """The slot to decide on next; T when all are decided."""
+        self.seed = settings.seed
+        self.overload_threshold_s = settings.overload_threshold_s
+        self.rules = core.Rules(self.slot_s, settings.time.failure_timing == "event", failures, self.seed)
+        self._arrival_probability = np.stack([network.arrival_probability for network in networks])
+        self.networks = core.Networks(
+            capacity_hz=np.stack([network.capacity_hz for network in networks], dtype=np.float64),
+            failure_rate=np.stack([network.failure_rate for network in networks], dtype=np.float64),
+            rate_bps=np.stack([network.rate_bps for network in networks], dtype=np.float64),
+            link_failure_rate=np.stack([network.link_failure_rate for network in networks], dtype=np.float64),
+            of=np.zeros(self.batch, np.int64) if of is None else np.asarray(of, np.int64),
+        )
+        if (
+            len(self.networks.of) != self.batch
+            or not (self.networks.of >= 0).all()
+            or self.networks.of.max() >= len(networks)
+        ):
+            raise ValueError(
+                f"of: one index of the {len(networks)} networks is needed for each of the {self.batch} traces"
+            )
+        self.episodes = _undecided(traces)
+        longest = math.ceil(max(float(trace.deadline_s.max(initial=0.0)) for trace in traces) / self.slot_s)
+        self._knowledge = _nothing_known(self.batch, self.nodes, min(self.slots, longest) + 1)
+        # One that arrives at an executor right before its deadline may wait there for one whose deadline is later.
+        self._longest_slots = 2 * longest + 1
+        self._rewarded = 0  # slots whose team reward is there
+        self._destinations = np.full((self.batch, self.slots, self.nodes), -1, np.int64)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    @property
+    def has_task(self) -> NDArray[np.bool_]:
+        """(B, N) who has a task in this slot; nobody after the last one."""
+        if self.slot >= self.slots:
+            return np.zeros((self.batch, self.nodes), bool)
+        return self.episodes.has_task[:, self.slot]
+
+    def slot_facts(self) -> SlotFacts:
+        """The tasks of this slot; those of the last one at tick T, when `has_task` is False everywhere."""
+        slot = min(self.slot, self.slots - 1)
+        own = slice(slot * self.nodes, (slot + 1) * self.nodes)
+        return SlotFacts(self.episodes.tasks[:, own], self.episodes.deadline_s[:, slot])
+
+    @property
+    def network_of(self) -> IntArray:
+        """(B,) which network each episode is played on."""
+        return self.networks.of
+
+    @property
+    def knowledge(self) -> core.Knowledge:
+        """What the nodes know at this slot's tick. The arrays are overwritten by the next slot's."""
+        return self._knowledge
+
+    def states(self, episode: IntArray, node: IntArray) -> LocalState:
+        """The local states of these nodes (R,) in these episodes (R,) at this slot's tick."""
+        known, networks = self.knowledge, self.networks
+        of = networks.of[episode]
+        rows = np.arange(len(node))
+        has_task = self.has_task[episode, node]
+        of_slot = self.slot_facts()
+        facts = of_slot.tasks[episode, node]
+        rate_bps, link_failure_rate = networks.rate_bps[of, node], networks.link_failure_rate[of, node]
+        rate_bps[rows, node], link_failure_rate[rows, node] = np.inf, 0.0
+        backlog_s, overloaded = known.execution_backlog_s[episode, node], known.overloaded[episode]
+        overloaded[rows, node] = backlog_s > self.overload_threshold_s
+        return LocalState(
+            node=node,
+            slot=np.full(len(node), self.slot),
+            has_task=has_task,
+            size_bits=np.where(has_task, facts[:, core.SIZE_BITS], 0.0),
+            cycles=np.where(has_task, facts[:, core.CYCLES], 0.0),
+            deadline_s=np.where(has_task, of_slot.deadline_s[episode, node], 0.0),
+            arrival_probability=self._arrival_probability[of, node],
+            failure_rate=networks.failure_rate[of, node],
+            capacity_hz=networks.capacity_hz[of, node],
+            rate_bps=rate_bps,
+            link_failure_rate=link_failure_rate,
+            execution_queue_length=known.execution_length[episode, node].astype(np.int64),
+            execution_backlog_s=backlog_s,
+            sending_queue_length=known.sending_length[episode, node].astype(np.int64),
+            sending_backlog_s=known.sending_backlog_s[episode, node],
+            receiving_queue_length=known.receiving_length[episode, node].astype(np.int64),
+            receiving_work_s=known.receiving_work_s[episode, node],
+            overloaded=overloaded,
+        )
+
+    def reports(self, episode: IntArray, node: IntArray, probed: IntArray, enough: int | None = None) -> Reports:
+        """What the probed nodes (R, d), −1 for none, answer to `node` (R,), which is content with `enough` answers of others.
+
+        The order of the answers of one broadcast is drawn, keyed by slot, asker and answerer; a node's own comes first.
+        """
+        known, networks = self.knowledge, self.networks
+        asked, j = probed >= 0, np.maximum(probed, 0)
+        e, of = episode[:, None], networks.of[episode][:, None]
+        own = probed == node[:, None]
+        if enough is None:
+            # All are waited for: nobody looks at the order, so that of the columns will do.
+            after = np.broadcast_to(np.arange(probed.shape[1]) + 1.0, probed.shape)
+        else:
+            trace = self.episodes.number[episode][:, None]
+            after = uniform(self.seed, Purpose.ANSWER, trace, self.slot, node[:, None], j)
+        after = np.where(asked, np.where(own, 0.0, after), np.inf)
+        answered = asked
+        if enough is not None and probed.shape[1] > enough:
+            others = np.where(own, np.inf, after)
+            last = np.partition(others, enough - 1, axis=1)[:, enough - 1 : enough] if enough > 0 else -np.inf
+            answered = asked & (own | (others <= last))
+        return Reports(
+            node=probed,
+            answered=answered,
+            answered_after_s=after,
+            capacity_hz=networks.capacity_hz[of, j],
+            failure_rate=networks.failure_rate[of, j],
+            execution_queue_length=known.execution_length[e, j].astype(np.int64),
+            execution_backlog_s=known.execution_backlog_s[e, j],
+            receiving_work_s=known.receiving_work_s[e, j],
+        )
+
+    # --- deciding -------------------------------------------------------------------------------------------------
+
+    def choices(self, scheduler: Scheduler) -> tuple[IntArray, IntArray, Choice, IntArray]:
+        """What a scheduler chooses in this slot for the R tasks that there are.
+
+        Returns their episodes (R,) and nodes (R,), the choice, and how many others were asked (R,).
+        """
+        episode, node = np.nonzero(self.has_task)
+        states = self.states(episode, node)
+        draws = Draws(self.seed, self.episodes.number[episode], states.slot, node)
+        probed = scheduler.probes(states, draws)
+        choice = scheduler.choose(states, self.reports(episode, node, probed, scheduler.enough_reports), draws)
+        return episode, node, choice, ((probed >= 0) & (probed != node[:, None])).sum(axis=1)
+
+    def decide(self, destinations: IntArray) -> None:
+        """This slot's tasks go to `destinations` (B, N), which mean nothing where there is no task; then comes the next slot."""
+        if self.slot >= self.slots:
+            raise ValueError(f"all {self.slots} slots are decided")
+        given = self._taken(destinations, self.has_task, f"in slot {self.slot} ")
+        core.decide(
+            self.rules,
+            self.networks,
+            self.episodes,
+            self._knowledge,
+            self.overload_threshold_s,
+            PUSH_LEAD,
+            self.slot,
+            given,
+        )
+        self._destinations[:, self.slot] = given
+        self.slot += 1
+        if self.slot == self.slots:
+            core.finish(self.rules, self.networks, self.episodes)
+
+    def play(self, scheduler: Scheduler) -> Fates:
+        """All slots that are left, under a scheduler."""
+        while self.slot < self.slots:
+            destinations = np.full((self.batch, self.nodes), -1, np.int64)
+            if self.has_task.any():
+                episode, node, choice, _ = self.choices(scheduler)
+                destinations[episode, node] = choice.destination
+            self.decide(destinations)
+        return self.fates()
+
+    def play_given(self, destinations: IntArray) -> Fates:
+        """All slots of fresh episodes under given decisions (B, T, N), which mean nothing where there is no task."""
+        if self.slot:
+            raise ValueError(f"{self.slot} slots are decided already")
+        self._destinations = self._taken(destinations, self.episodes.has_task, "")
+        core.play_given(self.rules, self.networks, self.episodes, self._destinations)
+        self.slot = self.slots
+        return self.fates()
+
+    # --- results --------------------------------------------------------------------------------------------------
+
+    @property
+    def team_reward(self) -> NDArray[np.float64]:
+        """(B, T) sum over all nodes of the feedback of the tasks that end in a slot; 0 in those that are not decided yet."""
+        if self._rewarded < self.slot:
+            core.add_rewards(self.rules, self.episodes, self._longest_slots, self._rewarded, self.slot)
+            self._rewarded = self.slot
+        return self.episodes.team_reward
+
+    def fates(self) -> Fates:
+        """What became of the tasks, as far as it is known."""
+        shape = self.batch, self.slots, self.nodes
+        tasks = self.episodes.tasks.reshape(*shape, core.COLUMNS)
+        return Fates(
+            destination=self._destinations,
+            outcome=self.episodes.outcome.reshape(shape),
+            transmission_waiting_s=tasks[..., core.TRANSMISSION_WAITING_S],
+            transmission_s=tasks[..., core.TRANSMISSION_S],
+            execution_waiting_s=tasks[..., core.EXECUTION_WAITING_S],
+            execution_s=tasks[..., core.EXECUTION_S],
+            end_s=tasks[..., core.END_S],
+        )
+
+    def _taken(self, destinations: IntArray, has_task: NDArray[np.bool_], where: str) -> IntArray:
+        if destinations.shape != has_task.shape:
+            raise ValueError(f"the destinations {where}have shape {destinations.shape}, not {has_task.shape}")
+        taken = np.empty(has_task.shape, np.int64)
+        wrong = core.take(np.ascontiguousarray(has_task), np.ascontiguousarray(destinations, np.int64), taken)
+        if wrong >= 0:
+            place = tuple(int(part) for part in np.unravel_index(wrong, taken.shape))
+            raise ValueError(f"a task {where}goes to node {taken[place]} (at {place}); there are 0 to {self.nodes - 1}")
+        return taken
+
+
+def _require_alike(networks: Sequence[Network], traces: Sequence[Trace]) -> None:
+    if not networks or not traces:
+        raise ValueError("a twin needs at least one network and one trace")
+    first = traces[0]
+    for trace in traces:
+        if (trace.slots, trace.nodes, trace.slot_s) != (first.slots, first.nodes, first.slot_s):
+            raise ValueError("the traces of one twin need the same number of slots and nodes, and the same slot_s")
+    for network in networks:
+        if network.nodes != first.nodes:
+            raise ValueError(f"a network has {network.nodes} nodes, the traces have {first.nodes}")
+
+
+def _undecided(traces: Sequence[Trace]) -> core.Episodes:
+    batch, (slots, nodes) = len(traces), traces[0].has_task.shape
+    has_task = np.stack([trace.has_task for trace in traces])
+    tasks = np.zeros((batch, slots, nodes, core.COLUMNS))
+    deadline_s = np.stack([trace.deadline_s for trace in traces])
+    tasks[..., core.SIZE_BITS] = np.stack([trace.size_bits for trace in traces])
+    tasks[..., core.CYCLES] = np.stack([trace.cycles for trace in traces])
+    tasks[..., core.DUE_S] = (np.arange(slots) * traces[0].slot_s)[:, None] + deadline_s
+    return core.Episodes(
+        number=np.array([trace.episode for trace in traces], np.int64),
+        has_task=has_task,
+        deadline_s=deadline_s,
+        tasks=tasks.reshape(batch, slots * nodes, core.COLUMNS),
+        outcome=np.zeros((batch, slots * nodes), np.int8),
+        following=np.full((batch, slots * nodes), core.NONE, np.int32),
+        ends=np.full((batch, nodes, 4), core.NONE, np.int32),
+        link_free_s=np.zeros((batch, nodes, nodes)),
+        executor_free_s=np.zeros((batch, nodes)),
+        team_reward=np.zeros((batch, slots)),
+    )
+
+
+def _nothing_known(batch: int, nodes: int, longest_slots: int) -> core.Knowledge:
+    """`longest_slots`: for how many slots a task can stay in a sending queue."""
+    one, pair = (batch, nodes), (batch, nodes, nodes)
+    return core.Knowledge(
+        execution_length=np.zeros(one, np.int32),
+        execution_backlog_s=np.zeros(one),
+        receiving_work_s=np.zeros(one),
+        sending_length=np.zeros(pair, np.int32),
+        sending_backlog_s=np.zeros(pair),
+        receiving_length=np.zeros(pair, np.int32),
+        overloaded=np.zeros(one, bool),
+        sent=np.zeros((batch, nodes, longest_slots + 1), np.int32),
+        sent_count=np.zeros(one, np.int32),
+    )

@@ -1,0 +1,69 @@
+"""`offload simulate`: success rates of schedulers and yardsticks on many networks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from commands.main import app
+
+SMALL = ("--preset", "paper-simulation", "--set", "network.nodes=6", "--set", "time.slots=30", "--json")
+
+
+def simulate(*options):
+    result = CliRunner().invoke(app, ["simulate", *options])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_networks_and_traces_are_the_same_whatever_else_is_asked() -> None:
+    wide = simulate(
+        *SMALL, "--scheduler", "local", "--scheduler", "sed", "--networks", "3", "--episodes", "2", "--seed", "5"
+    )
+    narrow = simulate(*SMALL, "--scheduler", "sed", "--networks", "2", "--episodes", "2", "--seed", "5")
+    assert list(wide["schedulers"]) == ["local", "sed"]
+    assert wide["schedulers"]["sed"]["networks"][:2] == narrow["schedulers"]["sed"]["networks"]
+    sed = wide["schedulers"]["sed"]
+    assert sed["mean"] == pytest.approx(sum(sed["networks"]) / 3)
+    assert sed["ci95"][0] < sed["mean"] < sed["ci95"][1]
+    assert wide["decisions_per_s"] > 0
+    other = simulate(*SMALL, "--scheduler", "sed", "--networks", "2", "--episodes", "2", "--seed", "6")
+    assert other["schedulers"]["sed"]["networks"] != narrow["schedulers"]["sed"]["networks"]
+
+
+def test_the_yardsticks_have_names_too() -> None:
+    names = ("random", "central", "ceiling")
+    options = [part for name in names for part in ("--scheduler", name)]
+    found = simulate(*SMALL, *options, "--networks", "2", "--episodes", "2", "--seed", "5")["schedulers"]
+    assert found["random"]["mean"] < found["central"]["mean"] <= found["ceiling"]["mean"] + 0.05
+
+
+def test_one_network_has_no_interval() -> None:
+    assert (
+        simulate(*SMALL, "--scheduler", "local", "--networks", "1", "--episodes", "1")["schedulers"]["local"]["ci95"]
+        is None
+    )
+
+
+def test_weighted_knows_the_capacities_of_each_network() -> None:
+    found = simulate(*SMALL, "--scheduler", "weighted", "--scheduler", "random", "--networks", "4", "--seed", "5")[
+        "schedulers"
+    ]
+    assert found["weighted"]["mean"] > found["random"]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--scheduler", "best"), "there is no scheduler 'best'"),
+        (("--scheduler", "drl"), "needs an active model"),
+        (("--scheduler", "local", "--networks", "0"), "greater than or equal to 1"),
+        ((), "--scheduler"),
+    ],
+)
+def test_wrong_use_is_named(options, complaint) -> None:
+    result = CliRunner().invoke(app, ["simulate", *SMALL, *options])
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.output.replace("│", " ").split())

@@ -1,0 +1,116 @@
+"""An independent player of episodes: the edge nodes' own cores (`edgenode/core.py`), driven in virtual time.
+
+It knows nothing of the twin. Messages take no time, threads wake up exactly when they asked to.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgenode.core import Announce, Ended, EpisodeFacts, Execute, HandOver, NodeCore, Snapshot, Withdraw
+from offload.network import Network
+from offload.settings import Settings
+from offload.tasks import Trace
+
+PUSH_LEAD = 0.25
+
+
+@dataclass
+class NodeCores:
+    """All nodes of one episode. `play` returns the ends of all tasks by (slot, source)."""
+
+    network: Network
+    trace: Trace
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        settings, trace = self.settings, self.trace
+        self.cores = [
+            NodeCore(
+                EpisodeFacts(
+                    episode=0, trace=trace.episode, node=i, network=self.network, seed=settings.seed, slot_s=trace.slot_s,
+                    slots=trace.slots, failure_timing=settings.time.failure_timing,
+                    overload_threshold_s=settings.overload_threshold_s, transfer="emulated",
+                )
+            )
+            for i in range(self.network.nodes)
+        ]  # fmt: skip
+        self.ended: dict[tuple[int, int], Ended] = {}
+        self._executions: list[tuple[float, int, tuple[int, int]]] = []
+        self._sequence = 0
+
+    def play(self, decide: Callable[[int, list[Snapshot]], np.ndarray]) -> dict[tuple[int, int], Ended]:
+        """`decide(slot, snapshots)` gives the destinations (N,) of the slot's tasks; it is called at tick T, too."""
+        slot_s, slots = self.trace.slot_s, self.trace.slots
+        for slot in range(slots + 1):
+            now = slot * slot_s
+            self._pass_until(now)
+            snapshots = []
+            for i, core in enumerate(self.cores):
+                task = self.trace.task(slot, i)
+                facts = (
+                    None
+                    if task is None
+                    else {"size_bits": task.size_bits, "cycles": task.cycles, "deadline_s": task.deadline_s}
+                )
+                snapshot = core.tick(slot, facts, now)
+                assert snapshot is not None
+                snapshots.append(snapshot)
+                self._carry_out(i, now)
+            destinations = decide(slot, snapshots)
+            for i, snapshot in enumerate(snapshots):
+                if snapshot.task is not None:
+                    self.cores[i].decided(snapshot.task, int(destinations[i]), now)
+                    self._carry_out(i, now)
+            push_at = (slot + 1 - PUSH_LEAD) * slot_s
+            self._pass_until(push_at)
+            self._sequence += 1
+            for i, core in enumerate(self.cores):
+                overloaded = core.overloaded(push_at)
+                for j, other in enumerate(self.cores):
+                    if i != j:
+                        other.overload_heard(i, overloaded, self._sequence)
+        self._pass_until(float("inf"))
+        return self.ended
+
+    def _pass_until(self, until: float) -> None:
+        while True:
+            instants = [core.next_instant() for core in self.cores]
+            planned = min(instants)
+            ends = self._executions[0][0] if self._executions else float("inf")
+            now = min(planned, ends)
+            if now > until or now == float("inf"):
+                return
+            while self._executions and self._executions[0][0] <= now:
+                _, i, key = heapq.heappop(self._executions)
+                self.cores[i].execution_ended(key, now)
+                self._carry_out(i, now)
+            for i, instant in enumerate(instants):
+                if instant <= now:
+                    self.cores[i].advance(now)
+                    self._carry_out(i, now)
+
+    def _carry_out(self, i: int, now: float) -> None:
+        core = self.cores[i]
+        while core.effects:
+            effects, core.effects = core.effects, []
+            for effect in effects:
+                match effect:
+                    case Ended(journey):
+                        assert journey.key not in self.ended
+                        self.ended[journey.key] = effect
+                    case Announce(destination, journey, forget_after_s):
+                        self.cores[destination].announced(i, journey.slot, journey.cycles, now + forget_after_s)
+                    case Withdraw(destination, slot):
+                        self.cores[destination].withdrawn(i, slot)
+                    case HandOver(destination, journey, elapsed_at_start_s):
+                        elapsed = elapsed_at_start_s + journey.transmission_s
+                        assert self.cores[destination].handed_over(replace(journey), elapsed, now)
+                        self._carry_out(destination, now)
+                        core.handover_settled(journey.key, "accepted", now)
+                    case Execute(journey, _, end_s):
+                        heapq.heappush(self._executions, (end_s, i, journey.key))
