@@ -34,8 +34,9 @@ def central_choices(twin: Twin) -> IntArray:
 
     It knows every queue and decides node after node, 0 … N−1, counting its own earlier decisions of the slot. A task goes to
     the node where it would finish first (ties, to the nanosecond: the lower index), so it misses its deadline only where it
-    would everywhere. "Would" means: if nothing failed any more. Tasks that reach an executor after it do not count, and
-    neither do those that their deadline will drop.
+    would everywhere. "Would" means: if nothing failed any more, and behind everything that was sent to that node before, also
+    what will reach it later. Counting only what is there earlier is worth 0.02 less: a task that gets in between delays those
+    behind it. Tasks that their deadline will drop do not count.
     """
     destinations = np.full((twin.batch, twin.nodes), core.NONE, np.int64)
     if twin.has_task.any():
@@ -75,16 +76,16 @@ def _expect(coming, following, first, task, j, arrival_s, duration_s, due_s, sou
 
 
 @njit(inline="always")
-def _start_s(coming, following, first, free_s, arrival_s, source):
-    """When a task would start that arrives at an executor at `arrival_s`; `free_s`: when that is free of what is there now."""
+def _free_s(coming, following, first, free_s):
+    """When an executor is free of what is expected there; `free_s`: when it is free of what is there now."""
     one = first
-    while one != core.NONE and _goes_before(coming, one, arrival_s, source):
+    while one != core.NONE:
         own = coming[one]
         start_s = max(free_s, own[_ARRIVAL_S])
         if start_s + own[_DURATION_S] <= own[_DUE_S] + TIME_TOLERANCE_S:
             free_s = start_s + own[_DURATION_S]
         one = following[one]
-    return max(free_s, arrival_s)
+    return free_s
 
 
 @njit(inline="always")
@@ -113,43 +114,42 @@ def _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, firs
 
 @njit
 def _choose_one(
-    now, slot, capacity, rate, has_task, tasks, backlog, sent, sent_count, coming, following, first, link_free, destinations
+    now, slot, capacity, rate, has_task, tasks, backlog, sent, sent_count, coming, following, first, link_free, free, destinations
 ):  # fmt: skip
     nodes = len(capacity)
     first[:] = core.NONE
     link_free[:] = now
-    expected = _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, first, link_free)
+    _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, first, link_free)
+    for j in range(nodes):
+        free[j] = _free_s(coming, following, first[j], now + backlog[j])
     for i in range(nodes):
         if not has_task[slot, i]:
             continue
         own = tasks[slot * nodes + i]
-        best, best_finish, best_arrival_s = core.NONE, np.inf, np.inf
+        best, best_finish, best_finish_s = core.NONE, np.inf, np.inf
         for j in range(nodes):
             arrival_s = now if i == j else link_free[i, j] + own[core.SIZE_BITS] / rate[i, j]
-            start_s = _start_s(coming, following, first[j], now + backlog[j], arrival_s, i)
-            finish_s = start_s + own[core.CYCLES] / capacity[j]
+            finish_s = max(free[j], arrival_s) + own[core.CYCLES] / capacity[j]
             finish = core.nanoseconds(finish_s)
             if finish < best_finish:
-                best, best_finish, best_arrival_s = j, finish, arrival_s
+                best, best_finish, best_finish_s = j, finish, finish_s
         destinations[i] = best
-        # One that its link will drop may be expected all the same: it would be late for the executor, too.
-        duration_s = own[core.CYCLES] / capacity[best]
-        _expect(coming, following, first, expected, best, best_arrival_s, duration_s, own[core.DUE_S], i)
-        expected += 1
+        if best_finish_s <= own[core.DUE_S] + TIME_TOLERANCE_S:  # else it is dropped
+            free[best] = best_finish_s
 
 
 @njit(cache=True)
 def _choose(rules, networks, episodes, knowledge, slot, destinations):
     nodes, longest = knowledge.sent.shape[1:]
-    coming = np.empty((nodes * (longest + 1), _FACTS))
+    coming = np.empty((nodes * longest, _FACTS))
     following, first = np.empty(len(coming), np.int64), np.empty(nodes, np.int64)
-    link_free = np.empty((nodes, nodes))
+    link_free, free = np.empty((nodes, nodes)), np.empty(nodes)
     for b in range(len(episodes.number)):
         k = networks.of[b]
         _choose_one(
             slot * rules.slot_s, slot, networks.capacity_hz[k], networks.rate_bps[k], episodes.has_task[b],
             episodes.tasks[b], knowledge.execution_backlog_s[b], knowledge.sent[b], knowledge.sent_count[b],
-            coming, following, first, link_free, destinations[b],
+            coming, following, first, link_free, free, destinations[b],
         )  # fmt: skip
 
 

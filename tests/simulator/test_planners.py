@@ -55,8 +55,8 @@ def test_central_goes_to_the_earliest_finish() -> None:
 def test_central_counts_its_own_decisions_of_the_same_slot() -> None:
     net = network([1e9, 1e9, 1e9, 4e9])
     tasks = [(0, node, 1e5, 1e9, 9) for node in range(4)]
-    # 0 and 1 finish at node 3 at 0.35 and 0.6, 2 does at 0.85; node 3's own, decided last, is there first: 0.25.
-    assert after(net, tasks, []) == [3, 3, 3, 3]
+    # 0, 1 and 2 finish at node 3 at 0.35, 0.6 and 0.85; its own, decided last, would at 1.1, and so it would at node 0.
+    assert after(net, tasks, []) == [3, 3, 3, 0]
     # 1.1 at node 3; the second would finish there at 2.1 and be dropped, so it is no obstacle for the third: 2.1, here 2.5.
     net = network([1e9, 1e9, 1.6e9, 4e9])
     assert after(net, [(0, 0, 1e5, 4e9, 9), (0, 1, 1e5, 4e9, 1.5), (0, 2, 1e5, 4e9, 9)], []) == [3, 3, 3, -1]
@@ -73,8 +73,8 @@ def test_central_counts_what_runs_and_what_is_on_its_way() -> None:
     assert after(net, [(0, 1, 1e5, 2e9, 9), second], [[-1, 1, -1]]) == [-1, -1, 2]
     # On its way, there at 0.15, before the second (0.2), which it holds up until 1.15.
     assert after(net, [(0, 0, 1.5e5, 2e9, 9), second], [[1, -1, -1]]) == [-1, -1, 2]
-    # There at 0.25, after the second: it does not count. Nor does one that its deadline will drop there, or on the link.
-    assert after(net, [(0, 0, 2.5e5, 2e9, 9), second], [[1, -1, -1]]) == [-1, -1, 1]
+    # There at 0.25, after the second, but sent before: it counts. One that its deadline will drop there, or on the link, does not.
+    assert after(net, [(0, 0, 2.5e5, 2e9, 9), second], [[1, -1, -1]]) == [-1, -1, 2]
     assert after(net, [(0, 0, 1.5e5, 2e9, 1.0), second], [[1, -1, -1]]) == [-1, -1, 1]
     queued = [(0, 0, 1.5e5, 1e3, 9), (1, 0, 1e5, 2e9, 0.14), (2, 2, 2e5, 1e9, 9)]
     assert after(net, queued, [[1, -1, -1], [1, -1, -1]]) == [-1, -1, 1]
@@ -115,14 +115,14 @@ def test_central_does_not_know_when_a_failure_will_free_a_link_or_an_executor(wh
 
 
 def test_central_does_not_know_when_what_waits_behind_a_failure_will_start() -> None:
-    net = network([1e9, 2e9, 1e9], link_failure_rate=[[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    net = network([4e8, 2e9, 5e8], link_failure_rate=[[0, 1, 0], [0, 0, 0], [0, 0, 0]])
     seed = failing_seed(Purpose.TRANSMISSION_FAILURE, 0.21, 0.3)
-    # The first holds the link until 0.8, the second arrives at 0.9 then, after the third (0.6 + 0.5, or 0.2 + 1.0 where it is).
-    # Really the first fails, the second arrives soon after 0.3 and holds node 1 until 1.3 or later.
+    # The first holds the link until 0.8, the second arrives at 0.9 then and holds node 1 until 1.9, where the third would be done
+    # at 2.4, and where it is, at 2.2. Really the first fails, and the second is done half a second earlier.
     tasks = [(0, 0, 8e5, 1e3, 9), (1, 0, 1e5, 2e9, 9), (2, 2, 4e5, 1e9, 9)]
     decided = [[1, -1, -1], [1, -1, -1]]
-    assert after(net, tasks, decided, failures=True, timing="event", seed=seed) == [-1, -1, 1]
-    assert after(net, tasks, decided) == [-1, -1, 1]
+    assert after(net, tasks, decided, failures=True, timing="event", seed=seed) == [-1, -1, 2]
+    assert after(net, tasks, decided) == [-1, -1, 2]
 
 
 class Onlooker:
@@ -167,9 +167,11 @@ class Onlooker:
                 if fails:
                     continue
             is_here = (slot, source, j) != lone and begin < now and arrival <= now + TIME_TOLERANCE_S
-            coming[j].append((not is_here, round(arrival * 1e9), source, slot, arrival, due))
+            # What is decided in this slot goes behind all that was sent before, in the order of the decisions.
+            order = (1, len(coming[j])) if begin >= now else (0, not is_here, round(arrival * 1e9), source)
+            coming[j].append((order, source, slot, arrival, due))
         j, free_s = lone[2], 0.0
-        for _, _, source, slot, arrival, due in sorted(coming[j]):
+        for _, source, slot, arrival, due in sorted(coming[j]):
             start, duration = max(arrival, free_s), trace.cycles[slot, source] / net.capacity_hz[j]
             if (slot, source, j) == lone:
                 return max(start, now) + duration
