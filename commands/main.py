@@ -65,14 +65,15 @@ def main() -> None:
 def _is_users(error: Exception) -> bool:
     from commands.local import ControllerFailed
     from commands.serve import NoController
-    from middleware.database import RunConflict, SchemaError, UnknownRun, is_unavailable
+    from middleware.database import RunConflict, SchemaError, UnknownRun
+    from middleware.outages import is_away
     from offload.episodes import EpisodeError
     from offload.settings import SettingsError
 
     if isinstance(error, ModuleNotFoundError):
         return _extra_of(error) is not None
     kinds = (SettingsError, RunConflict, UnknownRun, SchemaError, EpisodeError, ControllerFailed, NoController)
-    if isinstance(error, kinds) or is_unavailable(error):
+    if isinstance(error, kinds) or is_away(error):
         return True
     # torch is loaded only by the pipeline: where it is not, its errors cannot have been raised.
     trainer = sys.modules.get("trainer.pipeline")

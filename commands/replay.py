@@ -46,6 +46,8 @@ def replay(
     """What becomes of given tasks on a given network, by given decisions or a scheduler's, in exact virtual time."""
     from dataclasses import replace
 
+    from rich.console import Console
+
     from middleware.configuration import load_settings
     from simulator.twin import Twin
 
@@ -66,11 +68,12 @@ def replay(
     ]
     settings = load_settings(sets=[*base, *(sets or [])])
     twin = Twin([given], [trace], settings, failures=failures == "drawn")
-    if decisions is not None:
-        fates = twin.play_given(_decisions(decisions, trace))
-    else:
-        assert scheduler is not None
-        fates = twin.play(_scheduler(scheduler, settings, given, model))
+    with Console(stderr=True).status("playing; the first time, the twin is compiled"):
+        if decisions is not None:
+            fates = twin.play_given(_decisions(decisions, trace))
+        else:
+            assert scheduler is not None
+            fates = twin.play(_scheduler(scheduler, settings, given, model))
     rows = fate_rows(fates, trace)
     if as_json:
         typer.echo(json.dumps({"tasks": rows}))

@@ -23,6 +23,7 @@ from controller.episodes import BusyError, OpeningError
 from controller.nodes import NodeClients
 from middleware.database import find_episodes, find_models, is_unavailable, load_trace
 from middleware.registry import reachable_address
+from middleware.storage import StorageAway
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError, explain
 from offload.tasks import Trace
@@ -290,6 +291,8 @@ def _explain(error: Exception) -> _Problem | None:
         return _Problem(502, "Could not open", str(error))
     if isinstance(error, SettingsError):
         return _Problem(422, "Impossible value", str(error))
+    if isinstance(error, StorageAway):
+        return _Problem(503, "Storage away", "the storage does not answer now")
     if isinstance(error, SQLAlchemyError) and is_unavailable(error):
         return _Problem(503, "Database away", "the database does not answer now")
     if isinstance(error, HTTPException):

@@ -205,8 +205,8 @@ class ServiceSettings(_Section):
     database: Annotated[str, _url(("sqlite:///", "mysql+pymysql://"))] = Field(
         "sqlite:///.offload/offload.db", description="sqlite:///PATH or mysql+pymysql://user:password@host:port/name"
     )
-    storage: Annotated[str, _url(("file:", "database:", "hdfs+http://"))] = Field(
-        "file:.offload/storage", description="file:PATH or database:"
+    storage: Annotated[str, _url(("file:", "database:", "hdfs+http://", "hdfs+https://"))] = Field(
+        "file:.offload/storage", description="file:PATH, database:, or hdfs+http://[user@]host:9870[,host2:9870]/path"
     )
     registry: Annotated[str, _url(("database:", "nacos://"))] = Field("database:", description="database:")
     configuration: Annotated[str, _url(("file:", "nacos://"))] = Field(

@@ -2,5 +2,5 @@
 
 `core` compiled time rules · `draws` compiled random draws · `twin` the schedulers' view of it · `observations` the learners' ·
 `planners` yardsticks that see everything · `records` the testbed's log rows · `parallel_env`, `vector_env` PettingZoo and
-Gymnasium. May import `offload` and `edgenode.schedulers`.
+Gymnasium (`registration` their ids, `episodes` what they play). May import `offload` and `edgenode.schedulers`.
 """

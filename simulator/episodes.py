@@ -51,7 +51,7 @@ class EpisodeSequence:
             raise ValueError(f"the network has {self.network.nodes} nodes, the settings say {settings.network.nodes}")
         self.nodes, self.slots = self.network.nodes, settings.time.slots
         self.profile = make_profile(settings)
-        self._here = np.arange(self.nodes)
+        self._episode, self._here = np.arange(batch)[:, None], np.arange(self.nodes)
         self.start(first=0)
         self._next = 0  # the first reset begins with trace 0, too
 
@@ -88,7 +88,7 @@ class EpisodeSequence:
         node where there is none is ignored, and to an overloaded node the task is sent all the same.
         """
         twin, slot = self.twin, self.twin.slot
-        illegal = ~np.take_along_axis(self.legal, actions[:, :, None], axis=2)[:, :, 0]
+        illegal = ~self.legal[self._episode, self._here, actions]
         twin.decide(np.where(actions == self.nodes, self._here, actions))
         is_over = twin.slot == self.slots
         reward = twin.team_reward[:, slot].copy()

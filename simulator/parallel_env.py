@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from operator import index
 from typing import Any, ClassVar
 
 import numpy as np
-import pettingzoo
 from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from offload.network import Network
 from offload.settings import Settings
+from offload.tasks import MAX_EPISODE
 from simulator.episodes import EpisodeSequence, settings_of
-
-PETTINGZOO_ID = "offload_testbed/offloading-v0"
+from simulator.registration import register
 
 Observation = dict[str, NDArray[Any]]
+Infos = dict[str, dict[str, Any]]
 
 
 class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
     """One episode at a time on one network.
 
-    settings: of the experiment, or a preset's name; network: the settings' by default
+    settings: of the experiment, or a preset's name; network: the settings' own by default
 
-    Agent `node_i` sees `{"observation": (O,) float32 in [0, 1], "action_mask": (N+1,) int8}` and takes an action in 0 … N: the node
-    that its task goes to, or N where it has none. Each agent's reward is the team's: +1 for every task that succeeds in the
-    slot, −1 for every other end. After T slots all agents are truncated, with the observation of tick T.
+    Agent `node_i` sees `{"observation": (O,) float32 in [0, 1], "action_mask": (N+1,) int8}` and takes an action in 0 … N: the
+    node that its task goes to, or N where it has none. Each agent's reward is the team's: +1 for every task that succeeds in
+    the slot, −1 for every other end. After T slots all agents are truncated, with the observation of tick T.
 
-    `reset(seed=s)` begins the sequence of traces of a seed, `reset()` goes on with the next one, `options={"trace": k}` chooses
-    one. Actions that the mask forbids are taken in a way that is defined (`EpisodeSequence.decide`), and told in the infos.
+    Infos of each agent: `action_mask` once more; `illegal`, whether its last action was not in its mask; at the end of the
+    episode also `success_rate`, the team's. An illegal action is no error: "no task" where there is a task leaves the task at
+    its node, a node where there is no task is ignored, and to an overloaded node the task is sent all the same.
+
+    Raises ValueError for an unknown preset, or a network of another size than the settings'.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"name": "offloading_v0", "render_modes": [], "is_parallelizable": True}
     render_mode = None
 
     def __init__(self, settings: Settings | str = "paper-simulation", network: Network | None = None) -> None:
-        self._sequence = EpisodeSequence(settings_of(settings), network, batch=1)
+        self._sequence = EpisodeSequence(settings_of(settings), network, 1)
         nodes, elements = self._sequence.nodes, self._sequence.profile.size
         self.possible_agents = [f"node_{i}" for i in range(nodes)]
         self.agents: list[str] = []
+        # An object for each agent: PettingZoo seeds their action spaces apart.
         self._observation_space = {agent: observation_space(nodes, elements) for agent in self.possible_agents}
         self._action_space = {agent: spaces.Discrete(nodes + 1) for agent in self.possible_agents}
-        self._running = dict.fromkeys(self.possible_agents, False)
-        self._over = dict.fromkeys(self.possible_agents, True)
 
     def observation_space(self, agent: str) -> spaces.Dict:
         """Of one agent; all are alike."""
@@ -55,54 +59,65 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
-        """Begin an episode. Raises ValueError for a seed that is not 32-bit."""
-        if seed is not None:
-            self._sequence.seed(seed)
-        self._sequence.start((options or {}).get("trace"))
+    ) -> tuple[dict[str, Observation], Infos]:
+        """Begin an episode: trace 0 of `seed`, or the next one of the last seed; `options={"trace": k}` chooses it.
+
+        Other options are ignored. Raises ValueError for a seed or a trace that is not in 0 … 2**32 − 1.
+        """
+        begin(self._sequence, seed, options)
         self.agents = self.possible_agents[:]
-        return self._observed([False] * len(self.agents), {})
+        return self._observed([False] * len(self.agents))
 
     def step(
         self, actions: dict[str, int]
-    ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
         """Decide a slot. Raises ValueError where an agent's action is missing or is not in 0 … N, or the episode is over."""
         if not self.agents:
-            raise ValueError("the episode is over; reset the environment")
-        sequence = self._sequence
+            raise ValueError("the episode is over, or none has begun: reset the environment")
+        sequence, agents = self._sequence, self.possible_agents
         decided = sequence.decide(self._given(actions))
-        reward, agents = float(decided.reward[0]), self.possible_agents
-        more = {"success_rate": float(sequence.twin.fates().success_rates()[0])} if decided.is_over else {}
-        observations, infos = self._observed(decided.illegal[0].tolist(), more)
+        observations, infos = self._observed(decided.illegal[0].tolist())
         if decided.is_over:
             self.agents = []
-        truncated = self._over if decided.is_over else self._running
-        return observations, dict.fromkeys(agents, reward), self._running.copy(), truncated.copy(), infos
+            success_rate = float(sequence.twin.fates().success_rates()[0])
+            for info in infos.values():
+                info["success_rate"] = success_rate
+        return (
+            observations,
+            dict.fromkeys(agents, float(decided.reward[0])),
+            dict.fromkeys(agents, False),
+            dict.fromkeys(agents, decided.is_over),
+            infos,
+        )
 
-    def _given(self, actions: dict[str, int]) -> NDArray[np.int64]:
+    def _given(self, actions: Mapping[str, int]) -> NDArray[np.int64]:
+        """(1, N)."""
+        try:
+            given = [*map(index, map(actions.__getitem__, self.possible_agents))]
+        except (KeyError, TypeError):
+            raise self._complaint(actions) from None
+        if min(given) < 0 or max(given) > len(given):
+            raise self._complaint(actions)
+        return np.array([given], np.int64)
+
+    def _complaint(self, actions: Mapping[str, Any]) -> ValueError:
+        """About the first agent whose action is none."""
         nodes = len(self.possible_agents)
-        given = np.empty((1, nodes), np.int64)
-        for i, agent in enumerate(self.possible_agents):
-            action = actions.get(agent)
-            if action is None:
-                raise ValueError(f"{agent} has no action")
-            if not 0 <= action <= nodes or action != int(action):
-                raise ValueError(f"{agent}: action {action!r}; actions are 0 to {nodes}")
-            given[0, i] = action
-        return given
+        for agent in self.possible_agents:
+            if agent not in actions:
+                return ValueError(f"{agent} has no action; every agent needs one, {nodes} where it has no task")
+            action = actions[agent]
+            if not hasattr(action, "__index__") or np.ndim(action) or not 0 <= action <= nodes:
+                break
+        return ValueError(f"{agent}: action {action!r}; actions are the whole numbers 0 to {nodes}")
 
-    def _observed(
-        self, illegal: list[bool], more: dict[str, Any]
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
-        seen, masks = list(self._sequence.observations[0]), list(self._sequence.masks[0])
-        observations = {
-            agent: {"observation": one, "action_mask": mask}
-            for agent, one, mask in zip(self.possible_agents, seen, masks, strict=True)
-        }
-        infos = {
-            agent: {"action_mask": mask, "illegal": wrong, **more}
-            for agent, mask, wrong in zip(self.possible_agents, masks, illegal, strict=True)
-        }
+    def _observed(self, illegal: list[bool]) -> tuple[dict[str, Observation], Infos]:
+        # Rows of arrays that belong to this slot alone: nothing that was handed out is written again.
+        seen, masks = self._sequence.observations[0], self._sequence.masks[0]
+        observations, infos = {}, {}
+        for agent, one, mask, wrong in zip(self.possible_agents, seen, masks, illegal, strict=True):
+            observations[agent] = {"observation": one, "action_mask": mask}
+            infos[agent] = {"action_mask": mask, "illegal": wrong}
         return observations, infos
 
 
@@ -116,11 +131,19 @@ def observation_space(nodes: int, elements: int) -> spaces.Dict:
     )
 
 
+def begin(sequence: EpisodeSequence, seed: int | None, options: Mapping[str, Any] | None) -> None:
+    """What a reset does. Raises ValueError for a seed or a trace that keys no draws."""
+    if seed is not None:
+        sequence.seed(index(seed))
+    trace = (options or {}).get("trace")
+    if trace is not None and not 0 <= index(trace) <= MAX_EPISODE - sequence.batch + 1:
+        raise ValueError(f"trace {trace} is not in 0 … {MAX_EPISODE - sequence.batch + 1}")
+    sequence.start(trace)
+
+
 def parallel_env(**options: Any) -> OffloadingParallelEnv:
     """As PettingZoo's environments are made."""
     return OffloadingParallelEnv(**options)
 
 
-# The id is there once this module is imported.
-if PETTINGZOO_ID not in pettingzoo.parallel_registry:
-    pettingzoo.register("parallel", PETTINGZOO_ID, entry_point="simulator.parallel_env:parallel_env")
+register()  # whoever imports a view knows both by their ids

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -13,10 +12,8 @@ from numpy.typing import NDArray
 
 from offload.network import Network
 from offload.settings import Settings
-from simulator.episodes import EpisodeSequence, settings_of
-from simulator.parallel_env import observation_space
-
-GYMNASIUM_ID = "offload_testbed/Offloading-v0"
+from simulator.episodes import Decided, EpisodeSequence, settings_of
+from simulator.parallel_env import begin, observation_space
 
 Observations = dict[str, NDArray[Any]]
 
@@ -26,8 +23,14 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
 
     settings, network: as of `OffloadingParallelEnv`, and so are observations, masks, actions, rewards and seeds; episodes: B
 
-    All episodes end together. They start again in the same step (`AutoresetMode.SAME_STEP`): the observations are the first ones
-    of the next traces, `infos["final_obs"]` has the last ones, `infos["success_rate"]` (B·N,) what the episodes reached.
+    A seed's traces are played B by B: 0 … B−1, then B … 2B−1, and so on.
+
+    All episodes end together. They start again in the same step (`AutoresetMode.SAME_STEP`), and what is told then is as of
+    Gymnasium's `SyncVectorEnv`: the observations and infos are the next episodes' first, `infos["final_obs"]` (B·N,) holds the
+    observations of tick T, a dict each, and `infos["final_info"]` the last infos, with `success_rate` (B·N,) of each one's
+    episode. Every array of the infos has its mask beside it, named with an underscore, which is True for everyone.
+
+    Raises ValueError for what `OffloadingParallelEnv` refuses, and for less than one episode.
     """
 
     def __init__(
@@ -35,55 +38,54 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
     ) -> None:
         self._sequence = EpisodeSequence(settings_of(settings), network, episodes)
         nodes, elements = self._sequence.nodes, self._sequence.profile.size
+        self.nodes = nodes
         self.num_envs = episodes * nodes
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.render_mode = None
         self.single_observation_space = observation_space(nodes, elements)
-        self.nodes = nodes
         self.single_action_space = spaces.Discrete(nodes + 1)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin B episodes. Raises ValueError for a list of seeds: the traces of one seed are independent already."""
-        if seed is not None:
-            if not isinstance(seed, int):
-                raise ValueError("give one seed: its traces are independent of each other")
-            self._sequence.seed(seed)
-        self._sequence.start((options or {}).get("trace"))
+        """Begin B episodes: traces 0 … B−1 of `seed`, or the next B; `options={"trace": k}` chooses k … k+B−1.
+
+        Raises ValueError for a list of seeds, and for a seed or a trace that is not in 0 … 2**32 − 1.
+        """
+        if seed is not None and not hasattr(seed, "__index__"):
+            raise ValueError(f"seed {seed!r}: give one seed; its traces are independent of each other")
+        begin(self._sequence, seed, options)
+        super().reset(
+            seed=None if seed is None else int(seed)
+        )  # only so that `np_random_seed` says it: nothing here draws from a stream
         observed = self._observed()
-        return observed, {"action_mask": observed["action_mask"]}
+        return observed, self._told(observed, np.zeros(self.num_envs, bool))
 
     def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Decide a slot of all episodes; `actions` (B·N,). Raises ValueError for an action that is not in 0 … N."""
+        """Decide a slot of all episodes; `actions` (B·N,). Raises ValueError for another shape, or an action not in 0 … N."""
         sequence = self._sequence
         given = np.asarray(actions)
         if given.shape != (self.num_envs,):
             raise ValueError(f"actions have shape {given.shape}, not ({self.num_envs},)")
         decided = sequence.decide(sequence.checked(given.reshape(sequence.batch, sequence.nodes)))
-        infos: dict[str, Any] = {"illegal": decided.illegal.ravel()}
+        illegal = decided.illegal.ravel()
+        infos: dict[str, Any] = {}
         if decided.is_over:
-            rates = np.repeat(sequence.twin.fates().success_rates(), sequence.nodes)
-            everyone = np.ones(self.num_envs, bool)
-            infos |= {
-                "final_obs": self._observed(),
-                "_final_obs": everyone,
-                "success_rate": rates,
-                "_success_rate": everyone,
-            }
+            infos = self._last(decided)
             sequence.start()
+            illegal = np.zeros(self.num_envs, bool)
         observed = self._observed()
-        infos["action_mask"] = observed["action_mask"]
+        infos |= self._told(observed, illegal)
         rewards = np.repeat(decided.reward, sequence.nodes)
         return observed, rewards, np.zeros(self.num_envs, bool), np.full(self.num_envs, decided.is_over), infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """(B·N, N+1) what is legal now."""
-        return self._sequence.legal.reshape(self.num_envs, -1)
+        """(B·N, N+1) what is legal now, in an array of its own."""
+        return self._sequence.legal.reshape(self.num_envs, -1).copy()
 
     def scheduler_actions(self, name: str, **parameters: Any) -> NDArray[np.int64]:
         """(B·N,) what one of the edge nodes' schedulers does now: a baseline, or a teacher.
@@ -99,20 +101,43 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
             "action_mask": sequence.masks.reshape(self.num_envs, -1),
         }
 
+    def _told(self, observed: Observations, illegal: NDArray[np.bool_]) -> dict[str, Any]:
+        return {
+            "action_mask": observed["action_mask"],
+            "_action_mask": np.ones(self.num_envs, bool),
+            "illegal": illegal,
+            "_illegal": np.ones(self.num_envs, bool),
+        }
 
-def make_vector_env(num_envs: int = 1, **options: Any) -> OffloadingVectorEnv:
-    """As `gymnasium.make_vec` calls it: `num_envs` sub-environments, which must be whole episodes of N nodes.
+    def _last(self, decided: Decided) -> dict[str, Any]:
+        """What is told of the episodes that have just ended; before the next ones start."""
+        sequence, observed = self._sequence, self._observed()
+        rows = np.empty(self.num_envs, object)
+        for row, (one, mask) in enumerate(zip(observed["observation"], observed["action_mask"], strict=True)):
+            rows[row] = {"observation": one, "action_mask": mask}
+        final_info = self._told(observed, decided.illegal.ravel()) | {
+            "success_rate": np.repeat(sequence.twin.fates().success_rates(), sequence.nodes),
+            "_success_rate": np.ones(self.num_envs, bool),
+        }
+        return {
+            "final_obs": rows,
+            "_final_obs": np.ones(self.num_envs, bool),
+            "final_info": final_info,
+            "_final_info": np.ones(self.num_envs, bool),
+        }
 
-    Give `episodes` instead and leave `num_envs` out. Raises ValueError for another number than B·N.
+
+def make_vector_env(num_envs: int = 1, episodes: int | None = None, **options: Any) -> OffloadingVectorEnv:
+    """As `gymnasium.make_vec` calls it: give `episodes` (16 by default), or `num_envs`, which must be whole episodes of N nodes.
+
+    Gymnasium passes `num_envs` = 1 where nobody gave it: it means nothing then. Raises ValueError where it is not B·N.
     """
-    made = OffloadingVectorEnv(**options)
-    if num_envs not in (1, made.num_envs):
+    if num_envs == 1:
+        return OffloadingVectorEnv(**options) if episodes is None else OffloadingVectorEnv(episodes=episodes, **options)
+    nodes = OffloadingVectorEnv(episodes=1, **options).nodes
+    wanted = num_envs // nodes if episodes is None else episodes
+    if num_envs != wanted * nodes:
         raise ValueError(
-            f"num_envs = {num_envs} is not episodes · nodes; leave it out, and give episodes (of {made.nodes} nodes each)"
+            f"num_envs = {num_envs} is not episodes · nodes; give episodes instead, of {nodes} sub-environments each"
         )
-    return made
-
-
-# The id is there once this module is imported; `gymnasium.make_vec("simulator.vector_env:offload_testbed/…")` does that, too.
-if GYMNASIUM_ID not in gymnasium.registry:
-    gymnasium.register(GYMNASIUM_ID, vector_entry_point="simulator.vector_env:make_vector_env")
+    return OffloadingVectorEnv(episodes=wanted, **options)

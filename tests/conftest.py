@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 SERVER = "OFFLOAD_TEST_MYSQL_URL"
+HDFS = "OFFLOAD_TEST_HDFS_URL"
 
 
 @pytest.fixture
@@ -26,3 +27,16 @@ def mysql_url() -> Iterator[str]:
     with engine.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name}")
     engine.dispose()
+
+
+@pytest.fixture
+def hdfs_url() -> Iterator[str]:
+    """The URL of an empty folder in the HDFS of OFFLOAD_TEST_HDFS_URL; deleted afterwards."""
+    if not os.environ.get(HDFS):
+        pytest.skip(f"{HDFS} is not set: no HDFS to test against")
+    from hdfs import InsecureClient
+
+    host, _, root = os.environ[HDFS].removeprefix("hdfs+").partition("//")[2].partition("/")
+    folder = f"/{root.rstrip('/')}/test-{uuid.uuid4().hex[:12]}"
+    yield f"hdfs+http://{host}{folder}"
+    InsecureClient(f"http://{host}", user="offload", timeout=(3, 10)).delete(folder, recursive=True)

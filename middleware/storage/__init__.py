@@ -1,4 +1,7 @@
-"""Models, buffers and reports as files: `file:PATH` (a folder) or `database:` (blobs). `models.py`: models by version."""
+"""Models, buffers and reports as files: `file:PATH` (a folder), `database:` (blobs), `hdfs+http://…` (WebHDFS).
+
+`models.py`: models by version.
+"""
 
 from pathlib import Path
 
@@ -6,9 +9,10 @@ from middleware.database.engine import Database
 from middleware.storage.blobs import BlobStorage
 from middleware.storage.folder import FolderStorage
 from middleware.storage.models import fetch_model, model_folder, publish_model
-from middleware.storage.port import Storage
+from middleware.storage.port import Storage, StorageAway
+from offload.settings import redacted
 
-__all__ = ["Storage", "fetch_model", "model_folder", "open_storage", "publish_model"]
+__all__ = ["Storage", "StorageAway", "fetch_model", "model_folder", "open_storage", "publish_model"]
 
 
 def open_storage(url: str, db: Database | None) -> Storage:
@@ -20,4 +24,11 @@ def open_storage(url: str, db: Database | None) -> Storage:
         if db is None:
             raise ValueError("services.storage: 'database:' needs a database")
         return BlobStorage(db)
-    raise ValueError(f"services.storage: there is no adapter for '{url}'; write file:PATH or database:")
+    if scheme in ("hdfs+http", "hdfs+https"):
+        from middleware.storage.hdfs import HdfsStorage
+
+        return HdfsStorage(url)
+    raise ValueError(
+        f"services.storage: there is no adapter for '{redacted(url)}'; write file:PATH, database:, or "
+        "hdfs+http://host:9870/path"
+    )

@@ -7,8 +7,15 @@ from typing import Protocol
 _LENGTH = 512
 
 
+class StorageAway(OSError):
+    """The storage does not answer, or cannot work now: the same call may succeed later."""
+
+
 class Storage(Protocol):
-    """Files by relative path (`models/<run>/<version>/manifest.json`). Thread-safe."""
+    """Files by relative path (`models/<run>/<version>/manifest.json`). Thread-safe.
+
+    Every call raises StorageAway when the storage is away for longer than the adapter bears with.
+    """
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file whole, replacing one that is there: readers see the old or the new content, nothing between."""

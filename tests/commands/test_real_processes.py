@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from forwarder import Forwarder
 from running import SMALL, Workplace, kill, running, wait_until
 
+from middleware.storage import open_storage
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 RUN = ("run", "--config", "small.yaml", "--out", "out/small")
 
@@ -116,3 +118,20 @@ def test_a_database_that_is_away_for_ten_seconds_loses_nothing(tmp_path, mysql_u
     assert "password" not in output
     assert conserved(workplace)
     wait_until(lambda: workplace.processes() == [], 30)
+
+
+@pytest.mark.mysql
+@pytest.mark.hdfs
+def test_the_loop_runs_on_a_database_server_and_hdfs(tmp_path, mysql_url, hdfs_url):
+    workplace = Workplace(tmp_path, mysql_url)
+    workplace.environment["OFFLOAD_SERVICES__STORAGE"] = hdfs_url
+    done = workplace.run(*RUN)
+    assert done.returncode == 0, done.stdout
+    assert conserved(workplace)
+    results = json.loads((tmp_path / "out/small/results.json").read_text())
+    assert results["missing"] == []
+    assert results["services"]["storage"] == hdfs_url
+    storage = open_storage(hdfs_url, None)
+    assert storage.exists("models/small/offline/manifest.json")
+    assert storage.read("reports/small/results.json") == (tmp_path / "out/small/results.json").read_bytes()
+    assert not (tmp_path / "storage").exists()

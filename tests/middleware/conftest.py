@@ -40,9 +40,12 @@ def run(db: Database) -> Run:
     return create_run(db, "small", settings, draw_network(settings.network, settings.seed), {"python": "3"})
 
 
-@pytest.fixture(params=["folder", *DATABASES])
+@pytest.fixture(params=["folder", *DATABASES, pytest.param("hdfs", marks=pytest.mark.hdfs)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    """An empty storage: a folder, or blobs in either database."""
+    """An empty storage: a folder, blobs in either database, or a folder of HDFS."""
+    if request.param == "hdfs":
+        yield open_storage(request.getfixturevalue("hdfs_url"), None)
+        return
     if request.param == "folder":
         yield open_storage(f"file:{tmp_path}/storage", None)
         return

@@ -1,0 +1,190 @@
+"""`hdfs+http://host:9870/path`: files in HDFS, over WebHDFS.
+
+`hdfs+http://user@host:9870,host2:9870/path`: as which user (`offload` by default), and several name nodes, of which the active
+one is found. `hdfs+https://…` speaks TLS; with a password (`user:password@`), which only a gateway in front of HDFS asks for,
+HTTP basic authentication.
+
+A file is written aside and renamed over the old one, in HDFS one step. What goes wrong on the way is tried again with growing
+pauses where repeating it is safe: everything here is, since nobody else knows the name of the file aside. After `PATIENCE_S`
+`StorageAway` is raised. Thread-safe: each thread has a client of its own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from middleware.storage.port import StorageAway, checked_path
+from offload.settings import redacted
+
+CONNECT_TIMEOUT_S = 3.0
+READ_TIMEOUT_S = 5.0
+"""Of a single answer. The `hdfs` package's default is to wait for ever, and a frozen name node answers nothing."""
+PATIENCE_S = 20.0
+"""A dead data node is offered for some fifteen seconds before the name node knows that it is dead."""
+
+_FORM = re.compile(r"hdfs\+(https?)://(?:([^/@]*)@)?([^/@]+)(/.*)?", re.DOTALL)
+_USER = "offload"
+_ASIDE = ".aside-"
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_FINAL = {"AccessControlException", "SecurityException", "FileNotFoundException", "IllegalArgumentException"}
+"""Answers of HDFS that would be the same the next time."""
+
+_logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+class HdfsStorage:
+    """Files below a folder of HDFS. Raises ValueError for a URL that is none of this form."""
+
+    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+        form = _FORM.fullmatch(url)
+        if form is None:
+            raise ValueError(
+                f"services.storage: '{redacted(url)}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"
+            )
+        scheme, credentials, hosts, root = form.groups()
+        user, _, self._password = (unquote(part) for part in (credentials or _USER).partition(":"))
+        self._user = user or _USER
+        self._name_nodes = ";".join(f"{scheme}://{host}" for host in hosts.split(","))
+        self._root = (root or "/").rstrip("/")
+        self._shown = redacted(url)
+        self._patience_s = patience_s
+        self._of_thread = threading.local()
+        # It tells of every request, at the level at which we tell of what matters.
+        logging.getLogger("hdfs").setLevel(logging.WARNING)
+
+    def write(self, path: str, content: bytes) -> None:
+        """See `Storage.write`."""
+        target = checked_path(path)
+        aside = f"{target.rpartition('/')[0]}/{_ASIDE}{uuid.uuid4().hex}".lstrip("/")
+        try:
+            self._again(f"writing {path}", lambda _: self._create(aside, content))
+            self._again(f"writing {path}", lambda first: self._rename(aside, target, first))
+        except BaseException:
+            with suppress(Exception):
+                self._client().delete(self._whole(aside))
+            raise
+
+    def read(self, path: str) -> bytes:
+        """See `Storage.read`."""
+        whole = self._whole(checked_path(path))
+
+        def attempt(_: bool) -> bytes:
+            with self._client().read(whole) as reader:
+                content: bytes = reader.read()
+            return content
+
+        return self._again(f"reading {path}", attempt)
+
+    def exists(self, path: str) -> bool:
+        """See `Storage.exists`."""
+        whole = self._whole(checked_path(path))
+        try:
+            status = self._again(f"looking for {path}", lambda _: self._client().status(whole))
+        except FileNotFoundError:
+            return False
+        return bool(status["type"] == "FILE")
+
+    def list(self, folder: str) -> builtins.list[str]:
+        """See `Storage.list`."""
+        folder = checked_path(folder)
+        try:
+            below = self._again(f"listing {folder}", lambda _: self._client().list(self._whole(folder), status=True))
+        except FileNotFoundError:
+            return []
+        found = []
+        for name, status in below:
+            if status["type"] == "DIRECTORY":
+                found += self.list(f"{folder}/{name}")
+            elif name and not name.startswith(_ASIDE):
+                found.append(f"{folder}/{name}")
+        return sorted(found)
+
+    def delete(self, path: str) -> None:
+        """See `Storage.delete`."""
+        whole = self._whole(checked_path(path))
+        self._again(f"deleting {path}", lambda _: self._client().delete(whole))
+
+    def _create(self, path: str, content: bytes) -> None:
+        self._client().write(self._whole(path), data=content, overwrite=True)
+
+    def _rename(self, aside: str, target: str, first: bool) -> None:
+        # Not `Client.rename`, which fails where a file is there, and has no word for "instead of it".
+        from hdfs.util import HdfsError
+
+        try:
+            self._client()._rename(self._whole(aside), destination=self._whole(target), renameoptions="OVERWRITE")
+        except HdfsError as refused:
+            # Renamed by an attempt whose answer got lost: nobody else knows the file aside.
+            if first or refused.exception != "FileNotFoundException":
+                raise
+
+    def _again(self, what: str, attempt: Callable[[bool], _Result]) -> _Result:
+        """Try until it works or patience ends; `attempt` is told whether it is the first time.
+
+        Raises FileNotFoundError, PermissionError, ValueError where HDFS says so, StorageAway where it does not get to say anything.
+        """
+        from hdfs.util import HdfsError
+        from requests import RequestException
+        from urllib3.exceptions import HTTPError
+
+        began, pause_s, first = time.monotonic(), _FIRST_PAUSE_S, True
+        while True:
+            try:
+                return attempt(first)
+            except HdfsError as refused:
+                if refused.exception in _FINAL:
+                    raise _final(refused, what, self._shown) from None
+                trouble: Exception = refused
+            except (RequestException, HTTPError) as broken:
+                trouble = broken
+            if time.monotonic() - began + pause_s > self._patience_s:
+                raise StorageAway(
+                    f"{what}: {self._shown} has been away for {time.monotonic() - began:.0f} s ({_words(trouble)})"
+                ) from trouble
+            _logger.debug("%s: %s; trying again", what, trouble)
+            time.sleep(pause_s)
+            pause_s, first = min(2 * pause_s, _LONGEST_PAUSE_S), False
+
+    def _whole(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _client(self) -> Any:
+        client = getattr(self._of_thread, "client", None)
+        if client is None:
+            from hdfs import InsecureClient
+            from requests import Session
+
+            session = Session()
+            session.trust_env = False  # no proxy that happens to be set, no passwords from ~/.netrc
+            if self._password:
+                session.auth = (self._user, self._password)
+            timeout = CONNECT_TIMEOUT_S, READ_TIMEOUT_S
+            client = InsecureClient(self._name_nodes, user=self._user, timeout=timeout, session=session)
+            self._of_thread.client = client
+        return client
+
+
+def _final(refused: Any, what: str, url: str) -> Exception:
+    message = f"{what} in {url}: {str(refused).splitlines()[0]}"
+    if refused.exception == "FileNotFoundException":
+        return FileNotFoundError(message)
+    if refused.exception == "IllegalArgumentException":
+        return ValueError(message)
+    return PermissionError(message)
+
+
+def _words(trouble: Exception) -> str:
+    """Its kind, and the first line of what HDFS says; a connection's error names hosts and pools at length."""
+    from hdfs.util import HdfsError
+
+    return str(trouble).splitlines()[0] if isinstance(trouble, HdfsError) and str(trouble) else type(trouble).__name__
