@@ -16,6 +16,7 @@ from commands.replay import replay
 from commands.report import report
 from commands.run import run
 from commands.serve import serve, set_, status
+from commands.services import check as check_services
 from commands.simulate import simulate
 from commands.upkeep import migrate
 
@@ -42,6 +43,9 @@ app.add_typer(config, name="config")
 dataset = typer.Typer(help="Logs as Minari data sets.", no_args_is_help=True)
 dataset.command()(export)
 app.add_typer(dataset, name="dataset")
+services = typer.Typer(help="Look at the services that a run uses.", no_args_is_help=True)
+services.command("check")(check_services)
+app.add_typer(services, name="services")
 database = typer.Typer(help="Look after the database.", no_args_is_help=True)
 database.command()(migrate)
 app.add_typer(database, name="database")

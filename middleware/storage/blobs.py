@@ -62,3 +62,7 @@ class BlobStorage:
         """See `Storage.delete`."""
         with self._db.transaction() as connection:
             connection.execute(sa.delete(blobs).where(blobs.c.path == checked_path(path)))
+
+    def describe(self) -> str:
+        """See `Storage.describe`."""
+        return f"blobs in the database ({self._db.engine.dialect.name})"

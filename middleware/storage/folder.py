@@ -53,3 +53,7 @@ class FolderStorage:
     def delete(self, path: str) -> None:
         """See `Storage.delete`."""
         (self._root / checked_path(path)).unlink(missing_ok=True)
+
+    def describe(self) -> str:
+        """See `Storage.describe`."""
+        return f"folder {self._root.resolve()}"

@@ -34,6 +34,7 @@ PATIENCE_S = 20.0
 _FORM = re.compile(r"hdfs\+(https?)://(?:([^/@]*)@)?([^/@]+)(/.*)?", re.DOTALL)
 _USER = "offload"
 _ASIDE = ".aside-"
+_VERSION = "/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _FINAL = {"AccessControlException", "SecurityException", "FileNotFoundException", "IllegalArgumentException"}
 """Answers of HDFS that would be the same the next time."""
@@ -113,6 +114,18 @@ class HdfsStorage:
         """See `Storage.delete`."""
         whole = self._whole(checked_path(path))
         self._again(f"deleting {path}", lambda _: self._client().delete(whole))
+
+    def describe(self) -> str:
+        """See `Storage.describe`. A gateway may keep the version to itself."""
+        from requests import RequestException
+
+        self._again("asking HDFS", lambda _: self._client().status("/"))
+        client = self._client()
+        for name_node in client.urls:
+            with suppress(RequestException, ValueError, LookupError):
+                answer = client._session.get(f"{name_node}{_VERSION}", timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+                return f"HDFS {answer.json()['beans'][0]['SoftwareVersion']}"
+        return "HDFS"
 
     def _create(self, path: str, content: bytes) -> None:
         self._client().write(self._whole(path), data=content, overwrite=True)

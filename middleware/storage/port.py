@@ -37,6 +37,10 @@ class Storage(Protocol):
         """Remove a file; one that is not there is fine."""
         ...
 
+    def describe(self) -> str:
+        """What it is, with its version, as it says itself; for people."""
+        ...
+
 
 def checked_path(path: str) -> str:
     """The path, or ValueError when it would leave the storage or means nothing."""

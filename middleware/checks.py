@@ -1,0 +1,170 @@
+"""Whether the configured services answer: each is used the way a run uses it, and says its version and how long that took."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from middleware.configuration import watched_file
+from middleware.configuration.layers import settings_in
+from middleware.database import Database, SchemaError, migrations
+from middleware.registry import Instance, open_registry
+from middleware.storage import Storage, open_storage
+from offload.settings import ServiceSettings, SettingsError, redacted
+
+_Found = tuple[str, float | None]
+"""Version and latency."""
+_LATER = "made by the first run"
+
+
+@dataclass(frozen=True)
+class ServiceCheck:
+    """What was found of one service.
+
+    url: without password; version: as it says itself, None where it did not get to; latency_s: real seconds of its
+    cheapest request, None where there is nothing to ask yet; problem: what is wrong, in words; None where nothing is
+    """
+
+    service: str
+    url: str
+    version: str | None
+    latency_s: float | None
+    problem: str | None
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether a run could use it."""
+        return self.problem is None
+
+
+def check_services(services: ServiceSettings) -> list[ServiceCheck]:
+    """Check all four, in the order database, storage, registry, configuration. Writes nothing that stays. Raises nothing.
+
+    A database without tables is fine: the first run makes them.
+    """
+    return [
+        _checked("database", services.database, lambda: _database(services)),
+        _checked("storage", services.storage, lambda: _storage(services)),
+        _checked("registry", services.registry, lambda: _registry(services)),
+        _checked("configuration", services.configuration, lambda: _configuration(services)),
+    ]
+
+
+def _checked(service: str, url: str, check: Callable[[], _Found]) -> ServiceCheck:
+    try:
+        version, latency_s = check()
+    except Exception as error:  # whatever a driver raises is what is wrong
+        return ServiceCheck(service, redacted(url), None, None, _words(error))
+    return ServiceCheck(service, redacted(url), version, latency_s, None)
+
+
+def _database(services: ServiceSettings) -> _Found:
+    with _connected(services) as database:
+        if database is None:
+            return f"SQLite, {_LATER}", None
+        latency_s = _took(lambda: _ask(database, "SELECT 1"))
+        found = migrations.current(database)
+        if found is None:
+            return f"{_version(database)}; its tables are {_LATER}", latency_s
+        if found not in migrations.KNOWN:
+            database.check_schema()
+        return _version(database), latency_s
+
+
+def _storage(services: ServiceSettings) -> _Found:
+    if services.storage != "database:":
+        return _try_storage(open_storage(services.storage, None))
+    with _connected(services) as database:
+        if database is None or migrations.current(database) is None:
+            return f"blobs in the database, {_LATER}", None
+        return _try_storage(open_storage(services.storage, database))
+
+
+def _try_storage(storage: Storage) -> _Found:
+    probe, content = f"checks/{uuid.uuid4().hex}", uuid.uuid4().bytes
+    storage.write(probe, content)
+    try:
+        if storage.read(probe) != content:
+            raise RuntimeError("what was written is not what is read")
+        latency_s = _took(lambda: storage.read(probe))
+    finally:
+        storage.delete(probe)
+    return storage.describe(), latency_s
+
+
+def _registry(services: ServiceSettings) -> _Found:
+    with _connected(services) as database:
+        if database is None or migrations.current(database) is None:
+            return f"a table, {_LATER}", None
+        registry = open_registry(services.registry, database)
+        name, now = uuid.uuid4().hex, time.time()
+        registry.register(Instance("check", name, "check", "http://127.0.0.1:1", {}, now, now))
+        try:
+            if not any(one.instance == name for one in registry.instances("check", "check")):
+                raise RuntimeError("an instance that was registered is not found")
+            latency_s = _took(lambda: registry.instances("check", "check"))
+        finally:
+            registry.deregister("check", name, "check")
+        return f"a table of {_version(database)}", latency_s
+
+
+def _configuration(services: ServiceSettings) -> _Found:
+    path = watched_file(services.configuration)
+    if path is not None:
+        settings_in(path.read_bytes(), str(path))
+    beside = "" if path is None else f", and {path}"
+    with _connected(services) as database:
+        if database is None or migrations.current(database) is None:
+            return f"a table, {_LATER}{beside}", None
+        latency_s = _took(lambda: _ask(database, "SELECT COUNT(*) FROM configuration"))
+        return f"a table of {_version(database)}{beside}", latency_s
+
+
+@contextmanager
+def _connected(services: ServiceSettings) -> Iterator[Database | None]:
+    """The database; None for a file that is not there: connecting would make it."""
+    url = services.database
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        yield None
+        return
+    database = Database.connect(url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _version(database: Database) -> str:
+    if database.is_sqlite:
+        return f"SQLite {_ask(database, 'SELECT sqlite_version()')}"
+    told = str(_ask(database, "SELECT VERSION()"))
+    return f"MariaDB {told.partition('-')[0]}" if "mariadb" in told.lower() else f"MySQL {told}"
+
+
+def _ask(database: Database, question: str) -> object:
+    with database.reading() as connection:
+        return connection.execute(sa.text(question)).scalar_one()
+
+
+def _took(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _words(error: Exception) -> str:
+    """An error's first line; of a driver's, what the server said, without the statement."""
+    driver = getattr(error, "orig", None)
+    if driver is not None:
+        said = driver.args[-1] if driver.args else driver
+        return re.sub(r"\s+", " ", str(said))
+    if isinstance(error, SettingsError | SchemaError | FileNotFoundError):
+        return str(error)
+    return f"{str(error).splitlines()[0] if str(error) else 'no reason is given'} ({type(error).__name__})"

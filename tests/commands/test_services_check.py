@@ -1,0 +1,92 @@
+"""`offload services check` says of each service whether a run could use it, and what is wrong in words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from commands.main import app
+from middleware.database import Database
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(**urls):
+        sets = [part for name, url in urls.items() for part in ("--set", f"services.{name}={url}")]
+        result = CliRunner().invoke(app, ["services", "check", "--json", *sets])
+        assert result.exit_code in (0, 1), result.output
+        found = {one["service"]: one for one in json.loads(result.stdout)["services"]}
+        assert list(found) == ["database", "storage", "registry", "configuration"]
+        assert result.exit_code == (0 if all(one["fine"] for one in found.values()) else 1)
+        return found
+
+    return call
+
+
+def test_before_the_first_run_everything_embedded_is_fine_and_nothing_is_made(check, tmp_path) -> None:
+    found = check()
+    assert all(one["fine"] for one in found.values()), found
+    assert found["database"]["version"] == "SQLite, made by the first run"
+    assert not (tmp_path / ".offload" / "offload.db").exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("storage", ["file:files", "database:"])
+def test_services_that_answer_say_their_version_and_how_quickly(check, tmp_path, storage) -> None:
+    database = Database.connect(f"sqlite:///{tmp_path}/x.db")
+    database.migrate()
+    database.close()
+    found = check(database=f"sqlite:///{tmp_path}/x.db", storage=storage)
+    for one in found.values():
+        assert one["fine"], one
+        assert one["version"]
+        assert 0 < one["latency_s"] < 5
+    assert found["database"]["version"].startswith("SQLite 3.")
+
+
+@pytest.mark.mysql
+@pytest.mark.hdfs
+def test_servers_are_used_as_a_run_does(check, mysql_url, hdfs_url) -> None:
+    empty = check(database=mysql_url, storage=hdfs_url)
+    assert all(one["fine"] for one in empty.values()), empty
+    assert "its tables are made by the first run" in empty["database"]["version"]
+    assert empty["storage"]["version"].startswith("HDFS 3.")
+    Database.connect(mysql_url).migrate()
+    found = check(database=mysql_url, storage=hdfs_url)
+    assert found["registry"]["version"].startswith(("a table of MariaDB ", "a table of MySQL "))
+    assert "offload:offload@" not in json.dumps(found)
+
+
+def test_what_is_wrong_is_said_in_words_without_passwords(check, tmp_path) -> None:
+    (tmp_path / "foreign.db").touch()
+    database = Database.connect(f"sqlite:///{tmp_path}/foreign.db")
+    with database.transaction() as connection:
+        connection.exec_driver_sql("CREATE TABLE theirs (a INTEGER)")
+    database.close()
+    (tmp_path / "hot.yaml").write_text("scheduler: {name: }\n")
+    (tmp_path / "file").touch()
+    found = check(
+        database=f"sqlite:///{tmp_path}/foreign.db",
+        storage=f"file:{tmp_path}/file/below",
+        configuration="file:hot.yaml",
+    )
+    assert "not this testbed's" in found["database"]["problem"]
+    assert "NotADirectoryError" in found["storage"]["problem"]
+    assert "scheduler.name" in found["configuration"]["problem"]
+    gone = check(database="mysql+pymysql://offload:secret@127.0.0.1:1/offload", storage="file:files")
+    assert "Can't connect" in gone["database"]["problem"]
+    assert gone["storage"]["fine"]
+    assert "secret" not in json.dumps(gone)
+
+
+def test_people_see_a_table(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["services", "check", "--set", "services.configuration=file:absent.yaml"])
+    assert result.exit_code == 1
+    assert "WRONG" in result.output
+    assert "configuration:" in result.output
+    assert "absent.yaml" in result.output
