@@ -1,4 +1,4 @@
-"""What the controller does while the database is away: it tries again, for a while, and says so."""
+"""What the controller does while a service is away: it tries again, for a while, and says so."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from middleware.database import is_unavailable
+from middleware.outages import is_away
 
 OUTAGE_S = 120.0
-"""For so many real seconds a database that is away is waited for."""
+"""For so many real seconds a service that is away is waited for."""
 _RETRY_S = 0.2
 
 _logger = logging.getLogger(__name__)
@@ -18,20 +18,20 @@ _Result = TypeVar("_Result")
 
 
 def patiently(call: Callable[[], _Result]) -> _Result:
-    """The result of a repeatable call, tried again while the database is away, for at most `OUTAGE_S`."""
+    """The result of a repeatable call, tried again while a service is away, for at most `OUTAGE_S`."""
     until = time.monotonic() + OUTAGE_S
     told = False
     while True:
         try:
             result = call()
         except Exception as error:
-            if not is_unavailable(error) or time.monotonic() > until:
+            if not is_away(error) or time.monotonic() > until:
                 raise
             if not told:
-                _logger.warning("the database is away (%s); trying for %g s", type(error).__name__, OUTAGE_S)
+                _logger.warning("a service is away (%s); trying for %g s", type(error).__name__, OUTAGE_S)
                 told = True
             time.sleep(_RETRY_S)
         else:
             if told:
-                _logger.info("the database is back")
+                _logger.info("it is back")
             return result

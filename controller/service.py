@@ -38,6 +38,7 @@ from middleware.database import (
     load_network,
     load_run,
 )
+from middleware.outages import ServiceAway
 from middleware.registry import Instance, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
@@ -78,7 +79,7 @@ class Controller:
         self.network = load_network(self.database, self.run)
         self.storage = open_storage(self.services.storage, self.database)
         self.registry = open_registry(self.services.registry, self.database)
-        self.configuration = open_configuration(self.services.configuration, self.database)
+        self.configuration = open_configuration(self.services.configuration, self.database, owner=True)
         self.metrics = Metrics()
         self.last: deque[EpisodeSummary] = deque(maxlen=LAST_EPISODES)
         self.trouble: str | None = None
@@ -329,13 +330,13 @@ class Controller:
             self.registry.heartbeat(SERVICE, "0", self.run_name, self._metadata())
         except LookupError:
             self._register()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ServiceAway) as error:
             _logger.warning("the registry does not take the heartbeat (%s)", type(error).__name__)
 
     def _deregister(self) -> None:
         try:
             self.registry.deregister(SERVICE, "0", self.run_name)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ServiceAway) as error:
             _logger.warning("could not deregister (%s)", type(error).__name__)
 
     def _beat(self) -> None:

@@ -32,6 +32,7 @@ from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
+from middleware.outages import ServiceAway
 from middleware.registry import Instance, Registry, open_registry
 from middleware.storage import open_storage
 from offload.profiles import make_profile
@@ -216,7 +217,7 @@ class _Registration:
         self._thread.join(timeout=5)
         try:
             self._registry.deregister(SERVICE, str(self._who.node), self._who.run)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ServiceAway) as error:
             _logger.warning("could not deregister (%s)", type(error).__name__)
 
     def address_of(self, node: int) -> str | None:
@@ -227,7 +228,7 @@ class _Registration:
         self._looked_up[node] = now
         try:
             found = self._registry.instances(SERVICE, self._who.run)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, ServiceAway):
             return None
         return next((one.address for one in found if one.instance == str(node)), None)
 
@@ -246,7 +247,7 @@ class _Registration:
                 self._registry.heartbeat(SERVICE, str(self._who.node), self._who.run, self._metadata())
             except LookupError:
                 self._register()
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, ServiceAway) as error:
                 _logger.warning("the registry does not take the heartbeat (%s)", type(error).__name__)
 
 

@@ -14,8 +14,11 @@ import sqlalchemy as sa
 
 from middleware.configuration import watched_file
 from middleware.configuration.layers import settings_in
+from middleware.configuration.nacos import NacosConfiguration
 from middleware.database import Database, SchemaError, migrations
-from middleware.registry import Instance, open_registry
+from middleware.outages import ServiceAway
+from middleware.registry import Instance, Registry, open_registry
+from middleware.registry.nacos import NacosRegistry
 from middleware.storage import Storage, open_storage
 from offload.settings import ServiceSettings, SettingsError, redacted
 
@@ -100,22 +103,32 @@ def _try_storage(storage: Storage) -> _Found:
 
 
 def _registry(services: ServiceSettings) -> _Found:
+    if services.registry.startswith("nacos://"):
+        registry = NacosRegistry(services.registry)
+        latency_s = _try_registry(registry)
+        return registry.version(), latency_s
     with _connected(services) as database:
         if database is None or migrations.current(database) is None:
             return f"a table, {_LATER}", None
-        registry = open_registry(services.registry, database)
-        name, now = uuid.uuid4().hex, time.time()
-        registry.register(Instance("check", name, "check", "http://127.0.0.1:1", {}, now, now))
-        try:
-            if not any(one.instance == name for one in registry.instances("check", "check")):
-                raise RuntimeError("an instance that was registered is not found")
-            latency_s = _took(lambda: registry.instances("check", "check"))
-        finally:
-            registry.deregister("check", name, "check")
-        return f"a table of {_version(database)}", latency_s
+        return f"a table of {_version(database)}", _try_registry(open_registry(services.registry, database))
+
+
+def _try_registry(registry: Registry) -> float:
+    name, now = uuid.uuid4().hex, time.time()
+    registry.register(Instance("check", name, "check", "http://127.0.0.1:1", {}, now, now))
+    try:
+        if not any(one.instance == name for one in registry.instances("check", "check")):
+            raise RuntimeError("an instance that was registered is not found")
+        return _took(lambda: registry.instances("check", "check"))
+    finally:
+        registry.deregister("check", name, "check")
 
 
 def _configuration(services: ServiceSettings) -> _Found:
+    if services.configuration.startswith("nacos://"):
+        configuration = NacosConfiguration(services.configuration)
+        latency_s = _took(lambda: configuration.read("check"))
+        return configuration.version(), latency_s
     path = watched_file(services.configuration)
     if path is not None:
         settings_in(path.read_bytes(), str(path))
@@ -165,6 +178,6 @@ def _words(error: Exception) -> str:
     if driver is not None:
         said = driver.args[-1] if driver.args else driver
         return re.sub(r"\s+", " ", str(said))
-    if isinstance(error, SettingsError | SchemaError | FileNotFoundError):
+    if isinstance(error, SettingsError | SchemaError | FileNotFoundError | ServiceAway | PermissionError):
         return str(error)
     return f"{str(error).splitlines()[0] if str(error) else 'no reason is given'} ({type(error).__name__})"

@@ -208,9 +208,12 @@ class ServiceSettings(_Section):
     storage: Annotated[str, _url(("file:", "database:", "hdfs+http://", "hdfs+https://"))] = Field(
         "file:.offload/storage", description="file:PATH, database:, or hdfs+http://[user@]host:9870[,host2:9870]/path"
     )
-    registry: Annotated[str, _url(("database:", "nacos://"))] = Field("database:", description="database:")
+    registry: Annotated[str, _url(("database:", "nacos://"))] = Field(
+        "database:", description="database:, or nacos://[user:password@]host:8848[/namespace][?group=name]"
+    )
     configuration: Annotated[str, _url(("file:", "nacos://"))] = Field(
-        "file:", description="file:, or file:PATH: edits of its hot keys are applied"
+        "file:",
+        description="file:, file:PATH, or nacos://… as of the registry; edits of the hot keys, there too, are applied",
     )
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 SERVER = "OFFLOAD_TEST_MYSQL_URL"
 HDFS = "OFFLOAD_TEST_HDFS_URL"
+NACOS = "OFFLOAD_TEST_NACOS_URL"
 
 
 @pytest.fixture
@@ -40,3 +41,11 @@ def hdfs_url() -> Iterator[str]:
     folder = f"/{root.rstrip('/')}/test-{uuid.uuid4().hex[:12]}"
     yield f"hdfs+http://{host}{folder}"
     InsecureClient(f"http://{host}", user="offload", timeout=(3, 10)).delete(folder, recursive=True)
+
+
+@pytest.fixture
+def nacos_url() -> str:
+    """The URL of an empty group of the Nacos server of OFFLOAD_TEST_NACOS_URL."""
+    if not os.environ.get(NACOS):
+        pytest.skip(f"{NACOS} is not set: no Nacos to test against")
+    return f"{os.environ[NACOS]}?group=test-{uuid.uuid4().hex[:12]}"

@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from middleware.database import is_unavailable
+from middleware.outages import is_away
 from offload.episodes import EpisodeError, EpisodePlan
 
 ABSENCE_S = 60.0
@@ -117,8 +117,8 @@ class ControllerClient:
                     raise
                 trouble: Exception = refused
             except Exception as error:
-                # Looking up the address may need the database.
-                if not isinstance(error, OSError | HTTPException) and not is_unavailable(error):
+                # Looking up the address may need the database or the registry.
+                if not isinstance(error, OSError | HTTPException) and not is_away(error):
                     raise
                 trouble = error
             if time.monotonic() >= give_up:

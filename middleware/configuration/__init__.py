@@ -1,5 +1,5 @@
 """Settings from their layers, and the hot keys of a running system: `file:` (a record in the database, and, with
-`file:PATH`, a file that the controller watches)."""
+`file:PATH`, a file that the controller watches), or a configuration in Nacos (`nacos://…`)."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from middleware.configuration.layers import layers_of, load_settings
 from middleware.configuration.port import Configuration, HotRecord
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
+from offload.settings import redacted
 
 __all__ = [
     "Configuration",
@@ -23,14 +24,26 @@ __all__ = [
 ]
 
 
-def open_configuration(url: str, db: Database) -> TableConfiguration:
-    """The configuration of a URL. Raises ValueError for one that this installation has no adapter for."""
+def open_configuration(url: str, db: Database, owner: bool = False) -> Configuration:
+    """The configuration of a URL. owner: whether this process makes revisions of edits in Nacos' console.
+
+    Raises ValueError for a URL that this installation has no adapter for.
+    """
     if url.startswith("file:"):
         return TableConfiguration(db)
-    raise ValueError(f"services.configuration: there is no adapter for '{url}'; write file: or file:PATH")
+    if url.startswith("nacos://"):
+        from middleware.configuration.nacos import NacosConfiguration
+
+        return NacosConfiguration(url, owner)
+    raise ValueError(
+        f"services.configuration: there is no adapter for '{redacted(url)}'; write file:, file:PATH, or "
+        "nacos://host:8848/namespace?group=…"
+    )
 
 
 def watched_file(url: str) -> Path | None:
-    """The file of `file:PATH`, None for `file:`."""
+    """The file of `file:PATH`, None for `file:` and for other adapters."""
+    if not url.startswith("file:"):
+        return None
     rest = url.removeprefix("file:").removeprefix("//")
     return Path(rest) if rest else None

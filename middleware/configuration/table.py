@@ -1,13 +1,12 @@
 """`file:`: the hot keys in the database's `configuration` table; the watched file is one of their writers.
 
-Concurrency: `watch` polls in one thread per watcher, stopped by the function that it returns; a callback runs in it. A
+Concurrency: `watch` polls in one thread per watcher (`watching.py`). A
 change locks the row, so that of two writers at once the later one works on the earlier one's record.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +17,8 @@ from sqlalchemy.exc import IntegrityError
 
 from middleware.configuration.hot_keys import changed
 from middleware.configuration.port import HotRecord
-from middleware.database.engine import Database, is_unavailable
+from middleware.configuration.watching import watch_record
+from middleware.database.engine import Database
 from middleware.database.schema import configuration
 
 _WRITER_LENGTH = 64
@@ -90,33 +90,7 @@ class TableConfiguration:
         self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
     ) -> Callable[[], None]:
         """See `Configuration.watch`."""
-        stopping = threading.Event()
-
-        def poll() -> None:
-            seen = 0
-            while not stopping.is_set():
-                try:
-                    record = self.read(run_name)
-                    if record is not None and record.revision > seen:
-                        seen = record.revision
-                        callback(record)
-                except Exception as error:
-                    if is_unavailable(error):
-                        _logger.warning("the hot keys cannot be read: the database is away")
-                    else:
-                        # The watch outlives what a revision provokes: the next one may be right.
-                        _logger.exception("the hot keys at revision %d could not be applied", seen)
-                stopping.wait(interval_s)
-
-        thread = threading.Thread(target=poll, name="configuration-watch", daemon=True)
-        thread.start()
-
-        def stop() -> None:
-            stopping.set()
-            if threading.current_thread() is not thread:
-                thread.join(timeout=5)
-
-        return stop
+        return watch_record(lambda: self.read(run_name), callback, interval_s)
 
 
 def _key(run_name: str) -> str:

@@ -1,9 +1,10 @@
-"""Which pods are there, where, and alive: a table of the database (`database:`) with heartbeats."""
+"""Which pods are there, where, and alive: a table of the database (`database:`) with heartbeats, or Nacos (`nacos://…`)."""
 
 from middleware.database.engine import Database
 from middleware.registry.address import reachable_address
 from middleware.registry.port import MAX_AGE_S, Instance, Registry
 from middleware.registry.table import TableRegistry
+from offload.settings import redacted
 
 __all__ = ["MAX_AGE_S", "Instance", "Registry", "open_registry", "reachable_address"]
 
@@ -12,4 +13,10 @@ def open_registry(url: str, db: Database) -> Registry:
     """The registry of a URL. Raises ValueError for one that this installation has no adapter for."""
     if url == "database:":
         return TableRegistry(db)
-    raise ValueError(f"services.registry: there is no adapter for '{url}'; write database:")
+    if url.startswith("nacos://"):
+        from middleware.registry.nacos import NacosRegistry
+
+        return NacosRegistry(url)
+    raise ValueError(
+        f"services.registry: there is no adapter for '{redacted(url)}'; write database: or nacos://host:8848/namespace?group=…"
+    )

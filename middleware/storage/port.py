@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from middleware.outages import ServiceAway
+
 _LENGTH = 512
 
 
-class StorageAway(OSError):
+class StorageAway(ServiceAway):
     """The storage does not answer, or cannot work now: the same call may succeed later."""
 
 

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from forwarder import Forwarder
 from running import SMALL, Workplace, kill, running, wait_until
 
+from middleware.configuration import open_configuration
+from middleware.database import Database
 from middleware.storage import open_storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -25,6 +27,13 @@ def conserved(workplace: Workplace) -> bool:
     """Every task of every closed episode has exactly one outcome."""
     counts = workplace.accounts("small")
     return counts["tasks"] == counts["outcomes"] == counts["matched"] > 0
+
+
+def rows(workplace: Workplace, table: str) -> int:
+    """How many rows a table has."""
+    database = Database.connect(workplace.database_url)
+    with database.reading() as connection:
+        return connection.execute(sa.text(f"SELECT COUNT(*) FROM {table}")).scalar_one()
 
 
 def test_the_loop_runs_and_its_folder_can_be_made_again(tmp_path):
@@ -122,15 +131,22 @@ def test_a_database_that_is_away_for_ten_seconds_loses_nothing(tmp_path, mysql_u
 
 @pytest.mark.mysql
 @pytest.mark.hdfs
-def test_the_loop_runs_on_a_database_server_and_hdfs(tmp_path, mysql_url, hdfs_url):
+@pytest.mark.nacos
+def test_the_loop_runs_on_a_database_server_hdfs_and_nacos(tmp_path, mysql_url, hdfs_url, nacos_url):
     workplace = Workplace(tmp_path, mysql_url)
     workplace.environment["OFFLOAD_SERVICES__STORAGE"] = hdfs_url
+    workplace.environment["OFFLOAD_SERVICES__REGISTRY"] = nacos_url
+    workplace.environment["OFFLOAD_SERVICES__CONFIGURATION"] = nacos_url
     done = workplace.run(*RUN)
     assert done.returncode == 0, done.stdout
     assert conserved(workplace)
     results = json.loads((tmp_path / "out/small/results.json").read_text())
     assert results["missing"] == []
     assert results["services"]["storage"] == hdfs_url
+    assert results["services"]["registry"] == results["services"]["configuration"] == nacos_url
+    hot = open_configuration(nacos_url, None).read("small")
+    assert hot.hot["scheduler"]["name"] == "drl", "the last episode's scheduler is in Nacos, and nowhere else"
+    assert rows(workplace, "configuration") == rows(workplace, "instances") == 0
     storage = open_storage(hdfs_url, None)
     assert storage.exists("models/small/offline/manifest.json")
     assert storage.read("reports/small/results.json") == (tmp_path / "out/small/results.json").read_bytes()

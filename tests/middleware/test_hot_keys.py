@@ -10,14 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from middleware.configuration import HotRecord, TableConfiguration, open_configuration, watch_file, watched_file
+from middleware.configuration import (
+    Configuration,
+    HotRecord,
+    TableConfiguration,
+    open_configuration,
+    watch_file,
+    watched_file,
+)
 from middleware.database import Database
 from offload.settings import Settings, SettingsError
 
 
+@pytest.fixture(params=["database", pytest.param("nacos", marks=pytest.mark.nacos)])
+def configuration(request: pytest.FixtureRequest, db: Database) -> Configuration:
+    url = request.getfixturevalue("nacos_url") if request.param == "nacos" else "file:"
+    configuration = open_configuration(url, db, owner=True)
+    configuration.create("r", Settings().hot(), "layers")
+    return configuration
+
+
 @pytest.fixture
-def configuration(db: Database) -> TableConfiguration:
-    configuration = open_configuration("file:", db)
+def filed(db: Database) -> TableConfiguration:
+    """The configuration that a watched file writes to."""
+    configuration = TableConfiguration(db)
     configuration.create("r", Settings().hot(), "layers")
     return configuration
 
@@ -29,20 +45,20 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _now(configuration: TableConfiguration) -> HotRecord:
+def _now(configuration: Configuration) -> HotRecord:
     record = configuration.read("r")
     assert record is not None
     return record
 
 
-def test_the_record_is_created_once_and_a_starting_pod_does_not_change_it(configuration: TableConfiguration) -> None:
+def test_the_record_is_created_once_and_a_starting_pod_does_not_change_it(configuration: Configuration) -> None:
     configuration.change("r", {"scheduler.name": "rda"}, "Ada")
     again = configuration.create("r", Settings().hot(), "a starting pod")
     assert (again.revision, again.hot["scheduler"]["name"], again.written_by) == (2, "rda", "Ada")
     assert configuration.read("another run") is None
 
 
-def test_a_revision_counts_what_differs(configuration: TableConfiguration) -> None:
+def test_a_revision_counts_what_differs(configuration: Configuration) -> None:
     assert _now(configuration).revision == 1
     assert configuration.change("r", {"scheduler.name": "ratc", "log_level": "INFO"}, "Ada").revision == 1
     assert configuration.change("r", {"log_level": "DEBUG"}, "Ada").revision == 2
@@ -52,7 +68,7 @@ def test_a_revision_counts_what_differs(configuration: TableConfiguration) -> No
     assert record.written_by == "Bob"
 
 
-def test_parameters_belong_to_their_scheduler(configuration: TableConfiguration) -> None:
+def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> None:
     configuration.change("r", {"scheduler.name": "sed", "scheduler.parameters.probes": 3}, "Ada")
     configuration.change("r", {"scheduler.parameters.other": 1}, "Ada")
     assert _now(configuration).hot["scheduler"]["parameters"] == {"probes": 3, "other": 1}
@@ -81,7 +97,7 @@ def test_parameters_belong_to_their_scheduler(configuration: TableConfiguration)
     ],
 )
 def test_a_wrong_change_is_refused_and_changes_nothing(
-    configuration: TableConfiguration, changes: dict[str, object], words: str
+    configuration: Configuration, changes: dict[str, object], words: str
 ) -> None:
     before = _now(configuration)
     with pytest.raises(SettingsError, match=words):
@@ -89,12 +105,12 @@ def test_a_wrong_change_is_refused_and_changes_nothing(
     assert _now(configuration) == before
 
 
-def test_a_change_before_the_record_exists_says_who_makes_it(configuration: TableConfiguration) -> None:
+def test_a_change_before_the_record_exists_says_who_makes_it(configuration: Configuration) -> None:
     with pytest.raises(LookupError, match=r"hot keys of run 'other'.*controller"):
         configuration.change("other", {"scheduler.name": "rda"}, "Ada")
 
 
-def test_writers_at_once_each_get_a_revision_of_their_own(configuration: TableConfiguration) -> None:
+def test_writers_at_once_each_get_a_revision_of_their_own(configuration: Configuration) -> None:
     revisions: list[int] = []
 
     def write(name: str) -> None:
@@ -109,7 +125,7 @@ def test_writers_at_once_each_get_a_revision_of_their_own(configuration: TableCo
     assert sorted(revisions) == list(range(2, 22))
 
 
-def test_a_watcher_sees_what_is_there_and_every_change_until_it_stops(configuration: TableConfiguration) -> None:
+def test_a_watcher_sees_what_is_there_and_every_change_until_it_stops(configuration: Configuration) -> None:
     seen: list[str | None] = []
 
     def applied(record: HotRecord) -> None:
@@ -134,78 +150,78 @@ def test_a_watcher_sees_what_is_there_and_every_change_until_it_stops(configurat
 
 
 @pytest.fixture
-def edited(configuration: TableConfiguration, tmp_path: Path) -> Iterator[Path]:
+def edited(filed: TableConfiguration, tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "experiment.yaml"
     path.write_text("preset: demo\nscheduler: {name: ratc}\n")
-    stop = watch_file(configuration, "r", path, 0.02)
-    _until(lambda: bool(_origins(configuration)))
+    stop = watch_file(filed, "r", path, 0.02)
+    _until(lambda: bool(_origins(filed)))
     yield path
     stop()
 
 
-def _origins(configuration: TableConfiguration) -> dict[str, object]:
+def _origins(filed: TableConfiguration) -> dict[str, object]:
     import sqlalchemy as sa
 
     from middleware.database.schema import configuration as table
 
-    with configuration._db.reading() as connection:
+    with filed._db.reading() as connection:
         return connection.execute(sa.select(table.c.origins)).scalar_one()
 
 
-def test_an_edit_of_the_file_is_a_write(configuration: TableConfiguration, edited: Path) -> None:
-    assert _now(configuration).revision == 1
+def test_an_edit_of_the_file_is_a_write(filed: TableConfiguration, edited: Path) -> None:
+    assert _now(filed).revision == 1
     edited.write_text("preset: demo\nscheduler: {name: sed, parameters: {probes: 3}}\n")
-    _until(lambda: _now(configuration).revision == 2)
-    assert _now(configuration).hot["scheduler"] == {"name": "sed", "parameters": {"probes": 3}, "model": None}
+    _until(lambda: _now(filed).revision == 2)
+    assert _now(filed).hot["scheduler"] == {"name": "sed", "parameters": {"probes": 3}, "model": None}
     # The path may be longer than the column.
-    assert _now(configuration).written_by.startswith("file:")
-    assert _now(configuration).written_by.endswith("experiment.yaml")
+    assert _now(filed).written_by.startswith("file:")
+    assert _now(filed).written_by.endswith("experiment.yaml")
     edited.write_text("preset: demo\nscheduler: {name: sed}\n")
-    _until(lambda: _now(configuration).revision == 3)
-    assert _now(configuration).hot["scheduler"]["parameters"] == {}
+    _until(lambda: _now(filed).revision == 3)
+    assert _now(filed).hot["scheduler"]["parameters"] == {}
 
 
 def test_an_unchanged_file_does_not_undo_what_was_set_otherwise(
-    configuration: TableConfiguration, edited: Path, db: Database
+    filed: TableConfiguration, edited: Path, db: Database
 ) -> None:
-    configuration.change("r", {"scheduler.name": "rda"}, "Ada")
+    filed.change("r", {"scheduler.name": "rda"}, "Ada")
     edited.write_text("# a comment\npreset: demo\nscheduler: {name: ratc}\ntasks: {deadline_s: 2 s}\n")
     time.sleep(0.2)
     # A controller that starts again reads the file again: what it last read from it is in the record.
     stop = watch_file(open_configuration("file:", db), "r", edited, 0.02)
     time.sleep(0.2)
     stop()
-    assert (_now(configuration).revision, _now(configuration).hot["scheduler"]["name"]) == (2, "rda")
+    assert (_now(filed).revision, _now(filed).hot["scheduler"]["name"]) == (2, "rda")
 
 
-def test_an_edit_changes_what_was_edited_and_leaves_the_rest(configuration: TableConfiguration, edited: Path) -> None:
-    configuration.change("r", {"scheduler.name": "rda"}, "Ada")
+def test_an_edit_changes_what_was_edited_and_leaves_the_rest(filed: TableConfiguration, edited: Path) -> None:
+    filed.change("r", {"scheduler.name": "rda"}, "Ada")
     edited.write_text("preset: demo\nscheduler: {name: ratc}\nlog_level: DEBUG\n")
-    _until(lambda: _now(configuration).hot["log_level"] == "DEBUG")
-    assert _now(configuration).hot["scheduler"]["name"] == "rda"
+    _until(lambda: _now(filed).hot["log_level"] == "DEBUG")
+    assert _now(filed).hot["scheduler"]["name"] == "rda"
 
 
 @pytest.mark.parametrize("wrong", ["scheduler: {nmae: x}", "scheduler: [", "[1, 2]", "network: {nodes: 0}"])
 def test_a_wrong_file_is_said_and_the_last_good_one_stays(
-    configuration: TableConfiguration, edited: Path, wrong: str, caplog: pytest.LogCaptureFixture
+    filed: TableConfiguration, edited: Path, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
         edited.write_text(wrong)
         _until(lambda: "the last good configuration stays" in caplog.text)
-    assert _now(configuration).revision == 1
+    assert _now(filed).revision == 1
     edited.write_text("scheduler: {name: local}")
-    _until(lambda: _now(configuration).hot["scheduler"]["name"] == "local")
+    _until(lambda: _now(filed).hot["scheduler"]["name"] == "local")
 
 
 def test_a_file_that_vanishes_and_comes_back_is_read_again(
-    configuration: TableConfiguration, edited: Path, caplog: pytest.LogCaptureFixture
+    filed: TableConfiguration, edited: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     edited.unlink()
     _until(lambda: "cannot be read" in caplog.text)
     time.sleep(0.1)
     assert caplog.text.count("cannot be read") == 1
     edited.write_text("scheduler: {name: random}")
-    _until(lambda: _now(configuration).hot["scheduler"]["name"] == "random")
+    _until(lambda: _now(filed).hot["scheduler"]["name"] == "random")
 
 
 def test_the_watched_file_of_a_url() -> None:

@@ -8,32 +8,35 @@ from dataclasses import replace
 import pytest
 
 from middleware.database import Database
-from middleware.registry import Instance, open_registry
+from middleware.registry import Instance, Registry, open_registry
+
+
+@pytest.fixture(params=["database", pytest.param("nacos", marks=pytest.mark.nacos)])
+def registry(request: pytest.FixtureRequest, db: Database) -> Registry:
+    url = request.getfixturevalue("nacos_url") if request.param == "nacos" else "database:"
+    return open_registry(url, db)
 
 
 def _instance(name: str = "0", run: str = "r", address: str = "http://127.0.0.1:1") -> Instance:
     return Instance("edgenode", name, run, address, {"pid": 1}, 100.0, time.time())
 
 
-def test_registered_instances_are_found_by_service_and_run_in_numeric_order(db: Database) -> None:
-    registry = open_registry("database:", db)
+def test_registered_instances_are_found_by_service_and_run_in_numeric_order(registry: Registry) -> None:
     for name in ("10", "2", "0"):
-        registry.register(_instance(name))
-    registry.register(_instance("0", run="other"))
+        registry.register(_instance(name, address=f"http://127.0.0.1:1{name}"))
+    registry.register(_instance("0", run="other", address="http://127.0.0.1:2"))
     registry.register(replace(_instance(), service="controller"))
     assert [one.instance for one in registry.instances("edgenode", "r")] == ["0", "2", "10"]
     assert len(registry.instances("edgenode")) == 4
 
 
-def test_a_restarted_process_replaces_its_old_entry(db: Database) -> None:
-    registry = open_registry("database:", db)
+def test_a_restarted_process_replaces_its_old_entry(registry: Registry) -> None:
     registry.register(_instance(address="http://127.0.0.1:1"))
     registry.register(_instance(address="http://127.0.0.1:2"))
     assert [one.address for one in registry.instances("edgenode", "r")] == ["http://127.0.0.1:2"]
 
 
-def test_a_heartbeat_keeps_an_instance_alive_and_tells_what_changed(db: Database) -> None:
-    registry = open_registry("database:", db)
+def test_a_heartbeat_keeps_an_instance_alive_and_tells_what_changed(registry: Registry) -> None:
     registry.register(replace(_instance(), heartbeat_at=time.time() - 60))
     (silent,) = registry.instances("edgenode", "r")
     assert not silent.alive(time.time())
@@ -45,9 +48,8 @@ def test_a_heartbeat_keeps_an_instance_alive_and_tells_what_changed(db: Database
     assert heard.started_at == 100.0
 
 
-def test_a_heartbeat_of_one_who_is_not_registered_says_so(db: Database) -> None:
+def test_a_heartbeat_of_one_who_is_not_registered_says_so(registry: Registry) -> None:
     """An instance must learn that it was taken out, to register again."""
-    registry = open_registry("database:", db)
     registry.register(_instance())
     registry.deregister("edgenode", "0", "r")
     registry.deregister("edgenode", "0", "r")

@@ -1,0 +1,148 @@
+"""`nacos://…`: the hot keys as a JSON configuration `<run>.hot.json`, which may be edited in Nacos' console.
+
+The content holds the hot keys, for people to edit, and our own `revision`, writer, and a digest of the hot keys. Who edits them
+in the console leaves the digest as it is: that is how an edit is known. One process, the run's controller (`owner`), makes a
+revision of it, or says in its log what is wrong with it. All others go by contents whose digest is right.
+
+Concurrency: the owner reads and writes under a lock. It is the only writer but for the console; of an edit in the console and a
+change at the same instant, the later one stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from middleware.configuration.hot_keys import HOT_SECTIONS, changed
+from middleware.configuration.port import HotRecord
+from middleware.configuration.watching import watch_record
+from middleware.nacos import NacosServer
+from offload.settings import SettingsError
+
+CONSOLE = "the Nacos console"
+
+_logger = logging.getLogger(__name__)
+
+
+class NacosConfiguration:
+    """See `middleware.configuration.port.Configuration`. Every method raises ServiceAway when Nacos is away."""
+
+    def __init__(self, url: str, owner: bool = False) -> None:
+        self._server = NacosServer(url, "configuration")
+        self._owner = owner
+        self._lock = threading.RLock()
+        self._good: dict[str, HotRecord] = {}
+        self._complained: dict[str, str] = {}
+
+    def read(self, run_name: str) -> HotRecord | None:
+        """See `Configuration.read`. Of an edit that nobody has made a revision of yet: the record before it."""
+        with self._lock:
+            content = self._get(run_name)
+            if content is None:
+                return None
+            parsed = _parsed(content)
+            if parsed is not None:
+                self._good[run_name] = parsed
+            elif self._owner:
+                self._adopt(run_name, content)
+            return self._good.get(run_name)
+
+    def create(self, run_name: str, hot: Mapping[str, Any], by: str) -> HotRecord:
+        """See `Configuration.create`."""
+        with self._lock:
+            there = self.read(run_name)
+            return there if there is not None else self._put(run_name, HotRecord(1, dict(hot), by, time.time()))
+
+    def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> HotRecord:
+        """See `Configuration.change`."""
+        with self._lock:
+            record = self.read(run_name)
+            if record is None:
+                raise LookupError(f"the hot keys of run '{run_name}' do not exist yet; the controller creates them")
+            hot = changed(record.hot, changes)
+            if hot == record.hot:
+                return record
+            return self._put(run_name, HotRecord(record.revision + 1, hot, by, time.time()))
+
+    def watch(
+        self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
+    ) -> Callable[[], None]:
+        """See `Configuration.watch`. The owner's watch is what notices edits in the console."""
+        return watch_record(lambda: self.read(run_name), callback, interval_s)
+
+    def version(self) -> str:
+        """As the server says it itself."""
+        return self._server.version()
+
+    def _adopt(self, run_name: str, content: str) -> None:
+        """Make a revision of an edit; what is wrong is told once and changes nothing."""
+        last = self._good.get(run_name)
+        if self._complained.get(run_name) == content:
+            return
+        try:
+            edited = json.loads(content)
+            base = edited.get("revision") if isinstance(edited, dict) else None
+            if not isinstance(base, int):
+                raise SettingsError("it is not the JSON object that it was, with its revision")
+            hot = changed({}, {key: edited[key] for key in HOT_SECTIONS if key in edited})
+        except (SettingsError, ValueError) as wrong:
+            self._complained[run_name] = content
+            _logger.error(
+                "the edit of %s in Nacos is wrong; the last good hot keys stay:\n%s", _data_id(run_name), wrong
+            )
+            return
+        revision = max(base, last.revision if last else 0) + 1
+        self._put(run_name, HotRecord(revision, hot, CONSOLE, time.time()))
+        _logger.info("%s was edited in Nacos: the hot keys are at revision %d", _data_id(run_name), revision)
+
+    def _get(self, run_name: str) -> str | None:
+        content: str | None = self._server.call(
+            f"reading the hot keys of {run_name}",
+            lambda client: client.get_config(_data_id(run_name), self._server.group, no_snapshot=True),
+        )
+        return content
+
+    def _put(self, run_name: str, record: HotRecord) -> HotRecord:
+        content = json.dumps(
+            {
+                **record.hot,
+                "revision": record.revision,
+                "written_by": record.written_by,
+                "written_at": record.written_at,
+                "digest": _digest(record.hot),
+            },
+            indent=2,
+        )
+        self._server.call(
+            f"writing the hot keys of {run_name}",
+            lambda client: client.publish_config(_data_id(run_name), self._server.group, content, config_type="json"),
+        )
+        self._good[run_name] = record
+        return record
+
+
+def _data_id(run_name: str) -> str:
+    """Nacos takes letters, digits and `._:-` only; anything else of a run's name is written as `:hex:`."""
+    return re.sub(r"[^A-Za-z0-9._-]", lambda other: f":{ord(other[0]):x}:", run_name) + ".hot.json"
+
+
+def _digest(hot: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(hot, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _parsed(content: str) -> HotRecord | None:
+    """A content that a program wrote; None for one that was edited since, or is none of ours."""
+    try:
+        data = json.loads(content)
+        hot = {key: data[key] for key in HOT_SECTIONS}
+        if data["digest"] != _digest(hot):
+            return None
+        return HotRecord(int(data["revision"]), hot, str(data["written_by"]), float(data["written_at"]))
+    except (ValueError, TypeError, KeyError):
+        return None

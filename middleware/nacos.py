@@ -1,0 +1,105 @@
+"""A Nacos server, as registry and configuration speak to it: the synchronous client of `nacos-sdk-python` 2.0, tamed.
+
+`nacos://[user:password@]host:8848[,host2:8848][/namespace][?group=offload]`. It speaks Nacos' HTTP interface v1, which servers
+1.x to 3.1 have (docs/operations.md says why this client). What it does beside that is kept from happening: log files in the
+home directory, snapshots that are served when the server is away, tokens in the log, listeners in processes of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from middleware.outages import ServiceAway
+from offload.settings import redacted
+
+TIMEOUT_S = 3.0
+DEFAULT_GROUP = "offload"
+
+_FORM = re.compile(r"nacos://(?:([^/@]*)@)?([^/@?]+)(?:/([\w.-]*))?(?:\?group=([\w.-]+))?", re.DOTALL)
+_Result = TypeVar("_Result")
+
+
+class NacosServer:
+    """One or several servers, a namespace and a group. Thread-safe: each thread has a client of its own.
+
+    Raises ValueError for a URL that is none of this form.
+    """
+
+    def __init__(self, url: str, setting: str) -> None:
+        form = _FORM.fullmatch(url)
+        if form is None:
+            raise ValueError(
+                f"services.{setting}: '{redacted(url)}' is not of the form nacos://[user:password@]host:8848[/namespace][?group=name]"
+            )
+        credentials, self._hosts, namespace, group = form.groups()
+        self._user, _, self._password = (unquote(part) for part in (credentials or "").partition(":"))
+        self._namespace = namespace or ""
+        self.group = group or DEFAULT_GROUP
+        self.shown = redacted(url)
+        self._of_thread = threading.local()
+
+    def call(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
+        """What the server answers to `ask(client)`. Raises ServiceAway, or PermissionError where it says that we may not."""
+        from nacos import NacosException
+        from nacos.exception import NacosRequestException
+
+        try:
+            return ask(self._client())
+        except NacosRequestException as away:
+            raise ServiceAway(f"{what}: {self.shown} does not answer ({away})") from None
+        except NacosException as refused:
+            if "privilege" in str(refused):
+                raise PermissionError(f"{what}: {self.shown} refuses it: wrong user, password or rights") from None
+            raise ServiceAway(f"{what}: {self.shown} cannot do it now ({refused})") from None
+        except (OSError, ValueError) as broken:  # a connection that breaks off; an answer that is not JSON
+            if getattr(broken, "code", None) == 403:
+                raise PermissionError(f"{what}: {self.shown} refuses it: wrong user, password or rights") from None
+            raise ServiceAway(f"{what}: {self.shown} does not answer ({type(broken).__name__})") from None
+
+    def version(self) -> str:
+        """As the server says it itself; "Nacos" where it does not."""
+
+        def ask(client: Any) -> Any:
+            import json
+
+            return json.loads(client._do_sync_req("/nacos/v1/console/server/state", timeout=TIMEOUT_S).read())
+
+        try:
+            state = self.call("asking for the version", ask)
+        except ServiceAway:
+            return "Nacos"
+        return f"Nacos {state['version']}" if isinstance(state, dict) and state.get("version") else "Nacos"
+
+    def _client(self) -> Any:
+        client = getattr(self._of_thread, "client", None)
+        if client is None:
+            # A handler that is there already keeps the client from making a log file of its own; what it tells at lower
+            # levels are all contents, and access tokens.
+            logger = logging.getLogger("nacos")
+            if not logger.handlers:
+                logger.addHandler(logging.NullHandler())
+            logger.setLevel(logging.CRITICAL)
+            from nacos import NacosClient
+
+            nowhere = tempfile.gettempdir()
+            client = NacosClient(
+                self._hosts,
+                namespace=self._namespace,
+                username=self._user or None,
+                password=self._password or None,
+                logDir=nowhere,
+            )
+            client.set_options(
+                default_timeout=TIMEOUT_S,
+                no_snapshot=True,
+                failover_base=f"{nowhere}/none",
+                snapshot_base=f"{nowhere}/none",
+            )
+            self._of_thread.client = client
+        return client

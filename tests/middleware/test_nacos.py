@@ -1,0 +1,211 @@
+"""Nacos: edits in its console, its absence, and what its client would do beside what it is asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from forwarder import Forwarder
+
+from middleware.configuration import open_configuration
+from middleware.configuration.nacos import CONSOLE, NacosConfiguration
+from middleware.nacos import NacosServer
+from middleware.outages import ServiceAway, is_away
+from middleware.registry import Instance
+from middleware.registry.nacos import NacosRegistry
+from offload.settings import Settings
+
+pytestmark = pytest.mark.nacos
+
+
+def until(true) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def console(nacos_url):
+    """What a person sees and edits in Nacos' console."""
+    server = NacosServer(nacos_url, "configuration")
+
+    class Console:
+        def content(self) -> dict:
+            return json.loads(self.text())
+
+        def text(self) -> str:
+            return server.call(
+                "reading", lambda client: client.get_config("r.hot.json", server.group, no_snapshot=True)
+            )
+
+        def write(self, text: str) -> None:
+            server.call("writing", lambda client: client.publish_config("r.hot.json", server.group, text))
+
+        def edit(self, **keys) -> None:
+            self.write(json.dumps({**self.content(), **keys}))
+
+    return Console()
+
+
+@pytest.fixture
+def way(nacos_url):
+    """A way to the server that can be cut, and the URL over it."""
+    parts = urlsplit(nacos_url)
+    forwarder = Forwarder(parts.hostname, parts.port)
+    yield forwarder, f"nacos://offload-tests@127.0.0.1:{forwarder.port}?{parts.query}"
+    forwarder.cut()
+
+
+def test_an_edit_in_the_console_becomes_a_revision_that_every_node_sees(nacos_url, console) -> None:
+    owner, node = NacosConfiguration(nacos_url, owner=True), NacosConfiguration(nacos_url)
+    owner.create("r", Settings().hot(), "layers")
+    seen = []
+    stops = [node.watch("r", lambda record: seen.append((record.revision, record.hot["scheduler"]["name"])), 0.05)]
+    until(lambda: seen == [(1, "ratc")])
+    console.edit(scheduler={"name": "sed", "parameters": {"d": 3}})
+    time.sleep(0.3)
+    assert seen == [(1, "ratc")], "only the owner makes revisions; a node goes on with the last good one"
+    assert node.read("r").revision == 1
+    stops.append(owner.watch("r", lambda record: None, 0.05))
+    until(lambda: seen == [(1, "ratc"), (2, "sed")])
+    record = owner.read("r")
+    assert record.written_by == CONSOLE
+    assert record.hot["scheduler"] == {"name": "sed", "parameters": {"d": 3}, "model": None}
+    assert console.content()["revision"] == 2
+    assert owner.change("r", {"scheduler.parameters.d": 4}, "Ada").revision == 3
+    for stop in stops:
+        stop()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["not JSON", "[]", '{"revision": 1, "scheduler": {"nmae": "sed"}}', '{"revision": 1, "log_level": "LOUD"}', "{}"],
+)
+def test_a_wrong_edit_is_told_once_and_changes_nothing(nacos_url, console, caplog, wrong) -> None:
+    owner = NacosConfiguration(nacos_url, owner=True)
+    first = owner.create("r", Settings().hot(), "layers")
+    right = console.text()
+    console.write(wrong)
+    for _ in range(3):
+        assert owner.read("r") == first
+    assert caplog.text.count("the last good hot keys stay") == 1
+    console.write(right)
+    assert owner.read("r") == first
+    console.edit(log_level="DEBUG")
+    assert owner.read("r").hot["log_level"] == "DEBUG"
+
+
+def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
+    forwarder, url = way
+    configuration, registry = NacosConfiguration(url, owner=True), NacosRegistry(url)
+    configuration.create("r", Settings().hot(), "layers")
+    seen = []
+    stop = configuration.watch("r", lambda record: seen.append(record.revision), 0.05)
+    until(lambda: seen == [1])
+    forwarder.cut()
+    until(lambda: "away" in caplog.text)
+    for act in (
+        lambda: configuration.read("r"),
+        lambda: configuration.change("r", {"log_level": "DEBUG"}, "Ada"),
+        lambda: registry.instances("edgenode"),
+        lambda: registry.register(Instance("edgenode", "0", "r", "http://127.0.0.1:1", {}, 0.0, 0.0)),
+    ):
+        with pytest.raises(ServiceAway, match="does not answer") as told:
+            act()
+        assert is_away(told.value)
+    time.sleep(0.3)
+    forwarder.mend()
+    until(lambda: "back after" in caplog.text)
+    assert caplog.text.count("the last good ones stay: away") == 1
+    assert configuration.change("r", {"log_level": "DEBUG"}, "Ada").revision == 2
+    until(lambda: seen == [1, 2])
+    stop()
+
+
+def test_a_server_that_answers_nothing_is_given_up_on(monkeypatch) -> None:
+    import socket
+
+    from middleware import nacos
+
+    monkeypatch.setattr(nacos, "TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        began = time.monotonic()
+        with pytest.raises(ServiceAway):
+            NacosRegistry(f"nacos://127.0.0.1:{frozen.getsockname()[1]}").instances("edgenode")
+        assert time.monotonic() - began < 10
+
+
+def test_nobody_elses_instances_are_taken_for_ours(nacos_url) -> None:
+    registry = NacosRegistry(nacos_url)
+    server = NacosServer(nacos_url, "registry")
+    for metadata in ({}, {"offload": "x"}, {"offload": "[]"}, {"offload": "{}"}):
+        server.call(
+            "registering",
+            lambda client, metadata=metadata: client.add_naming_instance(
+                "offload-edgenode", "10.0.0.1", 80 + len(str(metadata)), metadata=metadata, group_name=server.group
+            ),
+        )
+    registry.register(Instance("edgenode", "0", "r", "http://127.0.0.1:1", {}, 0.0, 0.0))
+    assert [one.address for one in registry.instances("edgenode")] == ["http://127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("url", ["nacos://", "nacos://u:secret@", "nacos://host:1/a/b", "nacos://host?x=1"])
+def test_a_url_of_another_form_is_refused(url, tmp_path) -> None:
+    with pytest.raises(ValueError, match="not of the form nacos://") as refused:
+        open_configuration(url, None)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_client_leaves_nothing_in_the_home_directory_and_no_process(nacos_url, tmp_path) -> None:
+    program = f"""
+import multiprocessing, logging
+from middleware.configuration.nacos import NacosConfiguration
+from middleware.registry.nacos import NacosRegistry
+from offload.settings import Settings
+logging.basicConfig(level=logging.DEBUG)
+configuration = NacosConfiguration({nacos_url!r}, owner=True)
+configuration.create("r", Settings().hot(), "layers")
+stop = configuration.watch("r", lambda record: None, 0.05)
+NacosRegistry({nacos_url!r}).instances("edgenode")
+stop()
+assert multiprocessing.active_children() == []
+"""
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": root, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert "accessToken" not in done.stderr
+
+
+def test_threads_share_a_server(nacos_url) -> None:
+    registry = NacosRegistry(nacos_url)
+    troubles: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            registry.register(Instance("edgenode", str(number), "r", f"http://127.0.0.1:{number + 1}", {}, 0.0, 0.0))
+            for count in range(5):
+                registry.heartbeat("edgenode", str(number), "r", {"count": count})
+        except BaseException as error:
+            troubles.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert troubles == []
+    assert [one.metadata for one in registry.instances("edgenode", "r")] == [{"count": 4}] * 8
+    assert logging.getLogger("nacos").level == logging.CRITICAL
