@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from middleware.extras import require_extra
 from middleware.outages import ServiceAway
 from offload.settings import redacted
 
@@ -37,6 +38,7 @@ class NacosServer:
             raise ValueError(
                 f"services.{setting}: '{redacted(url)}' is not of the form nacos://[user:password@]host:8848[/namespace][?group=name]"
             )
+        require_extra("nacos", "nacos", setting)
         credentials, self._hosts, namespace, group = form.groups()
         self._user, _, self._password = (unquote(part) for part in (credentials or "").partition(":"))
         self._namespace = namespace or ""

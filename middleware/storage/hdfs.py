@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from middleware.extras import require_extra
 from middleware.storage.port import StorageAway, checked_path
 from offload.settings import redacted
 
@@ -52,6 +53,7 @@ class HdfsStorage:
             raise ValueError(
                 f"services.storage: '{redacted(url)}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"
             )
+        require_extra("hdfs", "hdfs", "storage")
         scheme, credentials, hosts, root = form.groups()
         user, _, self._password = (unquote(part) for part in (credentials or _USER).partition(":"))
         self._user = user or _USER

@@ -1,0 +1,13 @@
+"""Adapters whose library is an extra of ours: said when the adapter is chosen, not when it is first used."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def require_extra(module: str, extra: str, setting: str) -> None:
+    """Raise ValueError, naming the setting and what to install, where a module is not installed."""
+    if find_spec(module) is None:
+        raise ValueError(
+            f"services.{setting}: this adapter needs a package that is not installed here: pip install 'offload-testbed[{extra}]'"
+        )
