@@ -17,6 +17,7 @@ from evaluation.wording import (
     fidelity_verdict,
     headline,
     milliseconds,
+    parity_verdict,
     plus_minus,
     points,
 )
@@ -31,6 +32,8 @@ def results_table(results: Mapping[str, Any]) -> RenderableType:
     parts.append(Text(headline(results)))
     scale = results["settings"]["time"]["time_scale"]
     parts += [Text(fidelity_verdict(transfer, values, scale)) for transfer, values in results["fidelity"].items()]
+    parity = results.get("parity") or {}
+    parts += [Text(parity_verdict(transfer, values)) for transfer, values in parity.items()]
     parts.append(Text(conservation_verdict(results["conservation"])))
     parts += [Text(f"Missing: {line}", style="yellow") for line in results["missing"]]
     return Group(*parts)

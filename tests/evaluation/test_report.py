@@ -236,6 +236,7 @@ def test_an_open_episode_does_not_disturb_conservation(tmp_path):
 
 def test_the_terminal_table_fits_into_eighty_columns(played):
     text = printed(played[4])
+    assert "Parity with the numeric twin" in " ".join(text.split())
     assert "…" not in text.split("On 4 traces")[0]
     for method in (*HEURISTICS, *LEARNED):
         assert method in text
