@@ -38,6 +38,7 @@ bench: setup
 	$(BIN)/python benchmarks/decision_latency.py
 	$(BIN)/python benchmarks/fidelity_by_time_scale.py
 	$(BIN)/python benchmarks/twin_speed.py
+	$(BIN)/python benchmarks/hot_keys.py
 
 clean:
 	rm -rf $(VENV) .offload runs

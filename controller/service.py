@@ -38,8 +38,8 @@ from middleware.database import (
     load_network,
     load_run,
 )
-from middleware.outages import ServiceAway
-from middleware.registry import Instance, open_registry
+from middleware.outages import OutageLog, ServiceAway
+from middleware.registry import Instance, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
 from offload.settings import Settings, SettingsError
@@ -49,6 +49,8 @@ SERVICE = "controller"
 SERVE_PHASE = "serve"
 LAST_EPISODES = 10
 _HEARTBEAT_S = 1.0
+_WATCH_S = 0.5
+"""Twice as often as the nodes read: an edit in a console becomes a revision here first, and is to be everywhere in two seconds."""
 _REFUSED_S = 1.0
 _ENDING_S = 5.0
 _logger = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class Controller:
         self.network = load_network(self.database, self.run)
         self.storage = open_storage(self.services.storage, self.database)
         self.registry = open_registry(self.services.registry, self.database)
+        self._registry_outage = OutageLog(_logger, "the registry does not take the heartbeat")
         self.configuration = open_configuration(self.services.configuration, self.database, owner=True)
         self.metrics = Metrics()
         self.last: deque[EpisodeSummary] = deque(maxlen=LAST_EPISODES)
@@ -133,7 +136,7 @@ class Controller:
             _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
             self.server.start(make_app(self))
             ending.callback(self._deregister)
-            self._register()
+            self.registry.register(self._instance())
             if self._fleet is not None:
                 ending.callback(self._fleet.stop)
                 self._fleet.start()
@@ -141,7 +144,7 @@ class Controller:
             self._threads["heartbeat"].start()
             if file := watched_file(self.services.configuration):
                 ending.callback(watch_file(self.configuration, self.run_name, file))
-            ending.callback(self.configuration.watch(self.run_name, _apply_log_level))
+            ending.callback(self.configuration.watch(self.run_name, _apply_log_level, _WATCH_S))
             if self._fleet is not None:
                 self._fleet.addresses()
             self._threads["player"].start()
@@ -319,19 +322,13 @@ class Controller:
     def _metadata(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "ready": self._ready, "serving": self.serving}
 
-    def _register(self) -> None:
-        now = time.time()
-        self.registry.register(
-            Instance(SERVICE, "0", self.run_name, self.server.address, self._metadata(), self._started_at, now)
+    def _instance(self) -> Instance:
+        return Instance(
+            SERVICE, "0", self.run_name, self.server.address, self._metadata(), self._started_at, time.time()
         )
 
     def _heartbeat(self) -> None:
-        try:
-            self.registry.heartbeat(SERVICE, "0", self.run_name, self._metadata())
-        except LookupError:
-            self._register()
-        except (SQLAlchemyError, ServiceAway) as error:
-            _logger.warning("the registry does not take the heartbeat (%s)", type(error).__name__)
+        keep_registered(self.registry, self._instance(), self._registry_outage)
 
     def _deregister(self) -> None:
         try:

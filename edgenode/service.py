@@ -32,8 +32,8 @@ from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
-from middleware.outages import ServiceAway
-from middleware.registry import Instance, Registry, open_registry
+from middleware.outages import OutageLog, ServiceAway
+from middleware.registry import Instance, Registry, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.profiles import make_profile
 
@@ -204,7 +204,7 @@ class _Registration:
 
     def begin(self, address: str, metadata: Any) -> None:
         self._address, self._metadata = address, metadata
-        self._register()
+        self._registry.register(self._instance())
         self._thread.start()
 
     def soon(self) -> None:
@@ -232,23 +232,18 @@ class _Registration:
             return None
         return next((one.address for one in found if one.instance == str(node)), None)
 
-    def _register(self) -> None:
-        now = time.time()
-        who = self._who
-        self._registry.register(Instance(SERVICE, str(who.node), who.run, self._address, self._metadata(), now, now))
+    def _instance(self) -> Instance:
+        now, who = time.time(), self._who
+        return Instance(SERVICE, str(who.node), who.run, self._address, self._metadata(), now, now)
 
     def _beat(self) -> None:
+        outage = OutageLog(_logger, "the registry does not take the heartbeat")
         while not self._ending.is_set():
             self._wake.wait(timeout=_HEARTBEAT_S)
             self._wake.clear()
             if self._ending.is_set():
                 return
-            try:
-                self._registry.heartbeat(SERVICE, str(self._who.node), self._who.run, self._metadata())
-            except LookupError:
-                self._register()
-            except (SQLAlchemyError, ServiceAway) as error:
-                _logger.warning("the registry does not take the heartbeat (%s)", type(error).__name__)
+            keep_registered(self._registry, self._instance(), outage)
 
 
 def _watch_lifeline(stop: threading.Event) -> None:

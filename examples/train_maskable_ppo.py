@@ -55,5 +55,5 @@ nodes = Nodes(OffloadingVectorEnv(given.preset, episodes=8))
 model = MaskablePPO("MlpPolicy", nodes, n_steps=90, batch_size=1200, seed=0).learn(given.steps)
 learned = success_rate(given.preset, lambda twin, seen: model.predict(seen, action_masks=twin.action_masks())[0])
 print(f"MaskablePPO after {model.num_timesteps} steps: {learned:.3f}")
-for name in ("random", "ratc"):
+for name in ("random", "ratc", "sed"):
     print(f"{name}: {success_rate(given.preset, lambda twin, _, name=name: twin.scheduler_actions(name)):.3f}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
 import pytest
 
 from middleware.database import Database
-from middleware.registry import Instance, Registry, open_registry
+from middleware.outages import OutageLog, ServiceAway
+from middleware.registry import Instance, Registry, keep_registered, open_registry
 
 
 @pytest.fixture(params=["database", pytest.param("nacos", marks=pytest.mark.nacos)])
@@ -56,6 +58,34 @@ def test_a_heartbeat_of_one_who_is_not_registered_says_so(registry: Registry) ->
     with pytest.raises(LookupError, match="edgenode 0 of run 'r' is not registered"):
         registry.heartbeat("edgenode", "0", "r", {})
     assert registry.instances("edgenode", "r") == []
+
+
+class Flapping:
+    """A registry that forgets everybody, and is away at the wrong moment: no server does that when it is asked to."""
+
+    def __init__(self) -> None:
+        self.away, self.registered = True, 0
+
+    def heartbeat(self, *_: object) -> None:
+        if not self.registered:
+            raise LookupError("not registered")
+
+    def register(self, instance: Instance) -> None:
+        if self.away:
+            raise ServiceAway("nacos://x does not answer")
+        self.registered += 1
+
+
+def test_a_process_stays_alive_and_registers_again_whatever_the_registry_does(caplog: pytest.LogCaptureFixture) -> None:
+    registry, outage = Flapping(), OutageLog(logging.getLogger("t"), "the registry")
+    for _ in range(3):
+        keep_registered(registry, _instance(), outage)
+    assert caplog.text.count("the registry: away (nacos://x does not answer)") == 1
+    registry.away = False
+    for _ in range(3):
+        keep_registered(registry, _instance(), outage)
+    assert registry.registered == 1
+    assert caplog.text.count("the registry: back after") == 1
 
 
 def test_a_url_without_an_adapter_is_refused(db: Database) -> None:

@@ -36,6 +36,7 @@ def test_the_example_trains_somebody_elses_algorithm() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = {line.split()[0].rstrip(":"): float(line.rsplit(": ", 1)[1]) for line in done.stdout.splitlines()}
-    assert set(told) == {"MaskablePPO", "random", "ratc"}
+    assert set(told) == {"MaskablePPO", "random", "ratc", "sed"}
+    assert told["sed"] > told["ratc"]
     assert told["ratc"] > told["random"] + 0.05
     assert told["MaskablePPO"] > rate_of_any_legal_action() + 0.02
