@@ -23,6 +23,8 @@ def main() -> None:
     from controller.fleet import FleetError
     from controller.service import serve
     from middleware.database import SchemaError
+    from middleware.outages import ServiceAway
+    from middleware.patience import is_away
 
     try:
         # The composition root knows how a node is started; the controller may not import one.
@@ -32,6 +34,15 @@ def main() -> None:
         sys.exit(2)
     except FleetError as error:
         print(f"offload-controller: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        # Started again, it may find the service there. A driver's words may hold a password.
+        print(
+            f"offload-controller: a service is away: {error if isinstance(error, ServiceAway) else type(error).__name__}",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

@@ -22,7 +22,8 @@ from typing import Self
 
 from controller.fleet import last_line
 from middleware.database import PLAYED_BY, TWIN, Database, Run, RunConflict, create_run
-from middleware.registry import Registry, open_registry
+from middleware.patience import is_away
+from middleware.registry import Instance, Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
 from offload.settings import ServiceSettings, SettingsError
@@ -138,12 +139,21 @@ class LocalController:
         while time.monotonic() < until:
             if self._failure:
                 raise ControllerFailed(self._failure)
-            for instance in self._opened.registry.instances("controller", self._opened.run.name):
+            for instance in self._registered():
                 ours = self._process is not None and instance.metadata.get("pid") == self._process.pid
                 if ours and instance.metadata.get("ready"):
                     return instance.address
             time.sleep(0.05)
         raise ControllerFailed(f"the controller did not become ready in {_START_TIMEOUT_S:.0f} s; see {self.log_file}")
+
+    def _registered(self) -> list[Instance]:
+        """Controllers of this run; none while the registry is away."""
+        try:
+            return self._opened.registry.instances("controller", self._opened.run.name)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return []
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)

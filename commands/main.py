@@ -70,7 +70,7 @@ def _is_users(error: Exception) -> bool:
     from commands.local import ControllerFailed
     from commands.serve import NoController
     from middleware.database import RunConflict, SchemaError, UnknownRun
-    from middleware.outages import is_away
+    from middleware.patience import is_away
     from offload.episodes import EpisodeError
     from offload.settings import SettingsError
 

@@ -15,12 +15,23 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     from edgenode.service import serve
     from middleware.database import SchemaError
+    from middleware.outages import ServiceAway
+    from middleware.patience import is_away
 
     try:
         serve(os.environ)
     except (ValueError, LookupError, SchemaError) as error:
         print(f"offload-node: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        if not is_away(error):
+            raise
+        # Started again, it may find the service there. A driver's words may hold a password.
+        print(
+            f"offload-node: a service is away: {error if isinstance(error, ServiceAway) else type(error).__name__}",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,6 +139,7 @@ def _wanted(phases: list[str] | None) -> list[str]:
 
 def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console: Console) -> dict[str, Any] | None:
     from commands.parity import recorded_parity
+    from middleware.access import Access
     from trainer.controller_client import ControllerClient
     from trainer.pipeline import Pipeline
     from trainer.source import TestbedSource
@@ -156,9 +158,10 @@ def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console
         source, activate = TwinSource(database, storage, run), lambda version: None
         deploy = activate
     else:
-        client = ControllerClient(address)
+        access = Access.read(os.environ)
+        client = ControllerClient(address, access=access)
         source, activate, deploy = (
-            TestbedSource(address, database, run, opened.settings),
+            TestbedSource(address, database, run, opened.settings, access=access),
             client.activate,
             client.deploy,
         )

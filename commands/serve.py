@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -32,12 +31,10 @@ def serve(
     run: Annotated[str | None, typer.Option(help="The run's name.")] = None,
 ) -> None:
     """Keep a local fleet running with continuous arrivals, until Ctrl-C."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from commands.hot_keys import check_hot
     from commands.local import DATA_DIR, ControllerFailed, LocalController, open_run
     from middleware.configuration import load_settings
-    from middleware.database import is_unavailable
+    from middleware.patience import is_away
 
     console = Console()
     logging.basicConfig(level=logging.WARNING)
@@ -58,10 +55,10 @@ def serve(
             time.sleep(0.5)
             try:
                 now = controller.address()
-            except SQLAlchemyError as error:
-                if not is_unavailable(error):
+            except Exception as error:
+                if not is_away(error):
                     raise
-                continue  # the controller waits for the database as well
+                continue  # the controller waits for the service as well
             if now != address:
                 # The controller died and was restarted: it does not know that it was serving.
                 address = now
@@ -161,9 +158,12 @@ def _controller(run: str | None, database_url: str | None) -> str:
 
 
 def _call(address: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    connection = HTTPConnection(urlsplit(address).netloc, timeout=_TIMEOUT_S)
+    from middleware.access import Access
+
+    access = Access.read(os.environ)
+    connection = access.connection(address, _TIMEOUT_S)
     try:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = access.headers() | ({"Content-Type": "application/json"} if body is not None else {})
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         content = answer.read()

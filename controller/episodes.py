@@ -16,8 +16,8 @@ from typing import Any
 from controller.clock import SlotClock
 from controller.metrics import Metrics
 from controller.nodes import Answer, NodeClients
-from controller.outages import OUTAGE_S, patiently
 from controller.ticks import Ticks
+from middleware.access import Access
 from middleware.configuration import Configuration, HotRecord
 from middleware.database import (
     Database,
@@ -25,9 +25,9 @@ from middleware.database import (
     Run,
     abort_episode,
     close_episode,
-    is_unavailable,
     open_episode,
 )
+from middleware.patience import PATIENCE_S, is_away, patiently
 from offload.episodes import EpisodePlan
 from offload.network import Network
 from offload.tasks import Trace, draw_trace
@@ -85,6 +85,7 @@ class Episodes:
         addresses: Callable[[], Mapping[int, str]],
         own_address: str,
         metrics: Metrics,
+        access: Access,
     ) -> None:
         self._db = db
         self._run = run
@@ -93,7 +94,7 @@ class Episodes:
         self._addresses = addresses
         self._own_address = own_address
         self._metrics = metrics
-        self._clients = NodeClients({})
+        self._clients = NodeClients({}, access)
         self._timeout_s = run.settings.node.request_timeout_s
         self.state: EpisodeState | None = None
 
@@ -167,7 +168,7 @@ class Episodes:
             addresses = patiently(lambda: dict(self._addresses()))
             if addresses != self._clients.addresses:
                 self._clients.close()
-                self._clients = NodeClients(addresses)
+                self._clients = NodeClients(addresses, self._clients.access)
                 waiting = set(range(self._network.nodes))
             there = sorted(waiting & set(addresses))
             trouble = {node: "is not ready" for node in waiting if node not in addresses}
@@ -252,7 +253,7 @@ class Episodes:
             try:
                 return self._addresses().get(node)
             except Exception as error:
-                if not is_unavailable(error):
+                if not is_away(error):
                     raise
                 return None
 
@@ -286,7 +287,7 @@ class Episodes:
 
     def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
         path = f"/v1/episodes/{state.episode}/close"
-        until = time.monotonic() + OUTAGE_S
+        until = time.monotonic() + PATIENCE_S
         waiting = set(range(self._network.nodes))
         unreached: set[int] = set()
         while waiting:
@@ -303,7 +304,7 @@ class Episodes:
             if time.monotonic() > until:
                 raise RuntimeError(
                     f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} could not deliver their records for "
-                    f"{OUTAGE_S:g} s; the last words: {next(iter(answers.values())).detail}"
+                    f"{PATIENCE_S:g} s; the last words: {next(iter(answers.values())).detail}"
                 )
             time.sleep(_RETRY_S)
         record = patiently(lambda: self._configuration.read(self._run.name))

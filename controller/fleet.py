@@ -1,7 +1,8 @@
 """The edge nodes as processes of this machine: started, watched, restarted, stopped.
 
-Concurrency: one watcher thread notices deaths and restarts; it alone starts processes after `start`. `stop` ends it before
-the processes. Each child holds the read end of its standard input as a lifeline and ends when this process does, however
+Concurrency: one watcher thread notices deaths and restarts; it alone starts processes after `start`. One thread asks the nodes
+whether they are alive, as a kubelet would, and kills one that does not answer any more; the watcher sees to the rest. `stop` ends
+both before the processes. Each child holds the read end of its standard input as a lifeline and ends when this process does, however
 that happens.
 """
 
@@ -14,7 +15,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from middleware.registry import Registry
+from controller.nodes import NodeClients
+from middleware.access import OPEN, Access
+from middleware.patience import is_away
+from middleware.registry import Instance, Registry
 
 SERVICE = "edgenode"
 _READY_TIMEOUT_S = 120.0
@@ -22,6 +26,9 @@ _MOST_RESTARTS = 5
 _DEATHS_WITHIN_S = 60.0
 _ENDING_S = 10.0
 _WATCH_S = 0.05
+_LIVENESS_S = 2.0
+_MOST_FAILURES = 3
+"""A node that has not answered so many times in a row, asked every `_LIVENESS_S`, is frozen."""
 
 _logger = logging.getLogger(__name__)
 
@@ -48,6 +55,7 @@ class LocalFleet:
         registry: Registry,
         stopping: threading.Event,
         failed: Callable[[str], None],
+        access: Access = OPEN,
     ) -> None:
         self._nodes = nodes
         self._run_name = run_name
@@ -56,23 +64,28 @@ class LocalFleet:
         self._log_dir = log_dir
         self._registry = registry
         self._failed = failed
+        self._access = access
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._deaths: dict[int, list[float]] = {node: [] for node in range(nodes)}
         self._stopping = stopping
-        self._watcher = threading.Thread(target=self._watch, name="fleet-watch", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._watch, name="fleet-watch", daemon=True),
+            threading.Thread(target=self._ask_all, name="fleet-liveness", daemon=True),
+        ]
 
     def start(self) -> None:
         """Start all nodes, and the watch."""
         self._log_dir.mkdir(parents=True, exist_ok=True)
         for node in range(self._nodes):
             self._start(node)
-        self._watcher.start()
+        for thread in self._threads:
+            thread.start()
 
     def addresses(self, timeout_s: float = _READY_TIMEOUT_S) -> dict[int, str]:
         """Where the nodes answer, once all of them are ready; none when told to stop before. Raises FleetError."""
         until = time.monotonic() + timeout_s
         while True:
-            ready = self.ready()
+            ready = self._ready_or_none()
             if len(ready) == self._nodes:
                 return ready
             if self._stopping.wait(0.05):
@@ -83,13 +96,24 @@ class LocalFleet:
 
     def ready(self) -> dict[int, str]:
         """The addresses of the nodes that are ready now: of this fleet's processes, not of an earlier one's."""
+        return {node: one.address for node, one in self._registered().items() if one.metadata.get("ready")}
+
+    def _registered(self) -> dict[int, Instance]:
         found = {}
         for instance in self._registry.instances(SERVICE, self._run_name):
-            node = int(instance.instance)
-            process = self._processes.get(node)
-            if process and process.pid == instance.metadata.get("pid") and instance.metadata.get("ready"):
-                found[node] = instance.address
+            process = self._processes.get(int(instance.instance))
+            if process and process.pid == instance.metadata.get("pid"):
+                found[int(instance.instance)] = instance
         return found
+
+    def _ready_or_none(self) -> dict[int, str]:
+        """`ready`; nobody while the registry is away."""
+        try:
+            return self.ready()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return {}
 
     def pids(self) -> dict[int, int]:
         """The process ids by node."""
@@ -98,8 +122,9 @@ class LocalFleet:
     def stop(self) -> None:
         """End all nodes: told to, then after some seconds killed."""
         self._stopping.set()
-        if self._watcher.is_alive():
-            self._watcher.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
         for process in self._processes.values():
             _cut_lifeline(process)
             if process.poll() is None:
@@ -145,6 +170,29 @@ class LocalFleet:
                 except OSError as error:
                     self._failed(f"node {node} cannot be started again: {error}")
                     return
+
+    def _ask_all(self) -> None:
+        """Ask every node that has registered whether it is alive, and kill one that is frozen."""
+        failures: dict[int, int] = {}  # in a row, by process id: what a predecessor did does not count
+        while not self._stopping.wait(_LIVENESS_S):
+            try:
+                registered = self._registered()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                continue
+            clients = NodeClients({node: one.address for node, one in registered.items()}, self._access)
+            answers = clients.ask("GET", "/healthz", dict.fromkeys(registered), _LIVENESS_S)
+            clients.close()
+            seen = failures
+            failures = {}
+            for node, answer in answers.items():
+                pid = int(registered[node].metadata["pid"])
+                failures[pid] = 0 if answer.ok else seen.get(pid, 0) + 1
+                process = self._processes[node]
+                if failures[pid] >= _MOST_FAILURES and process.pid == pid and process.poll() is None:
+                    _logger.warning("node %d has not answered %d times in a row; it is killed", node, failures[pid])
+                    process.kill()
 
 
 def last_line(log: Path) -> str:

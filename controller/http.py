@@ -10,20 +10,23 @@ import math
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cheroot.wsgi import Server as WSGIServer
 from flask import Flask, Response, render_template, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 
 from controller.episodes import BusyError, OpeningError
 from controller.nodes import NodeClients
-from middleware.database import find_episodes, find_models, is_unavailable, load_trace
+from middleware.access import OPEN, WSGI, Access, guarded, secure
+from middleware.database import find_episodes, find_models, load_trace
+from middleware.outages import ServiceAway
+from middleware.patience import is_away
 from middleware.registry import reachable_address
-from middleware.storage import StorageAway
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError, explain
 from offload.tasks import Trace
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_S = 60.0
 _THREADS = 12
+_LONGEST_BODY = 32 * 1024 * 1024
+"""A recorded trace of a hundred nodes and some thousand slots."""
 
 
 class _Body(BaseModel):
@@ -83,9 +88,10 @@ def make_app(controller: Controller) -> Flask:
 
     @app.get("/metrics")
     def prometheus() -> Response:
-        now = time.time()
-        alive = [one for one in controller.registry.instances("edgenode", run.name) if one.alive(now)]
-        controller.metrics.nodes_alive.set(len(alive))
+        with suppress(ServiceAway, DBAPIError):  # whoever looks at the metrics then wants the others all the more
+            now = time.time()
+            alive = [one for one in controller.registry.instances("edgenode", run.name) if one.alive(now)]
+            controller.metrics.nodes_alive.set(len(alive))
         return Response(controller.metrics.text(), mimetype="text/plain; version=0.0.4")
 
     @app.get("/v1/clock")
@@ -239,7 +245,7 @@ def status_of(controller: Controller) -> dict[str, Any]:
     record = controller.configuration.read(run.name)
     instances = {int(one.instance): one for one in controller.registry.instances("edgenode", run.name)}
     alive = {node: one.address for node, one in instances.items() if one.alive(now)}
-    client = NodeClients(alive)
+    client = NodeClients(alive, controller.access)
     answers = client.ask("GET", "/v1/status", dict.fromkeys(alive), 1.0)
     client.close()
     nodes = []
@@ -291,10 +297,10 @@ def _explain(error: Exception) -> _Problem | None:
         return _Problem(502, "Could not open", str(error))
     if isinstance(error, SettingsError):
         return _Problem(422, "Impossible value", str(error))
-    if isinstance(error, StorageAway):
-        return _Problem(503, "Storage away", "the storage does not answer now")
-    if isinstance(error, SQLAlchemyError) and is_unavailable(error):
-        return _Problem(503, "Database away", "the database does not answer now")
+    if is_away(error):
+        # Of a driver's error nothing is told: its text may hold rows, or a password.
+        detail = str(error) if isinstance(error, ServiceAway) else "the database does not answer now"
+        return _Problem(503, "Service away", detail)
     if isinstance(error, HTTPException):
         return _Problem(error.code or 500, error.name, error.description or error.name)
     return None
@@ -327,21 +333,24 @@ def _json(content: Mapping[str, Any]) -> Response:
 class ControllerServer:
     """The interface on a port of its own. `address` is known before `start`."""
 
-    def __init__(self, bind: str) -> None:
+    def __init__(self, bind: str, access: Access = OPEN) -> None:
         host, colon, port = bind.rpartition(":")
         if not colon or not port.isdigit():
             raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port; port 0 chooses a free one")
-        self._app: Flask | None = None
+        self._app: WSGI | None = None
+        self._access = access
         self._server = WSGIServer((host, int(port)), self._serve, numthreads=_THREADS, timeout=60)
         self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
+        self._server.max_request_body_size = _LONGEST_BODY
+        secure(self._server, access)
         self._server.prepare()
         bound_host, bound_port = self._server.bind_addr[:2]
-        self.address = reachable_address(str(bound_host), bound_port)
+        self.address = reachable_address(str(bound_host), bound_port, access.scheme)
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
 
     def start(self, app: Flask) -> None:
         """Answer requests."""
-        self._app = app
+        self._app = guarded(app, self._access)
         self._thread.start()
 
     def stop(self) -> None:

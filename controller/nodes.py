@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+
+from middleware.access import OPEN, Access
 
 _ACCEPT_S = 1.0
 _KEPT_S = 20.0
@@ -45,8 +46,9 @@ class Answer:
 class NodeClients:
     """The nodes at `addresses` (`http://host:port`, by index)."""
 
-    def __init__(self, addresses: Mapping[int, str]) -> None:
+    def __init__(self, addresses: Mapping[int, str], access: Access = OPEN) -> None:
         self.addresses = dict(addresses)
+        self.access = access
         self._connections: dict[int, HTTPConnection] = {}
         self._used_s: dict[int, float] = {}
 
@@ -96,7 +98,9 @@ class NodeClients:
     def send(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> str | None:
         """Send a request; in words why it could not be sent."""
         content = None if body is None else json.dumps(body)
-        headers = {} if content is None else {"Content-Type": "application/json"}
+        headers = self.access.headers()
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         now = time.monotonic()
         if now - self._used_s.get(node, now) > _KEPT_S:
             self.drop(node)
@@ -114,7 +118,7 @@ class NodeClients:
         connection = self._connections.get(node)
         if connection is None:
             # A node of this machine or cluster that does not accept within a second is down.
-            connection = HTTPConnection(urlsplit(self.addresses[node]).netloc, timeout=min(timeout_s, _ACCEPT_S))
+            connection = self.access.connection(self.addresses[node], min(timeout_s, _ACCEPT_S))
             self._connections[node] = connection
         try:
             connection.request(method, path, content, headers)

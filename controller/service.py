@@ -17,17 +17,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
+from typing import Any, TypeVar
 
 from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError
 from controller.fleet import FleetError, LocalFleet
 from controller.http import ControllerServer, make_app
 from controller.metrics import Metrics
 from controller.nodes import NodeClients
-from controller.outages import patiently
+from middleware.access import Access
 from middleware.configuration import HotRecord, changed, load_settings, open_configuration, watch_file, watched_file
 from middleware.database import (
     Database,
@@ -38,7 +37,7 @@ from middleware.database import (
     load_network,
     load_run,
 )
-from middleware.outages import OutageLog, ServiceAway
+from middleware.patience import is_away, patiently
 from middleware.registry import Instance, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
@@ -54,6 +53,7 @@ _WATCH_S = 0.5
 _REFUSED_S = 1.0
 _ENDING_S = 5.0
 _logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 class AlreadyControlled(ValueError):
@@ -74,14 +74,14 @@ class Controller:
         if not self.run_name:
             raise ValueError("OFFLOAD_RUN is not set; the controller needs the run's name")
         data_dir = Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod"))
+        self.access = Access.read(environment)
         self.services = load_settings(environment=environment).services
         self.database = Database.connect(self.services.database)
         patiently(self.database.check_schema)
-        self.run = load_run(self.database, self.run_name)
-        self.network = load_network(self.database, self.run)
+        self.run = patiently(lambda: load_run(self.database, self.run_name))
+        self.network = patiently(lambda: load_network(self.database, self.run))
         self.storage = open_storage(self.services.storage, self.database)
         self.registry = open_registry(self.services.registry, self.database)
-        self._registry_outage = OutageLog(_logger, "the registry does not take the heartbeat")
         self.configuration = open_configuration(self.services.configuration, self.database, owner=True)
         self.metrics = Metrics()
         self.last: deque[EpisodeSummary] = deque(maxlen=LAST_EPISODES)
@@ -100,8 +100,9 @@ class Controller:
                 self.registry,
                 self.stopping,
                 self._fail,
+                self.access,
             )
-        self.server = ControllerServer(environment.get("OFFLOAD_BIND", "127.0.0.1:0"))
+        self.server = ControllerServer(environment.get("OFFLOAD_BIND", "127.0.0.1:0"), self.access)
         self.episodes = Episodes(
             self.database,
             self.run,
@@ -110,6 +111,7 @@ class Controller:
             self.node_addresses,
             self.server.address,
             self.metrics,
+            self.access,
         )
         self._asked: queue.SimpleQueue[EpisodeState | None] = queue.SimpleQueue()
         self._opening = threading.Lock()
@@ -132,11 +134,12 @@ class Controller:
             self._require_alone()
             self._check_hot(self.run.settings, self.run.settings.hot())
             self._take_over()
-            record = self.configuration.create(self.run_name, self.run.settings.hot(), SERVICE)
+            hot = self.run.settings.hot()
+            record = self._patiently(lambda: self.configuration.create(self.run_name, hot, SERVICE))
             _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
             self.server.start(make_app(self))
             ending.callback(self._deregister)
-            self.registry.register(self._instance())
+            self._patiently(lambda: self.registry.register(self._instance()))
             if self._fleet is not None:
                 ending.callback(self._fleet.stop)
                 self._fleet.start()
@@ -155,6 +158,9 @@ class Controller:
         if self.failure:
             raise FleetError(self.failure)
 
+    def _patiently(self, call: Callable[[], _Result]) -> _Result:
+        return patiently(call, stopping=self.stopping)
+
     def _end_threads(self) -> None:
         self.stopping.set()
         self._asked.put(None)
@@ -172,9 +178,9 @@ class Controller:
     def _require_alone(self) -> None:
         """Two controllers would abort each other's episodes. A dead one's registration may still look fresh: ask it."""
         now = time.time()
-        for other in self.registry.instances(SERVICE, self.run_name):
+        for other in self._patiently(lambda: self.registry.instances(SERVICE, self.run_name)):
             if other.alive(now):
-                client = NodeClients({0: other.address})
+                client = NodeClients({0: other.address}, self.access)
                 answer = client.ask("GET", "/v1/status", {0: None}, 2.0)[0]
                 client.close()
                 if answer.ok and answer.body.get("run") == self.run_name:
@@ -185,9 +191,9 @@ class Controller:
 
     def _take_over(self) -> None:
         """Learn what was played last. Episodes that a dead predecessor left open will not be finished by anybody."""
-        for episode in find_episodes(self.database, self.run, status=None):
+        for episode in self._patiently(lambda: find_episodes(self.database, self.run, status=None)):
             if episode.status == "open":
-                abort_episode(self.database, self.run, episode.episode, "its controller died")
+                self._patiently(partial(abort_episode, self.database, self.run, episode.episode, "its controller died"))
                 _logger.warning("episode %d was left open by a controller that died; it is aborted", episode.episode)
             elif episode.status == "closed":
                 self.last.append(episode)
@@ -328,13 +334,14 @@ class Controller:
         )
 
     def _heartbeat(self) -> None:
-        keep_registered(self.registry, self._instance(), self._registry_outage)
+        keep_registered(self.registry, self._instance())
 
     def _deregister(self) -> None:
         try:
             self.registry.deregister(SERVICE, "0", self.run_name)
-        except (SQLAlchemyError, ServiceAway) as error:
-            _logger.warning("could not deregister (%s)", type(error).__name__)
+        except Exception as error:
+            if not is_away(error):
+                raise
 
     def _beat(self) -> None:
         while not self.stopping.wait(_HEARTBEAT_S):

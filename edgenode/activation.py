@@ -20,6 +20,8 @@ from edgenode.identity import NodeIdentity
 from edgenode.probing import chosen_node, probed_nodes, reports_from
 from edgenode.schedulers import create_scheduler
 from middleware.configuration import HotRecord
+from middleware.outages import ServiceAway
+from middleware.patience import is_away
 from middleware.storage import Storage, fetch_model
 from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
@@ -30,6 +32,10 @@ _logger = logging.getLogger(__name__)
 
 class ActivationError(RuntimeError):
     """A revision that this node cannot apply; the one before it stays. The message says why."""
+
+
+class ModelAway(ServiceAway):
+    """A revision whose model cannot be fetched now, because the storage is away; the one before it stays until then."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Activation:
         """Make this revision's scheduler the current one; an older revision changes nothing.
 
         Raises ActivationError: the scheduler does not exist, its parameters are wrong, it cannot decide, or the model is
-        missing, damaged or does not fit. The current one stays then.
+        missing, damaged or does not fit. Raises ModelAway where the storage is away. The current one stays then.
         """
         with self._lock:
             current = self.current
@@ -87,6 +93,13 @@ class Activation:
                 scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
                 self._try_out(scheduler)
             except Exception as error:  # of somebody's scheduler it may be any
+                if is_away(error):
+                    why = str(error) if isinstance(error, ServiceAway) else "the database is away"
+                    problem = f"revision {record.revision} ({name}, model {model}) waits: {why}"
+                    if self.problem is None:
+                        _logger.warning("%s", problem)
+                    self.problem = problem
+                    raise ModelAway(problem) from None
                 foreseen = isinstance(error, ValueError | OSError)
                 reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
                 self.problem = f"revision {record.revision} ({name}, model {model}): {reason}"
@@ -100,7 +113,7 @@ class Activation:
         self._applied()
 
     def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
-        """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError."""
+        """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError, ServiceAway."""
         until = time.monotonic() + timeout_s
         while True:
             current = self.current

@@ -28,6 +28,9 @@ from edgenode.links import PROTOCOL, Accept, Expect, payload_bytes, receive_task
 from edgenode.metrics import Metrics
 from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
+from middleware.access import OPEN, WSGI, Access, guarded, secure
+from middleware.outages import ServiceAway
+from middleware.patience import is_away
 from middleware.registry import reachable_address
 from offload.settings import explain
 
@@ -46,7 +49,7 @@ class OpenEpisode(_Body):
 
     episode: int = Field(ge=1)
     trace: int = Field(ge=0)
-    controller: str = Field(pattern="^http://")
+    controller: str = Field(pattern="^https?://[^/]+$", max_length=300)
     revision: int = Field(ge=0)
     peers: list[str] = Field(min_length=1)
     start_s: float | None = None
@@ -329,6 +332,9 @@ def _explained(error: Exception, path: str) -> _Problem:
     ):
         if isinstance(error, kind):
             return _Problem(status, title, str(error))
+    if is_away(error):
+        detail = str(error) if isinstance(error, ServiceAway) else "the database does not answer now"
+        return _Problem(503, "Service away", detail)
     if isinstance(error, HTTPException):
         return _Problem(error.code or 500, error.name, error.description or error.name)
     _logger.error("%s failed", path, exc_info=error)
@@ -396,21 +402,24 @@ class _Server(WSGIServer):
 class NodeServer:
     """The interface on a port of its own. `address` is known before `start`."""
 
-    def __init__(self, host: str, port: int, threads: int) -> None:
-        self._app: NodeApp | None = None
+    def __init__(self, host: str, port: int, threads: int, access: Access = OPEN) -> None:
+        self._app: WSGI | None = None
+        self._access = access
         self._server = _Server((host, port), self._serve, numthreads=threads, timeout=60, request_queue_size=128)
         self._server.ConnectionClass, self._server.gateway = _Connection, _Gateway
         # Its default of 10 would close connections after each answer: there are two or three per peer.
         self._server.keep_alive_conn_limit = 10_000
         self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
+        self._server.max_request_body_size = _LONGEST_BODY
+        secure(self._server, access)
         self._server.prepare()
         bound_host, bound_port = self._server.bind_addr[:2]
-        self.address = reachable_address(str(bound_host), bound_port)
+        self.address = reachable_address(str(bound_host), bound_port, access.scheme)
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
 
     def start(self, app: NodeApp) -> None:
         """Answer requests."""
-        self._app = app
+        self._app = guarded(app, self._access)
         self._thread.start()
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgenode.core import EpisodeFacts
+from middleware.access import OPEN, Access
 from offload.network import Network
 from offload.profiles import Profile
 from offload.settings import Settings
@@ -21,6 +22,7 @@ class NodeIdentity:
     settings: Settings
     profile: Profile
     resolve: Callable[[int], str | None]
+    access: Access = OPEN
 
     def facts(self, episode: int, trace: int) -> EpisodeFacts:
         """What this node's core has to know of an episode."""

@@ -5,7 +5,8 @@ a line of JSON (the handover of docs/contracts.md), ⌈size/8⌉ bytes, and back
 is sent after that answer; a sender that will not wait for it takes another connection.
 
 What a transmission took is measured by the receiver, from the first byte's arrival to the last one's. Where the kernel
-stamps what arrives (Linux), its stamps count: a thread that is woken late does not make a transmission shorter.
+stamps what arrives (Linux), its stamps count: a thread that is woken late does not make a transmission shorter. Behind TLS
+there are no stamps, and the first byte counts when its whole record has come.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -20,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from edgenode.wire import Wire, WireError
+from middleware.access import OPEN, Access
 
 PROTOCOL: Final = "offload-link"
 _CHUNK_BYTES = 64 * 1024
@@ -43,9 +46,9 @@ def payload_bytes(size_bits: float) -> int:
 class Link:
     """The sending end. Belongs to one thread at a time; only `cut` may be called by another."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, access: Access = OPEN) -> None:
         self.address = address
-        self._wire = Wire(address, timeout_s)
+        self._wire = Wire(address, timeout_s, access)
 
     @property
     def is_open(self) -> bool:
@@ -135,12 +138,17 @@ class _StampedReader:
         self._buffer = bytearray(_CHUNK_BYTES)
         self._rest = b""  # read together with a line, but behind it
         self.arrival_s = 0.0
-        if _SO_TIMESTAMPNS is not None:
+        self._peeked = b""  # behind TLS, which cannot peek
+        if _SO_TIMESTAMPNS is not None and not isinstance(connection, ssl.SSLSocket):
             connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def wait(self) -> bool:
         """Wait for the next task's first byte; False where the sender has closed the connection or is gone."""
         try:
+            if isinstance(self._connection, ssl.SSLSocket):
+                self._peeked = self._connection.recv(1)
+                self.arrival_s = time.monotonic()
+                return bool(self._peeked)
             return self._receive(1, socket.MSG_PEEK) > 0
         except OSError:
             return False
@@ -171,6 +179,8 @@ class _StampedReader:
         return memoryview(self._buffer)[:received]
 
     def _receive(self, count: int, flags: int) -> int:
+        if isinstance(self._connection, ssl.SSLSocket):
+            return self._receive_secured(count)
         room = socket.CMSG_SPACE(_STAMP.size)
         received, ancillary, _, _ = self._connection.recvmsg_into([memoryview(self._buffer)[:count]], room, flags)
         now = time.monotonic()
@@ -181,4 +191,12 @@ class _StampedReader:
                 lain_s = time.time() - (seconds + nanoseconds * 1e-9)
                 now -= lain_s if 0.0 <= lain_s < 1.0 else 0.0
         self.arrival_s = now
+        return received
+
+    def _receive_secured(self, count: int) -> int:
+        if self._peeked:
+            self._buffer[:1], self._peeked = self._peeked, b""
+            return 1
+        received = self._connection.recv_into(memoryview(self._buffer)[:count])
+        self.arrival_s = time.monotonic()
         return received

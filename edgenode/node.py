@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from edgenode.activation import Activation, ActiveScheduler
@@ -232,12 +233,13 @@ class _Play:
         self._push_at, self._repeat_at = (1 - _PUSH_LEAD) * facts.slot_s, 0.0
         self._pushed = False
         timeout = self._settings.node.request_timeout_s
+        access = node.identity.access
         self._peers = {
-            j: Peer(j, address, timeout, lambda j=j: node.identity.resolve(j), facts.transfer == "payload")  # type: ignore[misc]
+            j: Peer(j, address, timeout, partial(node.identity.resolve, j), facts.transfer == "payload", access)
             for j, address in enumerate(peers)
             if j != facts.node
         }
-        self._prober = Prober(lambda j: self._peers[j].address, self._settings.node.probe_timeout_s)
+        self._prober = Prober(lambda j: self._peers[j].address, self._settings.node.probe_timeout_s, access)
         self._loop_thread, self._decider, self._executor = self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("loop", self._loop), ("decider", self._decide_all), ("executor", self._execute_all))

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from middleware.database import is_unavailable
+from middleware.patience import is_away
 
 Deliver = Callable[[Sequence[Mapping[str, Any]]], list[Mapping[str, Any]]]
 """Writes records to the database; returns those that it refused."""
@@ -107,16 +107,24 @@ class Outbox:
             try:
                 refused = self._deliver(records)
             except SQLAlchemyError as error:
-                # The driver's text may hold a password or whole rows: only the kind of error is told.
-                away = "the database is away" if is_unavailable(error) else "the database refuses the records"
-                self._trouble = f"{away} ({type(error).__name__}); {self.waiting} records wait on this node's disk"
-                _logger.warning("%s", self._trouble)
+                self._hold(error)
                 return
             self._keep_aside(refused)
             segment.unlink()
             with self._lock:
                 self.waiting -= lines
+        if self._trouble is not None:
+            _logger.info("the records that waited on this node's disk are delivered")
         self._trouble = None
+
+    def _hold(self, error: SQLAlchemyError) -> None:
+        """The database does not take the records now. Told once: its adapter tells how long it is away."""
+        # The driver's text may hold a password or whole rows: only the kind of error is told.
+        why = "the database is away" if is_away(error) else "the database refuses the records"
+        trouble = f"{why} ({type(error).__name__}); {self.waiting} records wait on this node's disk"
+        if self._trouble is None:
+            _logger.warning("%s", trouble)
+        self._trouble = trouble
 
     def _keep_aside(self, refused: Sequence[Mapping[str, Any]]) -> None:
         if not refused:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from edgenode.core import Settlement
 from edgenode.links import Link
 from edgenode.wire import NotConnected, Wire
+from middleware.access import OPEN, Access
 
 _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
@@ -61,15 +62,22 @@ class Peer:
     """Another node. `resolve` looks its address up when nobody answers at the old one."""
 
     def __init__(
-        self, node: int, address: str, timeout_s: float, resolve: Callable[[], str | None], carries: bool = False
+        self,
+        node: int,
+        address: str,
+        timeout_s: float,
+        resolve: Callable[[], str | None],
+        carries: bool = False,
+        access: Access = OPEN,
     ) -> None:
         self.node = node
         self._timeout_s = timeout_s
+        self._access = access
         self._resolve = resolve
         self._messages: queue.SimpleQueue[Message | _Acknowledgement | None] = queue.SimpleQueue()
         self._payloads: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._wire = Wire(address, timeout_s)
+        self._wire = Wire(address, timeout_s, access)
         self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
         self._carrying: Link | None = None
         self._courier = threading.Thread(target=self._deliver_messages, name=f"courier-{node}", daemon=True)
@@ -176,7 +184,7 @@ class Peer:
         address = self._resolve()
         if address is not None and address != self._wire.address:
             self._wire.close()
-            self._wire = Wire(address, self._timeout_s)
+            self._wire = Wire(address, self._timeout_s, self._access)
 
     def _await_acknowledgement(self, waiting: _Acknowledgement) -> None:
         assert waiting.message.settled is not None
@@ -196,7 +204,7 @@ class Peer:
 
     def _carry_payloads(self) -> None:
         for _ in range(_LINKS_AHEAD):
-            link = Link(self.address, self._timeout_s)
+            link = Link(self.address, self._timeout_s, self._access)
             with suppress(OSError):  # who cannot be reached now is tried again with a task
                 link.open()
                 self._idle.put(link)
@@ -223,7 +231,7 @@ class Peer:
             if link.address == self.address and link.is_open:
                 return link
             link.close()
-        return Link(self.address, self._timeout_s)
+        return Link(self.address, self._timeout_s, self._access)
 
     def _wait_until(self, instant_s: float) -> None:
         left = instant_s - time.monotonic()

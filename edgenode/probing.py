@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenode.wire import NotConnected, Wire
+from middleware.access import OPEN, Access
 from offload.protocols import Choice
 from offload.state import LocalState, Reports, report_of
 
@@ -38,8 +39,9 @@ class Answer:
 class Prober:
     """Asks the peers of one node. `address_of`: where a node answers now; it may move when it is restarted."""
 
-    def __init__(self, address_of: Callable[[int], str], timeout_s: float) -> None:
+    def __init__(self, address_of: Callable[[int], str], timeout_s: float, access: Access = OPEN) -> None:
         self._address_of = address_of
+        self._access = access
         self._timeout_s = timeout_s
         self._wires: dict[int, Wire] = {}
         self._owed: set[int] = set()
@@ -90,7 +92,7 @@ class Prober:
         if wire is None or wire.address != address:
             if wire is not None:
                 wire.close()
-            wire = self._wires[node] = Wire(address, self._timeout_s)
+            wire = self._wires[node] = Wire(address, self._timeout_s, self._access)
         return wire
 
     def _send(self, node: int, path: str, until: float) -> bool:

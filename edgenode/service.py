@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -15,14 +16,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from edgenode.activation import Activation, ActivationError
+from edgenode.activation import Activation, ActivationError, ModelAway
 from edgenode.applications import create_application
 from edgenode.clock import offset_to
 from edgenode.http import NodeApp, NodeServer, OpenEpisode, port_of
@@ -30,9 +27,10 @@ from edgenode.identity import NodeIdentity
 from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox
+from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
-from middleware.outages import OutageLog, ServiceAway
+from middleware.patience import is_away, patiently
 from middleware.registry import Instance, Registry, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.profiles import make_profile
@@ -83,11 +81,12 @@ def serve(environment: Mapping[str, str]) -> None:
     if "OFFLOAD_LIFELINE" in environment:
         threading.Thread(target=_watch_lifeline, args=(stop,), name="lifeline", daemon=True).start()
 
+    access = Access.read(environment)
     services = load_settings(environment=environment).services
     database = Database.connect(services.database)
-    database.check_schema()
-    run = load_run(database, who.run)
-    network = load_network(database, run)
+    patiently(database.check_schema, stopping=stop)
+    run = patiently(lambda: load_run(database, who.run), stopping=stop)
+    network = patiently(lambda: load_network(database, run), stopping=stop)
     if who.node >= network.nodes:
         raise ValueError(
             f"OFFLOAD_NODE={who.node}: run '{run.name}' has {network.nodes} nodes, 0 to {network.nodes - 1}"
@@ -103,21 +102,24 @@ def serve(environment: Mapping[str, str]) -> None:
         lambda records: write_records(database, run.number, records),
         settings.node.write_interval_s,
     )
-    identity = NodeIdentity(run.name, who.node, network, settings, profile, registration.address_of)
+    identity = NodeIdentity(run.name, who.node, network, settings, profile, registration.address_of, access)
     activation = Activation(identity, storage, registration.soon)
     application = create_application(settings.node.application)
     node = EdgeNode(identity, activation, outbox, application, metrics)
     # A peer may wait for a report and hand a task over at once; a link's bytes hold a thread, two when tasks overlap.
     per_peer = 4 if settings.node.transfer == "payload" else 2
-    server = NodeServer(*port_of(who.bind), threads=per_peer * network.nodes + 8)
+    server = NodeServer(*port_of(who.bind), threads=per_peer * network.nodes + 8, access=access)
 
     def apply(record: HotRecord) -> None:
         try:
             activation.apply(record)
         except ActivationError:
             registration.soon()  # told in the log and in the status; the one before stays
+        except ModelAway:
+            registration.soon()
+            raise  # the watch brings it again
 
-    clock = _ControllerClock()
+    clock = _ControllerClock(access)
 
     def open_episode(body: OpenEpisode) -> dict[str, Any]:
         active = activation.catch_up(
@@ -167,17 +169,18 @@ def _acknowledgement(activation: Activation) -> dict[str, Any]:
 class _ControllerClock:
     """The controller's monotonic clock on this machine's."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self._offset_s = 0.0
 
     def map(self, controller: str, timeout_s: float) -> float:
         """Ask several times; returns the greatest possible error in real seconds. Raises OSError."""
         import json
 
-        connection = HTTPConnection(urlsplit(controller).netloc, timeout=timeout_s)
+        connection = self._access.connection(controller, timeout_s)
 
         def remote() -> float:
-            connection.request("GET", "/v1/clock")
+            connection.request("GET", "/v1/clock", headers=self._access.headers())
             return float(json.loads(connection.getresponse().read())["monotonic_s"])
 
         try:
@@ -204,7 +207,6 @@ class _Registration:
 
     def begin(self, address: str, metadata: Any) -> None:
         self._address, self._metadata = address, metadata
-        self._registry.register(self._instance())
         self._thread.start()
 
     def soon(self) -> None:
@@ -217,8 +219,9 @@ class _Registration:
         self._thread.join(timeout=5)
         try:
             self._registry.deregister(SERVICE, str(self._who.node), self._who.run)
-        except (SQLAlchemyError, ServiceAway) as error:
-            _logger.warning("could not deregister (%s)", type(error).__name__)
+        except Exception as error:
+            if not is_away(error):
+                raise
 
     def address_of(self, node: int) -> str | None:
         """Where another node is registered now; asked at most twice a second per node."""
@@ -228,7 +231,9 @@ class _Registration:
         self._looked_up[node] = now
         try:
             found = self._registry.instances(SERVICE, self._who.run)
-        except (SQLAlchemyError, ServiceAway):
+        except Exception as error:
+            if not is_away(error):
+                raise
             return None
         return next((one.address for one in found if one.instance == str(node)), None)
 
@@ -237,13 +242,20 @@ class _Registration:
         return Instance(SERVICE, str(who.node), who.run, self._address, self._metadata(), now, now)
 
     def _beat(self) -> None:
-        outage = OutageLog(_logger, "the registry does not take the heartbeat")
+        # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a node
+        # that is not registered is not ready, and whoever waits for it decides how long.
+        try:
+            patiently(lambda: self._registry.register(self._instance()), math.inf, self._ending)
+        except Exception as error:
+            if not (self._ending.is_set() and is_away(error)):
+                raise
+            return
         while not self._ending.is_set():
             self._wake.wait(timeout=_HEARTBEAT_S)
             self._wake.clear()
             if self._ending.is_set():
                 return
-            keep_registered(self._registry, self._instance(), outage)
+            keep_registered(self._registry, self._instance())
 
 
 def _watch_lifeline(stop: threading.Event) -> None:

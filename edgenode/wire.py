@@ -11,6 +11,8 @@ import socket
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from middleware.access import OPEN, Access
+
 _READ_BYTES = 64 * 1024
 _LONGEST_HEAD = 64 * 1024
 
@@ -24,11 +26,13 @@ class WireError(OSError):
 
 
 class Wire:
-    """A connection to `http://host:port`, made at the first request and kept. `timeout_s` bounds every wait."""
+    """A connection to a pod's address, made at the first request and kept. `timeout_s` bounds every wait."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, access: Access = OPEN) -> None:
         parts = urlsplit(address)
         self.address = address
+        self._access = access
+        self._authorization = "".join(f"{name}: {value}\r\n" for name, value in access.headers().items())
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
@@ -38,6 +42,7 @@ class Wire:
         if self._socket is None:
             try:
                 made = socket.create_connection((self._host, self._port), timeout_s or self._timeout_s)
+                made = self._access.secured(made)
             except OSError as error:
                 raise NotConnected(f"{self.address}: {error}") from error
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -61,7 +66,11 @@ class Wire:
 
     def head(self, method: str, path: str, headers: str) -> bytes:
         """A request's head; `headers` each ended by CRLF."""
-        return f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{headers}\r\n".encode("ascii")
+        return (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._authorization}{headers}\r\n".encode(
+                "ascii"
+            )
+        )
 
     def send_raw(self, content: bytes | memoryview) -> None:
         """Send bytes as they are. Raises OSError; the connection is closed then."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from middleware.extras import require_extra
-from middleware.outages import ServiceAway
+from middleware.outages import OutageLog, ServiceAway
 from offload.settings import redacted
 
 TIMEOUT_S = 3.0
@@ -24,6 +24,10 @@ DEFAULT_GROUP = "offload"
 
 _FORM = re.compile(r"nacos://(?:([^/@]*)@)?([^/@?]+)(?:/([\w.-]*))?(?:\?group=([\w.-]+))?", re.DOTALL)
 _Result = TypeVar("_Result")
+
+_logger = logging.getLogger(__name__)
+_outages: dict[str, OutageLog] = {}
+"""By the servers' addresses: registry and configuration are often the same server, whose absence is told once."""
 
 
 class NacosServer:
@@ -45,6 +49,7 @@ class NacosServer:
         self.group = group or DEFAULT_GROUP
         self.shown = redacted(url)
         self._of_thread = threading.local()
+        self._outage = _outages.setdefault(self._hosts, OutageLog(_logger, f"Nacos at {self._hosts}"))
 
     def call(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
         """What the server answers to `ask(client)`. Raises ServiceAway, or PermissionError where it says that we may not."""
@@ -52,17 +57,27 @@ class NacosServer:
         from nacos.exception import NacosRequestException
 
         try:
-            return ask(self._client())
+            result = ask(self._client())
         except NacosRequestException as away:
-            raise ServiceAway(f"{what}: {self.shown} does not answer ({away})") from None
+            raise self._away(what, f"does not answer ({away})") from None
         except NacosException as refused:
             if "privilege" in str(refused):
-                raise PermissionError(f"{what}: {self.shown} refuses it: wrong user, password or rights") from None
-            raise ServiceAway(f"{what}: {self.shown} cannot do it now ({refused})") from None
+                raise self._refused(what) from None
+            raise self._away(what, f"cannot do it now ({refused})") from None
         except (OSError, ValueError) as broken:  # a connection that breaks off; an answer that is not JSON
             if getattr(broken, "code", None) == 403:
-                raise PermissionError(f"{what}: {self.shown} refuses it: wrong user, password or rights") from None
-            raise ServiceAway(f"{what}: {self.shown} does not answer ({type(broken).__name__})") from None
+                raise self._refused(what) from None
+            raise self._away(what, f"does not answer ({type(broken).__name__})") from None
+        self._outage.answered()
+        return result
+
+    def _away(self, what: str, why: str) -> ServiceAway:
+        self._outage.failed(why)
+        return ServiceAway(f"{what}: {self.shown} {why}")
+
+    def _refused(self, what: str) -> PermissionError:
+        self._outage.answered()
+        return PermissionError(f"{what}: {self.shown} refuses it: wrong user, password or rights")
 
     def version(self) -> str:
         """As the server says it itself; "Nacos" where it does not."""

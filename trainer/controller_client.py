@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
-from middleware.outages import is_away
+from middleware.access import OPEN, Access
+from middleware.patience import PATIENCE_S, is_away
 from offload.episodes import EpisodeError, EpisodePlan
 
 ABSENCE_S = 60.0
@@ -37,12 +37,13 @@ class _RefusedError(Exception):
 class ControllerClient:
     """The controller's REST interface as the trainer uses it.
 
-    url: `http://host:port`, or a function that looks it up for every call (a restarted controller may have another
+    url: its address, or a function that looks it up for every call (a restarted controller may have another
         port) and raises ConnectionError while there is none.
     """
 
-    def __init__(self, url: str | Callable[[], str], absence_s: float = ABSENCE_S) -> None:
+    def __init__(self, url: str | Callable[[], str], absence_s: float = ABSENCE_S, access: Access = OPEN) -> None:
         self._url = url
+        self._access = access
         self._absence_s = absence_s
 
     def post_episode(self, plan: EpisodePlan) -> int | None:
@@ -85,7 +86,7 @@ class ControllerClient:
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not activate model {version}: {refused}") from None
 
-    def deploy(self, version: str, patience_s: float = 30.0) -> None:
+    def deploy(self, version: str, patience_s: float = PATIENCE_S) -> None:
         """Make a version the active model and wait until every node has acknowledged it.
 
         Raises ControllerError naming the nodes that have not within `patience_s` real seconds.
@@ -130,10 +131,11 @@ class ControllerClient:
 
     def _once(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Mapping[str, Any]:
         url = self._url() if callable(self._url) else self._url
-        connection = HTTPConnection(urlsplit(url).netloc, timeout=timeout_s)
+        connection = self._access.connection(url, timeout_s)
         try:
             content = None if body is None else json.dumps(body)
-            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+            headers = self._access.headers() | ({"Content-Type": "application/json"} if content else {})
+            connection.request(method, path, content, headers)
             answer = connection.getresponse()
             text = answer.read()
         finally:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from middleware.database import Database, Run, stream_episode_logs
+from middleware.patience import patiently
 from middleware.storage import Storage
 from offload.profiles import make_profile
 from offload.settings import Settings
 from trainer.algorithms import sac_cql
 from trainer.datasets import DatasetError, read_dataset
 from trainer.learner import Learner, check_finite
-from trainer.patience import patiently
 from trainer.plans import CHECKPOINT, OFFLINE_ONLY, OFFLINE_VERSION, checkpoint_steps, checkpoint_version
 from trainer.progress import Progress
 from trainer.publishing import ModelShelf

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from middleware.database import Database, Run, read_episode_log
+from middleware.patience import patiently
 from middleware.storage import Storage
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.protocols import EpisodeSource
 from trainer.events import write_events
 from trainer.offline import load_replay, read_replay, train_offline
 from trainer.online import fine_tune
-from trainer.patience import patiently
 from trainer.plans import (
     LEARNED,
     O2O_DRL,

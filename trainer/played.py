@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from functools import partial
 
 from middleware.database import Database, Run, find_episodes
+from middleware.patience import patiently
 from offload.episodes import EpisodePlan
-from trainer.patience import patiently
 
 Key = tuple[str, str, int, str, str | None, str]
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from middleware.database import Database, ModelRow, Run, find_models, record_model
+from middleware.patience import patiently
 from middleware.storage import Storage, fetch_model, publish_model
 from offload.manifest import ACTOR_FILE, LEARNER_FILE, ModelManifest
 from offload.profiles import make_profile
 from trainer.export import actor_to_onnx
 from trainer.learner import Learner
-from trainer.patience import patiently
 from trainer.transitions import IDENTITY
 
 

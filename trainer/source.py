@@ -15,11 +15,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from middleware.access import OPEN, Access
 from middleware.database import Database, Run, read_episode_log
+from middleware.patience import patiently
 from offload.episodes import EpisodeError, EpisodeLog, EpisodePlan
 from offload.settings import Settings
 from trainer.controller_client import ABSENCE_S, ControllerClient, ControllerError
-from trainer.patience import patiently
 from trainer.played import completed
 
 _WAIT_S = 10.0
@@ -41,8 +42,9 @@ class TestbedSource:
         run: Run,
         settings: Settings,
         absence_s: float = ABSENCE_S,
+        access: Access = OPEN,
     ) -> None:
-        self.controller = ControllerClient(controller_url, absence_s)
+        self.controller = ControllerClient(controller_url, absence_s, access)
         self._db = db
         self._run = run
         self._repeats = settings.online.repeats

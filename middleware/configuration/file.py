@@ -11,11 +11,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from middleware.configuration.layers import settings_in
 from middleware.configuration.table import TableConfiguration
-from middleware.database.engine import is_unavailable
+from middleware.patience import is_away
 from offload.settings import SettingsError
 
 _logger = logging.getLogger(__name__)
@@ -49,10 +47,9 @@ def watch_file(
                 _logger.error("%s is wrong; the last good configuration stays:\n%s", path, wrong)
             except LookupError as absent:
                 _logger.warning("an edit of %s waits: %s", path, absent)
-            except DBAPIError as error:
-                if not is_unavailable(error):
+            except Exception as error:
+                if not is_away(error):  # else the edit waits, and the database's absence is told by its adapter
                     raise
-                _logger.warning("an edit of %s waits: the database is away", path)
             stopping.wait(interval_s)
 
     thread = threading.Thread(target=poll, name="file-watch", daemon=True)

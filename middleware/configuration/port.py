@@ -40,6 +40,7 @@ class Configuration(Protocol):
     ) -> Callable[[], None]:
         """Call back, in a thread of the adapter's, with the record as it is, then with every newer one that is seen.
 
-        Revisions that follow one another quickly may be seen as one. Returns what stops the watch.
+        Revisions that follow one another quickly may be seen as one. One for which the callback raises that a service is
+        away is brought again. Returns what stops the watch.
         """
         ...

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from middleware.configuration.port import HotRecord
-from middleware.outages import OutageLog, is_away
+from middleware.patience import is_away
 
 _logger = logging.getLogger(__name__)
 
@@ -22,21 +22,25 @@ def watch_record(
     stopping = threading.Event()
 
     def poll() -> None:
-        seen = 0
-        outage = OutageLog(_logger, "the hot keys cannot be read, the last good ones stay")
+        seen, told = 0, ""
         while not stopping.is_set():
             try:
                 record = read()
-                outage.answered()
+                told = ""
                 if record is not None and record.revision > seen:
-                    seen = record.revision
-                    callback(record)
+                    before, seen = seen, record.revision
+                    try:
+                        callback(record)
+                    except Exception as error:
+                        if is_away(error):
+                            seen = before  # it needs another service: this revision is brought again
+                        raise
             except Exception as error:
-                if is_away(error):
-                    outage.failed(error)
-                else:
-                    # The watch outlives what a revision provokes: the next one may be right.
-                    _logger.exception("the hot keys at revision %d could not be applied", seen)
+                # Of a service that is away its adapter tells; the last good hot keys stay. The watch outlives
+                # what a revision provokes, too: the next one may be right.
+                if not is_away(error) and repr(error) != told:
+                    told = repr(error)
+                    _logger.exception("the hot keys after revision %d cannot be read or applied", seen)
             stopping.wait(interval_s)
 
     thread = threading.Thread(target=poll, name="configuration-watch", daemon=True)

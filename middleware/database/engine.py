@@ -8,7 +8,9 @@ that two of them wait for each other instead of failing half-way.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,12 +23,18 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from middleware.outages import OutageLog
 from offload.settings import redacted
 
 _BUSY_TIMEOUT_S = 20
 _MYSQL_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
 # Server gone, lost, shutting down, refused, lock wait time-out, deadlock, too many connections.
-_MYSQL_UNAVAILABLE = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2014, 2055, 4031, 1927, 0}
+_MYSQL_CONTENTION = {1205, 1213}
+_MYSQL_UNAVAILABLE = {1040, 1053, *_MYSQL_CONTENTION, 2002, 2003, 2006, 2013, 2014, 2055, 4031, 1927, 0}
+
+
+_SLOW_S = 3.0
+_logger = logging.getLogger(__name__)
 
 
 class SchemaError(RuntimeError):
@@ -39,6 +47,7 @@ class Database:
     def __init__(self, url: str, engine: Engine) -> None:
         self.url = url
         self.engine = engine
+        _tell_outages(engine, OutageLog(_logger, f"the database {redacted(url)}"))
 
     @classmethod
     def connect(cls, url: str) -> Database:
@@ -125,6 +134,39 @@ def is_unavailable(error: BaseException) -> bool:
         isinstance(error, OperationalError | sa.exc.InterfaceError | sa.exc.InternalError)
         and code in _MYSQL_UNAVAILABLE
     )
+
+
+def _tell_outages(engine: Engine, outage: OutageLog) -> None:
+    """Have whatever the engine is used for tell of the database's absence, once."""
+
+    @event.listens_for(engine, "handle_error")
+    def failed(context: Any) -> None:
+        error = context.sqlalchemy_exception
+        # A connection that broke while nobody used it is replaced by the pool without anybody noticing.
+        if error is not None and not context.is_pre_ping and is_unavailable(error) and not _is_contention(error):
+            outage.failed(_reason(error))
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def asked(connection: Connection, *_: Any) -> None:
+        connection.info["offload_asked_s"] = time.monotonic()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def answered(connection: Connection, *_: Any) -> None:
+        outage.answered()
+        took = time.monotonic() - connection.info["offload_asked_s"]
+        if took > _SLOW_S:
+            outage.slow(took)
+
+
+def _is_contention(error: Any) -> bool:
+    """Whether two transactions met, which says that the server is well."""
+    return bool(error.orig.args) and error.orig.args[0] in _MYSQL_CONTENTION
+
+
+def _reason(error: Any) -> str:
+    """The kind of a driver's error and its code: its text may hold rows, or a password."""
+    code = error.orig.args[0] if getattr(error, "orig", None) is not None and error.orig.args else None
+    return f"{type(error).__name__} {code}" if isinstance(code, int) else type(error).__name__
 
 
 # NaN is not JSON: MySQL refuses it, and SQLite shall too.

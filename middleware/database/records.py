@@ -6,6 +6,7 @@ and `close_episode` takes it for update: a record is either counted in the close
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,17 +20,19 @@ from middleware.database.schema import decisions, episodes, outcomes
 
 Record = Mapping[str, Any]
 
+_logger = logging.getLogger(__name__)
+
 _TABLES = {"decisions": decisions, "outcomes": outcomes}
 _KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
 """What makes a record the one that is there: an outcome must be its owner's, not the controller's `lost`."""
 
 
 def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Record]:
-    """Write decisions and outcomes; returns those that were refused because their episode does not take records any more.
+    """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
     Each record has "table" ("decisions" or "outcomes") and the table's columns (`run` may be left out). A record that is there
-    already is left as it is, and is not refused: a delivery may be repeated. Refused ones are counted in the episode's
-    `refused_records`. Raises ValueError for a record of another table or with an unknown column; nothing is written then.
+    already is left as it is, and is not refused: a delivery may be repeated. A second owner's outcome of one task is refused.
+    Refused ones are counted in the episode's `refused_records`. Raises ValueError for a record of another table or with an unknown column; nothing is written then.
     """
     if not records:
         return []
@@ -54,6 +57,7 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
                 connection.execute(_insert_or_ignore(db, table), rows)
         too_late = [record for record in records if record["episode"] not in taking]
         refused = _not_there(connection, run_number, too_late) if too_late else []
+        refused += _second_fates(connection, run_number, [one for one in records if one["episode"] in taking])
         for number, count in Counter(record["episode"] for record in refused).items():
             connection.execute(
                 sa.update(episodes)
@@ -61,6 +65,33 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
                 .values(refused_records=episodes.c.refused_records + count)
             )
     return refused
+
+
+def _second_fates(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Record]:
+    """The outcomes of tasks that already have one by another owner. A task has one owner: this is told as the defect it is."""
+    found: list[Record] = []
+    for episode in sorted({record["episode"] for record in records if record["table"] == "outcomes"}):
+        ours = {
+            (one["slot"], one["source"]): one
+            for one in records
+            if one["table"] == "outcomes" and one["episode"] == episode
+        }
+        there = connection.execute(
+            sa.select(outcomes.c.slot, outcomes.c.source, outcomes.c.written_by, outcomes.c.outcome).where(
+                outcomes.c.run == run_number,
+                outcomes.c.episode == episode,
+                outcomes.c.slot.in_({slot for slot, _ in ours}),
+            )
+        )
+        for slot, source, owner, outcome in there:
+            second = ours.get((slot, source))
+            if second is not None and second["written_by"] != owner:
+                _logger.error(
+                    "task of slot %d at node %d, episode %d, has two fates: %s by node %s stays, %s by node %s is refused",
+                    slot, source, episode, outcome, owner, second["outcome"], second["written_by"],
+                )  # fmt: skip
+                found.append(second)
+    return found
 
 
 def _check(record: Record, run_number: int) -> None:

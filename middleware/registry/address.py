@@ -7,8 +7,8 @@ import socket
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
 
-def reachable_address(host: str, port: int) -> str:
-    """`http://host:port` of a listening socket. One that listens everywhere is reached by this machine's own address,
+def reachable_address(host: str, port: int, scheme: str = "http") -> str:
+    """`scheme://host:port` of a listening socket. One that listens everywhere is reached by this machine's own address,
     which in a pod is the pod's.
 
     Raises ValueError where this machine's name has no address.
@@ -21,4 +21,4 @@ def reachable_address(host: str, port: int) -> str:
                 f"OFFLOAD_BIND: {host}:{port} is everywhere, and '{socket.gethostname()}' has no address: {error}; "
                 "bind to the address by which the others reach this machine"
             ) from None
-    return f"http://{host}:{port}"
+    return f"{scheme}://{host}:{port}"

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from middleware.outages import OutageLog, ServiceAway
+from middleware.patience import is_away
 from middleware.registry.port import Instance, Registry
 
 
-def keep_registered(registry: Registry, instance: Instance, outage: OutageLog) -> None:
+def keep_registered(registry: Registry, instance: Instance) -> None:
     """Send a heartbeat with the instance's metadata; register again where the registry has forgotten it.
 
-    A registry that is away is told of once, and raises nothing: the next heartbeat may come through.
+    A registry that is away raises nothing: the next heartbeat may come through.
     """
     try:
         try:
             registry.heartbeat(instance.service, instance.instance, instance.run, instance.metadata)
         except LookupError:
             registry.register(instance)
-    except (SQLAlchemyError, ServiceAway) as error:
-        outage.failed(error)
-    else:
-        outage.answered()
+    except Exception as error:
+        if not is_away(error):
+            raise

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from middleware.extras import require_extra
+from middleware.outages import OutageLog
 from middleware.storage.port import StorageAway, checked_path
 from offload.settings import redacted
 
@@ -37,6 +38,8 @@ _USER = "offload"
 _ASIDE = ".aside-"
 _VERSION = "/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+_TOLD_AFTER_S = 1.0
+"""What fails for a shorter time is tried again in silence: a data node that has just died costs one attempt."""
 _FINAL = {"AccessControlException", "SecurityException", "FileNotFoundException", "IllegalArgumentException"}
 """Answers of HDFS that would be the same the next time."""
 
@@ -62,6 +65,7 @@ class HdfsStorage:
         self._shown = redacted(url)
         self._patience_s = patience_s
         self._of_thread = threading.local()
+        self._outage = OutageLog(_logger, f"the storage {self._shown}")
         # It tells of every request, at the level at which we tell of what matters.
         logging.getLogger("hdfs").setLevel(logging.WARNING)
 
@@ -155,13 +159,19 @@ class HdfsStorage:
         began, pause_s, first = time.monotonic(), _FIRST_PAUSE_S, True
         while True:
             try:
-                return attempt(first)
+                result = attempt(first)
             except HdfsError as refused:
                 if refused.exception in _FINAL:
+                    self._outage.answered()
                     raise _final(refused, what, self._shown) from None
                 trouble: Exception = refused
             except (RequestException, HTTPError) as broken:
                 trouble = broken
+            else:
+                self._outage.answered()
+                return result
+            if time.monotonic() - began >= _TOLD_AFTER_S:
+                self._outage.failed(_words(trouble), since_s=began)
             if time.monotonic() - began + pause_s > self._patience_s:
                 raise StorageAway(
                     f"{what}: {self._shown} has been away for {time.monotonic() - began:.0f} s ({_words(trouble)})"

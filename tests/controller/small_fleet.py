@@ -17,15 +17,24 @@ from middleware.database import Database
 from middleware.registry import open_registry
 
 CHILD = """
-import os, sys, time
+import os, sys, threading, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from middleware.database import Database
 from middleware.registry import Instance, open_registry
+class Alive(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+server = HTTPServer(("127.0.0.1", 0), Alive)
+threading.Thread(target=server.serve_forever, daemon=True).start()
 database = Database.connect(os.environ["TEST_DATABASE"])
 now = time.time()
 metadata = {"pid": os.getpid(), "ready": True, "data_dir": os.environ.get("OFFLOAD_DATA_DIR")}
 node = os.environ["OFFLOAD_NODE"]
 open_registry("database:", database).register(
-    Instance("edgenode", node, os.environ["OFFLOAD_RUN"], "http://127.0.0.1:1", metadata, now, now)
+    Instance("edgenode", node, os.environ["OFFLOAD_RUN"], f"http://127.0.0.1:{server.server_port}", metadata, now, now)
 )
 print("node", node, "is there", flush=True)
 os.read(0, 1)

@@ -63,6 +63,15 @@ def test_a_killed_node_is_not_ready_until_its_successor_is(fleet: LocalFleet):
     assert not gone(fleet.pids()[1])
 
 
+def test_a_frozen_node_is_killed_and_replaced(fleet: LocalFleet):
+    fleet.addresses()
+    frozen = fleet.pids()[2]
+    os.kill(frozen, signal.SIGSTOP)
+    wait_until(lambda: fleet.pids()[2] != frozen, 60)
+    wait_until(lambda: sorted(fleet.ready()) == [0, 1, 2])
+    assert gone(frozen)
+
+
 def test_stop_leaves_no_process(fleet: LocalFleet):
     fleet.addresses()
     pids = list(fleet.pids().values())

@@ -161,4 +161,6 @@ def test_serving_survives_a_database_server_that_is_away(tmp_path: Path, mysql_u
         assert testbed.controller.pid == pid, "the controller died of it"
         for one in find_episodes(testbed.opened.database, testbed.opened.run, status="closed"):
             assert conserved(testbed, one.episode)
-        assert server.password not in (tmp_path / "pods" / "logs" / "controller.log").read_text()
+        log = (tmp_path / "pods" / "logs" / "controller.log").read_text()
+        assert f":{server.password}@" not in log
+        assert log.count(": away (") == log.count(": back after ") == 1, "told once, with how long it was"

@@ -1,6 +1,7 @@
 """If these fail, a node decides by a model that is damaged or another network's, or dies of somebody's scheduler."""
 
 import importlib.metadata
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +12,9 @@ from edgenode import schedulers
 from edgenode.activation import Activation, ActivationError
 from edgenode.identity import NodeIdentity
 from middleware.configuration import HotRecord
+from middleware.configuration.watching import watch_record
 from middleware.database import Database
-from middleware.storage import open_storage, publish_model
+from middleware.storage import StorageAway, open_storage, publish_model
 from offload import Choice, draw_network, make_profile, resolve_settings
 from trainer.export import actor_to_onnx
 from trainer.networks import mlp
@@ -147,3 +149,41 @@ def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, m
     activation = activation_of(storage)
     activation.apply(hot(1, "random"))
     assert reason in refusal(activation, hot(2, "broken", how=how))
+
+
+class AwayStorage:
+    """A storage that is away until it is told not to be: no real one goes and comes at a test's word."""
+
+    def __init__(self, storage) -> None:
+        self.storage, self.away = storage, True
+
+    def read(self, path: str) -> bytes:
+        if self.away:
+            raise StorageAway("hdfs+http://x:9870/offload has been away for 20 s")
+        return self.storage.read(path)
+
+
+def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_before_decides_until_then(storage):
+    publish(storage, "m1")
+    flapping = AwayStorage(storage)
+    activation = activation_of(flapping)
+    activation.apply(hot(1, "ratc"))
+    record, brought = hot(2, "drl", "m1"), []
+
+    def bring(record: HotRecord) -> None:
+        brought.append(record.revision)
+        activation.apply(record)
+
+    stop = watch_record(lambda: record, bring, 0.01)
+    until = time.monotonic() + 20
+    while len(brought) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert activation.current.name == "ratc"
+    assert "waits" in activation.problem
+    assert "has been away for 20 s" in activation.problem
+    flapping.away = False
+    while activation.current.revision < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    stop()
+    assert (activation.current.name, activation.problem) == ("drl", None)
+    assert set(brought) == {2}

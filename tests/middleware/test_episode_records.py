@@ -78,6 +78,21 @@ def test_a_task_without_outcome_is_lost_at_its_deadline(db: Database, run: Run) 
         assert row["end_slot"] == SLOTS - 1
 
 
+def test_a_second_fate_of_a_task_is_refused_counted_and_told(
+    db: Database, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    episode, trace = opened(db, run)
+    first = outcomes_of(run, trace, episode)
+    assert write_records(db, run.number, decisions_of(trace, episode) + first) == []
+    assert write_records(db, run.number, first) == [], "a repeated delivery is none"
+    second = {**first[0], "written_by": first[0]["written_by"] + 1, "outcome": "dropped"}
+    assert write_records(db, run.number, [second]) == [second]
+    assert "has two fates" in caplog.text
+    summary = _close(db, run, episode)
+    assert summary.refused_records == 1
+    assert sum(summary.outcomes.values()) == summary.tasks
+
+
 def test_a_close_that_is_repeated_changes_nothing(db: Database, run: Run) -> None:
     episode, _ = _played(db, run)
     assert _close(db, run, episode) == _close(db, run, episode, mixed="too late", late_slots=9)

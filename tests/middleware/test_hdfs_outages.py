@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from forwarder import Forwarder
 
-from middleware.outages import is_away
+from middleware.patience import is_away
 from middleware.storage import StorageAway, hdfs, open_storage
 from middleware.storage.hdfs import HdfsStorage
 

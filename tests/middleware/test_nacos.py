@@ -18,7 +18,8 @@ from forwarder import Forwarder
 from middleware.configuration import open_configuration
 from middleware.configuration.nacos import CONSOLE, NacosConfiguration
 from middleware.nacos import NacosServer
-from middleware.outages import ServiceAway, is_away
+from middleware.outages import ServiceAway
+from middleware.patience import is_away
 from middleware.registry import Instance
 from middleware.registry.nacos import NacosRegistry
 from offload.settings import Settings
@@ -125,7 +126,7 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
     time.sleep(0.3)
     forwarder.mend()
     until(lambda: "back after" in caplog.text)
-    assert caplog.text.count("the last good ones stay: away") == 1
+    assert caplog.text.count(": away (") == 1, "of the one server that both are"
     assert configuration.change("r", {"log_level": "DEBUG"}, "Ada").revision == 2
     until(lambda: seen == [1, 2])
     stop()

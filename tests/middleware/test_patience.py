@@ -1,18 +1,18 @@
-"""The trainer waits for a database that is away, and only for that."""
+"""A service that is away is waited for, and only that."""
 
 import sqlite3
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from trainer import patience
+from middleware import patience
 
 AWAY = OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(patience, "_RETRY_S", 0.0)
 
 
 def test_a_call_is_repeated_until_the_database_is_back() -> None:
@@ -31,7 +31,7 @@ def test_patience_ends() -> None:
         raise AWAY
 
     with pytest.raises(OperationalError):
-        patience.patiently(call, outage_s=0.0)
+        patience.patiently(call, patience_s=0.0)
 
 
 def test_another_error_is_raised_at_once() -> None:

@@ -1,0 +1,142 @@
+"""`make chaos`: every fault many times, each time at another instant, and the table of what came of it.
+
+python tests/chaos/campaign.py --runs 20 --workers 2 [--fault NAME …] --results FILE.json --table PAGE.md --keep FOLDER
+
+Concurrency: each worker is a process with servers of its own, and plays one run after the other; this one hands out the work and writes
+the results after every run, so that an interrupted campaign keeps what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
+
+from faults import FAULTS  # noqa: E402
+from machine import machine  # noqa: E402
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
+from scene import Findings, Scene  # noqa: E402
+from servers import Servers  # noqa: E402
+
+_BEGIN, _END = "<!-- chaos table -->", "<!-- end of chaos table -->"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 1 when something did not survive."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20, help="of each fault")
+    parser.add_argument("--workers", type=int, default=2, help="runs at the same time, each with servers of its own")
+    parser.add_argument("--fault", action="append", choices=[fault.name for fault in FAULTS], help="only this one")
+    parser.add_argument("--first-seed", type=int, default=1000)
+    parser.add_argument("--results", type=Path, default=ROOT / "docs/results/chaos.json")
+    parser.add_argument("--table", type=Path, help="page whose table is replaced")
+    parser.add_argument("--keep", type=Path, default=Path("runs/chaos"), help="logs of runs that did not survive")
+    chosen = parser.parse_args(arguments)
+    names = chosen.fault or [fault.name for fault in FAULTS]
+    work = [(name, chosen.first_seed + number) for number in range(chosen.runs) for name in names]
+    found: list[dict[str, Any]] = []
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as progress:
+        bar = progress.add_task("runs", total=len(work))
+        for one in _played(work, chosen.workers, chosen.keep):
+            found.append(one)
+            progress.advance(bar)
+            words = "; ".join(one["problems"]) or "survived"
+            progress.console.print(f"{one['fault']} {one['seed']}: {words}", style="red" if one["problems"] else "")
+            _write(chosen.results, found, chosen.workers)
+    if chosen.table:
+        page = chosen.table.read_text()
+        before, _, rest = page.partition(_BEGIN)
+        _, _, after = rest.partition(_END)
+        chosen.table.write_text(f"{before}{_BEGIN}\n{table(found)}\n{_END}{after}")
+    print(table(found))
+    return 1 if any(one["problems"] for one in found) else 0
+
+
+def table(found: Sequence[dict[str, Any]]) -> str:
+    """What was injected and what survived, as Markdown."""
+    lines = [
+        "| injected | runs | survived | told as away, s | episodes played again | tasks lost | a run takes, s |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for fault in FAULTS:
+        runs = [one for one in found if one["fault"] == fault.name]
+        if not runs:
+            continue
+        told = [one["told_s"] for one in runs if one["told_s"] is not None]
+        away = f"{min(told):.1f} to {max(told):.1f} ({len(told)})" if told else "–"
+        survived = sum(not one["problems"] for one in runs)
+        lines.append(
+            f"| {fault.words} | {len(runs)} | {survived} | {away} | {sum(one['replayed'] for one in runs)} | "
+            f"{sum(one['lost'] for one in runs)} | {median(one['wall_s'] for one in runs):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _write(file: Path, found: Sequence[dict[str, Any]], workers: int) -> None:
+    facts = {"date": date.today().isoformat(), "workers": workers, "machine": machine("offload-testbed"), "runs": found}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _played(work: Sequence[tuple[str, int]], workers: int, keep: Path) -> Any:
+    context = multiprocessing.get_context("spawn")
+    todo, done = context.Queue(), context.Queue()
+    for one in work:
+        todo.put(one)
+    for _ in range(workers):
+        todo.put(None)
+    processes = [context.Process(target=_work, args=(todo, done, keep)) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    alive = workers
+    try:
+        while alive:
+            one = done.get()
+            if one is None:
+                alive -= 1
+            else:
+                yield one
+    finally:
+        for process in processes:
+            process.join() if not alive else process.terminate()
+
+
+def _work(todo: Any, done: Any, keep: Path) -> None:
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped
+    faults = {fault.name: fault for fault in FAULTS}
+    try:
+        with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as servers:
+            while (one := todo.get()) is not None:
+                name, seed = one
+                with tempfile.TemporaryDirectory() as place:
+                    scene = Scene(servers, Path(place), seed)
+                    try:
+                        found = scene.play(faults[name])
+                    except Exception:
+                        words = f"the campaign itself failed: {traceback.format_exc(limit=-2)}"
+                        found = Findings(name, seed, problems=[words])
+                        servers.restore()
+                    if found.problems:
+                        scene.keep_logs(keep / f"{name}-{seed}")
+                    done.put(found.to_json())
+    finally:
+        done.put(None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What is done to a running system. Each fault begins in the middle of an episode and is over when `inject` returns."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scene import Scene
+
+
+@dataclass(frozen=True)
+class Fault:
+    """words: for people; service: which one is away, None where one of our own processes is hurt; inject: does it"""
+
+    name: str
+    words: str
+    service: str | None
+    inject: Callable[[Scene, Random], None]
+
+
+def _database_killed(scene: Scene, draw: Random) -> None:
+    scene.servers.mariadb.signal(signal.SIGKILL, "mariadb")
+    time.sleep(10.0)
+    scene.servers.mariadb.start()
+
+
+def _database_frozen(scene: Scene, draw: Random) -> None:
+    scene.servers.mariadb.signal(signal.SIGSTOP, "mariadb")
+    time.sleep(10.0)
+    scene.servers.mariadb.signal(signal.SIGCONT, "mariadb")
+
+
+def _data_node_killed(scene: Scene, draw: Random) -> None:
+    # Not brought back before the run has ended.
+    scene.servers.hdfs.signal(signal.SIGKILL, f"datanode{draw.randrange(2)}")
+
+
+def _name_node_frozen(scene: Scene, draw: Random) -> None:
+    scene.servers.hdfs.signal(signal.SIGSTOP, "namenode")
+    time.sleep(draw.uniform(3.0, 15.0))
+    scene.servers.hdfs.signal(signal.SIGCONT, "namenode")
+
+
+def _name_node_killed(scene: Scene, draw: Random) -> None:
+    scene.servers.hdfs.signal(signal.SIGKILL, "namenode")
+    time.sleep(draw.uniform(0.0, 8.0))
+    scene.servers.hdfs.start()
+
+
+def _nacos_killed(scene: Scene, draw: Random) -> None:
+    scene.servers.nacos.signal(signal.SIGKILL, "nacos")
+    time.sleep(draw.uniform(2.0, 15.0))
+    scene.servers.nacos.start()
+
+
+def _nacos_frozen(scene: Scene, draw: Random) -> None:
+    scene.servers.nacos.signal(signal.SIGSTOP, "nacos")
+    time.sleep(draw.uniform(2.0, 15.0))
+    scene.servers.nacos.signal(signal.SIGCONT, "nacos")
+
+
+def _node_killed(scene: Scene, draw: Random) -> None:
+    os.kill(draw.choice(scene.processes("commands.node")), signal.SIGKILL)
+
+
+def _node_frozen(scene: Scene, draw: Random) -> None:
+    pid = draw.choice(scene.processes("commands.node"))
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(draw.uniform(0.3, 6.0))
+    os.kill(pid, signal.SIGCONT)
+
+
+def _node_frozen_for_good(scene: Scene, draw: Random) -> None:
+    os.kill(draw.choice(scene.processes("commands.node")), signal.SIGSTOP)
+
+
+def _controller_killed(scene: Scene, draw: Random) -> None:
+    os.kill(scene.processes("commands.controller")[0], signal.SIGKILL)
+
+
+def _trainer_killed(scene: Scene, draw: Random) -> None:
+    # At any instant, also while it learns or publishes: the start of an episode is not the only time to die.
+    time.sleep(draw.uniform(0.0, 6.0))
+    scene.kill_trainer()
+
+
+def _nothing(scene: Scene, draw: Random) -> None:
+    pass
+
+
+FAULTS = (
+    Fault("none", "nothing, for comparison", None, _nothing),
+    Fault("database-killed", "database killed, back after 10 s", "the database", _database_killed),
+    Fault("database-frozen", "database frozen for 10 s", "the database", _database_frozen),
+    Fault("data-node-killed", "one of two HDFS data nodes killed", "the storage", _data_node_killed),
+    Fault("name-node-frozen", "HDFS name node frozen for 3 to 15 s", "the storage", _name_node_frozen),
+    Fault("name-node-killed", "HDFS name node killed, restarted within 8 s", "the storage", _name_node_killed),
+    Fault("nacos-killed", "Nacos killed, back after 2 to 15 s", "Nacos", _nacos_killed),
+    Fault("nacos-frozen", "Nacos frozen for 2 to 15 s", "Nacos", _nacos_frozen),
+    Fault("node-killed", "an edge node killed", None, _node_killed),
+    Fault("node-frozen", "an edge node frozen for 0.3 to 6 s", None, _node_frozen),
+    Fault("node-frozen-for-good", "an edge node frozen for good", None, _node_frozen_for_good),
+    Fault("controller-killed", "the controller killed", None, _controller_killed),
+    Fault("trainer-killed", "the trainer killed, started again", None, _trainer_killed),
+)

@@ -1,0 +1,262 @@
+"""One run of the whole pipeline with a fault in the middle of one of its episodes, and what it came to."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import sqlalchemy as sa
+from faults import Fault
+from running import Workplace, wait_until
+from servers import Servers
+
+from middleware.database import Database, find_episodes, find_models, load_run
+from middleware.database.schema import decisions
+from middleware.storage import fetch_model, open_storage
+from offload.manifest import ACTOR_FILE, LEARNER_FILE
+
+SETTINGS = """
+network: {nodes: 3, cores: [4, 8, 16], arrival_probability: [0.5, 0.9]}
+time: {slot_s: 100 ms, slots: 40, time_scale: 2}
+node: {write_interval_s: 0.2}
+learner: {hidden: [16]}
+offline: {episodes: 2, steps: 30, batch_slots: 16, checkpoints: 0}
+online: {episodes: 2, episodes_per_update: 1}
+evaluation: {episodes: 1, methods: [ratc, o2o-drl]}
+"""
+_METHODS = {"ratc", "o2o-drl"}
+_EPISODES = 6
+_EPISODE_S = 2.6
+_RUN = ("run", "--config", "small.yaml", "--out", "out/chaos")
+_LONGEST_S = 300.0
+_AWAY = re.compile(r"(the database|the storage|Nacos) [^\n]*: away \(")
+_BACK = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:back|answered) after ([\d.]+) s")
+
+
+@dataclass
+class Findings:
+    """What a run with a fault came to.
+
+    hit: the episode in which it happened, and how many seconds after the opening; wall_s: of the whole run; told_s: how long the
+    service was away, as the logs say it, None where nobody noticed; replayed: episodes that were played again; lost: tasks;
+    refused: records that came after the close; problems: whatever must not be
+    """
+
+    fault: str
+    seed: int
+    hit: tuple[int, float] = (0, 0.0)
+    wall_s: float = 0.0
+    told_s: float | None = None
+    replayed: int = 0
+    lost: int = 0
+    refused: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+class Scene:
+    """A workplace on real servers, in `folder`. `play` once."""
+
+    def __init__(self, servers: Servers, folder: Path, seed: int) -> None:
+        self.servers = servers
+        self._seed = seed
+        self._name = f"chaos_{uuid.uuid4().hex[:12]}"
+        self._server = sa.make_url(servers.mariadb.url)
+        url = self._server.set(database=self._name).render_as_string(hide_password=False)
+        self._workplace = Workplace(folder, url, f"seed: {seed}\n{SETTINGS}")
+        nacos = f"{servers.nacos.url}?group={self._name}"
+        self._storage_url = f"{servers.hdfs.url}/{self._name}"
+        self._workplace.environment |= {
+            "OFFLOAD_SERVICES__STORAGE": self._storage_url,
+            "OFFLOAD_SERVICES__REGISTRY": nacos,
+            "OFFLOAD_SERVICES__CONFIGURATION": nacos,
+        }
+        self._output = folder / "output.log"
+        self._trainer: subprocess.Popen[bytes] | None = None
+
+    # --- what faults use ----------------------------------------------------------------------------------------
+
+    def processes(self, module: str) -> list[int]:
+        """The process ids of our own processes that run a module."""
+        wait_until(lambda: bool(self._workplace.processes(module)))
+        return [process.pid for process in self._workplace.processes(module)]
+
+    def kill_trainer(self) -> None:
+        """Kill it; its children end by themselves. Then start the same command again."""
+        assert self._trainer is not None
+        if self._trainer.poll() is not None:
+            return  # the run was quicker
+        self._trainer.kill()
+        self._trainer.wait()
+        wait_until(lambda: self._workplace.processes() == [], 30)
+        self._start()
+
+    # --- the run ------------------------------------------------------------------------------------------------
+
+    def play(self, fault: Fault) -> Findings:
+        """The run with the fault, and what was found."""
+        draw = Random(self._seed)
+        found = Findings(fault.name, self._seed)
+        self._sql(f"CREATE DATABASE {self._name}")
+        try:
+            began = time.monotonic()
+            self._start()
+            found.hit = self._middle_of_an_episode(draw)
+            fault.inject(self, draw)
+            code = self._end()
+            found.wall_s = round(time.monotonic() - began, 1)
+            if code != 0:
+                found.problems.append(f"the run ended with code {code}: {self._last_words()}")
+            self.servers.restore()
+            self._look(fault, found)
+        finally:
+            if self._trainer is not None and self._trainer.poll() is None:
+                self._trainer.kill()
+                self._trainer.wait()
+                wait_until(lambda: self._workplace.processes() == [], 30)
+            self.servers.restore()
+            self._sql(f"DROP DATABASE {self._name}")
+        return found
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy what the processes said."""
+        shutil.copytree(self._workplace.folder / ".offload/chaos/logs", folder, dirs_exist_ok=True)
+        shutil.copy(self._output, folder)
+
+    def _start(self) -> None:
+        import sys
+
+        with self._output.open("ab") as output:
+            self._trainer = subprocess.Popen(
+                [sys.executable, "-m", "commands.main", *_RUN],
+                cwd=self._workplace.folder,
+                env=self._workplace.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _end(self) -> int:
+        assert self._trainer is not None
+        try:
+            return self._trainer.wait(_LONGEST_S)
+        except subprocess.TimeoutExpired:
+            return -1
+
+    def _middle_of_an_episode(self, draw: Random) -> tuple[int, float]:
+        number, offset_s = draw.randint(1, _EPISODES), draw.uniform(0.0, _EPISODE_S)
+        database = Database.connect(self._workplace.database_url)
+        wait_until(lambda: self._open_episode(database) >= number)
+        hit = self._open_episode(database)
+        database.close()
+        time.sleep(offset_s)
+        return hit, round(offset_s, 2)
+
+    @staticmethod
+    def _open_episode(database: Database) -> int:
+        try:
+            with database.reading() as connection:
+                newest = connection.execute(sa.text("SELECT MAX(episode) FROM episodes WHERE status = 'open'"))
+                return newest.scalar_one() or 0
+        except sa.exc.ProgrammingError:
+            return 0  # no tables yet
+
+    def _sql(self, statement: str) -> None:
+        engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()
+
+    # --- what must be true --------------------------------------------------------------------------------------
+
+    def _look(self, fault: Fault, found: Findings) -> None:
+        database = Database.connect(self._workplace.database_url)
+        try:
+            self._look_at_records(fault, found, database)
+            self._look_at_models(found, database)
+            self._look_at_results(found)
+            self._look_at_logs(fault, found)
+        finally:
+            database.close()
+
+    def _look_at_records(self, fault: Fault, found: Findings, database: Database) -> None:
+        counts = self._workplace.accounts("chaos")
+        if not counts["tasks"] == counts["outcomes"] == counts["matched"] > 0:
+            found.problems.append(f"conservation: {counts}")
+        episodes = find_episodes(database, load_run(database, "chaos"), status=None)
+        found.replayed = sum(one.verdict != "complete" for one in episodes)
+        found.lost = sum(one.outcomes.get("lost", 0) for one in episodes if one.status == "closed")
+        found.refused = sum(one.refused_records for one in episodes)
+        if any(one.status == "open" for one in episodes):
+            found.problems.append("an episode was left open")
+        if fault.service is not None:
+            # A service's absence is nothing to a running episode.
+            hit = next(one for one in episodes if one.episode == found.hit[0])
+            if (hit.verdict, hit.outcomes.get("lost", 0), hit.down) != ("complete", 0, {}):
+                found.problems.append(
+                    f"episode {hit.episode} is {hit.status}, {hit.verdict} ({hit.reason}), {hit.outcomes}, down: {hit.down}"
+                )
+
+    def _look_at_models(self, found: Findings, database: Database) -> None:
+        run = load_run(database, "chaos")
+        published = {row.version for row in find_models(database, run)}
+        with database.reading() as connection:
+            query = sa.select(decisions.c.model).where(decisions.c.model.is_not(None)).distinct()
+            used = set(connection.execute(query).scalars())
+        if used - published:
+            found.problems.append(f"nodes decided by models that were never published: {used - published}")
+        storage = open_storage(self._storage_url, None)
+        for version in published:
+            fetch_model(storage, "chaos", version, names=(ACTOR_FILE, LEARNER_FILE))  # raises for a damaged one
+
+    def _look_at_results(self, found: Findings) -> None:
+        file = self._workplace.folder / "out/chaos/results.json"
+        results = json.loads(file.read_text()) if file.exists() else {"methods": {}, "missing": ["results.json"]}
+        if results["missing"] or set(results["methods"]) != _METHODS:
+            found.problems.append(f"the results lack {results['missing']}")
+
+    def _look_at_logs(self, fault: Fault, found: Findings) -> None:
+        logs = sorted((self._workplace.folder / ".offload/chaos/logs").glob("*.log"))
+        told: list[float] = []
+        noticed = False
+        for log in [*logs, self._output]:
+            text = log.read_text(errors="replace")
+            for sign in ("Traceback", "has two fates", " ERROR edgenode.activation"):
+                if sign in text:
+                    line = next(line for line in text.splitlines() if sign in line)
+                    found.problems.append(f"{log.name}: {line.strip()}: {_after(text, sign)}")
+            away = [match[1] for match in _AWAY.finditer(text)]
+            back = [(match[1], float(match[2])) for match in _BACK.finditer(text)]
+            if fault.service is not None:
+                if text.count(" answers at ") > 1 and log != self._output:
+                    found.problems.append(
+                        f"{log.name}: its process was restarted, though only {fault.service} was away"
+                    )
+                if away.count(fault.service) > 1:
+                    found.problems.append(f"{log.name}: says {len(away)} times that {fault.service} is away")
+            noticed |= fault.service in away
+            told += [seconds for service, seconds in back if service == fault.service]
+        if told:
+            found.told_s = max(told)
+        elif noticed:
+            found.problems.append(f"nobody says how long {fault.service} was away")
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._output.read_text(errors="replace").splitlines() if line.strip()]
+        return " | ".join(lines[-3:])
+
+
+def _after(text: str, sign: str) -> str:
+    """The last line of a traceback."""
+    lines = text[text.index(sign) :].splitlines()
+    return next((line for line in lines[1:] if line and not line.startswith(" ")), "")

@@ -1,0 +1,75 @@
+"""A service that is away is told once, with how long it was, by whatever in the process noticed it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import pytest
+import sqlalchemy as sa
+from forwarder import Forwarder
+
+from middleware.database import Database
+from middleware.outages import OutageLog
+from middleware.patience import is_away
+
+
+def test_an_outage_is_told_once_and_its_end_with_its_length(caplog: pytest.LogCaptureFixture) -> None:
+    outage = OutageLog(logging.getLogger("t"), "the storage")
+    outage.answered()
+    assert caplog.text == ""
+    threads = [threading.Thread(target=outage.failed, args=("refused", time.monotonic() - 3.0)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outage.answered()
+    outage.answered()
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0] == "the storage: away (refused)"
+    assert told[1].startswith("the storage: back after 3.")
+    assert len(told) == 2
+
+
+@pytest.mark.mysql
+def test_a_database_tells_of_its_absence_whoever_uses_it(mysql_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    server = sa.make_url(mysql_url)
+    forwarder = Forwarder(server.host, server.port)
+    database = Database.connect(server.set(port=forwarder.port).render_as_string(hide_password=False))
+
+    def ask() -> None:
+        with database.reading() as connection:
+            connection.execute(sa.text("SELECT 1"))
+
+    ask()
+    forwarder.cut()
+    for _ in range(4):
+        with pytest.raises(sa.exc.DBAPIError) as told:
+            ask()
+        assert is_away(told.value)
+    forwarder.mend()
+    ask()
+    ask()
+    words = [record.getMessage() for record in caplog.records if "the database" in record.getMessage()]
+    assert len(words) == 2, words
+    assert "away (OperationalError 20" in words[0]
+    assert "back after" in words[1]
+    assert "offload:***@" in words[0]
+    database.close()
+    forwarder.cut()
+
+
+@pytest.mark.mysql
+def test_two_transactions_that_meet_are_no_outage(mysql_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    database = Database.connect(mysql_url)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (a INT PRIMARY KEY, b INT)")
+        connection.exec_driver_sql("INSERT INTO t VALUES (1, 1)")
+    with database.transaction() as first, database.reading() as second:
+        first.exec_driver_sql("UPDATE t SET b = 2")
+        second.exec_driver_sql("SET innodb_lock_wait_timeout = 1")
+        with pytest.raises(sa.exc.OperationalError, match="Lock wait timeout"):
+            second.exec_driver_sql("UPDATE t SET b = 3")
+    assert "away" not in caplog.text
+    database.close()
