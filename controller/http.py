@@ -12,23 +12,23 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cheroot.wsgi import Server as WSGIServer
 from flask import Flask, Response, render_template, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import HTTPException
 
 from controller.episodes import BusyError, OpeningError
+from controller.interface import OPERATIONS, EpisodeRequest, HotChange
 from controller.nodes import NodeClients
-from middleware.access import OPEN, WSGI, Access, guarded, secure
+from middleware.access import OPEN, OPEN_PATHS, WSGI, Access, guarded, secure
 from middleware.database import find_episodes, find_models, load_trace
+from middleware.openapi import LARGEST, PATH, describe
 from middleware.outages import ServiceAway
-from middleware.patience import is_away
+from middleware.problems import HTTPProblem, as_response, common_problem, parsed
 from middleware.registry import reachable_address
 from offload.episodes import EpisodePlan
-from offload.settings import SettingsError, explain
+from offload.settings import SettingsError
 from offload.tasks import Trace
 
 if TYPE_CHECKING:
@@ -38,38 +38,6 @@ _LONGEST_WAIT_S = 60.0
 _THREADS = 12
 _LONGEST_BODY = 32 * 1024 * 1024
 """A recorded trace of a hundred nodes and some thousand slots."""
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class EpisodeRequest(_Body):
-    """`POST /v1/episodes`."""
-
-    phase: Literal["collect", "checkpoint", "online", "evaluate", "serve", "replay"]
-    method: str = Field(min_length=1, max_length=64)
-    trace: int = Field(ge=0, lt=2**32)
-    scheduler: str = Field(min_length=1, max_length=64)
-    parameters: dict[str, float | int | bool | str] = {}
-    model: str | None = None
-    tasks: dict[str, Any] | None = None
-
-
-class HotChange(_Body):
-    """`PATCH /v1/configuration`."""
-
-    hot: dict[str, Any] = Field(min_length=1)
-    by: str = Field("REST", min_length=1, max_length=64)
-
-
-_Parsed = TypeVar("_Parsed", bound=_Body)
-
-
-class _Problem(Exception):
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
 
 
 def make_app(controller: Controller) -> Flask:
@@ -94,6 +62,11 @@ def make_app(controller: Controller) -> Flask:
             controller.metrics.nodes_alive.set(len(alive))
         return Response(controller.metrics.text(), mimetype="text/plain; version=0.0.4")
 
+    @app.get(PATH)
+    def description() -> Response:
+        secured = controller.access.token is not None
+        return _json(describe("offload-testbed: the controller", OPERATIONS, secured, OPEN_PATHS))
+
     @app.get("/v1/clock")
     def clock() -> Response:
         return _json({"monotonic_s": time.monotonic()})
@@ -109,7 +82,7 @@ def make_app(controller: Controller) -> Flask:
     @app.post("/v1/episodes")
     def post_episode() -> tuple[Response, int]:
         _need_ready()
-        body = _body(EpisodeRequest)
+        body = parsed(EpisodeRequest, request.get_data())
         plan = EpisodePlan(
             body.phase, body.method, body.trace, body.scheduler, parameters=body.parameters, model=body.model
         )
@@ -121,21 +94,21 @@ def make_app(controller: Controller) -> Flask:
         try:
             trace = Trace.from_json({"slots": settings.slots, **tasks}, controller.network.nodes)
         except ValueError as wrong:
-            raise _Problem(422, "Impossible trace", f"tasks: {wrong}") from None
+            raise HTTPProblem(422, "Impossible trace", f"tasks: {wrong}") from None
         if trace.slots != settings.slots or trace.slot_s != settings.slot_s:
-            raise _Problem(
+            raise HTTPProblem(
                 422,
                 "Impossible trace",
                 f"tasks: {trace.slots} slots of {trace.slot_s:g} s; this run has {settings.slots} of {settings.slot_s:g} s",
             )
         return trace
 
-    @app.get("/v1/episodes/<int:episode>")
+    @app.get(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>")
     def get_episode(episode: int) -> Response:
         controller.wait_for(episode, _wait_s(request.args.get("wait_s", "0")))
         found = find_episodes(db, run, episode=episode, status=None)
         if not found:
-            raise _Problem(404, "No such episode", f"run '{run.name}' has no episode {episode}")
+            raise HTTPProblem(404, "No such episode", f"run '{run.name}' has no episode {episode}")
         one, state = found[0], controller.episodes.state
         playing = state is not None and state.episode == episode
         return _json(
@@ -152,18 +125,18 @@ def make_app(controller: Controller) -> Flask:
             }
         )
 
-    @app.post("/v1/episodes/<int:episode>/abort")
+    @app.post(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/abort")
     def abort(episode: int) -> Response:
         if not controller.abort(episode, "aborted by request"):
-            raise _Problem(409, "Not being played", f"episode {episode} is not the one that is being played")
+            raise HTTPProblem(409, "Not being played", f"episode {episode} is not the one that is being played")
         return Response(status=204)
 
-    @app.get("/v1/episodes/<int:episode>/trace")
+    @app.get(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/trace")
     def trace(episode: int) -> Response:
         try:
             return _json(load_trace(db, run, episode).to_json())
         except LookupError as missing:
-            raise _Problem(404, "No such episode", str(missing)) from None
+            raise HTTPProblem(404, "No such episode", str(missing)) from None
 
     @app.get("/v1/network")
     def network() -> Response:
@@ -184,7 +157,7 @@ def make_app(controller: Controller) -> Flask:
 
     @app.patch("/v1/configuration")
     def change() -> Response:
-        body = _body(HotChange)
+        body = parsed(HotChange, request.get_data())
         return _json({"revision": controller.change(body.hot, body.by).revision})
 
     @app.get("/v1/models")
@@ -202,7 +175,7 @@ def make_app(controller: Controller) -> Flask:
         try:
             return _json({"revision": controller.activate(version).revision})
         except LookupError as missing:
-            raise _Problem(404, "No such model", str(missing)) from None
+            raise HTTPProblem(404, "No such model", str(missing)) from None
 
     @app.post("/v1/serve")
     def serve() -> Response:
@@ -220,21 +193,20 @@ def make_app(controller: Controller) -> Flask:
         try:
             content = controller.storage.read(f"reports/{name}/report.html")
         except (FileNotFoundError, ValueError):
-            raise _Problem(404, "No report", f"there is no report of run '{name}' yet") from None
+            raise HTTPProblem(404, "No report", f"there is no report of run '{name}' yet") from None
         return Response(content, mimetype="text/html")
 
     def _need_ready() -> None:
         if not controller.ready:
-            raise _Problem(503, "Not ready", controller.failure or "the nodes are still starting")
+            raise HTTPProblem(503, "Not ready", controller.failure or "the nodes are still starting")
 
     @app.errorhandler(Exception)
-    def problem(error: Exception) -> tuple[Response, int]:
+    def problem(error: Exception) -> Any:
         found = _explain(error)
         if found is None:
             app.logger.exception("%s %s failed", request.method, request.path)
-            found = _Problem(500, "Internal error", "the controller's log has the details")
-        body = {"type": "about:blank", "title": found.title, "status": found.status, "detail": found.detail}
-        return Response(json.dumps(body), mimetype="application/problem+json"), found.status
+            found = HTTPProblem(500, "Internal error", "the controller's log has the details")
+        return as_response(found)
 
     return app
 
@@ -288,32 +260,14 @@ def status_of(controller: Controller) -> dict[str, Any]:
     }
 
 
-def _explain(error: Exception) -> _Problem | None:
-    if isinstance(error, _Problem):
-        return error
+def _explain(error: Exception) -> HTTPProblem | None:
     if isinstance(error, BusyError):
-        return _Problem(409, "Busy", str(error))
+        return HTTPProblem(409, "Busy", str(error))
     if isinstance(error, OpeningError):
-        return _Problem(502, "Could not open", str(error))
+        return HTTPProblem(502, "Could not open", str(error))
     if isinstance(error, SettingsError):
-        return _Problem(422, "Impossible value", str(error))
-    if is_away(error):
-        # Of a driver's error nothing is told: its text may hold rows, or a password.
-        detail = str(error) if isinstance(error, ServiceAway) else "the database does not answer now"
-        return _Problem(503, "Service away", detail)
-    if isinstance(error, HTTPException):
-        return _Problem(error.code or 500, error.name, error.description or error.name)
-    return None
-
-
-def _body(model: type[_Parsed]) -> _Parsed:
-    try:
-        return model.model_validate_json(request.get_data())
-    except ValidationError as invalid:
-        broken = any(problem["type"] == "json_invalid" for problem in invalid.errors())
-        raise _Problem(
-            400 if broken else 422, "Malformed JSON" if broken else "Impossible value", explain(invalid)
-        ) from None
+        return HTTPProblem(422, "Impossible value", str(error))
+    return common_problem(error)
 
 
 def _wait_s(text: str) -> float:
@@ -322,7 +276,7 @@ def _wait_s(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise _Problem(422, "Impossible value", f"wait_s: {text!r}; seconds are needed, 0 or more")
+        raise HTTPProblem(422, "Impossible value", f"wait_s: {text!r}; seconds are needed, 0 or more")
     return min(seconds, _LONGEST_WAIT_S)
 
 

@@ -12,27 +12,35 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from urllib.parse import parse_qs
 
 from cheroot.server import HTTPConnection
 from cheroot.wsgi import Gateway_10
 from cheroot.wsgi import Server as WSGIServer
 from flask import Flask, Response, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from werkzeug.exceptions import HTTPException
 
 from edgenode.activation import ActivationError
 from edgenode.core import Journey
+from edgenode.interface import (
+    OPERATIONS,
+    Announcement,
+    Handover,
+    OpenEpisode,
+    Overload,
+    StartEpisode,
+    Tick,
+    Withdrawal,
+)
 from edgenode.links import PROTOCOL, Accept, Expect, payload_bytes, receive_tasks
 from edgenode.metrics import Metrics
 from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
-from middleware.access import OPEN, WSGI, Access, guarded, secure
-from middleware.outages import ServiceAway
-from middleware.patience import is_away
+from middleware.access import OPEN, OPEN_PATHS, WSGI, Access, guarded, secure
+from middleware.openapi import LARGEST, PATH, describe
+from middleware.problems import MEDIA_TYPE, HTTPProblem, as_response, common_problem, parsed
 from middleware.registry import reachable_address
-from offload.settings import explain
 
 _LONGEST_BODY = 64 * 1024
 _CONNECTION = "offload.connection"
@@ -40,98 +48,12 @@ _CONNECTION = "offload.connection"
 _logger = logging.getLogger(__name__)
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class OpenEpisode(_Body):
-    """`POST /v1/episodes`."""
-
-    episode: int = Field(ge=1)
-    trace: int = Field(ge=0)
-    controller: str = Field(pattern="^https?://[^/]+$", max_length=300)
-    revision: int = Field(ge=0)
-    peers: list[str] = Field(min_length=1)
-    start_s: float | None = None
-
-
-class StartEpisode(_Body):
-    """`POST /v1/episodes/<episode>/start`."""
-
-    start_s: float
-
-
-class TickTask(_Body):
-    """The task of a tick."""
-
-    size_bits: float = Field(gt=0)
-    cycles: float = Field(gt=0)
-    deadline_s: float = Field(gt=0)
-
-
-class Tick(_Body):
-    """`POST /v1/ticks`."""
-
-    episode: int = Field(ge=1)
-    slot: int = Field(ge=0)
-    task: TickTask | None
-
-
-class Announcement(_Body):
-    """`POST /v1/announcements`."""
-
-    episode: int
-    slot: int = Field(ge=0)
-    source: int = Field(ge=0)
-    cycles: float = Field(gt=0)
-    forget_after_s: float = Field(ge=0)
-
-
-class Withdrawal(_Body):
-    """`POST /v1/withdrawals`."""
-
-    episode: int
-    slot: int = Field(ge=0)
-    source: int = Field(ge=0)
-
-
-class Handover(_Body):
-    """`POST /v1/handovers`."""
-
-    episode: int
-    slot: int = Field(ge=0)
-    source: int = Field(ge=0)
-    size_bits: float = Field(gt=0)
-    cycles: float = Field(gt=0)
-    deadline_s: float = Field(gt=0)
-    elapsed_at_start_s: float = Field(ge=0)
-    transmission_waiting_s: float = Field(ge=0)
-    transmission_s: float = Field(ge=0)
-    skew_s: float = Field(ge=0)
-    decision_s: float = Field(ge=0)
-
-
-class Overload(_Body):
-    """`POST /v1/overload`."""
-
-    node: int = Field(ge=0)
-    overloaded: bool
-    sequence: int = Field(ge=0)
-
-
-_Parsed = TypeVar("_Parsed", bound=_Body)
 Opener = Callable[[OpenEpisode], dict[str, Any]]
 """Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, OSError."""
 
 Environ = dict[str, Any]
 Handler = Callable[[Environ], tuple[int, Mapping[str, Any] | None]]
-"""A WSGI environment → status and JSON body. Raises `_Problem` and what `_explain` knows."""
-
-
-class _Problem(Exception):
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
+"""A WSGI environment → status and JSON body. Raises HTTPProblem and what `_explained` knows."""
 
 
 class NodeApp:
@@ -146,21 +68,25 @@ class NodeApp:
         self, node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics
     ) -> None:
         self._frequent = _frequent(node)
+        self._methods = {path: method for method, path in self._frequent}
         self._flask = _flask(node, opener, start_s_here, metrics)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """WSGI."""
-        handler = self._frequent.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        handler = self._frequent.get((method, path))
         if handler is None:
-            return self._flask(environ, start_response)
-        kind = "application/json"
+            if path not in self._methods:
+                return self._flask(environ, start_response)
+            handler = partial(_refuse_method, self._methods[path])
+        kind, extra = "application/json", []
         try:
             status, body = handler(environ)
         except Exception as error:
-            problem = _explained(error, environ["PATH_INFO"])
-            status, body, kind = problem.status, _problem_body(problem), "application/problem+json"
+            problem = _explained(error, path)
+            status, body, kind, extra = problem.status, problem.body(), MEDIA_TYPE, problem.headers()
         content = b"" if body is None else json.dumps(body).encode()
-        headers = [("Content-Length", str(len(content)))]
+        headers = [("Content-Length", str(len(content))), *extra]
         if status == 101:
             headers = [("Connection", "Upgrade"), ("Upgrade", PROTOCOL)]
         if content:
@@ -173,9 +99,9 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
     n, own, slots = node.identity.network.nodes, node.identity.node, node.identity.settings.time.slots
 
     def tick(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
-        body = _parse(Tick, _content(environ))
+        body = parsed(Tick, _content(environ))
         if body.slot > slots or (body.slot == slots and body.task is not None):
-            raise _Problem(
+            raise HTTPProblem(
                 422,
                 "Impossible value",
                 f"slot: {body.slot}; tasks come in the slots 0 to {slots - 1}, the tick {slots} has none",
@@ -188,24 +114,26 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
             query = parse_qs(environ["QUERY_STRING"])
             episode, slot = int(query["episode"][0]), int(query["slot"][0])
         except (KeyError, ValueError):
-            raise _Problem(422, "Impossible value", "episode and slot are needed, as integers") from None
+            raise HTTPProblem(422, "Impossible value", "episode and slot are needed, as integers") from None
+        if not (1 <= episode <= LARGEST and 0 <= slot <= slots):
+            raise HTTPProblem(422, "Impossible value", f"episode: {episode}, slot: {slot}; slots are 0 to {slots}")
         return 200, node.report(episode, slot)
 
     def announcement(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
-        body = _parse(Announcement, _content(environ))
-        check_source(body.source)
+        body = parsed(Announcement, _content(environ))
+        check_origin(body.source, body.slot)
         node.announced(body.episode, body.slot, body.source, body.cycles, body.forget_after_s)
         return 204, None
 
     def withdrawal(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
-        body = _parse(Withdrawal, _content(environ))
-        check_source(body.source)
+        body = parsed(Withdrawal, _content(environ))
+        check_origin(body.source, body.slot)
         node.withdrawn(body.episode, body.slot, body.source)
         return 204, None
 
     def handover(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
-        body = _parse(Handover, _content(environ))
-        check_source(body.source)
+        body = parsed(Handover, _content(environ))
+        check_origin(body.source, body.slot)
         # An emulated transmission counts as size / rate, however late its sender's timer was.
         on_link = body.size_bits / float(node.identity.network.rate_bps[body.source, own])
         journey = _journey(body, node.identity.settings.node.transfer, body.transmission_s)
@@ -213,13 +141,13 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
 
     def link(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         if environ.get("HTTP_UPGRADE", "").lower() != PROTOCOL:
-            raise _Problem(426, "Upgrade required", f"a link needs the header Upgrade: {PROTOCOL}")
+            raise HTTPProblem(426, "Upgrade required", f"a link needs the header Upgrade: {PROTOCOL}")
         environ[_CONNECTION].expect = expect
         return 101, None
 
     def expect(line: bytes) -> tuple[int, Accept]:
-        body = _parse(Handover, line)
-        check_source(body.source)
+        body = parsed(Handover, line)
+        check_origin(body.source, body.slot)
         clock = node.clock_of(body.episode)
 
         def accept(real_s: float) -> Mapping[str, Any]:
@@ -230,15 +158,17 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
         return payload_bytes(body.size_bits), accept
 
     def overload(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
-        body = _parse(Overload, _content(environ))
+        body = parsed(Overload, _content(environ))
         if not (body.node < n and body.node != own):
-            raise _Problem(422, "Impossible value", f"node: {body.node}; another one below {n} is needed")
+            raise HTTPProblem(422, "Impossible value", f"node: {body.node}; another one below {n} is needed")
         node.overload_heard(body.node, body.overloaded, body.sequence)
         return 204, None
 
-    def check_source(source: int) -> None:
+    def check_origin(source: int, slot: int) -> None:
         if not (source < n and source != own):
-            raise _Problem(422, "Impossible value", f"source: {source}; another node below {n} is needed")
+            raise HTTPProblem(422, "Impossible value", f"source: {source}; another node below {n} is needed")
+        if slot >= slots:
+            raise HTTPProblem(422, "Impossible value", f"slot: {slot}; tasks come in the slots 0 to {slots - 1}")
 
     return {
         ("POST", "/v1/ticks"): tick,
@@ -249,6 +179,12 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
         ("GET", "/v1/link"): link,
         ("POST", "/v1/overload"): overload,
     }
+
+
+def _refuse_method(allowed: str, environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+    raise HTTPProblem(
+        405, "Method Not Allowed", f"{environ['REQUEST_METHOD']}: only {allowed} is allowed here", (allowed,)
+    )
 
 
 def _journey(body: Handover, transfer: str, transmission_s: float) -> Journey:
@@ -277,7 +213,7 @@ def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float
     @app.get("/readyz")
     def readyz() -> Response:
         if node.activation.current is None:
-            raise _Problem(503, "Not ready", node.activation.problem or "no scheduler is active yet")
+            raise HTTPProblem(503, "Not ready", node.activation.problem or "no scheduler is active yet")
         return _json({"status": "ready"})
 
     @app.get("/metrics")
@@ -290,38 +226,45 @@ def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float
         metrics.refused.set(status["refused_records"])
         return Response(metrics.text(), mimetype="text/plain; version=0.0.4")
 
+    @app.get(PATH)
+    def description() -> Response:
+        secured = node.identity.access.token is not None
+        return _json(describe("offload-testbed: an edge node", OPERATIONS, secured, OPEN_PATHS))
+
     @app.get("/v1/status")
     def status() -> Response:
         return _json(node.status())
 
     @app.post("/v1/episodes")
     def open_episode() -> Response:
-        body = _parse(OpenEpisode, request.get_data())
+        body = parsed(OpenEpisode, request.get_data())
         if len(body.peers) != n:
-            raise _Problem(422, "Impossible value", f"peers: {len(body.peers)} addresses; this network has {n} nodes")
+            raise HTTPProblem(
+                422, "Impossible value", f"peers: {len(body.peers)} addresses; this network has {n} nodes"
+            )
         return _json(opener(body))
 
-    @app.post("/v1/episodes/<int:episode>/start")
+    @app.post(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/start")
     def start_episode(episode: int) -> Response:
-        node.start_episode(episode, start_s_here(_parse(StartEpisode, request.get_data()).start_s))
+        node.start_episode(episode, start_s_here(parsed(StartEpisode, request.get_data()).start_s))
         return Response(status=204)
 
-    @app.post("/v1/episodes/<int:episode>/close")
+    @app.post(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/close")
     def close_episode(episode: int) -> Response:
         return _json(node.close_episode(episode))
 
     @app.errorhandler(Exception)
-    def problem(error: Exception) -> tuple[Response, int]:
-        found = _explained(error, request.path)
-        return Response(json.dumps(_problem_body(found)), mimetype="application/problem+json"), found.status
+    def problem(error: Exception) -> Any:
+        return as_response(_explained(error, request.path))
 
     return app
 
 
-def _explained(error: Exception, path: str) -> _Problem:
+def _explained(error: Exception, path: str) -> HTTPProblem:
     """Any error as a problem; one that is not the caller's is logged."""
-    if isinstance(error, _Problem):
-        return error
+    common = common_problem(error)
+    if common is not None:
+        return common
     for kind, status, title in (
         (WrongEpisode, 409, "Another episode"),
         (AlreadyTicked, 409, "Already ticked"),
@@ -331,35 +274,17 @@ def _explained(error: Exception, path: str) -> _Problem:
         (Unsettled, 503, "Decisions are being made"),
     ):
         if isinstance(error, kind):
-            return _Problem(status, title, str(error))
-    if is_away(error):
-        detail = str(error) if isinstance(error, ServiceAway) else "the database does not answer now"
-        return _Problem(503, "Service away", detail)
-    if isinstance(error, HTTPException):
-        return _Problem(error.code or 500, error.name, error.description or error.name)
+            return HTTPProblem(status, title, str(error))
     _logger.error("%s failed", path, exc_info=error)
-    return _Problem(500, "Internal error", "the node's log has the details")
-
-
-def _problem_body(problem: _Problem) -> dict[str, Any]:
-    return {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
+    return HTTPProblem(500, "Internal error", "the node's log has the details")
 
 
 def _content(environ: Environ) -> bytes:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     if length > _LONGEST_BODY:
-        raise _Problem(413, "Too long", f"a body of {length} bytes; at most {_LONGEST_BODY} are taken")
+        raise HTTPProblem(413, "Too long", f"a body of {length} bytes; at most {_LONGEST_BODY} are taken")
     content: bytes = environ["wsgi.input"].read(length)
     return content
-
-
-def _parse(model: type[_Parsed], content: bytes) -> _Parsed:
-    try:
-        return model.model_validate_json(content)
-    except ValidationError as invalid:
-        broken = any(problem["type"] == "json_invalid" for problem in invalid.errors())
-        title = "Malformed JSON" if broken else "Impossible value"
-        raise _Problem(400 if broken else 422, title, explain(invalid)) from None
 
 
 def _json(content: Mapping[str, Any]) -> Response:
@@ -377,7 +302,7 @@ class _Connection(HTTPConnection):
         if self.expect is None:
             return more
         try:
-            receive_tasks(self.socket, self.expect, lambda error: _problem_body(_explained(error, "/v1/link")))
+            receive_tasks(self.socket, self.expect, lambda error: _explained(error, "/v1/link").body())
         except OSError as trouble:
             _logger.warning("a link from %s broke off: %s", self.remote_addr, trouble)
         return False

@@ -16,20 +16,23 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from edgenode.activation import Activation, ActivationError, ModelAway
 from edgenode.applications import create_application
 from edgenode.clock import offset_to
-from edgenode.http import NodeApp, NodeServer, OpenEpisode, port_of
+from edgenode.http import NodeApp, NodeServer, port_of
 from edgenode.identity import NodeIdentity
+from edgenode.interface import OpenEpisode
 from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
+from middleware.outages import ServiceAway
 from middleware.patience import is_away, patiently
 from middleware.registry import Instance, Registry, keep_registered, open_registry
 from middleware.storage import open_storage
@@ -125,7 +128,10 @@ def serve(environment: Mapping[str, str]) -> None:
         active = activation.catch_up(
             lambda: configuration.read(run.name), body.revision, settings.node.request_timeout_s
         )
-        error = clock.map(body.controller, settings.node.request_timeout_s)
+        try:
+            error = clock.map(body.controller, settings.node.request_timeout_s)
+        except (OSError, HTTPException, LookupError, TypeError, ValueError) as trouble:
+            raise ServiceAway(f"the controller's clock at {body.controller} does not answer: {trouble!r}") from None
         node.open_episode(body.episode, body.trace, body.peers)
         if body.start_s is not None:
             node.start_episode(body.episode, clock.here(body.start_s))

@@ -11,6 +11,7 @@ import logging
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -56,23 +57,24 @@ class NacosServer:
         from nacos import NacosException
         from nacos.exception import NacosRequestException
 
+        began = time.monotonic()
         try:
             result = ask(self._client())
         except NacosRequestException as away:
-            raise self._away(what, f"does not answer ({away})") from None
+            raise self._away(began, what, f"does not answer ({away})") from None
         except NacosException as refused:
             if "privilege" in str(refused):
                 raise self._refused(what) from None
-            raise self._away(what, f"cannot do it now ({refused})") from None
+            raise self._away(began, what, f"cannot do it now ({refused})") from None
         except (OSError, ValueError) as broken:  # a connection that breaks off; an answer that is not JSON
             if getattr(broken, "code", None) == 403:
                 raise self._refused(what) from None
-            raise self._away(what, f"does not answer ({type(broken).__name__})") from None
-        self._outage.answered()
+            raise self._away(began, what, f"does not answer ({type(broken).__name__})") from None
+        self._outage.answered_after(time.monotonic() - began)
         return result
 
-    def _away(self, what: str, why: str) -> ServiceAway:
-        self._outage.failed(why)
+    def _away(self, began: float, what: str, why: str) -> ServiceAway:
+        self._outage.failed(why, since_s=began)
         return ServiceAway(f"{what}: {self.shown} {why}")
 
     def _refused(self, what: str) -> PermissionError:

@@ -6,6 +6,9 @@ import logging
 import threading
 import time
 
+SLOW_S = 3.0
+"""A service that is well answers sooner."""
+
 
 class ServiceAway(OSError):
     """A service does not answer, or cannot work now: the same call may succeed later. The message names the service."""
@@ -38,6 +41,8 @@ class OutageLog:
                 self._logger.warning("%s: back after %.1f s", self._what, time.monotonic() - self._since)
                 self._since = None
 
-    def slow(self, seconds: float) -> None:
-        """It answered after so long that it may have been frozen."""
-        self._logger.warning("%s: answered after %.1f s", self._what, seconds)
+    def answered_after(self, seconds: float) -> None:
+        """It did answer; after so long that it may have been frozen, that is told."""
+        if self._since is None and seconds > SLOW_S:
+            self._logger.warning("%s: answered after %.1f s", self._what, seconds)
+        self.answered()

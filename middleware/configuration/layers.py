@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from middleware.configuration.hot_keys import nested
+from middleware.configuration.passwords import refuse_password, with_passwords
 from offload.presets import PRESETS
 from offload.settings import Settings, SettingsError, resolve_settings
 
@@ -25,11 +26,12 @@ def load_settings(
     sets: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings that the layers make. `sets`: texts `section.key=value`, the values as in YAML.
+    """The settings that the layers make, with the services' passwords. `sets`: texts `section.key=value`, the values as in YAML.
 
     Raises SettingsError naming where a layer is wrong.
     """
-    return resolve_settings(layers_of(preset, file, sets, environment))
+    here = os.environ if environment is None else environment
+    return with_passwords(resolve_settings(layers_of(preset, file, sets, here)), here)
 
 
 def layers_of(
@@ -103,6 +105,7 @@ def command_line_layer(sets: Sequence[str]) -> dict[str, Any]:
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
             raise SettingsError(f"--set {text!r}: write section.key=value, for example --set time.slots=20")
+        refuse_password(path.strip(), value)
         flat[path.strip()] = _value(path.strip(), value, f"--set {path.strip()}")
     return nested(flat)
 

@@ -33,7 +33,6 @@ _MYSQL_CONTENTION = {1205, 1213}
 _MYSQL_UNAVAILABLE = {1040, 1053, *_MYSQL_CONTENTION, 2002, 2003, 2006, 2013, 2014, 2055, 4031, 1927, 0}
 
 
-_SLOW_S = 3.0
 _logger = logging.getLogger(__name__)
 
 
@@ -47,7 +46,8 @@ class Database:
     def __init__(self, url: str, engine: Engine) -> None:
         self.url = url
         self.engine = engine
-        _tell_outages(engine, OutageLog(_logger, f"the database {redacted(url)}"))
+        self._outage = OutageLog(_logger, f"the database {redacted(url)}")
+        _tell_outages(engine, self._outage)
 
     @classmethod
     def connect(cls, url: str) -> Database:
@@ -88,14 +88,21 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A writing transaction: committed at the end of the block, rolled back when it raises."""
-        with self.engine.connect().execution_options(offload_writes=True) as connection, connection.begin():
+        with self._connected() as connection, connection.execution_options(offload_writes=True).begin():
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection to read from; takes no write lock."""
-        with self.engine.connect() as connection:
+        with self._connected() as connection:
             yield connection
+
+    def _connected(self) -> Connection:
+        """A connection of the pool, which asks a kept one whether it still works: that is where a frozen server is noticed."""
+        began = time.monotonic()
+        connection = self.engine.connect()
+        self._outage.answered_after(time.monotonic() - began)
+        return connection
 
     def migrate(self) -> None:
         """Create the tables, or bring older ones to this version. Raises SchemaError for a newer or a foreign database."""
@@ -152,10 +159,7 @@ def _tell_outages(engine: Engine, outage: OutageLog) -> None:
 
     @event.listens_for(engine, "after_cursor_execute")
     def answered(connection: Connection, *_: Any) -> None:
-        outage.answered()
-        took = time.monotonic() - connection.info["offload_asked_s"]
-        if took > _SLOW_S:
-            outage.slow(took)
+        outage.answered_after(time.monotonic() - connection.info["offload_asked_s"])
 
 
 def _is_contention(error: Any) -> bool:

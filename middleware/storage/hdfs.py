@@ -168,7 +168,7 @@ class HdfsStorage:
             except (RequestException, HTTPError) as broken:
                 trouble = broken
             else:
-                self._outage.answered()
+                self._outage.answered_after(time.monotonic() - began)
                 return result
             if time.monotonic() - began >= _TOLD_AFTER_S:
                 self._outage.failed(_words(trouble), since_s=began)

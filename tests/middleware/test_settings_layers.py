@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 
 from middleware.configuration import load_settings
-from offload.settings import Settings, SettingsError
+from offload.settings import Settings, SettingsError, redacted
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -127,10 +129,33 @@ def test_a_preset_that_does_not_exist_is_answered_with_those_that_do() -> None:
 @pytest.mark.parametrize("password", ["Geheim-7", "{Geheim-7", "Geheim-7: [", "'Geheim-7", "Geheim-7/x@y"])
 def test_a_password_is_not_taken_for_yaml_nor_shown(password: str) -> None:
     url = f"mysql+pymysql://root:{password}@db/offload"
-    assert load_settings(None, None, [f"services.database={url}"], {}).services.database == url
     assert load_settings(None, None, (), {"OFFLOAD_SERVICES__DATABASE": url}).services.database == url
-    wrong = url.replace("mysql+pymysql", "postgresql")
-    for sets, environment in (([f"services.database={wrong}"], {}), ([], {"OFFLOAD_SERVICES__DATABASE": wrong})):
-        with pytest.raises(SettingsError, match=r"services\.database: .*mysql\+pymysql") as refused:
-            load_settings(None, None, sets, environment)
-        assert "Geheim-7" not in str(refused.value)
+    wrong = {"OFFLOAD_SERVICES__DATABASE": url.replace("mysql+pymysql", "postgresql")}
+    with pytest.raises(SettingsError, match=r"services\.database: .*mysql\+pymysql") as refused:
+        load_settings(None, None, (), wrong)
+    assert "Geheim-7" not in str(refused.value)
+    with pytest.raises(SettingsError, match="put the password into OFFLOAD_DATABASE_PASSWORD") as refused:
+        load_settings(None, None, [f"services.database={url}"], {})
+    assert "Geheim-7" not in str(refused.value)
+    assert "mysql+pymysql://root@db/offload" in str(refused.value)
+
+
+@pytest.mark.parametrize("password", ["Geheim-7", "G/h@i:m 7%"])
+def test_a_password_that_the_urls_leave_out_comes_from_the_environment_or_a_file(tmp_path: Path, password: str) -> None:
+    urls = ["services.database=mysql+pymysql://root@db:3306/offload", "services.registry=nacos://u@n:8848/ns?group=g"]
+    (tmp_path / "secret").write_text(f"{password}\n")
+    for environment in (
+        {"OFFLOAD_DATABASE_PASSWORD": password, "OFFLOAD_NACOS_PASSWORD": password},
+        {f"OFFLOAD_{name}_PASSWORD_FILE": str(tmp_path / "secret") for name in ("DATABASE", "NACOS")},
+    ):
+        services = load_settings(None, None, urls, environment).services
+        parsed = sa.make_url(services.database)
+        assert (parsed.username, parsed.password, parsed.host, parsed.database) == ("root", password, "db", "offload")
+        assert services.registry == f"nacos://u:{quote(password, safe='')}@n:8848/ns?group=g"
+        assert services.storage == Settings().services.storage
+        assert "***" in redacted(services.database)
+        assert password not in redacted(services.database)
+    whole = {"OFFLOAD_SERVICES__DATABASE": "mysql+pymysql://root:own@db/x", "OFFLOAD_DATABASE_PASSWORD": password}
+    assert load_settings(None, None, (), whole).services.database == "mysql+pymysql://root:own@db/x"
+    with pytest.raises(SettingsError, match="OFFLOAD_DATABASE_PASSWORD_FILE=/nowhere: cannot be read"):
+        load_settings(None, None, (), {"OFFLOAD_DATABASE_PASSWORD_FILE": "/nowhere"})

@@ -7,15 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import psutil
 
 from commands.local import LocalController, OpenRun, open_run
+from middleware.access import Access
 from middleware.database import EpisodeSummary, find_episodes
 from offload.settings import resolve_settings
 
@@ -25,7 +24,13 @@ class Testbed:
 
     __test__ = False
 
-    def __init__(self, folder: Path, layer: Mapping[str, Any], url: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        layer: Mapping[str, Any],
+        url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         base = {
             "seed": 5,
             "network": {"nodes": 3, "cores": [4, 8, 16], "arrival_probability": [0.5, 0.9]},
@@ -40,7 +45,8 @@ class Testbed:
         (folder / "hot.yaml").write_text("scheduler: {name: ratc}\n")
         self.folder = folder
         self.opened: OpenRun = open_run(resolve_settings([base, layer]), "small")
-        self.controller = LocalController(self.opened, folder / "pods")
+        self.controller = LocalController(self.opened, folder / "pods", environment)
+        self.access = Access.read(environment or {})
 
     def __enter__(self) -> Self:
         self.controller.__enter__()
@@ -55,10 +61,11 @@ class Testbed:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """(status, answer) of a request; `body`: plain data, or bytes to be sent as they are."""
-        connection = HTTPConnection(urlsplit(self.address).netloc, timeout=90)
+        connection = self.access.connection(self.address, 90)
         try:
             content = body if isinstance(body, bytes | None) else json.dumps(body)
-            connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+            headers = self.access.headers() | ({"Content-Type": "application/json"} if content else {})
+            connection.request(method, path, content, headers)
             answer = connection.getresponse()
             text = answer.read()
         finally:

@@ -1,0 +1,208 @@
+"""The controller's REST interface as data (docs/contracts.md): what is asked, what is answered, the operations as OpenAPI describes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from middleware.openapi import LARGEST, PATH, Operation
+
+Value = float | int | bool | str
+
+
+class Body(BaseModel):
+    """What is asked: nothing unknown, no text for a number, no infinity."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class EpisodeRequest(Body):
+    """`POST /v1/episodes`; `tasks`: a recorded trace to be played, instead of the one that `trace` draws."""
+
+    phase: Literal["collect", "checkpoint", "online", "evaluate", "serve", "replay"]
+    method: str = Field(min_length=1, max_length=64)
+    trace: int = Field(ge=0, lt=2**32)
+    scheduler: str = Field(min_length=1, max_length=64)
+    parameters: dict[Annotated[str, Field(max_length=64)], Value] = Field({}, max_length=64)
+    model: str | None = Field(None, min_length=1, max_length=128)
+    tasks: dict[str, Any] | None = None
+
+
+class HotChange(Body):
+    """`PATCH /v1/configuration`: hot keys, and who changes them."""
+
+    hot: dict[str, Any] = Field(min_length=1, max_length=64)
+    by: str = Field("REST", min_length=1, max_length=64)
+
+
+class State(BaseModel):
+    """Of `/healthz` and `/readyz`."""
+
+    status: str
+
+
+class Clock(BaseModel):
+    """The controller's monotonic clock."""
+
+    monotonic_s: float
+
+
+class Asked(BaseModel):
+    """The number of an episode that is going to be played."""
+
+    episode: int
+
+
+class Episode(BaseModel):
+    """One episode, also while it is played."""
+
+    episode: int
+    status: str
+    verdict: str | None
+    reason: str | None
+    slot: int | None
+    slots: int
+    tasks: int
+    successes: int
+    outcomes: dict[str, int]
+
+
+class Revision(BaseModel):
+    """Of the hot keys."""
+
+    revision: int
+
+
+class Configuration(BaseModel):
+    """The hot keys, and which revision each node has acknowledged."""
+
+    revision: int
+    hot: dict[str, Any]
+    written_by: str | None
+    acknowledged: dict[str, int]
+
+
+class Model(BaseModel):
+    """One version."""
+
+    version: str
+    phase: str
+    method: str
+    number: int
+
+
+class Models(BaseModel):
+    """All versions; which is active."""
+
+    active: str | None
+    models: list[Model]
+
+
+class Node(BaseModel):
+    """One edge node; null where it does not answer."""
+
+    node: int
+    address: str | None
+    alive: bool
+    heartbeat_age_s: float | None
+    capacity_hz: float
+    arrival_probability: float
+    revision: int | None
+    scheduler: str | None
+    model: str | None
+    problem: str | None
+    pending: int | None
+    queues: dict[str, int] | None
+    outbox: int | None
+
+
+class Playing(BaseModel):
+    """The episode that is being played."""
+
+    episode: int
+    method: str
+    slot: int | None
+    slots: int
+
+
+class LastEpisodes(BaseModel):
+    """The last ones together."""
+
+    episodes: int
+    tasks: int
+    success_rate: float | None
+    schedulers: list[str]
+
+
+class Status(BaseModel):
+    """`GET /v1/status`."""
+
+    run: str
+    serving: bool
+    trouble: str | None
+    nodes: list[Node]
+    episode: Playing | None
+    hot: dict[str, Any]
+    revision: int
+    last_episodes: LastEpisodes
+
+
+class Trace(BaseModel):
+    """`tasks.json`."""
+
+    episode: int
+    slot_s: float
+    slots: int
+    tasks: list[dict[str, float]]
+
+
+class Network(BaseModel):
+    """`net.json`."""
+
+    nodes: list[dict[str, float]]
+    rates_bps: list[list[float]]
+    link_failure_rates: list[list[float]]
+
+
+_EPISODE: Final[dict[str, Any]] = {"episode": {"type": "integer", "minimum": 1, "maximum": LARGEST}}
+_WAIT: Final[dict[str, Any]] = {"wait_s": {"type": "number", "minimum": 0}}
+
+OPERATIONS: Final = (
+    Operation("GET", "/healthz", "whether the process lives", answer=State),
+    Operation("GET", "/readyz", "whether episodes can be played", answer=State, refusals=(503,)),
+    Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
+    Operation("GET", PATH, "this description", answer="application/json"),
+    Operation("GET", "/", "the status as a page", answer="text/html", refusals=(503,)),
+    Operation("GET", "/v1/clock", "the monotonic clock", answer=Clock),
+    Operation("GET", "/v1/status", "nodes, episode, hot keys", answer=Status, refusals=(503,)),
+    Operation(
+        "POST", "/v1/episodes", "play an episode", EpisodeRequest, Asked, status=202, refusals=(409, 502, 503)
+    ),
+    Operation(
+        "GET", "/v1/episodes/{episode}", "its state, after waiting for its end for `wait_s`", answer=Episode,
+        refusals=(404, 422, 503), parameters={**_EPISODE, **_WAIT}, optional=("wait_s",),
+    ),
+    Operation(
+        "POST", "/v1/episodes/{episode}/abort", "end it without a verdict", status=204,
+        refusals=(404, 409, 413), parameters=_EPISODE,
+    ),
+    Operation(
+        "GET", "/v1/episodes/{episode}/trace", "its tasks", answer=Trace, refusals=(404, 503), parameters=_EPISODE
+    ),
+    Operation("GET", "/v1/network", "capacities, rates, failure rates", answer=Network),
+    Operation("GET", "/v1/configuration", "the hot keys", answer=Configuration, refusals=(503,)),
+    Operation("PATCH", "/v1/configuration", "change hot keys", HotChange, Revision, refusals=(503,)),
+    Operation("GET", "/v1/models", "all versions", answer=Models, refusals=(503,)),
+    Operation(
+        "POST", "/v1/models/{version}/activate", "make a version the active one", answer=Revision,
+        refusals=(404, 405, 413, 422, 503), parameters={"version": {"type": "string", "minLength": 1}},
+    ),
+    Operation("POST", "/v1/serve", "begin continuous arrivals", status=204, refusals=(413, 503)),
+    Operation("DELETE", "/v1/serve", "end them", status=204, refusals=(413,)),
+    Operation(
+        "GET", "/v1/runs/{name}/report", "the report of a run", answer="text/html", refusals=(404, 503),
+        parameters={"name": {"type": "string", "minLength": 1}},
+    ),
+)  # fmt: skip
+"""Everything that the controller answers; a test compares it with the routes."""

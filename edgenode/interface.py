@@ -1,0 +1,205 @@
+"""A node's HTTP interface as data (docs/contracts.md): what is asked, what is answered, and the operations as OpenAPI describes them.
+
+SI units; instants are seconds since the episode's start. The bounds are far above anything that a model means, and keep what a
+confused sender writes from reaching the queues.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from middleware.openapi import LARGEST, PATH, Operation
+
+_LONGEST_S: Final = 1e7
+_MOST_BITS: Final = 1e15
+_MOST_CYCLES: Final = 1e18
+
+Address = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._-]{1,253}:[0-9]{1,4}[0-9]?$")]
+"""Of a pod."""
+Episode = Annotated[int, Field(ge=1, le=LARGEST)]
+Slot = Annotated[int, Field(ge=0, le=LARGEST)]
+Index = Annotated[int, Field(ge=0, le=LARGEST)]
+Bits = Annotated[float, Field(gt=0, le=_MOST_BITS)]
+Cycles = Annotated[float, Field(gt=0, le=_MOST_CYCLES)]
+Seconds = Annotated[float, Field(ge=0, le=_LONGEST_S)]
+Instant = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
+class Body(BaseModel):
+    """What is asked: nothing unknown, no text for a number, no infinity."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class OpenEpisode(Body):
+    """`POST /v1/episodes`: the addresses of all nodes by index; `start_s` on the controller's clock, for one that joins again."""
+
+    episode: Episode
+    trace: int = Field(ge=0, lt=2**32)
+    controller: Address
+    revision: int = Field(ge=0, le=LARGEST)
+    peers: list[Address] = Field(min_length=1, max_length=1000)
+    start_s: Instant | None = None
+
+
+class StartEpisode(Body):
+    """`POST /v1/episodes/<episode>/start`: an instant of the controller's clock."""
+
+    start_s: Instant
+
+
+class TickTask(Body):
+    """The task of a tick."""
+
+    size_bits: Bits
+    cycles: Cycles
+    deadline_s: float = Field(gt=0, le=_LONGEST_S)
+
+
+class Tick(Body):
+    """`POST /v1/ticks`."""
+
+    episode: Episode
+    slot: Slot
+    task: TickTask | None
+
+
+class Announcement(Body):
+    """`POST /v1/announcements`."""
+
+    episode: Episode
+    slot: Slot
+    source: Index
+    cycles: Cycles
+    forget_after_s: Seconds
+
+
+class Withdrawal(Body):
+    """`POST /v1/withdrawals`."""
+
+    episode: Episode
+    slot: Slot
+    source: Index
+
+
+class Handover(Body):
+    """`POST /v1/handovers`, and a line of a link."""
+
+    episode: Episode
+    slot: Slot
+    source: Index
+    size_bits: Bits
+    cycles: Cycles
+    deadline_s: float = Field(gt=0, le=_LONGEST_S)
+    elapsed_at_start_s: Seconds
+    transmission_waiting_s: Seconds
+    transmission_s: Seconds
+    skew_s: Seconds
+    decision_s: Seconds
+
+
+class Overload(Body):
+    """`POST /v1/overload`."""
+
+    node: Index
+    overloaded: bool
+    sequence: int = Field(ge=0, le=2**63 - 1)
+
+
+class State(BaseModel):
+    """Of `/healthz` and `/readyz`."""
+
+    status: str
+
+
+class Opened(BaseModel):
+    """The revision and the model that decide; the greatest possible error of the mapped clock in real seconds."""
+
+    revision: int
+    model: str | None
+    offset_error_s: float
+
+
+class Closed(BaseModel):
+    """How many records of the episode this node had."""
+
+    outcomes: int
+    decisions: int
+
+
+class Report(BaseModel):
+    """The answer to a probe."""
+
+    slot: int
+    capacity_hz: float
+    failure_rate: float
+    execution_queue_length: int
+    execution_backlog_s: float
+    receiving_work_s: float
+
+
+class Accepted(BaseModel):
+    """Whether the task is new here; either way it is owned by this node from now on."""
+
+    accepted: bool
+
+
+class Queues(BaseModel):
+    """Lengths."""
+
+    execution: int
+    sending: int
+    receiving: int
+
+
+class NodeStatus(BaseModel):
+    """`GET /v1/status`."""
+
+    run: str
+    node: int
+    episode: int | None
+    slot: int | None
+    pending: int
+    queues: Queues
+    scheduler: str | None
+    model: str | None
+    revision: int
+    problem: str | None
+    outbox: int
+    refused_records: int
+
+
+_EPISODE: Final[dict[str, Any]] = {"type": "integer", "minimum": 1, "maximum": LARGEST}
+_SLOT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0, "maximum": LARGEST}
+
+OPERATIONS: Final = (
+    Operation("GET", "/healthz", "whether the process lives", answer=State),
+    Operation("GET", "/readyz", "whether a scheduler is active", answer=State, refusals=(503,)),
+    Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
+    Operation("GET", PATH, "this description", answer="application/json"),
+    Operation("GET", "/v1/status", "queues, scheduler, records that wait", answer=NodeStatus),
+    Operation("POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 503)),
+    Operation(
+        "POST", "/v1/episodes/{episode}/start", "begin it at an instant", StartEpisode,
+        status=204, refusals=(404, 409), parameters={"episode": _EPISODE},
+    ),
+    Operation(
+        "POST", "/v1/episodes/{episode}/close", "deliver all records of it", answer=Closed,
+        refusals=(404, 409, 413, 503), parameters={"episode": _EPISODE},
+    ),
+    Operation("POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409,)),
+    Operation(
+        "GET", "/v1/reports", "a probe", answer=Report, refusals=(409, 422, 503),
+        parameters={"episode": _EPISODE, "slot": _SLOT},
+    ),
+    Operation("POST", "/v1/announcements", "a task is on its way here", Announcement, status=204, refusals=(409,)),
+    Operation("POST", "/v1/withdrawals", "it will not come", Withdrawal, status=204, refusals=(409,)),
+    Operation("POST", "/v1/handovers", "hand a task over", Handover, Accepted, refusals=(409, 503)),
+    Operation(
+        "GET", "/v1/link", "make the connection a link (Upgrade: offload-link)", status=101, refusals=(426,)
+    ),
+    Operation("POST", "/v1/overload", "another node's overload bit", Overload, status=204),
+)  # fmt: skip
+"""Everything that a node answers; a test compares it with the routes."""

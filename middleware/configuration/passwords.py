@@ -1,0 +1,48 @@
+"""Passwords of services that the URLs leave out: from the environment or from files (`middleware/secrets.py`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from middleware.secrets import read_secret
+from offload.settings import Settings, SettingsError, redacted
+
+SECRETS = {
+    "database": "DATABASE_PASSWORD",
+    "storage": "STORAGE_PASSWORD",
+    "registry": "NACOS_PASSWORD",
+    "configuration": "NACOS_PASSWORD",
+}
+_USER_ALONE = re.compile(r"^([^/]*//[^:/@]+)@")
+
+
+def with_passwords(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """The settings, with `user@` in the services' URLs completed by the secret of that service, where there is one.
+
+    Raises SettingsError naming the variable that is wrong.
+    """
+    urls = {}
+    for service, name in SECRETS.items():
+        url = getattr(settings.services, service)
+        try:
+            password = read_secret(environment, name)
+        except ValueError as wrong:
+            raise SettingsError(str(wrong)) from None
+        if password is not None:
+            user = _USER_ALONE.match(url)
+            if user is not None:
+                url = f"{user[1]}:{quote(password, safe='')}@{url[user.end() :]}"
+        urls[service] = url
+    return settings.model_copy(update={"services": settings.services.model_copy(update=urls)})
+
+
+def refuse_password(path: str, url: str) -> None:
+    """Raise SettingsError for a URL on the command line that holds a password."""
+    service = path.removeprefix("services.")
+    if redacted(url) != url and service in SECRETS:
+        raise SettingsError(
+            f"{path}: a password on a command line can be read by everybody on this machine; write {redacted(url).replace(':***', '')} "
+            f"and put the password into OFFLOAD_{SECRETS[service]}, or into a file that OFFLOAD_{SECRETS[service]}_FILE names"
+        )

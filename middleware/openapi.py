@@ -1,0 +1,110 @@
+"""OpenAPI descriptions of the pods' HTTP interfaces, made from the pydantic models that they parse requests with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+PATH: Final = "/v1/openapi.json"
+LARGEST: Final = 2**31 - 1
+"""Of the numbers in paths and queries: what a database's integer holds."""
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_REF = "#/components/schemas/{model}"
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path.
+
+    path: with `{parameters}`, whose schemas are in `parameters`, as are those of the query; body: its model; answer: the model of
+    the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`
+    """
+
+    method: str
+    path: str
+    summary: str
+    body: type[BaseModel] | None = None
+    answer: type[BaseModel] | str | None = None
+    status: int = 200
+    refusals: tuple[int, ...] = ()
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+
+
+def describe(title: str, operations: Sequence[Operation], secured: bool, open_paths: Sequence[str]) -> dict[str, Any]:
+    """The OpenAPI 3.1 description. `secured`: a bearer token is needed, but for the `open_paths`."""
+    models = {one for each in operations for one in (each.body, each.answer) if isinstance(one, type)}
+    ordered = sorted(models | {Problem}, key=lambda model: model.__name__)
+    # As a client sees them: a field with a default may be left out of a body, and is always in an answer.
+    inputs = {each.body for each in operations if each.body is not None}
+    modes: Any = [(model, "validation" if model in inputs else "serialization") for model in ordered]
+    _, schemas = models_json_schema(modes, ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for each in operations:
+        needs_token = secured and each.path not in open_paths
+        paths.setdefault(each.path, {})[each.method.lower()] = _described(each, needs_token)
+    components: dict[str, Any] = {"schemas": schemas["$defs"]}
+    if secured:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version("offload-testbed")},
+        "paths": paths,
+        "components": components,
+    }
+
+
+def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
+    answers: dict[str, Any] = {str(operation.status): {"description": "done", **_content(operation.answer)}}
+    refusals = {*operation.refusals}
+    if operation.body is not None:
+        refusals |= {400, 413, 422}
+    if needs_token:
+        refusals.add(401)
+    for status in sorted(refusals):
+        answers[str(status)] = {"description": "refused", **_content(Problem)}
+    described: dict[str, Any] = {
+        "operationId": f"{operation.method.lower()}{re.sub(r'[^a-z]+', '_', operation.path.lower())}".rstrip("_"),
+        "summary": operation.summary,
+        "responses": answers,
+    }
+    in_path = set(_PARAMETER.findall(operation.path))
+    if operation.parameters:
+        described["parameters"] = [
+            {
+                "name": name,
+                "in": "path" if name in in_path else "query",
+                "required": name not in operation.optional,
+                "schema": dict(schema),
+            }
+            for name, schema in operation.parameters.items()
+        ]
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, **_content(operation.body)}
+    if needs_token:
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _content(what: type[BaseModel] | str | None) -> dict[str, Any]:
+    if what is None:
+        return {}
+    if isinstance(what, str):
+        return {"content": {what: {}}}
+    media = "application/problem+json" if what is Problem else "application/json"
+    return {"content": {media: {"schema": {"$ref": _REF.format(model=what.__name__)}}}}

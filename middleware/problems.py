@@ -1,0 +1,72 @@
+"""Errors of the pods' HTTP interfaces as problem details (RFC 9457), and requests that are parsed by a pydantic model."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from middleware.outages import ServiceAway
+from middleware.patience import is_away
+from offload.settings import explain
+
+if TYPE_CHECKING:
+    from werkzeug.exceptions import HTTPException
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_Parsed = TypeVar("_Parsed", bound=BaseModel)
+
+
+class HTTPProblem(Exception):
+    """A request that is answered with a problem. `allow`: the methods that would be right, for 405."""
+
+    def __init__(self, status: int, title: str, detail: str, allow: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail, self.allow = status, title, detail, allow
+
+    def body(self) -> dict[str, Any]:
+        """As it is sent."""
+        return {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Beside the media type."""
+        return [("Allow", ", ".join(self.allow))] if self.allow else []
+
+
+def parsed(model: type[_Parsed], content: bytes) -> _Parsed:
+    """A body as its model. Raises HTTPProblem: 400 for what is no JSON, 422 for what is no such body."""
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as invalid:
+        broken = any(problem["type"] == "json_invalid" for problem in invalid.errors())
+        title = "Malformed JSON" if broken else "Impossible value"
+        raise HTTPProblem(400 if broken else 422, title, explain(invalid)) from None
+
+
+def common_problem(error: Exception) -> HTTPProblem | None:
+    """What any interface says of an error: a problem as it is, a service that is away, Flask's own; None for another one."""
+    from werkzeug.exceptions import HTTPException
+
+    if isinstance(error, HTTPProblem):
+        return error
+    if is_away(error):
+        # Of a driver's error nothing is told: its text may hold rows, or a password.
+        detail = str(error) if isinstance(error, ServiceAway) else "the database does not answer now"
+        return HTTPProblem(503, "Service away", detail)
+    if isinstance(error, HTTPException):
+        return _of_flask(error)
+    return None
+
+
+def as_response(problem: HTTPProblem) -> Any:
+    """A Flask response."""
+    from flask import Response
+
+    return Response(json.dumps(problem.body()), problem.status, problem.headers(), mimetype=MEDIA_TYPE)
+
+
+def _of_flask(error: HTTPException) -> HTTPProblem:
+    allow = tuple(sorted(getattr(error, "valid_methods", None) or ()))
+    return HTTPProblem(error.code or 500, error.name, error.description or error.name, allow)

@@ -1,0 +1,71 @@
+"""Whatever is sent to a controller or a node: no 500, no dead process, and answers as the description says.
+
+Schemathesis makes requests from the description that the pods serve, right ones and wrong ones; the same ones every time.
+"""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from conftest import TOKEN
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import CHECKS
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from controller.interface import OPERATIONS as CONTROLLERS
+from edgenode.interface import OPERATIONS as NODES
+from middleware.access import OPEN_PATHS
+from middleware.openapi import PATH, describe
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+OFTEN = settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+NOT_FUZZED = r"^(/v1/link|/v1/serve)$"
+"""An upgrade that takes the connection out of HTTP; continuous arrivals, which would make all else busy."""
+CHECKED = [check for check in CHECKS.get_all() if check is not positive_data_acceptance]
+"""A right request may be refused all the same: nothing is being played, a node is not there."""
+
+CONTROLLER = describe("offload-testbed: the controller", CONTROLLERS, secured=True, open_paths=OPEN_PATHS)
+NODE = describe("offload-testbed: an edge node", NODES, secured=True, open_paths=OPEN_PATHS)
+controller_schema = schemathesis.openapi.from_dict(CONTROLLER).exclude(path_regex=NOT_FUZZED)
+node_schema = schemathesis.openapi.from_dict(NODE).exclude(path_regex=NOT_FUZZED)
+
+
+def node_address(testbed) -> str:
+    return testbed.call("GET", "/v1/status")[1]["nodes"][1]["address"]
+
+
+@pytest.fixture(scope="session")
+def one_node(guarded_testbed) -> str:
+    return node_address(guarded_testbed)
+
+
+def test_what_is_fuzzed_is_what_they_serve(guarded_testbed) -> None:
+    assert guarded_testbed.call("GET", PATH) == (200, CONTROLLER)
+    guarded_testbed.address, back = node_address(guarded_testbed), guarded_testbed.address
+    try:
+        assert guarded_testbed.call("GET", PATH) == (200, NODE)
+    finally:
+        guarded_testbed.address = back
+
+
+@node_schema.parametrize()
+@OFTEN
+def test_a_node_withstands(case, one_node) -> None:
+    case.call_and_validate(base_url=one_node, headers=HEADERS, checks=CHECKED, timeout=30)
+
+
+@controller_schema.parametrize()
+@OFTEN
+def test_the_controller_withstands(case, guarded_testbed) -> None:
+    case.call_and_validate(base_url=guarded_testbed.address, headers=HEADERS, checks=CHECKED, timeout=60)
+
+
+def test_all_of_that_left_the_testbed_whole(guarded_testbed) -> None:
+    assert guarded_testbed.play()["verdict"] == "complete"
+    logs = list((guarded_testbed.folder / "pods" / "logs").glob("*.log"))
+    assert len(logs) == 4
+    for log in logs:
+        text = log.read_text()
+        assert "Traceback" not in text, text[text.index("Traceback") :][:3000]
+        assert text.count(" answers at ") == 1, f"{log.name}: its process was restarted"
