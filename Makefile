@@ -2,6 +2,7 @@
 # make test   set-up, then the tests (those that need a server say so and are skipped without one)
 # make lint   ruff, mypy, import rules
 # make bench  the benchmarks; results go to benchmarks/results/
+# make chaos  every fault twenty times; an hour and a half on two cores
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url $(TORCH_INDEX_URL))
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test lint bench chaos setup clean
 
 setup: $(VENV)/.installed
 
@@ -39,6 +40,14 @@ bench: setup
 	$(BIN)/python benchmarks/fidelity_by_time_scale.py
 	$(BIN)/python benchmarks/twin_speed.py
 	$(BIN)/python benchmarks/hot_keys.py
+	$(BIN)/python benchmarks/model_rollout.py
+
+# Every fault RUNS times on real servers that it starts and hurts (docs/reliability.md). SERVERS: the folder of their scripts.
+RUNS ?= 20
+WORKERS ?= 2
+chaos: setup
+	OFFLOAD_TEST_SERVERS=$(or $(SERVERS),$(OFFLOAD_TEST_SERVERS),$(error name the folder of the server scripts: make chaos SERVERS=…)) \
+	  $(BIN)/python tests/chaos/campaign.py --runs $(RUNS) --workers $(WORKERS) --table docs/reliability.md
 
 clean:
 	rm -rf $(VENV) .offload runs

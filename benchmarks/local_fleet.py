@@ -16,7 +16,7 @@ from commands.local import LocalController, OpenRun, open_run
 from evaluation.results import build_results
 from middleware.storage import publish_model
 from offload.episodes import EpisodePlan
-from offload.manifest import ACTOR_FILE
+from offload.manifest import ACTOR_FILE, ModelManifest
 from offload.presets import PRESETS
 from offload.profiles import make_profile
 from offload.settings import Settings, resolve_settings
@@ -68,19 +68,20 @@ def local_fleet(settings: Settings) -> Iterator[Fleet]:
         folder = Path(name)
         services = {"services": {"database": f"sqlite:///{folder}/offload.db", "storage": f"file:{folder}/storage"}}
         opened = open_run(resolve_settings([settings.model_dump(mode="json"), services]), "benchmark")
-        _publish_untrained(opened)
+        publish_untrained(opened, MODEL)
         with LocalController(opened, folder / "pods") as controller:
             controller.address()
             yield Fleet(opened, controller)
         opened.database.close()
 
 
-def _publish_untrained(opened: OpenRun) -> None:
+def publish_untrained(opened: OpenRun, version: str, seed: int = 0) -> ModelManifest:
+    """An actor of the preset's size that nobody has trained, published as a version."""
     profile = make_profile(opened.settings)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     actor = mlp(profile.size, opened.settings.learner.hidden, profile.nodes + 1)
     fields = {
-        "version": MODEL,
+        "version": version,
         "algorithm": "none",
         "profile": profile.to_json(),
         "actions": profile.nodes + 1,
@@ -90,4 +91,4 @@ def _publish_untrained(opened: OpenRun) -> None:
         "parent": None,
         "steps": 0,
     }
-    publish_model(opened.storage, opened.run.name, fields, {ACTOR_FILE: actor_to_onnx(actor)})
+    return publish_model(opened.storage, opened.run.name, fields, {ACTOR_FILE: actor_to_onnx(actor)})

@@ -203,10 +203,12 @@ class ServiceSettings(_Section):
     """The middleware's adapters, chosen by URL."""
 
     database: Annotated[str, _url(("sqlite:///", "mysql+pymysql://"))] = Field(
-        "sqlite:///.offload/offload.db", description="sqlite:///PATH or mysql+pymysql://user:password@host:port/name"
+        "sqlite:///.offload/offload.db",
+        description="sqlite:///PATH or mysql+pymysql://user@host:port/name[?ssl_ca=FILE]; the password in OFFLOAD_DATABASE_PASSWORD",
     )
     storage: Annotated[str, _url(("file:", "database:", "hdfs+http://", "hdfs+https://"))] = Field(
-        "file:.offload/storage", description="file:PATH, database:, or hdfs+http://[user@]host:9870[,host2:9870]/path"
+        "file:.offload/storage",
+        description="file:PATH, database:, or hdfs+http://[user@]host:9870[,host2:9870]/path (hdfs+https://…?authority=FILE)",
     )
     registry: Annotated[str, _url(("database:", "nacos://"))] = Field(
         "database:", description="database:, or nacos://[user:password@]host:8848[/namespace][?group=name]"

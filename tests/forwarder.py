@@ -40,13 +40,22 @@ class Forwarder:
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
+    def accepted(self, here: socket.socket) -> socket.socket:
+        """A connection as it is spoken on; a test may put TLS in its way."""
+        return here
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
                 here, _ = listener.accept()
-                there = socket.create_connection(self._target)
             except OSError:
                 return
+            try:
+                here = self.accepted(here)
+                there = socket.create_connection(self._target)
+            except OSError:
+                here.close()
+                continue
             self._open += [here, there]
             for source, sink in ((here, there), (there, here)):
                 threading.Thread(target=_pump, args=(source, sink), daemon=True).start()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,8 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(original, sqlite3.OperationalError):
         words = str(original)
         return any(sign in words for sign in ("locked", "busy", "unable to open", "disk I/O"))
+    if isinstance(getattr(original, "original_exception", None), ssl.SSLError):
+        return False  # a certificate that is not trusted now will not be later
     code = original.args[0] if original is not None and original.args else None
     return (
         isinstance(error, OperationalError | sa.exc.InterfaceError | sa.exc.InternalError)

@@ -1,8 +1,8 @@
 """`hdfs+http://host:9870/path`: files in HDFS, over WebHDFS.
 
 `hdfs+http://user@host:9870,host2:9870/path`: as which user (`offload` by default), and several name nodes, of which the active
-one is found. `hdfs+https://…` speaks TLS; with a password (`user:password@`), which only a gateway in front of HDFS asks for,
-HTTP basic authentication.
+one is found. `hdfs+https://…[?authority=FILE]` speaks TLS, and trusts certificates of the system's authorities, or of those in the
+file (PEM) alone; with a password (`user:password@`), which only a gateway in front of HDFS asks for, HTTP basic authentication.
 
 A file is written aside and renamed over the old one, in HDFS one step. What goes wrong on the way is tried again with growing
 pauses where repeating it is safe: everything here is, since nobody else knows the name of the file aside. After `PATIENCE_S`
@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -33,7 +34,7 @@ READ_TIMEOUT_S = 5.0
 PATIENCE_S = 20.0
 """A dead data node is offered for some fifteen seconds before the name node knows that it is dead."""
 
-_FORM = re.compile(r"hdfs\+(https?)://(?:([^/@]*)@)?([^/@]+)(/.*)?", re.DOTALL)
+_FORM = re.compile(r"hdfs\+(https?)://(?:([^/@]*)@)?([^/@?]+)(/[^?]*)?(?:\?authority=(.+))?", re.DOTALL)
 _USER = "offload"
 _ASIDE = ".aside-"
 _VERSION = "/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"
@@ -51,18 +52,21 @@ class HdfsStorage:
     """Files below a folder of HDFS. Raises ValueError for a URL that is none of this form."""
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
-        form = _FORM.fullmatch(url)
+        form, self._shown = _FORM.fullmatch(url), redacted(url)
         if form is None:
             raise ValueError(
-                f"services.storage: '{redacted(url)}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"
+                f"services.storage: '{self._shown}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"
             )
         require_extra("hdfs", "hdfs", "storage")
-        scheme, credentials, hosts, root = form.groups()
+        scheme, credentials, hosts, root, self._authority = form.groups()
+        if self._authority and not (scheme == "https" and Path(self._authority).is_file()):
+            raise ValueError(
+                f"services.storage: '{self._shown}': authority is a file with certificates in PEM, for hdfs+https://; {self._authority} is none"
+            )
         user, _, self._password = (unquote(part) for part in (credentials or _USER).partition(":"))
         self._user = user or _USER
         self._name_nodes = ";".join(f"{scheme}://{host}" for host in hosts.split(","))
         self._root = (root or "/").rstrip("/")
-        self._shown = redacted(url)
         self._patience_s = patience_s
         self._of_thread = threading.local()
         self._outage = OutageLog(_logger, f"the storage {self._shown}")
@@ -154,6 +158,7 @@ class HdfsStorage:
         """
         from hdfs.util import HdfsError
         from requests import RequestException
+        from requests.exceptions import SSLError
         from urllib3.exceptions import HTTPError
 
         began, pause_s, first = time.monotonic(), _FIRST_PAUSE_S, True
@@ -165,6 +170,10 @@ class HdfsStorage:
                     self._outage.answered()
                     raise _final(refused, what, self._shown) from None
                 trouble: Exception = refused
+            except SSLError as untrusted:
+                raise PermissionError(
+                    f"{what} in {self._shown}: TLS failed ({_inner(untrusted)}); ?authority=FILE names whose certificates to trust"
+                ) from None
             except (RequestException, HTTPError) as broken:
                 trouble = broken
             else:
@@ -191,6 +200,8 @@ class HdfsStorage:
 
             session = Session()
             session.trust_env = False  # no proxy that happens to be set, no passwords from ~/.netrc
+            if self._authority:
+                session.verify = self._authority
             if self._password:
                 session.auth = (self._user, self._password)
             timeout = CONNECT_TIMEOUT_S, READ_TIMEOUT_S
@@ -206,6 +217,16 @@ def _final(refused: Any, what: str, url: str) -> Exception:
     if refused.exception == "IllegalArgumentException":
         return ValueError(message)
     return PermissionError(message)
+
+
+def _inner(error: BaseException) -> str:
+    """The words of OpenSSL's, without those of the layers above."""
+    inner = error
+    while (below := getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)) is not None:
+        if not isinstance(below, BaseException):
+            break
+        inner = below
+    return str(getattr(inner, "verify_message", "") or inner)
 
 
 def _words(trouble: Exception) -> str:

@@ -47,7 +47,8 @@ class Storage(Protocol):
 def checked_path(path: str) -> str:
     """The path, or ValueError when it would leave the storage or means nothing."""
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\0" in path:
+    # The HDFS client takes `#LATEST` for the newest file there.
+    if any(part in ("", ".", "..") for part in parts) or any(sign in path for sign in ("\\", "\0", "#LATEST")):
         raise ValueError(f"{path!r} is not a path of the storage; write folder/name without '..' and leading '/'")
     if len(path) > _LENGTH:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One run of the whole pipeline with a fault in the middle of one of its episodes, and what it came to."""
+"""One run of the whole pipeline with faults in the middle of its episodes, and what it came to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -43,16 +45,16 @@ _BACK = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:back|answered) 
 
 @dataclass
 class Findings:
-    """What a run with a fault came to.
+    """What a run with faults came to.
 
-    hit: the episode in which it happened, and how many seconds after the opening; wall_s: of the whole run; told_s: how long the
-    service was away, as the logs say it, None where nobody noticed; replayed: episodes that were played again; lost: tasks;
-    refused: records that came after the close; problems: whatever must not be
+    fault: the name of each; hits: of each the episode in which it happened, and how many seconds after the opening; wall_s: of the
+    whole run; told_s: the longest time that a service was away, as the logs say it, None where nobody noticed; replayed: episodes
+    that were played again; lost: tasks; refused: records that came after the close; problems: whatever must not be
     """
 
     fault: str
     seed: int
-    hit: tuple[int, float] = (0, 0.0)
+    hits: list[tuple[int, float]] = field(default_factory=list)
     wall_s: float = 0.0
     told_s: float | None = None
     replayed: int = 0
@@ -104,22 +106,25 @@ class Scene:
 
     # --- the run ------------------------------------------------------------------------------------------------
 
-    def play(self, fault: Fault) -> Findings:
-        """The run with the fault, and what was found."""
+    def play(self, *faults: Fault) -> Findings:
+        """The run with the faults, one after the other, and what was found."""
         draw = Random(self._seed)
-        found = Findings(fault.name, self._seed)
+        found = Findings(", ".join(fault.name for fault in faults), self._seed)
+        first = _EPISODES if len(faults) == 1 else 1
         self._sql(f"CREATE DATABASE {self._name}")
         try:
             began = time.monotonic()
             self._start()
-            found.hit = self._middle_of_an_episode(draw)
-            fault.inject(self, draw)
+            for fault in faults:
+                earliest = found.hits[-1][0] + 1 if found.hits else draw.randint(1, first)
+                found.hits.append(self._middle_of_an_episode(draw, earliest))
+                fault.inject(self, draw)
             code = self._end()
             found.wall_s = round(time.monotonic() - began, 1)
             if code != 0:
                 found.problems.append(f"the run ended with code {code}: {self._last_words()}")
             self.servers.restore()
-            self._look(fault, found)
+            self._look(faults, found)
         finally:
             if self._trainer is not None and self._trainer.poll() is None:
                 self._trainer.kill()
@@ -153,8 +158,8 @@ class Scene:
         except subprocess.TimeoutExpired:
             return -1
 
-    def _middle_of_an_episode(self, draw: Random) -> tuple[int, float]:
-        number, offset_s = draw.randint(1, _EPISODES), draw.uniform(0.0, _EPISODE_S)
+    def _middle_of_an_episode(self, draw: Random, number: int) -> tuple[int, float]:
+        offset_s = draw.uniform(0.0, _EPISODE_S)
         database = Database.connect(self._workplace.database_url)
         wait_until(lambda: self._open_episode(database) >= number)
         hit = self._open_episode(database)
@@ -179,17 +184,17 @@ class Scene:
 
     # --- what must be true --------------------------------------------------------------------------------------
 
-    def _look(self, fault: Fault, found: Findings) -> None:
+    def _look(self, faults: Sequence[Fault], found: Findings) -> None:
         database = Database.connect(self._workplace.database_url)
         try:
-            self._look_at_records(fault, found, database)
+            self._look_at_records(faults, found, database)
             self._look_at_models(found, database)
             self._look_at_results(found)
-            self._look_at_logs(fault, found)
+            self._look_at_logs(faults, found)
         finally:
             database.close()
 
-    def _look_at_records(self, fault: Fault, found: Findings, database: Database) -> None:
+    def _look_at_records(self, faults: Sequence[Fault], found: Findings, database: Database) -> None:
         counts = self._workplace.accounts("chaos")
         if not counts["tasks"] == counts["outcomes"] == counts["matched"] > 0:
             found.problems.append(f"conservation: {counts}")
@@ -199,10 +204,10 @@ class Scene:
         found.refused = sum(one.refused_records for one in episodes)
         if any(one.status == "open" for one in episodes):
             found.problems.append("an episode was left open")
-        if fault.service is not None:
+        for fault, (number, _) in zip(faults, found.hits, strict=True):
             # A service's absence is nothing to a running episode.
-            hit = next(one for one in episodes if one.episode == found.hit[0])
-            if (hit.verdict, hit.outcomes.get("lost", 0), hit.down) != ("complete", 0, {}):
+            hit = next(one for one in episodes if one.episode == number)
+            if fault.service and (hit.verdict, hit.outcomes.get("lost", 0), hit.down) != ("complete", 0, {}):
                 found.problems.append(
                     f"episode {hit.episode} is {hit.status}, {hit.verdict} ({hit.reason}), {hit.outcomes}, down: {hit.down}"
                 )
@@ -225,8 +230,9 @@ class Scene:
         if results["missing"] or set(results["methods"]) != _METHODS:
             found.problems.append(f"the results lack {results['missing']}")
 
-    def _look_at_logs(self, fault: Fault, found: Findings) -> None:
+    def _look_at_logs(self, faults: Sequence[Fault], found: Findings) -> None:
         logs = sorted((self._workplace.folder / ".offload/chaos/logs").glob("*.log"))
+        expected = Counter(fault.service for fault in faults if fault.service)
         told: list[float] = []
         noticed = False
         for log in [*logs, self._output]:
@@ -237,19 +243,18 @@ class Scene:
                     found.problems.append(f"{log.name}: {line.strip()}: {_after(text, sign)}")
             away = [match[1] for match in _AWAY.finditer(text)]
             back = [(match[1], float(match[2])) for match in _BACK.finditer(text)]
-            if fault.service is not None:
+            if all(fault.service for fault in faults):
                 if text.count(" answers at ") > 1 and log != self._output:
-                    found.problems.append(
-                        f"{log.name}: its process was restarted, though only {fault.service} was away"
-                    )
-                if away.count(fault.service) > 1:
-                    found.problems.append(f"{log.name}: says {len(away)} times that {fault.service} is away")
-            noticed |= fault.service in away
-            told += [seconds for service, seconds in back if service == fault.service]
+                    found.problems.append(f"{log.name}: its process was restarted, though only services were away")
+                for service, times in Counter(away).items():
+                    if times > expected[service]:
+                        found.problems.append(f"{log.name}: says {times} times that {service} is away")
+            noticed |= any(service in expected for service in away)
+            told += [seconds for service, seconds in back if service in expected]
         if told:
             found.told_s = max(told)
         elif noticed:
-            found.problems.append(f"nobody says how long {fault.service} was away")
+            found.problems.append("nobody says how long a service was away")
 
     def _last_words(self) -> str:
         lines = [line for line in self._output.read_text(errors="replace").splitlines() if line.strip()]
