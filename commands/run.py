@@ -107,8 +107,10 @@ def run(
     settings = load_settings(preset, config, sets or [])
     wanted = _wanted(phases)
     out = out or Path("runs") / (config.stem if config else preset or "default")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    # Until there is a run, an error says all that is to be said.
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(name)s: %(message)s")
     opened = open_run(settings, out.name, by_twin=twin)
+    logging.getLogger().setLevel(logging.WARNING)
     nodes, scale = settings.network.nodes, settings.time.time_scale
     speed = "in the numeric twin" if twin else "at real speed" if scale == 1 else f"at {scale:g} times real speed"
     console.print(

@@ -37,7 +37,7 @@ def serve(
     from middleware.patience import is_away
 
     console = Console()
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.ERROR)  # until there is a run, an error says all that is to be said
     settings = load_settings(preset, config, sets or [])
     if config is not None and settings.services.configuration == "file:":
         watched = settings.services.model_copy(update={"configuration": f"file:{config}"})
@@ -45,6 +45,7 @@ def serve(
     check_hot(settings, settings.hot())
     name = run or f"serve-{config.stem if config else preset or 'default'}"
     opened = open_run(settings, name)
+    logging.getLogger().setLevel(logging.WARNING)
     with LocalController(opened, DATA_DIR / name) as controller:
         with console.status(f"starting {settings.network.nodes} edge nodes"):
             address = controller.address()

@@ -271,7 +271,7 @@ def _explained(error: Exception, path: str) -> HTTPProblem:
         (ActivationError, 409, "Revision refused"),
         (OutboxError, 503, "Records wait"),
         (ProbeTimeout, 503, "No snapshot"),
-        (Unsettled, 503, "Decisions are being made"),
+        (Unsettled, 503, "Not settled yet"),
     ):
         if isinstance(error, kind):
             return HTTPProblem(status, title, str(error))

@@ -71,7 +71,9 @@ class AlreadyTicked(RuntimeError):
 
 
 class Unsettled(RuntimeError):
-    """Decisions that are not in the outbox yet: an episode that were closed now would lack their records."""
+    """What was asked for is not done yet: decisions that are not in the outbox, so that an episode that were closed now would lack
+    their records; a task that waits to be taken. The same again, later.
+    """
 
 
 class ProbeTimeout(RuntimeError):
@@ -115,17 +117,23 @@ class EdgeNode:
     def open_episode(self, episode: int, trace: int, peers: Sequence[str]) -> None:
         """Be ready for an episode; the one before is over. `peers`: all nodes' addresses, by index.
 
-        Told again of one that has started here, nothing changes: its tasks would be gone.
+        Told again of one that is open here, nothing changes, unless a peer has moved before it began: its tasks would be gone. A
+        request that was held up somewhere must not bring back an episode that is over: raises WrongEpisode.
         """
         with self._opening:
-            if self._play is not None and self._play.has_begun and self._play.core.facts.episode == episode:
-                return
+            if self._play is not None:
+                here = self._play.core.facts.episode
+                if episode < here:
+                    raise WrongEpisode(f"episode {episode} is over; this node is playing episode {here}")
+                if episode == here and (self._play.has_begun or self._play.addresses == list(peers)):
+                    return
             self.close_play()
             self._play = _Play(self, self.identity.facts(episode, trace), peers, self._application)
 
     def start_episode(self, episode: int, start_s: float) -> None:
         """The episode starts at `start_s` of this machine's monotonic clock."""
-        self._playing(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
+        with self._opening:
+            self._playing(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
 
     def tick(self, episode: int, slot: int, task: Mapping[str, float] | None) -> None:
         """A slot's tick, with a task or with none. One that comes early is held until the slot's planned instant."""
@@ -149,11 +157,18 @@ class EdgeNode:
         play.post(lambda _: play.core.withdrawn(source, slot))
 
     def handed_over(self, episode: int, journey: Journey, elapsed_s: float) -> bool:
-        """Own a transferred task from now on; False when it was owned already. Returns when it is."""
+        """Own a transferred task from now on; False when it was owned already. Returns when it is.
+
+        Raises WrongEpisode, also where the episode has not begun; Unsettled where the loop is too busy to say whether it is owned.
+        """
         play = self._playing(episode)
+        play.clock()
         done: queue.SimpleQueue[bool] = queue.SimpleQueue()
         play.post(lambda now: done.put(play.core.handed_over(journey, elapsed_s, now)))
-        return done.get(timeout=self.identity.settings.node.request_timeout_s)
+        try:
+            return done.get(timeout=self.identity.settings.node.request_timeout_s)
+        except queue.Empty:
+            raise Unsettled(f"the task of slot {journey.slot} at node {journey.source} waits to be taken") from None
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node's overload bit. Between episodes nobody needs it."""
@@ -233,6 +248,7 @@ class _Play:
         self._push_at, self._repeat_at = (1 - _PUSH_LEAD) * facts.slot_s, 0.0
         self._pushed = False
         timeout = self._settings.node.request_timeout_s
+        self.addresses = list(peers)
         access = node.identity.access
         self._peers = {
             j: Peer(j, address, timeout, partial(node.identity.resolve, j), facts.transfer == "payload", access)

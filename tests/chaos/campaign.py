@@ -40,12 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fault", action="append", choices=[fault.name for fault in FAULTS], help="only this one")
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--results", type=Path, default=ROOT / "docs/results/chaos.json")
+    parser.add_argument("--go-on", action="store_true", help="leave out what the results have already")
     parser.add_argument("--table", type=Path, help="page whose table is replaced")
     parser.add_argument("--keep", type=Path, default=Path("runs/chaos"), help="logs of runs that did not survive")
     chosen = parser.parse_args(arguments)
     names = chosen.fault or [fault.name for fault in FAULTS]
     work = [(name, chosen.first_seed + number) for number in range(chosen.runs) for name in names]
     found: list[dict[str, Any]] = []
+    if chosen.go_on and chosen.results.exists():
+        found = json.loads(chosen.results.read_text())["runs"]
+        done = {(one["fault"], one["seed"]) for one in found}
+        work = [one for one in work if one not in done]
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     ) as progress:

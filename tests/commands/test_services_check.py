@@ -16,8 +16,8 @@ def check(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(**urls):
-        sets = [part for name, url in urls.items() for part in ("--set", f"services.{name}={url}")]
-        result = CliRunner().invoke(app, ["services", "check", "--json", *sets])
+        environment = {f"OFFLOAD_SERVICES__{name.upper()}": url for name, url in urls.items()}
+        result = CliRunner().invoke(app, ["services", "check", "--json"], env=environment)
         assert result.exit_code in (0, 1), result.output
         found = {one["service"]: one for one in json.loads(result.stdout)["services"]}
         assert list(found) == ["database", "storage", "registry", "configuration"]

@@ -12,7 +12,7 @@ from running import Workplace
 
 from commands import main
 
-NOWHERE = "mysql+pymysql://someone:geheim@127.0.0.1:1/x"
+NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ NOWHERE = "mysql+pymysql://someone:geheim@127.0.0.1:1/x"
         (("serve", "--set", "time.slots=many"), "time.slots"),
         (("serve", "--set", "scheduler.name=rtac"), "there is no scheduler 'rtac'"),
         (("serve", "--set", f"services.database={NOWHERE}"), "the database does not answer"),
+        (("status", "--database", NOWHERE.replace("@", ":geheim@")), "put the password into OFFLOAD_DATABASE_PASSWORD"),
         (("config", "show", "--set", "scheduler.nam=rda"), "here are: name, parameters, model"),
         (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
         (("config", "check", "small.yaml", "--set", "evaluation.methods=[rtac]"), "evaluation.methods"),

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -175,6 +176,33 @@ def test_an_episode_that_has_begun_is_not_opened_anew(fleet: Fleet) -> None:
     assert (summary.verdict, summary.reason) == ("complete", None) and "lost" not in summary.outcomes, fleet.logs()
 
 
+def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
+    """A node that hung while it fetched a model has several openings waiting: the last ones come after the start, or later."""
+    fleet.change({"scheduler": {"name": "local", "model": None}})
+    before, _ = _opened(fleet, 14)
+    episode, trace = _opened(fleet, 15)
+    held_up = fleet.opening(episode, trace.episode)
+    threads = [
+        threading.Thread(target=call, args=(fleet.addresses[1], "POST", "/v1/episodes", held_up)) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    start_s = fleet.start(episode)
+    for slot in range(fleet.settings.time.slots + 1):
+        statuses = fleet.tick(episode, trace, slot, start_s)
+        assert set(statuses.values()) == {202}, (slot, statuses)
+        if slot == 4:
+            status, answer = call(fleet.addresses[1], "POST", "/v1/episodes", fleet.opening(before, 14))
+            assert (status, answer["title"]) == (409, "Another episode")
+            assert f"episode {before} is over" in answer["detail"]
+    for thread in threads:
+        thread.join()
+    fleet.drain()
+    assert all(status == 200 for status, _ in fleet.close(episode))
+    summary = close_episode(fleet.database, fleet.run, episode)
+    assert (summary.verdict, summary.reason) == ("complete", None) and "lost" not in summary.outcomes, fleet.logs()
+
+
 def test_the_hot_keys_are_applied_while_running_and_a_wrong_one_keeps_the_last_good(fleet: Fleet) -> None:
     revision = fleet.change({"scheduler": {"name": "local", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
@@ -293,7 +321,7 @@ _HANDOVER = {
         ("POST", "/v1/handovers", b'{"slot": NaN}', 422, "slot"),
         ("POST", "/v1/episodes", b'{"episode": 1}', 422, "trace"),
         ("POST", "/v1/episodes/12345/close", {}, 409, "12345"),
-        ("GET", "/v1/ticks", None, 404, ""),
+        ("GET", "/v1/ticks", None, 405, "only POST is allowed"),
         ("GET", "/nowhere", None, 404, ""),
     ],
 )
