@@ -16,7 +16,8 @@ def main() -> None:
     parser.add_argument(
         "--fleet", choices=("none", "local"), default="none", help="start the edge nodes as processes here"
     )
-    fleet = parser.parse_args().fleet
+    parser.add_argument("--serve", action="store_true", help="begin with continuous arrivals")
+    chosen = parser.parse_args()
     require_own_rooms("offload-controller")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     from commands.hot_keys import check_hot
@@ -28,7 +29,7 @@ def main() -> None:
 
     try:
         # The composition root knows how a node is started; the controller may not import one.
-        serve(os.environ, fleet, [sys.executable, "-m", "commands.node"], check_hot)
+        serve(os.environ, chosen.fleet, [sys.executable, "-m", "commands.node"], check_hot, chosen.serve)
     except (ValueError, LookupError, SchemaError) as error:
         print(f"offload-controller: {error}", file=sys.stderr)
         sys.exit(2)

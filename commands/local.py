@@ -106,10 +106,21 @@ def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict
 class LocalController:
     """The controller of a run, with its local fleet, as a child process; restarted when it dies.
 
+    continuously: it begins with continuous arrivals, also when it was restarted
     Use as a context manager; `address` is where it answers, after `__enter__`.
     """
 
-    def __init__(self, opened: OpenRun, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+    takes_over = False
+    """Whether it may be playing continuous arrivals that others want."""
+
+    def __init__(
+        self,
+        opened: OpenRun,
+        data_dir: Path,
+        environment: Mapping[str, str] | None = None,
+        continuously: bool = False,
+    ) -> None:
+        self._options = ["--serve"] if continuously else []
         self._opened = opened
         self._data_dir = data_dir
         self._environment = {
@@ -159,7 +170,7 @@ class LocalController:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "commands.controller", "--fleet", "local"],
+                [sys.executable, "-m", "commands.controller", "--fleet", "local", *self._options],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -18,7 +18,7 @@ from commands.run import run
 from commands.serve import serve, set_, status
 from commands.services import check as check_services
 from commands.simulate import simulate
-from commands.upkeep import migrate
+from commands.upkeep import await_, migrate, prepare
 
 app = typer.Typer(
     help="A testbed for decentralized task offloading between edge nodes.",
@@ -35,6 +35,8 @@ app.command()(parity)
 app.command()(replay)
 app.command()(simulate)
 app.command()(schedulers)
+app.command()(prepare)
+app.command("await")(await_)
 config = typer.Typer(help="Look at settings, or check them.", no_args_is_help=True)
 config.command()(show)
 config.command()(check)
@@ -69,6 +71,7 @@ def main() -> None:
 def _is_users(error: Exception) -> bool:
     from commands.local import ControllerFailed
     from commands.serve import NoController
+    from commands.upkeep import NotPrepared
     from middleware.database import RunConflict, SchemaError, UnknownRun
     from middleware.patience import is_away
     from offload.episodes import EpisodeError
@@ -76,7 +79,16 @@ def _is_users(error: Exception) -> bool:
 
     if isinstance(error, ModuleNotFoundError):
         return _extra_of(error) is not None
-    kinds = (SettingsError, RunConflict, UnknownRun, SchemaError, EpisodeError, ControllerFailed, NoController)
+    kinds = (
+        SettingsError,
+        RunConflict,
+        UnknownRun,
+        SchemaError,
+        EpisodeError,
+        ControllerFailed,
+        NoController,
+        NotPrepared,
+    )
     if isinstance(error, kinds) or is_away(error):
         return True
     # torch is loaded only by the pipeline: where it is not, its errors cannot have been raised.

@@ -98,8 +98,13 @@ def run(
     twin: Annotated[
         bool, typer.Option("--twin", help="Play in the numeric twin instead of on local processes.")
     ] = False,
+    attach: Annotated[
+        bool,
+        typer.Option("--attach", help="Have the run's controller play that runs already, instead of starting one."),
+    ] = False,
 ) -> None:
     """Run the pipeline: collect, offline, deploy, online, evaluate, report. Goes on where it was stopped."""
+    from commands.attached import AttachedController
     from commands.local import DATA_DIR, LocalController, open_run
     from middleware.configuration import load_settings
 
@@ -122,8 +127,11 @@ def run(
         if twin or wanted == ["report"]:
             results = _execute(opened, None, out, wanted, console)
         else:
-            with LocalController(opened, DATA_DIR / out.name) as controller:
-                with console.status("starting the controller and the edge nodes"):
+            place = AttachedController(opened) if attach else LocalController(opened, DATA_DIR / out.name)
+            with place as controller:
+                with console.status(
+                    "waiting for the controller" if attach else "starting the controller and the edge nodes"
+                ):
                     controller.address()
                 results = _execute(opened, controller, out, wanted, console)
     if results is not None:
@@ -163,7 +171,7 @@ def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console
         access = Access.read(os.environ)
         client = ControllerClient(address, access=access)
         source, activate, deploy = (
-            TestbedSource(address, database, run, opened.settings, access=access),
+            TestbedSource(address, database, run, opened.settings, access=access, takes_over=controller.takes_over),
             client.activate,
             client.deploy,
         )

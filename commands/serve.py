@@ -46,10 +46,9 @@ def serve(
     name = run or f"serve-{config.stem if config else preset or 'default'}"
     opened = open_run(settings, name)
     logging.getLogger().setLevel(logging.WARNING)
-    with LocalController(opened, DATA_DIR / name) as controller:
+    with LocalController(opened, DATA_DIR / name, continuously=True) as controller:
         with console.status(f"starting {settings.network.nodes} edge nodes"):
             address = controller.address()
-        _call(address, "POST", "/v1/serve")
         console.print(f"Run [bold]{name}[/] is served at [bold]{address}/[/] (a page for browsers); Ctrl-C ends it.")
         console.print("In another terminal: `offload status`, `offload set scheduler.name=rda`")
         while controller.failure is None:
@@ -61,9 +60,7 @@ def serve(
                     raise
                 continue  # the controller waits for the service as well
             if now != address:
-                # The controller died and was restarted: it does not know that it was serving.
                 address = now
-                _call(address, "POST", "/v1/serve")
                 console.print(f"the controller was restarted; it answers at {address}/")
         raise ControllerFailed(controller.failure)
 

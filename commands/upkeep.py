@@ -1,10 +1,20 @@
-"""`offload database migrate`: bring the tables to this version."""
+"""`offload database migrate`, `offload prepare`, `offload await`: what has to be there before the pods of a run can work."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+_RETRY_S = 0.5
+Config = Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")]
+RunName = Annotated[str, typer.Option("--run", help="The run's name.")]
+
+
+class NotPrepared(RuntimeError):
+    """A run that is not there after all the time that was allowed; the message says what is missing."""
 
 
 def migrate(
@@ -20,3 +30,51 @@ def migrate(
     connected.migrate()
     connected.check_schema()
     typer.echo(f"{redacted(url)} has the tables of this version")
+
+
+def prepare(
+    run: RunName,
+    preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
+    config: Config = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+) -> None:
+    """Create the tables and the run, with its network, where they are not there yet: what pods wait for."""
+    from commands.hot_keys import check_hot
+    from commands.local import open_run
+    from middleware.configuration import load_settings
+    from middleware.patience import patiently
+
+    settings = load_settings(preset, config, sets or [])
+    check_hot(settings, settings.hot())
+    opened = patiently(lambda: open_run(settings, run))
+    typer.echo(f"run {run} is there: {settings.network.nodes} edge nodes, seed {settings.seed}")
+    opened.database.close()
+
+
+def await_(
+    run: RunName,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0, help="Seconds; then the exit code is 2.")] = 300.0,
+) -> None:
+    """Wait until somebody has prepared the run."""
+    from middleware.configuration import load_settings
+    from middleware.database import Database, SchemaError, UnknownRun, load_run
+    from middleware.patience import is_away
+
+    database = Database.connect(load_settings().services.database)
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            database.check_schema()
+            load_run(database, run)
+            break
+        except (SchemaError, UnknownRun) as missing:
+            why = str(missing)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            why = "the database does not answer"
+        if time.monotonic() >= until:
+            raise NotPrepared(f"run '{run}' is not there after {timeout_s:g} s: {why}")
+        time.sleep(_RETRY_S)
+    database.close()
+    typer.echo(f"run {run} is there")

@@ -244,6 +244,7 @@ def status_of(controller: Controller) -> dict[str, Any]:
     return {
         "run": run.name,
         "serving": controller.serving,
+        "continuously": controller.continuously,
         "trouble": controller.trouble,
         "nodes": nodes,
         "episode": None

@@ -136,10 +136,11 @@ class LastEpisodes(BaseModel):
 
 
 class Status(BaseModel):
-    """`GET /v1/status`."""
+    """`GET /v1/status`. serving: arrivals are continuous now; continuously: it was started to have them so."""
 
     run: str
     serving: bool
+    continuously: bool
     trouble: str | None
     nodes: list[Node]
     episode: Playing | None

@@ -51,6 +51,7 @@ _HEARTBEAT_S = 1.0
 _WATCH_S = 0.5
 """Twice as often as the nodes read: an edit in a console becomes a revision here first, and is to be everywhere in two seconds."""
 _REFUSED_S = 1.0
+_NODES_S = 0.25
 _ENDING_S = 5.0
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -69,7 +70,9 @@ class Controller:
         fleet: str,
         node_command: Sequence[str],
         check_hot: Callable[[Settings, Mapping[str, Any]], None],
+        continuously: bool,
     ) -> None:
+        self.continuously = continuously
         self.run_name = environment.get("OFFLOAD_RUN", "")
         if not self.run_name:
             raise ValueError("OFFLOAD_RUN is not set; the controller needs the run's name")
@@ -148,15 +151,31 @@ class Controller:
             if file := watched_file(self.services.configuration):
                 ending.callback(watch_file(self.configuration, self.run_name, file))
             ending.callback(self.configuration.watch(self.run_name, _apply_log_level, _WATCH_S))
-            if self._fleet is not None:
-                self._fleet.addresses()
+            self._await_nodes()
             self._threads["player"].start()
             self._ready = True
+            if self.continuously:
+                self.set_serving(True)
             self._heartbeat()
             _logger.info("controller of run %s answers at %s", self.run_name, self.server.address)
             self.stopping.wait()
         if self.failure:
             raise FleetError(self.failure)
+
+    def _await_nodes(self) -> None:
+        """Wait until all nodes are ready. Those of somebody else's may come when they like; a fleet's are ours to judge."""
+        if self._fleet is not None:
+            self._fleet.addresses()
+            return
+        told = -1
+        while not self.stopping.is_set():
+            ready = len(self._patiently(self.node_addresses))
+            if ready == self.network.nodes:
+                return
+            if ready != told:
+                _logger.info("%d of %d edge nodes are ready", ready, self.network.nodes)
+                told = ready
+            self.stopping.wait(_NODES_S)
 
     def _patiently(self, call: Callable[[], _Result]) -> _Result:
         return patiently(call, stopping=self.stopping)
@@ -353,15 +372,17 @@ def serve(
     fleet: str,
     node_command: Sequence[str],
     check_hot: Callable[[Settings, Mapping[str, Any]], None],
+    continuously: bool = False,
 ) -> None:
     """Run a controller until SIGTERM, SIGINT, or the end of the lifeline.
 
     environment: as docs/contracts.md has it; fleet: `local` starts the nodes here with `node_command`, `none` finds them
-    in the registry; check_hot: raises SettingsError for hot keys of these settings that no node could apply
+    in the registry; check_hot: raises SettingsError for hot keys of these settings that no node could apply; continuously: begin
+    with continuous arrivals
     Raises ValueError, LookupError or SchemaError for a wrong start, FleetError when nodes cannot be kept running.
     """
     sys.setswitchinterval(0.0005)
-    controller = Controller(environment, fleet, node_command, check_hot)
+    controller = Controller(environment, fleet, node_command, check_hot, continuously)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: controller.stopping.set())
     if "OFFLOAD_LIFELINE" in environment:

@@ -79,6 +79,27 @@ class ControllerClient:
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not tell about episode {number}: {refused}") from None
 
+    def status(self) -> Mapping[str, Any]:
+        """Nodes, episode, hot keys, and whether arrivals are continuous."""
+        try:
+            return self._call("GET", "/v1/status")
+        except _RefusedError as refused:
+            raise ControllerError(f"the controller does not tell its status: {refused}") from None
+
+    def begin_continuous(self) -> None:
+        """Begin continuous arrivals."""
+        try:
+            self._call("POST", "/v1/serve", {})
+        except _RefusedError as refused:
+            raise ControllerError(f"the controller does not begin continuous arrivals: {refused}") from None
+
+    def end_continuous(self) -> None:
+        """End continuous arrivals; the episode that is being played then is the last one of them."""
+        try:
+            self._call("DELETE", "/v1/serve")
+        except _RefusedError as refused:
+            raise ControllerError(f"the controller does not end its continuous arrivals: {refused}") from None
+
     def activate(self, version: str) -> None:
         """Make a version the active model. The next episode opens when all nodes have it."""
         try:
@@ -142,7 +163,7 @@ class ControllerClient:
             connection.close()
         if answer.status >= 400:
             raise _RefusedError(answer.status, _problem(answer.status, text))
-        parsed: Mapping[str, Any] = json.loads(text)
+        parsed: Mapping[str, Any] = json.loads(text) if text else {}
         return parsed
 
 

@@ -31,7 +31,10 @@ _logger = logging.getLogger(__name__)
 
 
 class TestbedSource:
-    """An `offload.EpisodeSource` that has the running testbed play. `controller_url` as in `ControllerClient`."""
+    """An `offload.EpisodeSource` that has the running testbed play. `controller_url` as in `ControllerClient`.
+
+    takes_over: ends the controller's continuous arrivals where they are in the way
+    """
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
@@ -43,8 +46,10 @@ class TestbedSource:
         settings: Settings,
         absence_s: float = ABSENCE_S,
         access: Access = OPEN,
+        takes_over: bool = False,
     ) -> None:
         self.controller = ControllerClient(controller_url, absence_s, access)
+        self._takes_over = takes_over
         self._db = db
         self._run = run
         self._repeats = settings.online.repeats
@@ -83,6 +88,8 @@ class TestbedSource:
                 self._await_complete(posted)
                 number = posted
                 break
+            if self._takes_over:
+                self.controller.end_continuous()
             if time.monotonic() >= give_up:
                 raise ControllerError(
                     "the controller is busy with other episodes; end its continuous arrivals (DELETE /v1/serve), or wait"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import signal
 import sys
 import tempfile
 import traceback
@@ -103,7 +104,8 @@ def _played(work: Sequence[tuple[str, int]], workers: int, keep: Path) -> Any:
         todo.put(one)
     for _ in range(workers):
         todo.put(None)
-    processes = [context.Process(target=_work, args=(todo, done, keep)) for _ in range(workers)]
+    processes = [context.Process(target=_work, args=(todo, done, keep, place)) for place in range(workers)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     for process in processes:
         process.start()
     alive = workers
@@ -119,17 +121,16 @@ def _played(work: Sequence[tuple[str, int]], workers: int, keep: Path) -> Any:
             process.join() if not alive else process.terminate()
 
 
-def _work(todo: Any, done: Any, keep: Path) -> None:
-    import signal
-
+def _work(todo: Any, done: Any, keep: Path, place: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped
+    parent = multiprocessing.parent_process()
     faults = {fault.name: fault for fault in FAULTS}
     try:
-        with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as servers:
-            while (one := todo.get()) is not None:
+        with tempfile.TemporaryDirectory() as folder, Servers(Path(folder), place) as servers:
+            while (one := todo.get()) is not None and parent is not None and parent.is_alive():
                 name, seed = one
-                with tempfile.TemporaryDirectory() as place:
-                    scene = Scene(servers, Path(place), seed)
+                with tempfile.TemporaryDirectory() as workplace:
+                    scene = Scene(servers, Path(workplace), seed)
                     try:
                         found = scene.play(faults[name])
                     except Exception:

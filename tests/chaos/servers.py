@@ -49,11 +49,11 @@ class RealServer:
 
 
 class Servers:
-    """MariaDB, HDFS with two data nodes, and Nacos, started. Use as a context manager."""
+    """MariaDB, HDFS with two data nodes, and Nacos, started. Use as a context manager. `place`: among those that start at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: int = 0) -> None:
         folder.chmod(0o755)
-        first = _free_ports()
+        first = _free_ports(place)
         self.mariadb = RealServer("mariadb", folder, first)
         self.hdfs = RealServer("hdfs", folder, first + 1)
         self.nacos = RealServer("nacos", folder, first + _PORTS - 1)
@@ -81,9 +81,9 @@ class Servers:
             server.start()
 
 
-def _free_ports() -> int:
+def _free_ports(place: int) -> int:
     """The first of `_PORTS` ports in a row that are free now, as well as those a thousand above (Nacos has one there)."""
-    for first in range(21000 + os.getpid() % 50 * 100, 31000, 100):
+    for first in range(21000 + place * 1200, 31000, 100):
         taken = False
         for port in (*range(first, first + _PORTS), first + _PORTS + 999):
             with socket.socket() as probe:

@@ -64,3 +64,30 @@ def test_nothing_stays_behind_when_serve_is_killed(workplace: Workplace):
         wait_until(lambda: workplace.closed_episodes("serve") >= 1)
         kill(process)
         wait_until(lambda: workplace.processes() == [], 30)
+
+
+def test_a_pipeline_takes_over_a_served_fleet_and_gives_it_back(workplace: Workplace):
+    with running(workplace, "serve", "--config", "small.yaml", "--run", "small"):
+        wait_until(lambda: workplace.closed_episodes("serve") >= 1)
+        controller = workplace.processes("commands.controller")[0].pid
+        done = workplace.run("run", "--attach", "--config", "small.yaml", "--out", "out/small")
+        assert done.returncode == 0, done.stdout
+        assert [one.pid for one in workplace.processes("commands.controller")] == [controller]
+        assert (workplace.folder / "out/small/report.html").exists()
+        before = workplace.closed_episodes("serve")
+        wait_until(lambda: workplace.closed_episodes("serve") >= before + 2)
+    counts = workplace.accounts("small")
+    assert counts["tasks"] == counts["outcomes"] == counts["matched"] > 0
+
+
+def test_attaching_to_nothing_is_told(workplace: Workplace, monkeypatch: pytest.MonkeyPatch):
+    from commands import attached
+    from commands.local import ControllerFailed, open_run
+    from middleware.configuration import load_settings
+
+    monkeypatch.setattr(attached, "_PATIENCE_S", 0.5)
+    services = [f"services.database={workplace.database_url}", f"services.storage=file:{workplace.folder}/storage"]
+    opened = open_run(load_settings(None, workplace.folder / "small.yaml", services, {}), "alone")
+    with pytest.raises(ControllerFailed, match="no controller of the run 'alone' is ready"):
+        attached.AttachedController(opened).address()
+    opened.database.close()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import Workplace
+from running import Workplace, running
 
 from commands import main
 
@@ -62,6 +62,22 @@ def test_the_database_can_be_prepared_ahead(tmp_path: Path):
     for _ in range(2):
         assert workplace.run("database", "migrate").returncode == 0
     assert "no controller is running here" in workplace.run("status").stdout
+
+
+def test_a_run_is_prepared_once_and_waited_for(tmp_path: Path):
+    workplace = Workplace(tmp_path)
+    nobody = workplace.run("await", "--run", "r", "--timeout", "0.1")
+    assert nobody.returncode == 2
+    assert "run 'r' is not there after 0.1 s: " in nobody.stdout
+    with running(workplace, "await", "--run", "r", "--timeout", "60") as waiting:
+        for _ in range(2):
+            done = workplace.run("prepare", "--run", "r", "--config", "small.yaml")
+            assert (done.returncode, done.stdout.strip()) == (0, "run r is there: 3 edge nodes, seed 5")
+        output, _ = waiting.communicate(timeout=60)
+        assert (waiting.returncode, output.strip()) == (0, "run r is there")
+    other = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "time.slots=11")
+    assert other.returncode == 2
+    assert "time.slots is 10 there, 11 here" in other.stdout
 
 
 def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):

@@ -1,0 +1,57 @@
+"""The controller of a run that somebody else started, and keeps running: a pod, or `offload serve` in another terminal."""
+
+from __future__ import annotations
+
+import os
+import time
+from types import TracebackType
+from typing import Self
+
+from commands.local import ControllerFailed, OpenRun
+from middleware.access import Access
+from middleware.patience import is_away
+from trainer.controller_client import ControllerClient
+
+_PATIENCE_S = 300.0
+_RETRY_S = 0.5
+
+
+class AttachedController:
+    """Found by the registry, wherever it answers now. Continuous arrivals that are in the way are ended.
+
+    Use as a context manager, at whose end a controller that was started to play them continuously goes on with that. Whoever is killed
+    within leaves them ended: the same command goes on, and has them begin at its end.
+    """
+
+    takes_over = True
+
+    def __init__(self, opened: OpenRun) -> None:
+        self._opened = opened
+
+    def address(self) -> str:
+        """Where the controller answers now. Waits for it. Raises ControllerFailed."""
+        run, until = self._opened.run.name, time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                for one in self._opened.registry.instances("controller", run):
+                    if one.alive(time.time()) and one.metadata.get("ready"):
+                        return one.address
+            except Exception as error:
+                if not is_away(error):
+                    raise
+            if time.monotonic() > until:
+                raise ControllerFailed(
+                    f"no controller of the run '{run}' is ready after {_PATIENCE_S:g} s; is it running, and in the same registry?"
+                )
+            time.sleep(_RETRY_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            client = ControllerClient(self.address, access=Access.read(os.environ))
+            if client.status()["continuously"]:
+                client.begin_continuous()
