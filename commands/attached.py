@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from types import TracebackType
@@ -10,10 +11,13 @@ from typing import Self
 from commands.local import ControllerFailed, OpenRun
 from middleware.access import Access
 from middleware.patience import is_away
-from trainer.controller_client import ControllerClient
+from trainer.controller_client import ControllerClient, ControllerError
 
 _PATIENCE_S = 300.0
 _RETRY_S = 0.5
+_GIVING_BACK_S = 10.0
+
+_logger = logging.getLogger(__name__)
 
 
 class AttachedController:
@@ -51,7 +55,9 @@ class AttachedController:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            client = ControllerClient(self.address, access=Access.read(os.environ))
+        client = ControllerClient(self.address, absence_s=_GIVING_BACK_S, access=Access.read(os.environ))
+        try:
             if client.status()["continuously"]:
                 client.begin_continuous()
+        except (ControllerError, ControllerFailed) as trouble:
+            _logger.warning("continuous arrivals were not begun again (%s); POST /v1/serve begins them", trouble)

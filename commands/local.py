@@ -23,7 +23,7 @@ from typing import Self
 from controller.fleet import last_line
 from middleware.database import PLAYED_BY, TWIN, Database, Run, RunConflict, create_run
 from middleware.patience import is_away
-from middleware.registry import Instance, Registry, open_registry
+from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
 from offload.settings import ServiceSettings, SettingsError
@@ -145,26 +145,30 @@ class LocalController:
         return self._failure
 
     def address(self) -> str:
-        """Where the controller answers now: a restarted one answers elsewhere. Waits for it. Raises ControllerFailed."""
+        """Where the controller answers now: a restarted one answers elsewhere. Waits for it.
+
+        Raises ControllerFailed; what the registry raises when it has been away all the time.
+        """
         until = time.monotonic() + _START_TIMEOUT_S
+        away: Exception | None = None
         while time.monotonic() < until:
             if self._failure:
                 raise ControllerFailed(self._failure)
-            for instance in self._registered():
+            try:
+                registered = self._opened.registry.instances("controller", self._opened.run.name)
+                away = None
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                registered, away = [], error
+            for instance in registered:
                 ours = self._process is not None and instance.metadata.get("pid") == self._process.pid
                 if ours and instance.metadata.get("ready"):
                     return instance.address
             time.sleep(0.05)
+        if away is not None:
+            raise away
         raise ControllerFailed(f"the controller did not become ready in {_START_TIMEOUT_S:.0f} s; see {self.log_file}")
-
-    def _registered(self) -> list[Instance]:
-        """Controllers of this run; none while the registry is away."""
-        try:
-            return self._opened.registry.instances("controller", self._opened.run.name)
-        except Exception as error:
-            if not is_away(error):
-                raise
-            return []
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)

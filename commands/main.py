@@ -89,8 +89,11 @@ def _is_users(error: Exception) -> bool:
         NoController,
         NotPrepared,
     )
-    if isinstance(error, kinds) or is_away(error):
+    if isinstance(error, (*kinds, PermissionError)) or is_away(error):
         return True
+    database = sys.modules.get("sqlalchemy.exc")
+    if database is not None and isinstance(error, database.OperationalError):
+        return True  # a wrong password, a database that does not exist, a certificate that is not trusted
     # torch is loaded only by the pipeline: where it is not, its errors cannot have been raised.
     trainer = sys.modules.get("trainer.pipeline")
     client = sys.modules.get("trainer.controller_client")
@@ -115,12 +118,16 @@ def _extra_of(missing: ModuleNotFoundError) -> str | None:
 
 
 def _words(error: Exception) -> str:
+    from middleware.patience import is_away
+
     if isinstance(error, ModuleNotFoundError):
         extra = _extra_of(error)
         return f"{error.name} is not installed here: pip install 'offload-testbed[{extra}]', or [all] for everything"
     # A database error would go on with the statement and its values: the driver's own words are enough.
     driver = getattr(error, "orig", None)
-    return str(error) if driver is None else f"the database does not answer: {driver}"
+    if driver is None:
+        return str(error)
+    return f"the database {'does not answer' if is_away(error) else 'refuses us'}: {driver}"
 
 
 if __name__ == "__main__":

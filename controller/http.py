@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cheroot.wsgi import Server as WSGIServer
 from flask import Flask, Response, render_template, request
 from sqlalchemy.exc import DBAPIError
 
 from controller.episodes import BusyError, OpeningError
 from controller.interface import OPERATIONS, EpisodeRequest, HotChange
 from controller.nodes import NodeClients
-from middleware.access import OPEN, OPEN_PATHS, WSGI, Access, guarded, secure
+from middleware.access import OPEN_PATHS, Access
 from middleware.database import find_episodes, find_models, load_trace
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.outages import ServiceAway
 from middleware.problems import HTTPProblem, as_response, common_problem, parsed
-from middleware.registry import reachable_address
+from middleware.server import PodServer, bound
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError
 from offload.tasks import Trace
@@ -192,7 +190,10 @@ def make_app(controller: Controller) -> Flask:
     def report(name: str) -> Response:
         try:
             content = controller.storage.read(f"reports/{name}/report.html")
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, OSError) as missing:
+            if isinstance(missing, ServiceAway):
+                raise
+            # A name that the storage cannot have is one of no run.
             raise HTTPProblem(404, "No report", f"there is no report of run '{name}' yet") from None
         return Response(content, mimetype="text/html")
 
@@ -285,35 +286,6 @@ def _json(content: Mapping[str, Any]) -> Response:
     return Response(json.dumps(content), mimetype="application/json")
 
 
-class ControllerServer:
-    """The interface on a port of its own. `address` is known before `start`."""
-
-    def __init__(self, bind: str, access: Access = OPEN) -> None:
-        host, colon, port = bind.rpartition(":")
-        if not colon or not port.isdigit():
-            raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port; port 0 chooses a free one")
-        self._app: WSGI | None = None
-        self._access = access
-        self._server = WSGIServer((host, int(port)), self._serve, numthreads=_THREADS, timeout=60)
-        self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
-        self._server.max_request_body_size = _LONGEST_BODY
-        secure(self._server, access)
-        self._server.prepare()
-        bound_host, bound_port = self._server.bind_addr[:2]
-        self.address = reachable_address(str(bound_host), bound_port, access.scheme)
-        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
-
-    def start(self, app: Flask) -> None:
-        """Answer requests."""
-        self._app = guarded(app, self._access)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Answer no more."""
-        self._server.stop()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-
-    def _serve(self, environ: dict[str, Any], start_response: Any) -> Any:
-        assert self._app is not None
-        return self._app(environ, start_response)
+def controller_server(bind: str, access: Access) -> PodServer:
+    """The controller's server. Raises ValueError for an impossible `bind`."""
+    return PodServer(*bound(bind), _THREADS, _LONGEST_BODY, access)

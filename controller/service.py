@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError
 from controller.fleet import FleetError, LocalFleet
-from controller.http import ControllerServer, make_app
+from controller.http import controller_server, make_app
 from controller.metrics import Metrics
 from controller.nodes import NodeClients
 from middleware.access import Access
@@ -37,6 +37,7 @@ from middleware.database import (
     load_network,
     load_run,
 )
+from middleware.lifeline import end_with_any_thread, end_with_parent
 from middleware.patience import is_away, patiently
 from middleware.registry import Instance, keep_registered, open_registry
 from middleware.storage import open_storage
@@ -105,7 +106,7 @@ class Controller:
                 self._fail,
                 self.access,
             )
-        self.server = ControllerServer(environment.get("OFFLOAD_BIND", "127.0.0.1:0"), self.access)
+        self.server = controller_server(environment.get("OFFLOAD_BIND", "127.0.0.1:0"), self.access)
         self.episodes = Episodes(
             self.database,
             self.run,
@@ -202,7 +203,8 @@ class Controller:
                 client = NodeClients({0: other.address}, self.access)
                 answer = client.ask("GET", "/v1/status", {0: None}, 2.0)[0]
                 client.close()
-                if answer.ok and answer.body.get("run") == self.run_name:
+                # One that refuses our token lives as well.
+                if answer.status == 401 or (answer.ok and answer.body.get("run") == self.run_name):
                     raise AlreadyControlled(
                         f"run '{self.run_name}' has a controller already, at {other.address} "
                         f"(process {other.metadata.get('pid')}); stop that one, or choose another name"
@@ -382,21 +384,14 @@ def serve(
     Raises ValueError, LookupError or SchemaError for a wrong start, FleetError when nodes cannot be kept running.
     """
     sys.setswitchinterval(0.0005)
+    end_with_any_thread()
     controller = Controller(environment, fleet, node_command, check_hot, continuously)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: controller.stopping.set())
     if "OFFLOAD_LIFELINE" in environment:
-        threading.Thread(target=_watch_lifeline, args=(controller.stopping,), name="lifeline", daemon=True).start()
+        end_with_parent(controller.stopping)
     controller.serve()
 
 
 def _apply_log_level(record: HotRecord) -> None:
     logging.getLogger().setLevel(record.hot["log_level"])
-
-
-def _watch_lifeline(stopping: threading.Event) -> None:
-    """The parent holds the other end of our standard input: when it is gone, however that happened, so are we."""
-    # Not through sys.stdin: its lock would be held when the interpreter shuts down.
-    while os.read(0, 1):
-        pass
-    stopping.set()

@@ -103,7 +103,11 @@ class Ticks:
             if line.asked is not None and now >= line.until_s:
                 _logger.warning("slot %d: node %d did not answer within %g s", line.asked, node, _PATIENCE_S)
                 self._let_go(node, line)
-                self._send(node, line)
+                if self._clients.access.tls is None:
+                    self._send(node, line)
+                else:
+                    # To a frozen node a connection comes about all the same, but no handshake: that is not for this thread.
+                    self._lost(node, line)
         self._welcome()
 
     def _send(self, node: int, line: _Line) -> None:
@@ -124,11 +128,15 @@ class Ticks:
             self._send(node, line)
         else:
             _logger.warning("slot %d: %s", slot, answer.detail)
-            line.gone = True
-            line.waiting.clear()
-            rejoin = threading.Thread(target=self._bring_back, args=(node,), name=f"rejoin-{node}", daemon=True)
-            self._rejoins.append(rejoin)
-            rejoin.start()
+            self._lost(node, line)
+
+    def _lost(self, node: int, line: _Line) -> None:
+        """Have a helper thread bring the node back."""
+        line.gone = True
+        line.waiting.clear()
+        rejoin = threading.Thread(target=self._bring_back, args=(node,), name=f"rejoin-{node}", daemon=True)
+        self._rejoins.append(rejoin)
+        rejoin.start()
 
     def _let_go(self, node: int, line: _Line) -> None:
         """Wait no longer for an answer: a late one must not be taken for the next one's."""

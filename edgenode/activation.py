@@ -73,44 +73,56 @@ class Activation:
         self.current: ActiveScheduler | None = None
         self.problem: str | None = None
 
-    def apply(self, record: HotRecord) -> None:
+    def apply(self, record: HotRecord, timeout_s: float = -1) -> None:
         """Make this revision's scheduler the current one; an older revision changes nothing.
+
+        timeout_s: for so long another thread that is at it is waited for, then ModelAway is raised; -1: as long as it takes
 
         Raises ActivationError: the scheduler does not exist, its parameters are wrong, it cannot decide, or the model is
         missing, damaged or does not fit. Raises ModelAway where the storage is away. The current one stays then.
         """
-        with self._lock:
-            current = self.current
-            if current is not None and record.revision <= current.revision:
-                return
-            chosen = record.hot["scheduler"]
-            name, model = chosen["name"], chosen.get("model")
-            try:
-                actor = self._actor(model, current)
-                asked = None if actor is None else _AskedActor(actor)
-                network, profile = self._identity.network, self._identity.profile
-                context = SchedulerContext(network.nodes, profile, asked, network.capacity_hz)
-                scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
-                self._try_out(scheduler)
-            except Exception as error:  # of somebody's scheduler it may be any
-                if is_away(error):
-                    why = str(error) if isinstance(error, ServiceAway) else "the database is away"
-                    problem = f"revision {record.revision} ({name}, model {model}) waits: {why}"
-                    if self.problem is None:
-                        _logger.warning("%s", problem)
-                    self.problem = problem
-                    raise ModelAway(problem) from None
-                foreseen = isinstance(error, ValueError | OSError)
-                reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
-                self.problem = f"revision {record.revision} ({name}, model {model}): {reason}"
-                _logger.error("%s", self.problem, exc_info=not foreseen)
-                raise ActivationError(self.problem) from error
-            logging.getLogger().setLevel(record.hot["log_level"])
-            decides_by = model if asked is not None and asked.was_asked else None
-            self.current = ActiveScheduler(record.revision, name, decides_by, scheduler, actor)
-            self.problem = None
-            _logger.info("scheduler %s, model %s, revision %d", name, model, record.revision)
-        self._applied()
+        if not self._lock.acquire(timeout=timeout_s):
+            # Only one waits for a storage that is away: requests that all did would leave nobody to answer.
+            raise ModelAway(f"revision {record.revision} is being applied")
+        try:
+            applied = self._apply(record)
+        finally:
+            self._lock.release()
+        if applied:
+            self._applied()
+
+    def _apply(self, record: HotRecord) -> bool:
+        current = self.current
+        if current is not None and record.revision <= current.revision:
+            return False
+        chosen = record.hot["scheduler"]
+        name, model = chosen["name"], chosen.get("model")
+        try:
+            actor = self._actor(model, current)
+            asked = None if actor is None else _AskedActor(actor)
+            network, profile = self._identity.network, self._identity.profile
+            context = SchedulerContext(network.nodes, profile, asked, network.capacity_hz)
+            scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
+            self._try_out(scheduler)
+        except Exception as error:  # of somebody's scheduler it may be any
+            if is_away(error):
+                why = str(error) if isinstance(error, ServiceAway) else "the database is away"
+                problem = f"revision {record.revision} ({name}, model {model}) waits: {why}"
+                if self.problem is None:
+                    _logger.warning("%s", problem)
+                self.problem = problem
+                raise ModelAway(problem) from None
+            foreseen = isinstance(error, ValueError | OSError)
+            reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
+            self.problem = f"revision {record.revision} ({name}, model {model}): {reason}"
+            _logger.error("%s", self.problem, exc_info=not foreseen)
+            raise ActivationError(self.problem) from error
+        logging.getLogger().setLevel(record.hot["log_level"])
+        decides_by = model if asked is not None and asked.was_asked else None
+        self.current = ActiveScheduler(record.revision, name, decides_by, scheduler, actor)
+        self.problem = None
+        _logger.info("scheduler %s, model %s, revision %d", name, model, record.revision)
+        return True
 
     def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
         """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError, ServiceAway."""
@@ -121,7 +133,7 @@ class Activation:
                 return current
             record = read()
             if record is not None and record.revision >= revision:
-                self.apply(record)
+                self.apply(record, max(0.0, until - time.monotonic()))
             elif time.monotonic() > until:
                 found = "none" if record is None else str(record.revision)
                 raise ActivationError(f"the hot keys are at revision {found}, not {revision}, after {timeout_s:g} s")

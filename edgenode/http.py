@@ -9,16 +9,12 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import socket
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
-from cheroot.server import HTTPConnection
 from cheroot.wsgi import Gateway_10
-from cheroot.wsgi import Server as WSGIServer
 from flask import Flask, Response, request
 
 from edgenode.activation import ActivationError
@@ -37,10 +33,10 @@ from edgenode.links import PROTOCOL, Accept, Expect, payload_bytes, receive_task
 from edgenode.metrics import Metrics
 from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
-from middleware.access import OPEN, OPEN_PATHS, WSGI, Access, guarded, secure
+from middleware.access import OPEN_PATHS, Access
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.problems import MEDIA_TYPE, HTTPProblem, as_response, common_problem, parsed
-from middleware.registry import reachable_address
+from middleware.server import PodConnection, PodServer, bound
 
 _LONGEST_BODY = 64 * 1024
 _CONNECTION = "offload.connection"
@@ -280,10 +276,7 @@ def _explained(error: Exception, path: str) -> HTTPProblem:
 
 
 def _content(environ: Environ) -> bytes:
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if length > _LONGEST_BODY:
-        raise HTTPProblem(413, "Too long", f"a body of {length} bytes; at most {_LONGEST_BODY} are taken")
-    content: bytes = environ["wsgi.input"].read(length)
+    content: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # bounded by the server
     return content
 
 
@@ -291,10 +284,9 @@ def _json(content: Mapping[str, Any]) -> Response:
     return Response(json.dumps(content), mimetype="application/json")
 
 
-class _Connection(HTTPConnection):
+class _Connection(PodConnection):
     """One that has become a link keeps its worker thread, and is no more served as HTTP."""
 
-    is_new = True
     expect: Expect | None = None
 
     def communicate(self) -> bool:
@@ -313,53 +305,6 @@ class _Gateway(Gateway_10):
         return {**super().get_environ(), _CONNECTION: self.req.conn}  # type: ignore[no-untyped-call]
 
 
-class _Server(WSGIServer):
-    """A connection that is new waits among the idle ones for its first byte; cheroot would let it hold a worker."""
-
-    def process_conn(self, conn: _Connection) -> None:
-        if conn.is_new:
-            conn.is_new = False
-            self.put_conn(conn)
-        else:
-            super().process_conn(conn)
-
-
-class NodeServer:
-    """The interface on a port of its own. `address` is known before `start`."""
-
-    def __init__(self, host: str, port: int, threads: int, access: Access = OPEN) -> None:
-        self._app: WSGI | None = None
-        self._access = access
-        self._server = _Server((host, port), self._serve, numthreads=threads, timeout=60, request_queue_size=128)
-        self._server.ConnectionClass, self._server.gateway = _Connection, _Gateway
-        # Its default of 10 would close connections after each answer: there are two or three per peer.
-        self._server.keep_alive_conn_limit = 10_000
-        self._server.error_log = lambda *_, **__: None  # type: ignore[method-assign]
-        self._server.max_request_body_size = _LONGEST_BODY
-        secure(self._server, access)
-        self._server.prepare()
-        bound_host, bound_port = self._server.bind_addr[:2]
-        self.address = reachable_address(str(bound_host), bound_port, access.scheme)
-        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
-
-    def start(self, app: NodeApp) -> None:
-        """Answer requests."""
-        self._app = guarded(app, self._access)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Answer no more."""
-        self._server.stop()
-        self._thread.join(timeout=5)
-
-    def _serve(self, environ: dict[str, Any], start_response: Any) -> Any:
-        assert self._app is not None
-        return self._app(environ, start_response)
-
-
-def port_of(bind: str) -> tuple[str, int]:
-    """`host:port`. Raises ValueError."""
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port; port 0 chooses a free one")
-    return socket.gethostbyname(host or "0.0.0.0"), int(port)  # noqa: S104
+def node_server(bind: str, threads: int, access: Access) -> PodServer:
+    """A node's server, on which connections may become links. Raises ValueError for an impossible `bind`."""
+    return PodServer(*bound(bind), threads, _LONGEST_BODY, access, _Connection, _Gateway)

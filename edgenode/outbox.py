@@ -134,7 +134,9 @@ class Outbox:
             file.writelines(
                 json.dumps({key: _plain(value) for key, value in record.items()}) + "\n" for record in refused
             )
-        _logger.warning("%d records came after their episode was closed; kept in refused.jsonl", len(refused))
+        _logger.warning(
+            "%d records were refused, mostly because their episode is closed; kept in refused.jsonl", len(refused)
+        )
 
     def _closed_segments(self) -> list[Path]:
         return sorted(path for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())

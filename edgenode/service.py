@@ -23,7 +23,7 @@ from typing import Any
 from edgenode.activation import Activation, ActivationError, ModelAway
 from edgenode.applications import create_application
 from edgenode.clock import offset_to
-from edgenode.http import NodeApp, NodeServer, port_of
+from edgenode.http import NodeApp, node_server
 from edgenode.identity import NodeIdentity
 from edgenode.interface import OpenEpisode
 from edgenode.metrics import Metrics
@@ -32,6 +32,7 @@ from edgenode.outbox import Outbox
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
+from middleware.lifeline import end_with_any_thread, end_with_parent
 from middleware.outages import ServiceAway
 from middleware.patience import is_away, patiently
 from middleware.registry import Instance, Registry, keep_registered, open_registry
@@ -76,13 +77,13 @@ class NodeEnvironment:
 def serve(environment: Mapping[str, str]) -> None:
     """Run a node until SIGTERM, SIGINT, or the end of the lifeline. Raises ValueError and the like for a wrong start."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    threading.excepthook = _die
+    end_with_any_thread()
     who = NodeEnvironment.read(environment)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if "OFFLOAD_LIFELINE" in environment:
-        threading.Thread(target=_watch_lifeline, args=(stop,), name="lifeline", daemon=True).start()
+        end_with_parent(stop)
 
     access = Access.read(environment)
     services = load_settings(environment=environment).services
@@ -111,7 +112,7 @@ def serve(environment: Mapping[str, str]) -> None:
     node = EdgeNode(identity, activation, outbox, application, metrics)
     # A peer may wait for a report and hand a task over at once; a link's bytes hold a thread, two when tasks overlap.
     per_peer = 4 if settings.node.transfer == "payload" else 2
-    server = NodeServer(*port_of(who.bind), threads=per_peer * network.nodes + 8, access=access)
+    server = node_server(who.bind, per_peer * network.nodes + 8, access)
 
     def apply(record: HotRecord) -> None:
         try:
@@ -151,13 +152,6 @@ def serve(environment: Mapping[str, str]) -> None:
     outbox.stop()
     server.stop()
     database.close()
-
-
-def _die(crash: threading.ExceptHookArgs) -> None:
-    """A node that has lost a thread is not a node: better dead and restarted than half alive."""
-    name = crash.thread.name if crash.thread else "?"
-    _logger.critical("thread %s failed; the node ends", name, exc_info=crash.exc_value)
-    os._exit(1)
 
 
 def _acknowledgement(activation: Activation) -> dict[str, Any]:
@@ -262,11 +256,3 @@ class _Registration:
             if self._ending.is_set():
                 return
             keep_registered(self._registry, self._instance())
-
-
-def _watch_lifeline(stop: threading.Event) -> None:
-    """The parent holds the other end of our standard input: when it is gone, however that happened, so are we."""
-    # Not through sys.stdin: its lock would be held when the interpreter shuts down.
-    while os.read(0, 1):
-        pass
-    stop.set()

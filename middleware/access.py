@@ -1,14 +1,14 @@
 """Who may use the pods' HTTP interfaces, and how these connections are secured: a bearer token and TLS, both optional.
 
 From the environment alone, the same for all pods of a run: `OFFLOAD_TOKEN` (or `OFFLOAD_TOKEN_FILE`), and
-`OFFLOAD_TLS_CERTIFICATE`, `OFFLOAD_TLS_KEY`, `OFFLOAD_TLS_AUTHORITY` (files in PEM). Pods move from address to address, so
-that a certificate's name says nothing: whoever has one of the authority's is trusted. It should sign nothing else.
+`OFFLOAD_TLS_CERTIFICATE`, `OFFLOAD_TLS_KEY`, `OFFLOAD_TLS_AUTHORITY` (files in PEM, read once). TLS keeps others from reading and from
+posing as a pod; who may ask is the token's matter alone. Pods move from address to address, so that a certificate's name says
+nothing: a server that has one of the authority's is taken for a pod. It should sign nothing else.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import socket
@@ -22,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from middleware.secrets import read_secret
+from offload.settings import SettingsError
 
 OPEN_PATHS: Final = ("/healthz", "/readyz", "/metrics")
 """What a kubelet and Prometheus ask for; needs no token."""
@@ -56,12 +57,12 @@ class Access:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Access:
-        """Raises ValueError naming the variable that is missing or wrong."""
+        """Raises SettingsError naming the variable that is missing or wrong."""
         token = read_secret(environment, "TOKEN")
         if token is not None and (
             len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.isprintable()) or " " in token
         ):
-            raise ValueError(
+            raise SettingsError(
                 f"OFFLOAD_TOKEN: a token has at least {_SHORTEST_TOKEN} printable ASCII characters and no spaces; "
                 "`openssl rand -hex 32` makes a good one"
             )
@@ -82,7 +83,7 @@ class Access:
         if kind.lower() == "basic" and browser:
             try:
                 given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # no base64, no ASCII, no UTF-8
                 return False
         elif kind.lower() != "bearer":
             return False
@@ -124,7 +125,8 @@ def guarded(app: WSGI, access: Access) -> WSGI:
     content = json.dumps(refusal).encode()
 
     def guard(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        reads = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        # An upgrade is a GET, and lets its sender hand tasks over.
+        reads = environ["REQUEST_METHOD"] in ("GET", "HEAD") and "HTTP_UPGRADE" not in environ
         if environ["PATH_INFO"] in OPEN_PATHS or access.allows(environ.get("HTTP_AUTHORIZATION"), browser=reads):
             return app(environ, start_response)
         headers = [
@@ -141,34 +143,21 @@ def guarded(app: WSGI, access: Access) -> WSGI:
     return guard
 
 
-def secure(server: Any, access: Access) -> None:
-    """Have a cheroot server speak TLS, where that is configured."""
-    if access.tls is None:
-        return
-    from cheroot.ssl.builtin import BuiltinSSLAdapter
-
-    adapter = BuiltinSSLAdapter(str(access.tls.certificate), str(access.tls.key))
-    adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A ticket would come unasked, and be taken for the beginning of an answer.
-    adapter.context.num_tickets = 0
-    server.ssl_adapter = adapter
-
-
 def _tls(environment: Mapping[str, str]) -> TLS | None:
     files = {name: environment.get(f"OFFLOAD_TLS_{name}") for name in _FILES}
     if not any(files.values()):
         return None
     for name, file in files.items():
         if not file:
-            raise ValueError(f"OFFLOAD_TLS_{name} is not set; TLS between pods needs certificate, key and authority")
+            raise SettingsError(f"OFFLOAD_TLS_{name} is not set; TLS between pods needs certificate, key and authority")
         if not Path(file).is_file():
-            raise ValueError(f"OFFLOAD_TLS_{name}={file}: there is no such file")
+            raise SettingsError(f"OFFLOAD_TLS_{name}={file}: there is no such file")
     made = TLS(*(Path(str(files[name])) for name in _FILES))
     try:
         ssl.create_default_context().load_cert_chain(made.certificate, made.key)
         _ = made.client
     except (ssl.SSLError, OSError) as wrong:
-        raise ValueError(
+        raise SettingsError(
             f"OFFLOAD_TLS_…: {made.certificate}, {made.key} and {made.authority} cannot be used: {wrong}"
         ) from None
     return made

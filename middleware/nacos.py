@@ -78,7 +78,7 @@ class NacosServer:
         return ServiceAway(f"{what}: {self.shown} {why}")
 
     def _refused(self, what: str) -> PermissionError:
-        self._outage.answered()
+        self._outage.failed("refuses us: wrong user, password or rights")
         return PermissionError(f"{what}: {self.shown} refuses it: wrong user, password or rights")
 
     def version(self) -> str:

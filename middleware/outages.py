@@ -24,12 +24,15 @@ class OutageLog:
         self._logger, self._what = logger, what
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._over = -1.0
 
     def failed(self, why: str, since_s: float | None = None) -> None:
         """It did not answer. `since_s`: since when, on the monotonic clock; now by default."""
         with self._lock:
-            if self._since is None:
-                self._since = time.monotonic() if since_s is None else since_s
+            since = time.monotonic() if since_s is None else since_s
+            # Of several threads that were waiting, one has told already how it ended.
+            if self._since is None and since >= self._over:
+                self._since = since
                 self._logger.warning("%s: away (%s)", self._what, why)
 
     def answered(self) -> None:
@@ -38,11 +41,16 @@ class OutageLog:
             return
         with self._lock:
             if self._since is not None:
-                self._logger.warning("%s: back after %.1f s", self._what, time.monotonic() - self._since)
+                self._over = time.monotonic()
+                self._logger.warning("%s: back after %.1f s", self._what, self._over - self._since)
                 self._since = None
 
     def answered_after(self, seconds: float) -> None:
-        """It did answer; after so long that it may have been frozen, that is told."""
-        if self._since is None and seconds > SLOW_S:
-            self._logger.warning("%s: answered after %.1f s", self._what, seconds)
+        """It did answer; after so long that it may have been frozen, that is told, by the first one who was waiting."""
         self.answered()
+        if seconds > SLOW_S:
+            with self._lock:
+                now = time.monotonic()
+                if now - seconds >= self._over:
+                    self._over = now
+                    self._logger.warning("%s: answered after %.1f s", self._what, seconds)

@@ -19,6 +19,7 @@ from offload.tasks import MAX_SLOTS
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
 _PASSWORD = re.compile(r"^([^/]*//[^:/@]*):.*@", re.DOTALL)
+_PASSWORD_OPTION = re.compile(r"([?&](?:password|passwd)=)[^&]*", re.DOTALL)
 
 
 class SettingsError(ValueError):
@@ -261,7 +262,7 @@ class Settings(_Section):
 
 def redacted(url: str) -> str:
     """A URL without its password, to be logged or stored. The password may hold what a URL's should not: `/`, `[`, `@`."""
-    return _PASSWORD.sub(r"\1:***@", url)
+    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
 def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -105,9 +105,12 @@ def command_line_layer(sets: Sequence[str]) -> dict[str, Any]:
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
             raise SettingsError(f"--set {text!r}: write section.key=value, for example --set time.slots=20")
-        refuse_password(path.strip(), value)
         flat[path.strip()] = _value(path.strip(), value, f"--set {path.strip()}")
-    return nested(flat)
+    layer = nested(flat)
+    services = layer.get("services")
+    for service, url in services.items() if isinstance(services, dict) else ():
+        refuse_password(f"services.{service}", str(url))
+    return layer
 
 
 def _value(path: str, text: str, where: str) -> Any:

@@ -26,10 +26,7 @@ def with_passwords(settings: Settings, environment: Mapping[str, str]) -> Settin
     urls = {}
     for service, name in SECRETS.items():
         url = getattr(settings.services, service)
-        try:
-            password = read_secret(environment, name)
-        except ValueError as wrong:
-            raise SettingsError(str(wrong)) from None
+        password = read_secret(environment, name)
         if password is not None:
             user = _USER_ALONE.match(url)
             if user is not None:

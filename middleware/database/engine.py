@@ -154,7 +154,8 @@ def _tell_outages(engine: Engine, outage: OutageLog) -> None:
         error = context.sqlalchemy_exception
         # A connection that broke while nobody used it is replaced by the pool without anybody noticing.
         if error is not None and not context.is_pre_ping and is_unavailable(error) and not _is_contention(error):
-            outage.failed(_reason(error))
+            asked_s = None if context.connection is None else context.connection.info.get("offload_asked_s")
+            outage.failed(_reason(error), since_s=asked_s)
 
     @event.listens_for(engine, "before_cursor_execute")
     def asked(connection: Connection, *_: Any) -> None:

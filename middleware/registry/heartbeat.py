@@ -9,7 +9,7 @@ from middleware.registry.port import Instance, Registry
 def keep_registered(registry: Registry, instance: Instance) -> None:
     """Send a heartbeat with the instance's metadata; register again where the registry has forgotten it.
 
-    A registry that is away raises nothing: the next heartbeat may come through.
+    A registry that is away, or refuses us, raises nothing: its adapter tells, and the next heartbeat may come through.
     """
     try:
         try:
@@ -17,5 +17,5 @@ def keep_registered(registry: Registry, instance: Instance) -> None:
         except LookupError:
             registry.register(instance)
     except Exception as error:
-        if not is_away(error):
+        if not (is_away(error) or isinstance(error, PermissionError)):
             raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import queue
 import signal
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scene import Findings, Scene  # noqa: E402
 from servers import Servers  # noqa: E402
 
+_WORKER_S = 60.0
 _BEGIN, _END = "<!-- chaos table -->", "<!-- end of chaos table -->"
 
 
@@ -68,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _, _, after = rest.partition(_END)
         chosen.table.write_text(f"{before}{_BEGIN}\n{table(found)}\n{_END}{after}")
     print(table(found))
-    return 1 if any(one["problems"] for one in found) else 0
+    missing = len(names) * chosen.runs - len(found)
+    if missing > 0:
+        print(f"{missing} runs are missing: a worker died")
+    return 1 if missing > 0 or any(one["problems"] for one in found) else 0
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
@@ -111,7 +116,12 @@ def _played(work: Sequence[tuple[str, int]], workers: int, keep: Path) -> Any:
     alive = workers
     try:
         while alive:
-            one = done.get()
+            try:
+                one = done.get(timeout=_WORKER_S)
+            except queue.Empty:
+                if any(process.is_alive() for process in processes):
+                    continue
+                break  # killed, without a word
             if one is None:
                 alive -= 1
             else:

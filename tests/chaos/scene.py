@@ -39,6 +39,8 @@ _EPISODES = 6
 _EPISODE_S = 2.6
 _RUN = ("run", "--config", "small.yaml", "--out", "out/chaos")
 _LONGEST_S = 300.0
+_BACK_IS_NOTICED_S = 10.0
+"""A run that goes on for so long after a service came back must say so."""
 _AWAY = re.compile(r"(the database|the storage|Nacos) [^\n]*: away \(")
 _BACK = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:back|answered) after ([\d.]+) s")
 
@@ -119,8 +121,10 @@ class Scene:
                 earliest = found.hits[-1][0] + 1 if found.hits else draw.randint(1, first)
                 found.hits.append(self._middle_of_an_episode(draw, earliest))
                 fault.inject(self, draw)
+            injected_at = time.monotonic()
             code = self._end()
             found.wall_s = round(time.monotonic() - began, 1)
+            self._went_on_s = time.monotonic() - injected_at
             if code != 0:
                 found.problems.append(f"the run ended with code {code}: {self._last_words()}")
             self.servers.restore()
@@ -136,8 +140,10 @@ class Scene:
 
     def keep_logs(self, folder: Path) -> None:
         """Copy what the processes said."""
-        shutil.copytree(self._workplace.folder / ".offload/chaos/logs", folder, dirs_exist_ok=True)
-        shutil.copy(self._output, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for log in [*(self._workplace.folder / ".offload/chaos/logs").glob("*.log"), self._output]:
+            if log.exists():
+                shutil.copy(log, folder)
 
     def _start(self) -> None:
         import sys
@@ -253,7 +259,7 @@ class Scene:
             told += [seconds for service, seconds in back if service in expected]
         if told:
             found.told_s = max(told)
-        elif noticed:
+        elif noticed and self._went_on_s > _BACK_IS_NOTICED_S:
             found.problems.append("nobody says how long a service was away")
 
     def _last_words(self) -> str:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from running import Workplace, running
 
 from commands import main
@@ -41,6 +42,18 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...
     assert "Traceback" not in told.stdout
     assert "geheim" not in told.stdout
     assert len(told.stdout.strip().splitlines()) == 1
+
+
+@pytest.mark.mysql
+def test_a_wrong_password_is_told_in_one_line(tmp_path: Path, mysql_url: str):
+    workplace = Workplace(tmp_path, sa.make_url(mysql_url).set(password="falsch").render_as_string(hide_password=False))
+    for arguments in (("run", "--config", "small.yaml"), ("status",), ("database", "migrate")):
+        told = workplace.run(*arguments)
+        assert told.returncode == 2, told.stdout
+        assert "the database refuses us: " in told.stdout
+        assert "Access denied" in told.stdout
+        assert "falsch" not in told.stdout
+        assert len(told.stdout.strip().splitlines()) == 1
 
 
 def test_asking_for_the_status_leaves_nothing_behind(tmp_path: Path):

@@ -1,6 +1,7 @@
 """If these fail, a node decides by a model that is damaged or another network's, or dies of somebody's scheduler."""
 
 import importlib.metadata
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from edgenode import schedulers
-from edgenode.activation import Activation, ActivationError
+from edgenode.activation import Activation, ActivationError, ModelAway
 from edgenode.identity import NodeIdentity
 from middleware.configuration import HotRecord
 from middleware.configuration.watching import watch_record
@@ -149,6 +150,34 @@ def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, m
     activation = activation_of(storage)
     activation.apply(hot(1, "random"))
     assert reason in refusal(activation, hot(2, "broken", how=how))
+
+
+class SlowStorage:
+    """A storage that does not answer before it is told to: a frozen name node, for a test that will not wait for one."""
+
+    def __init__(self, storage) -> None:
+        self.storage, self.answers = storage, threading.Event()
+
+    def read(self, path: str) -> bytes:
+        assert self.answers.wait(30)
+        return self.storage.read(path)
+
+
+def test_requests_do_not_pile_up_behind_a_model_that_does_not_come(storage):
+    publish(storage, "m1")
+    slow = SlowStorage(storage)
+    activation = activation_of(slow)
+    activation.apply(hot(1, "ratc"))
+    record = hot(2, "drl", "m1")
+    fetching = threading.Thread(target=activation.apply, args=(record,))
+    fetching.start()
+    for _ in range(3):
+        with pytest.raises(ModelAway, match="revision 2 is being applied"):
+            activation.catch_up(lambda: record, 2, 0.1)
+    assert activation.current.name == "ratc"
+    slow.answers.set()
+    assert activation.catch_up(lambda: record, 2, 20.0).name == "drl"
+    fetching.join()
 
 
 class AwayStorage:

@@ -1,26 +1,12 @@
-"""A testbed whose interfaces need a token, and certificates made for the occasion."""
+"""A testbed whose interfaces need a token."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import trustme
+from credentials import TOKEN
 from testbed import Testbed
-
-TOKEN = "correct-horse-battery-staple"
-
-
-def certificates(folder: Path) -> dict[str, str]:
-    """An authority and a certificate that it signed, as the environment that names them."""
-    folder.mkdir()
-    authority = trustme.CA()
-    issued = authority.issue_cert("offload.test")
-    issued.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    return {f"OFFLOAD_TLS_{name.upper()}": str(folder / f"{name}.pem") for name in ("certificate", "key", "authority")}
 
 
 @pytest.fixture(scope="session")

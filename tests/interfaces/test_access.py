@@ -1,16 +1,18 @@
-"""Who does not know the token, or has no certificate of the authority's, gets nothing; who does notices no difference."""
+"""Who does not know the token gets nothing, and nobody passes for a pod without the authority's certificate; who has both notices
+no difference."""
 
 from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import TOKEN, certificates
+from credentials import TOKEN, certificates
 from testbed import Testbed
 
 from middleware.access import OPEN, Access, guarded
@@ -48,6 +50,7 @@ def ask(address: str, method: str, path: str, authorization: str | None = None, 
         (basic(TOKEN), False, False),
         (basic("wrong"), True, False),
         ("Basic %%%", True, False),
+        ("Basic é", True, False),
         ("Basic " + base64.b64encode(b"\xff\xfe").decode(), True, False),
     ],
 )
@@ -77,7 +80,7 @@ def test_what_cannot_be_used_is_refused_by_name(environment, reason) -> None:
     with pytest.raises(ValueError, match=reason) as refused:
         Access.read(environment)
     assert TOKEN not in str(refused.value)
-    assert not isinstance(refused.value, SettingsError)
+    assert isinstance(refused.value, SettingsError), "it would end in a traceback"
 
 
 def test_a_token_may_come_from_a_file(tmp_path: Path) -> None:
@@ -116,20 +119,41 @@ def test_controller_and_nodes_need_the_token_but_for_the_probes(guarded_testbed:
     assert TOKEN not in "".join(log.read_text() for log in logs.glob("*.log"))
 
 
+REFUSED_UNREAD = [
+    (["Content-Length: {too_long}"], 413),
+    (["Content-Length: -1"], 400),
+    (["Content-Length: +1"], 400),
+    (["Content-Length: many"], 400),
+    (["Transfer-Encoding: chunked"], 411),
+    (["Transfer-Encoding: gzip"], 501),
+    (["X: " + "x" * 20_000], 413),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("limit", "which"), [(64 * 1024, 0), (32 * 1024 * 1024, None)], ids=["node", "controller"])
-def test_a_body_that_is_too_long_is_refused_unread(guarded_testbed: Testbed, limit: int, which: int | None) -> None:
-    address = guarded_testbed.address
-    if which is not None:
-        address = guarded_testbed.call("GET", "/v1/status")[1]["nodes"][which]["address"]
-    for path in ("/v1/episodes", "/v1/ticks") if which is not None else ("/v1/episodes",):
-        connection = HTTPConnection(urlsplit(address).netloc, timeout=20)
-        connection.putrequest("POST", path)
-        connection.putheader("Authorization", f"Bearer {TOKEN}")
-        connection.putheader("Content-Length", str(limit + 1))
-        connection.endheaders(b"{")
-        assert connection.getresponse().status == 413
-        connection.close()
+@pytest.mark.parametrize(("headers", "status"), REFUSED_UNREAD, ids=[headers[0][:24] for headers, _ in REFUSED_UNREAD])
+def test_what_has_no_bounds_is_refused_unread_with_a_problem(guarded_testbed: Testbed, headers, status) -> None:
+    node = guarded_testbed.call("GET", "/v1/status")[1]["nodes"][0]["address"]
+    for address, path, longest in (
+        (guarded_testbed.address, "/v1/episodes", 32 * 1024 * 1024),
+        (node, "/v1/episodes", 64 * 1024),
+        (node, "/v1/ticks", 64 * 1024),
+    ):
+        place = urlsplit(address)
+        with socket.create_connection((place.hostname, place.port), 20) as made:
+            lines = [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {TOKEN}"]
+            lines += [header.format(too_long=longest + 1) for header in headers]
+            made.sendall("\r\n".join([*lines, "", "{"]).encode())
+            answer = b""
+            while part := made.recv(65536):
+                answer += part
+                if b"}" in answer:
+                    break
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status} ".encode()), head
+        assert b"application/problem+json" in head
+        assert json.loads(body)["status"] == status
+    assert guarded_testbed.call("GET", "/v1/status")[0] == 200
 
 
 @pytest.mark.slow
@@ -146,6 +170,14 @@ def test_behind_tls_everything_works_and_strangers_get_nothing(tmp_path: Path, t
         assert node.startswith("https://")
         stranger = Access.read(certificates(tmp_path / "another") | {"OFFLOAD_TOKEN": TOKEN})
         for address in (testbed.address, node):
+            place = urlsplit(address)
+            silent = [socket.create_connection((place.hostname, place.port)) for _ in range(40)]
+            quick = testbed.access.connection(address, 5)
+            quick.request("GET", "/healthz")
+            assert quick.getresponse().status == 200, "those who say nothing hold up the others"
+            quick.close()
+            for one in silent:
+                one.close()
             connection = stranger.connection(address, 20)
             with pytest.raises(ssl.SSLCertVerificationError):
                 connection.request("GET", "/healthz")

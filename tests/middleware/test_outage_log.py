@@ -32,6 +32,15 @@ def test_an_outage_is_told_once_and_its_end_with_its_length(caplog: pytest.LogCa
     assert len(told) == 2
 
 
+def test_of_several_that_waited_one_tells(caplog: pytest.LogCaptureFixture) -> None:
+    outage = OutageLog(logging.getLogger("t"), "the database")
+    for _ in range(3):
+        outage.answered_after(9.0)
+    outage.failed("timed out", since_s=time.monotonic() - 5.0)  # it had begun to wait before the others were answered
+    outage.answered_after(0.01)
+    assert [record.getMessage() for record in caplog.records] == ["the database: answered after 9.0 s"]
+
+
 @pytest.mark.mysql
 def test_a_database_tells_of_its_absence_whoever_uses_it(mysql_url: str, caplog: pytest.LogCaptureFixture) -> None:
     server = sa.make_url(mysql_url)

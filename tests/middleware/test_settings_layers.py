@@ -138,6 +138,12 @@ def test_a_password_is_not_taken_for_yaml_nor_shown(password: str) -> None:
         load_settings(None, None, [f"services.database={url}"], {})
     assert "Geheim-7" not in str(refused.value)
     assert "mysql+pymysql://root@db/offload" in str(refused.value)
+    with pytest.raises(SettingsError, match="put the password into OFFLOAD_DATABASE_PASSWORD"):
+        load_settings(None, None, ["services={database: 'mysql+pymysql://root:geheim@db/offload'}"], {})
+
+
+def test_a_password_among_the_options_of_a_url_is_not_shown() -> None:
+    assert redacted("mysql+pymysql://u@h/d?password=geheim&ssl_ca=/x") == "mysql+pymysql://u@h/d?password=***&ssl_ca=/x"
 
 
 @pytest.mark.parametrize("password", ["Geheim-7", "G/h@i:m 7%"])

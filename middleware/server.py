@@ -1,0 +1,151 @@
+"""A pod's HTTP server: cheroot, bounded, behind the token and TLS where these are configured.
+
+Concurrency: cheroot's worker threads run the application. A connection that is new waits among the idle ones for its first byte,
+and makes its TLS handshake in the worker that reads it: whoever connects and says nothing holds up nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+import threading
+from typing import Any
+
+from cheroot.server import HTTPConnection, HTTPRequest
+from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.wsgi import Gateway_10
+from cheroot.wsgi import Server as WSGIServer
+
+from middleware.access import OPEN, WSGI, Access, guarded
+from middleware.problems import MEDIA_TYPE, HTTPProblem
+from middleware.registry import reachable_address
+
+_IDLE_S = 60
+_LONGEST_HEADER = 16 * 1024
+_KEPT_CONNECTIONS = 10_000
+"""The default of 10 would close connections after each answer: nodes have two or three to each of their peers."""
+_CLOSED_AFTER = (400, 408, 411, 413, 414)
+
+_logger = logging.getLogger(__name__)
+
+
+class PodRequest(HTTPRequest):
+    """What is wrong with a request itself is answered with a problem, and ends the connection: where the next one begins is unknown."""
+
+    def read_request_headers(self) -> bool:
+        """False for a request that was refused."""
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+            return False
+        if self.chunked_read:
+            self.simple_response(
+                "411 Length Required", "a body needs its Content-Length; Transfer-Encoding is not taken"
+            )
+            return False
+        length = self.inheaders.get(b"Content-Length", b"0")
+        if not length.isdigit():
+            self.simple_response("400 Bad Request", "Content-Length is not a number of bytes")
+            return False
+        return True
+
+    def simple_response(self, status: str, msg: str = "") -> None:
+        """Answer without the application."""
+        status = str(status)
+        problem = HTTPProblem(int(status[:3]), status[4:], msg or status[4:])
+        content = json.dumps(problem.body()).encode()
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", f"Content-Type: {MEDIA_TYPE}"]
+        if problem.status in _CLOSED_AFTER:
+            self.close_connection = True
+            lines.append("Connection: close")
+        try:
+            self.conn.wfile.write("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + content)
+        except OSError as gone:
+            _logger.debug("nobody takes the answer %s: %s", status, gone)
+
+
+class PodConnection(HTTPConnection):
+    """`is_new`: nothing has come on it yet."""
+
+    RequestHandlerClass = PodRequest
+    is_new = True
+
+
+class _Server(WSGIServer):
+    def process_conn(self, conn: PodConnection) -> None:
+        if conn.is_new:
+            conn.is_new = False
+            self.put_conn(conn)
+        else:
+            super().process_conn(conn)
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        # Below that it tells of every client that went away.
+        if level >= logging.ERROR:
+            _logger.log(level, "%s", msg, exc_info=traceback)
+
+
+class _TLS(BuiltinSSLAdapter):
+    """Handshakes in the worker threads: cheroot would make them where all connections are accepted."""
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        secured = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        return secured, {"wsgi.url_scheme": "https", "HTTPS": "on"}
+
+
+class PodServer:
+    """The interface on a port of its own. `address` is known before `start`."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        threads: int,
+        longest_body: int,
+        access: Access = OPEN,
+        connection: type[PodConnection] = PodConnection,
+        gateway: type[Gateway_10] = Gateway_10,
+    ) -> None:
+        self._app: WSGI | None = None
+        self._access = access
+        self._server = _Server((host, port), self._serve, numthreads=threads, timeout=_IDLE_S, request_queue_size=128)
+        self._server.ConnectionClass, self._server.gateway = connection, gateway
+        self._server.keep_alive_conn_limit = _KEPT_CONNECTIONS
+        self._server.max_request_body_size = longest_body
+        self._server.max_request_header_size = _LONGEST_HEADER
+        if access.tls is not None:
+            adapter = _TLS(str(access.tls.certificate), str(access.tls.key))
+            adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
+            # A ticket would come unasked, and be taken for the beginning of an answer.
+            adapter.context.num_tickets = 0
+            self._server.ssl_adapter = adapter
+        self._server.prepare()
+        bound_host, bound_port = self._server.bind_addr[:2]
+        self.address = reachable_address(str(bound_host), bound_port, access.scheme)
+        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
+
+    def start(self, app: WSGI) -> None:
+        """Answer requests."""
+        self._app = guarded(app, self._access)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._server.stop()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _serve(self, environ: dict[str, Any], start_response: Any) -> Any:
+        assert self._app is not None
+        return self._app(environ, start_response)
+
+
+def bound(bind: str) -> tuple[str, int]:
+    """`host:port` of OFFLOAD_BIND as a pair; port 0 chooses a free one. Raises ValueError."""
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port; port 0 chooses a free one")
+    try:
+        return socket.gethostbyname(host or "0.0.0.0"), int(port)  # noqa: S104
+    except OSError as unknown:
+        raise ValueError(f"OFFLOAD_BIND={bind!r}: {host} has no address here: {unknown}") from None
