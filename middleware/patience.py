@@ -22,6 +22,11 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, ServiceAway) or is_unavailable(error)
 
 
+def is_no_help(error: BaseException) -> bool:
+    """Whether a service is away or refuses us, so that a process that runs already goes on without it."""
+    return is_away(error) or isinstance(error, PermissionError)
+
+
 def patiently(
     call: Callable[[], _Result], patience_s: float = PATIENCE_S, stopping: threading.Event | None = None
 ) -> _Result:

@@ -63,7 +63,7 @@ class Flapping:
     """A registry that forgets everybody, and is away at the wrong moment: no server does that when it is asked to."""
 
     def __init__(self) -> None:
-        self.away, self.registered = True, 0
+        self.away, self.refuses, self.registered = True, False, 0
 
     def heartbeat(self, *_: object) -> None:
         if not self.registered:
@@ -71,13 +71,13 @@ class Flapping:
 
     def register(self, instance: Instance) -> None:
         if self.away:
-            raise ServiceAway("nacos://x does not answer")
+            raise (PermissionError if self.refuses else ServiceAway)("nacos://x does not answer")
         self.registered += 1
 
 
 def test_a_process_stays_alive_and_registers_again_whatever_the_registry_does() -> None:
     registry = Flapping()
-    for _ in range(3):
+    for registry.refuses in (False, True, False):
         keep_registered(registry, _instance())
     assert registry.registered == 0
     registry.away = False
