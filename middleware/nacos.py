@@ -50,6 +50,8 @@ class NacosServer:
         self.group = group or DEFAULT_GROUP
         self.shown = redacted(url)
         self._of_thread = threading.local()
+        self.absences = 0
+        """How often it was away, as far as was noticed here: after each it may have lost what was written last."""
         self._outage = _outages.setdefault(self._hosts, OutageLog(_logger, f"Nacos at {self._hosts}"))
 
     def call(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
@@ -74,6 +76,7 @@ class NacosServer:
         return result
 
     def _away(self, began: float, what: str, why: str) -> ServiceAway:
+        self.absences += 1
         self._outage.failed(why, since_s=began)
         return ServiceAway(f"{what}: {self.shown} {why}")
 

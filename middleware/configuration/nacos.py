@@ -2,7 +2,9 @@
 
 The content holds the hot keys, for people to edit, and our own `revision`, writer, and a digest of the hot keys. Who edits them
 in the console leaves the digest as it is: that is how an edit is known. One process, the run's controller (`owner`), makes a
-revision of it, or says in its log what is wrong with it. All others go by contents whose digest is right.
+revision of it, or says in its log what is wrong with it. All others go by contents whose digest is right. An older content, which
+the console's history brings back, is an edit as well; but where it comes up, or nothing does, after Nacos was away, Nacos has lost
+what was written last, and the owner writes it again.
 
 Concurrency: the owner reads and writes under a lock. It is the only writer but for the console; of an edit in the console and a
 change at the same instant, the later one stays.
@@ -39,17 +41,26 @@ class NacosConfiguration:
         self._lock = threading.RLock()
         self._good: dict[str, HotRecord] = {}
         self._complained: dict[str, str] = {}
+        self._absences = 0
 
     def read(self, run_name: str) -> HotRecord | None:
         """See `Configuration.read`. Of an edit that nobody has made a revision of yet: the record before it."""
         with self._lock:
             content = self._get(run_name)
-            if content is None:
+            known, parsed = self._good.get(run_name), None if content is None else _parsed(content)
+            absences, self._absences = self._absences, self._server.absences
+            if known is None and content is None:
                 return None
-            parsed = _parsed(content)
+            if known is not None and (content is None or (parsed is not None and parsed.revision < known.revision)):
+                if not self._owner:
+                    return known
+                if content is None or absences != self._absences:
+                    _logger.warning("Nacos has lost revision %d of %s; it is written again", known.revision, run_name)
+                    return self._put(run_name, known)
+                parsed = None
             if parsed is not None:
                 self._good[run_name] = parsed
-            elif self._owner:
+            elif self._owner and content is not None:
                 self._adopt(run_name, content)
             return self._good.get(run_name)
 

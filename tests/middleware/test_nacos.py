@@ -132,6 +132,45 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
     stop()
 
 
+def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_is_an_edit(
+    way, nacos_url, caplog
+) -> None:
+    forwarder, url = way
+    owner, node = NacosConfiguration(url, owner=True), NacosConfiguration(url)
+    beside = NacosServer(url_of_group(url, nacos_url), "configuration")
+    owner.create("r", Settings().hot(), "layers")
+    old = beside.call("reading", lambda client: client.get_config("r.hot.json", beside.group, no_snapshot=True))
+    second = owner.change("r", {"scheduler.name": "sed"}, "Ada")
+    assert node.read("r") == second
+
+    beside.call("removing", lambda client: client.remove_config("r.hot.json", beside.group))
+    assert node.read("r") == second, "the last good one"
+    assert owner.read("r") == owner.read("r") == second
+    assert "Nacos has lost revision 2 of r; it is written again" in caplog.text
+
+    def publish_old() -> None:
+        beside.call(
+            "publishing", lambda client: client.publish_config("r.hot.json", beside.group, old, config_type="json")
+        )
+
+    forwarder.cut()
+    with pytest.raises(ServiceAway):
+        owner.read("r")
+    publish_old()
+    forwarder.mend()
+    assert owner.read("r") == second, "it was away, and came back without the last revision"
+    publish_old()
+    assert node.read("r") == second
+    third = owner.read("r")
+    assert (third.revision, third.hot["scheduler"]["name"], third.written_by) == (3, "ratc", CONSOLE)
+    assert node.read("r") == third
+
+
+def url_of_group(url: str, nacos_url: str) -> str:
+    """The server itself, with the group of a URL that goes over a forwarder."""
+    return f"{nacos_url.partition('?')[0]}?{url.partition('?')[2]}"
+
+
 def test_a_server_that_answers_nothing_is_given_up_on(monkeypatch) -> None:
     import socket
 
