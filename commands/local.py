@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from commands.pods import WRONG_START
 from controller.fleet import last_line
 from middleware.database import PLAYED_BY, TWIN, Database, Run, RunConflict, create_run
 from middleware.patience import is_away
@@ -30,8 +31,6 @@ from offload.settings import ServiceSettings, SettingsError
 
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
-_WRONG_START = 2
-"""The exit code of a pod that cannot work as it was started: it would not the next time either."""
 _START_TIMEOUT_S = 120.0
 
 
@@ -188,7 +187,7 @@ class LocalController:
             code = self._process.wait()
             if self._stopping.is_set():
                 return
-            if code == _WRONG_START:
+            if code == WRONG_START:
                 self._failure = last_line(self.log_file).removeprefix("offload-controller: ")
                 return
             deaths = [at for at in deaths if time.monotonic() - at < 60] + [time.monotonic()]
