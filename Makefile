@@ -2,7 +2,7 @@
 # make test   set-up, then the tests (those that need a server say so and are skipped without one)
 # make lint   ruff, mypy, import rules
 # make bench  the benchmarks; results go to benchmarks/results/
-# make chaos  every fault twenty times; an hour and a half on two cores
+# make chaos  every fault twenty times; more than an hour on two cores
 
 PYTHON ?= python3
 VENV := .venv

@@ -34,7 +34,10 @@ class AttachedController:
 
     def address(self) -> str:
         """Where the controller answers now. Waits for it. Raises ControllerFailed."""
-        run, until = self._opened.run.name, time.monotonic() + _PATIENCE_S
+        return self._found(_PATIENCE_S)
+
+    def _found(self, patience_s: float) -> str:
+        run, until = self._opened.run.name, time.monotonic() + patience_s
         while True:
             try:
                 for one in self._opened.registry.instances("controller", run):
@@ -45,7 +48,7 @@ class AttachedController:
                     raise
             if time.monotonic() > until:
                 raise ControllerFailed(
-                    f"no controller of the run '{run}' is ready after {_PATIENCE_S:g} s; is it running, and in the same registry?"
+                    f"no controller of the run '{run}' is ready after {patience_s:g} s; is it running, and in the same registry?"
                 )
             time.sleep(_RETRY_S)
 
@@ -55,7 +58,9 @@ class AttachedController:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        client = ControllerClient(self.address, absence_s=_GIVING_BACK_S, access=Access.read(os.environ))
+        # Not for long: whoever pressed Ctrl-C because the controller is gone wants to leave.
+        access = Access.read(os.environ)
+        client = ControllerClient(lambda: self._found(_GIVING_BACK_S), absence_s=_GIVING_BACK_S, access=access)
         try:
             if client.status()["continuously"]:
                 client.begin_continuous()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from controller.nodes import NodeClients
 from middleware.access import OPEN, Access
-from middleware.patience import is_away, is_no_help
+from middleware.patience import is_away, is_away_or_refuses
 from middleware.registry import Instance, Registry
 
 SERVICE = "edgenode"
@@ -178,7 +178,7 @@ class LocalFleet:
             try:
                 registered = self._registered()
             except Exception as error:
-                if not is_no_help(error):
+                if not is_away_or_refuses(error):
                     raise
                 continue
             clients = NodeClients({node: one.address for node, one in registered.items()}, self._access)

@@ -38,7 +38,7 @@ from middleware.database import (
     load_run,
 )
 from middleware.lifeline import end_with_any_thread, end_with_parent
-from middleware.patience import is_no_help, patiently
+from middleware.patience import is_away_or_refuses, patiently
 from middleware.registry import Instance, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
@@ -361,7 +361,7 @@ class Controller:
         try:
             self.registry.deregister(SERVICE, "0", self.run_name)
         except Exception as error:
-            if not is_no_help(error):
+            if not is_away_or_refuses(error):
                 raise
 
     def _beat(self) -> None:

@@ -34,7 +34,7 @@ from middleware.configuration import HotRecord, load_settings, open_configuratio
 from middleware.database import Database, load_network, load_run, write_records
 from middleware.lifeline import end_with_any_thread, end_with_parent
 from middleware.outages import ServiceAway
-from middleware.patience import is_away, is_no_help, patiently
+from middleware.patience import is_away, is_away_or_refuses, patiently
 from middleware.registry import Instance, Registry, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.profiles import make_profile
@@ -220,7 +220,7 @@ class _Registration:
         try:
             self._registry.deregister(SERVICE, str(self._who.node), self._who.run)
         except Exception as error:
-            if not is_no_help(error):
+            if not is_away_or_refuses(error):
                 raise
 
     def address_of(self, node: int) -> str | None:
@@ -232,7 +232,7 @@ class _Registration:
         try:
             found = self._registry.instances(SERVICE, self._who.run)
         except Exception as error:
-            if not is_no_help(error):
+            if not is_away_or_refuses(error):
                 raise
             return None
         return next((one.address for one in found if one.instance == str(node)), None)

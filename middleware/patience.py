@@ -22,7 +22,7 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, ServiceAway) or is_unavailable(error)
 
 
-def is_no_help(error: BaseException) -> bool:
+def is_away_or_refuses(error: BaseException) -> bool:
     """Whether a service is away or refuses us, so that a process that runs already goes on without it."""
     return is_away(error) or isinstance(error, PermissionError)
 

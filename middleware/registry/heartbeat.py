@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from middleware.patience import is_no_help
+from middleware.patience import is_away_or_refuses
 from middleware.registry.port import Instance, Registry
 
 
@@ -17,5 +17,5 @@ def keep_registered(registry: Registry, instance: Instance) -> None:
         except LookupError:
             registry.register(instance)
     except Exception as error:
-        if not is_no_help(error):
+        if not is_away_or_refuses(error):
             raise
