@@ -10,7 +10,7 @@ RUN python -m venv /opt/offload
 COPY pyproject.toml requirements.lock deploy/wanted.py ./
 # First what we need, then ourselves: a change of the source leaves the first layer as it is. Of Nacos' client only the synchronous
 # part is used, which needs none of the thirty packages that come with it.
-RUN python wanted.py node controller mysql hdfs > wanted.txt \
+RUN python wanted.py node controller mysql hdfs kubernetes > wanted.txt \
     && /opt/offload/bin/pip install --no-cache-dir --disable-pip-version-check -c requirements.lock -r wanted.txt \
     && /opt/offload/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps "$(grep '^nacos-sdk-python==' requirements.lock)"
 COPY . source

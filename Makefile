@@ -3,6 +3,9 @@
 # make lint   ruff, mypy, import rules
 # make bench  the benchmarks; results go to benchmarks/results/
 # make chaos  every fault twenty times; more than an hour on two cores
+# make images the two images, with docker; make kind-up, kind-down, minikube-up, minikube-down: the testbed on a laptop's cluster
+# make e2e    the end-to-end tests on a Kubernetes (docs/kubernetes.md)
+# make manifests   the chart's schema, its reference and k8s/*.yaml anew
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +14,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url $(TORCH_INDEX_URL))
 
-.PHONY: demo test lint bench chaos setup clean
+.PHONY: demo test lint bench chaos setup clean images kind-up kind-down minikube-up minikube-down e2e manifests
 
 setup: $(VENV)/.installed
 
@@ -48,6 +51,48 @@ WORKERS ?= 2
 chaos: setup
 	OFFLOAD_TEST_SERVERS=$(or $(SERVERS),$(OFFLOAD_TEST_SERVERS),$(error name the folder of the server scripts: make chaos SERVERS=…)) \
 	  $(BIN)/python tests/chaos/campaign.py --runs $(RUNS) --workers $(WORKERS) --table docs/reliability.md
+
+# --- Kubernetes
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+DOCKER ?= docker
+HELM ?= helm
+LIGHT := offload-testbed:$(VERSION)
+TRAINER := offload-testbed-trainer:$(VERSION)
+INSTALL = $(HELM) upgrade --install testbed helm/offload-testbed -n offload-testbed --create-namespace --wait --timeout 10m
+
+images:
+	$(DOCKER) build --target light -t $(LIGHT) .
+	$(DOCKER) build --target trainer -t $(TRAINER) .
+
+kind-up: images
+	kind get clusters | grep -qx offload-testbed || kind create cluster --name offload-testbed --config k8s/kind.yaml
+	kind load docker-image --name offload-testbed $(LIGHT) $(TRAINER)
+	$(INSTALL) --kube-context kind-offload-testbed -f helm/offload-testbed/values-kind.yaml
+
+kind-down:
+	kind delete cluster --name offload-testbed
+
+minikube-up: images
+	minikube status -p offload-testbed >/dev/null || minikube start -p offload-testbed --cpus 2 --memory 6g
+	minikube -p offload-testbed image load $(LIGHT)
+	minikube -p offload-testbed image load $(TRAINER)
+	$(INSTALL) --kube-context offload-testbed -f helm/offload-testbed/values-minikube.yaml
+
+minikube-down:
+	minikube delete -p offload-testbed
+
+# CLUSTER and SERVERS: folders that bring a cluster and servers of their own (tests/cluster/run); without them the cluster is used that
+# kubectl speaks to, which has the images.
+e2e: setup
+ifdef CLUSTER
+	PYTHON=$(BIN)/python tests/cluster/run $(CLUSTER) $(or $(SERVERS),$(error name the folder of the server scripts: make e2e CLUSTER=… SERVERS=…)) -v
+else
+	OFFLOAD_TEST_CLUSTER=yes OFFLOAD_TEST_IMAGE=$(or $(OFFLOAD_TEST_IMAGE),$(LIGHT)) $(BIN)/python -m pytest tests/cluster -v
+endif
+
+manifests: setup
+	$(BIN)/python helm/values.py
+	$(BIN)/python k8s/render.py
 
 clean:
 	rm -rf $(VENV) .offload runs

@@ -15,7 +15,10 @@ def main() -> None:
     """Run a controller; a wrong start ends with exit code 2 and one line that says what is wrong."""
     parser = argparse.ArgumentParser(prog="offload-controller", description=__doc__)
     parser.add_argument(
-        "--fleet", choices=("none", "local"), default="none", help="start the edge nodes as processes here"
+        "--fleet",
+        choices=("none", "local", "kubernetes"),
+        default="none",
+        help="local: start the edge nodes as processes here; kubernetes: watch their pods",
     )
     parser.add_argument("--serve", action="store_true", help="begin with continuous arrivals")
     run_pod("offload-controller", partial(_load, parser.parse_args()))

@@ -15,9 +15,14 @@ from offload.settings import Settings, SettingsError
 
 def check_hot(settings: Settings, hot: Mapping[str, Any]) -> None:
     """Make the scheduler as a node would, with a stand-in for the model. Raises SettingsError saying what is wrong."""
+    fallback = settings.fallback_scheduler
+    _make(settings, {"name": fallback, "model": None}, f"fallback_scheduler: '{fallback}' cannot decide by itself: ")
+    _make(settings, hot["scheduler"], "")
+
+
+def _make(settings: Settings, chosen: Mapping[str, Any], where: str) -> None:
     from edgenode.schedulers import create_scheduler
 
-    chosen = hot["scheduler"]
     n = settings.network.nodes
     try:
         context = SchedulerContext(
@@ -28,7 +33,7 @@ def check_hot(settings: Settings, hot: Mapping[str, Any]) -> None:
         )
         create_scheduler(chosen["name"], chosen.get("parameters") or {}, context)
     except ValueError as wrong:
-        raise SettingsError(str(wrong)) from None
+        raise SettingsError(f"{where}{wrong}") from None
 
 
 class _AnyActor:

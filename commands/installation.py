@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-_ROOMS = ("offload", "middleware", "edgenode", "controller", "evaluation", "trainer")
+_ROOMS = ("offload", "middleware", "edgenode", "controller", "evaluation", "trainer", "simulator")
 
 
 def require_own_rooms(program: str) -> None:

@@ -15,6 +15,7 @@ from commands.parity import parity
 from commands.replay import replay
 from commands.report import report
 from commands.run import run
+from commands.selftest import selftest
 from commands.serve import serve, set_, status
 from commands.services import check as check_services
 from commands.simulate import simulate
@@ -34,6 +35,7 @@ app.command()(report)
 app.command()(parity)
 app.command()(replay)
 app.command()(simulate)
+app.command()(selftest)
 app.command()(schedulers)
 app.command()(prepare)
 app.command("await")(await_)
@@ -70,6 +72,7 @@ def main() -> None:
 
 def _is_users(error: Exception) -> bool:
     from commands.local import ControllerFailed
+    from commands.selftest import SelftestFailed
     from commands.serve import NoController
     from commands.upkeep import NotPrepared
     from middleware.database import RunConflict, SchemaError, UnknownRun
@@ -88,6 +91,7 @@ def _is_users(error: Exception) -> bool:
         ControllerFailed,
         NoController,
         NotPrepared,
+        SelftestFailed,
     )
     if isinstance(error, (*kinds, PermissionError)) or is_away(error):
         return True

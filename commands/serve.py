@@ -67,7 +67,7 @@ def serve(
 
 def status(run: RunName = None, database: DatabaseUrl = None) -> None:
     """Nodes, queues, scheduler and success rate of a running fleet."""
-    state = _call(_controller(run, database), "GET", "/v1/status")
+    state = call_controller(find_controller(run, database), "GET", "/v1/status")
     console = Console()
     hot, last = state["hot"]["scheduler"], state["last_episodes"]
     rate = "–" if last["success_rate"] is None else f"{last['success_rate']:.3f}"
@@ -80,12 +80,26 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
         )
     if state["trouble"]:
         console.print(f"[red]No episode can be opened:[/] {state['trouble']}")
+    if state["fallback"]:
+        console.print(f"[red]{hot['name']} decides instead of what was set:[/] {state['fallback']}")
     schedulers = f" ({', '.join(last['schedulers'])})" if last["episodes"] else ""
     console.print(f"Success rate of the last {last['episodes']} episodes: {rate}{schedulers}")
+    on_kubernetes = any(node["pod"] for node in state["nodes"])
     table = Table(
         caption="execute, send, receive: lengths of the queues; λ: arrival probability", caption_justify="left"
     )
-    for column in ("node", "scheduler", "GHz", "λ", "execute", "send", "receive", "revision", "heard"):
+    for column in (
+        "node",
+        "scheduler",
+        "GHz",
+        "λ",
+        "execute",
+        "send",
+        "receive",
+        "revision",
+        "heard",
+        *(["pod"] if on_kubernetes else []),
+    ):
         table.add_column(column, justify="right", overflow="fold")
     for node in state["nodes"]:
         queues = node["queues"] or {}
@@ -97,8 +111,19 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
             *(str(queues.get(key, "–")) for key in ("execution", "sending", "receiving")),
             str(node["revision"] or "–"),
             "–" if node["heartbeat_age_s"] is None else f"{node['heartbeat_age_s']:.1f} s",
+            *([_pod(node["pod"])] if on_kubernetes else []),
         )
     console.print(table)
+
+
+def _pod(pod: dict[str, Any] | None) -> str:
+    """How Kubernetes sees a node's pod, in a few words."""
+    if pod is None:
+        return "[red]none[/]"
+    words = ["leaving" if pod["leaving"] else "ready" if pod["ready"] else pod["phase"]]
+    words += [f"restarts: {pod['restarts']}"] if pod["restarts"] else []
+    words += [f"[red]{pod['reason']}[/]"] if pod["reason"] else []
+    return ", ".join(words)
 
 
 def set_(
@@ -111,34 +136,35 @@ def set_(
     """Change hot keys of a running fleet; waits until every node has acknowledged."""
     from middleware.configuration.layers import command_line_layer
 
-    address = _controller(run, database)
-    revision = _call(address, "PATCH", "/v1/configuration", {"hot": command_line_layer(changes), "by": "offload set"})[
-        "revision"
-    ]
+    address = find_controller(run, database)
+    revision = call_controller(
+        address, "PATCH", "/v1/configuration", {"hot": command_line_layer(changes), "by": "offload set"}
+    )["revision"]
     waiting: list[str] = []
     until = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < until:
-        acknowledged = _call(address, "GET", "/v1/configuration")["acknowledged"]
+        acknowledged = call_controller(address, "GET", "/v1/configuration")["acknowledged"]
         waiting = [node for node, seen in acknowledged.items() if seen < revision]
         if not waiting:
             typer.echo(f"revision {revision} is applied on all {len(acknowledged)} nodes")
             return
         time.sleep(0.2)
-    problems = [one["problem"] for one in _call(address, "GET", "/v1/status")["nodes"] if one["problem"]]
+    problems = [one["problem"] for one in call_controller(address, "GET", "/v1/status")["nodes"] if one["problem"]]
     raise NoController(
         f"revision {revision} is written, but nodes {', '.join(waiting)} have not acknowledged it: "
         f"{problems[0] if problems else 'they do not answer'}; see `offload status`"
     )
 
 
-def _controller(run: str | None, database_url: str | None) -> str:
-    """The address of the live controller (of a run)."""
+def find_controller(run: str | None, database_url: str | None) -> str:
+    """The address of the live controller (of a run; in a pod, of its own one)."""
     from sqlalchemy import make_url
 
     from middleware.configuration import load_settings
     from middleware.database import Database
     from middleware.registry import open_registry
 
+    run = run or os.environ.get("OFFLOAD_RUN")
     nobody = NoController("no controller is running here; start one with `offload serve --preset demo`")
     services = load_settings(sets=[f"services.database={database_url}"] if database_url else []).services
     if services.database.startswith("sqlite:") and not Path(make_url(services.database).database or "").exists():
@@ -155,7 +181,8 @@ def _controller(run: str | None, database_url: str | None) -> str:
     raise NoController(f"several controllers are running: {', '.join(one.run for one in found)}; choose one with --run")
 
 
-def _call(address: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def call_controller(address: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """What the controller answers, as JSON has it. Raises NoController with its words where it refuses or does not answer."""
     from middleware.access import Access
 
     access = Access.read(os.environ)

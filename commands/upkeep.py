@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 _RETRY_S = 0.5
+_ORIGIN = "offload prepare"
 Config = Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")]
 RunName = Annotated[str, typer.Option("--run", help="The run's name.")]
 
@@ -38,15 +39,25 @@ def prepare(
     config: Config = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
 ) -> None:
-    """Create the tables and the run, with its network, where they are not there yet: what pods wait for."""
+    """Create the tables, the run with its network, and its hot keys, where they are not there yet: what pods wait for.
+
+    Hot keys that are there already are changed where these settings have others than those of the last `offload prepare`.
+    """
     from commands.hot_keys import check_hot
     from commands.local import open_run
-    from middleware.configuration import load_settings
+    from middleware.configuration import load_settings, open_configuration, watched_file
     from middleware.patience import patiently
 
     settings = load_settings(preset, config, sets or [])
-    check_hot(settings, settings.hot())
+    hot, url = settings.hot(), settings.services.configuration
+    check_hot(settings, hot)
     opened = patiently(lambda: open_run(settings, run))
+    # It looks at a console's edit as the controller does, which may not be there.
+    configuration = open_configuration(url, opened.database, owner=True)
+    patiently(lambda: configuration.create(run, hot, _ORIGIN))
+    # A file that the controller watches is its to apply: two readers of two versions of it would undo each other's work.
+    if watched_file(url) is None and (record := patiently(lambda: configuration.adopt(run, hot, _ORIGIN))):
+        typer.echo(f"the hot keys were changed: revision {record.revision}")
     typer.echo(f"run {run} is there: {settings.network.nodes} edge nodes, seed {settings.seed}")
     opened.database.close()
 

@@ -42,6 +42,8 @@ _TICKS_TIMEOUT_S = 5.0
 _LATE_SHARE = 0.1
 _DRAIN_MARGIN_S = 2.0
 _RETRY_S = 0.2
+_REFUSED = 424
+"""The status of a node that cannot apply a revision."""
 _POLL_S = 0.01
 
 _logger = logging.getLogger(__name__)
@@ -49,6 +51,10 @@ _logger = logging.getLogger(__name__)
 
 class OpeningError(RuntimeError):
     """An episode that could not be opened; the message has the nodes' own words."""
+
+
+class RefusedError(OpeningError):
+    """Nodes refuse what the hot keys have them decide by: they will not take it the next time either."""
 
 
 class BusyError(RuntimeError):
@@ -179,7 +185,8 @@ class Episodes:
                     if answer.ok:
                         waiting.discard(node)
                     elif 400 <= answer.status < 500:
-                        raise OpeningError(f"node {node} refuses: {answer.detail}")
+                        kind = RefusedError if answer.status == _REFUSED else OpeningError
+                        raise kind(f"node {node} refuses: {answer.detail}")
                     else:
                         trouble[node] = answer.detail
             if waiting and time.monotonic() > until:

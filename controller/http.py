@@ -221,6 +221,7 @@ def status_of(controller: Controller) -> dict[str, Any]:
     client = NodeClients(alive, controller.access)
     answers = client.ask("GET", "/v1/status", dict.fromkeys(alive), 1.0)
     client.close()
+    pods = {} if controller.pods is None else controller.pods.seen()
     nodes = []
     for node in range(controller.network.nodes):
         instance, answer = instances.get(node), answers.get(node)
@@ -233,6 +234,7 @@ def status_of(controller: Controller) -> dict[str, Any]:
                 "heartbeat_age_s": round(now - instance.heartbeat_at, 1) if instance else None,
                 "capacity_hz": float(controller.network.capacity_hz[node]),
                 "arrival_probability": float(controller.network.arrival_probability[node]),
+                "pod": pods[node].to_json() if node in pods else None,
                 **{
                     key: inside.get(key)
                     for key in ("revision", "scheduler", "model", "problem", "pending", "queues", "outbox")
@@ -247,6 +249,7 @@ def status_of(controller: Controller) -> dict[str, Any]:
         "serving": controller.serving,
         "continuously": controller.continuously,
         "trouble": controller.trouble,
+        "fallback": controller.fallback(record) if record else None,
         "nodes": nodes,
         "episode": None
         if state is None

@@ -25,7 +25,7 @@ class EpisodeRequest(Body):
     trace: int = Field(ge=0, lt=2**32)
     scheduler: str = Field(min_length=1, max_length=64)
     parameters: dict[Annotated[str, Field(max_length=64)], Value] = Field({}, max_length=64)
-    model: str | None = Field(None, min_length=1, max_length=128)
+    model: str | None = Field(None, min_length=1, max_length=64)
     tasks: dict[str, Any] | None = None
 
 
@@ -99,8 +99,20 @@ class Models(BaseModel):
     models: list[Model]
 
 
+class Pod(BaseModel):
+    """A node's pod, as Kubernetes sees it."""
+
+    name: str
+    phase: str
+    ready: bool
+    leaving: bool
+    restarts: int
+    machine: str | None
+    reason: str | None
+
+
 class Node(BaseModel):
-    """One edge node; null where it does not answer."""
+    """One edge node; null where it does not answer. pod: on Kubernetes only."""
 
     node: int
     address: str | None
@@ -115,6 +127,7 @@ class Node(BaseModel):
     pending: int | None
     queues: dict[str, int] | None
     outbox: int | None
+    pod: Pod | None
 
 
 class Playing(BaseModel):
@@ -136,12 +149,14 @@ class LastEpisodes(BaseModel):
 
 
 class Status(BaseModel):
-    """`GET /v1/status`. serving: arrivals are continuous now; continuously: it was started to have them so."""
+    """`GET /v1/status`. serving: arrivals are continuous now; continuously: it was started to have them so; trouble: why no
+    episode can be opened; fallback: why the fallback scheduler decides."""
 
     run: str
     serving: bool
     continuously: bool
     trouble: str | None
+    fallback: str | None
     nodes: list[Node]
     episode: Playing | None
     hot: dict[str, Any]

@@ -21,11 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError
+from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError, RefusedError
 from controller.fleet import FleetError, LocalFleet
 from controller.http import controller_server, make_app
+from controller.killings import Killings, killings_per_hour
 from controller.metrics import Metrics
 from controller.nodes import NodeClients
+from controller.pods import NodePods
 from middleware.access import Access
 from middleware.configuration import HotRecord, changed, load_settings, open_configuration, watch_file, watched_file
 from middleware.database import (
@@ -36,9 +38,10 @@ from middleware.database import (
     find_models,
     load_network,
     load_run,
+    record_pod_event,
 )
-from middleware.lifeline import end_with_any_thread, end_with_parent
-from middleware.patience import is_away_or_refuses, patiently
+from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
+from middleware.patience import is_away, is_away_or_refuses, patiently
 from middleware.registry import Instance, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
@@ -48,6 +51,8 @@ from offload.tasks import Trace
 SERVICE = "controller"
 SERVE_PHASE = "serve"
 LAST_EPISODES = 10
+READY_TIMEOUT_S = 120.0
+FALLBACK = "fallback"
 _HEARTBEAT_S = 1.0
 _WATCH_S = 0.5
 """Twice as often as the nodes read: an edit in a console becomes a revision here first, and is to be everywhere in two seconds."""
@@ -91,8 +96,19 @@ class Controller:
         self.last: deque[EpisodeSummary] = deque(maxlen=LAST_EPISODES)
         self.trouble: str | None = None
         self.failure: str | None = None
+        self._fallen_back: tuple[int, str] | None = None
+        """The revision at which the fallback scheduler took over, and why."""
         self._check_hot = check_hot
         self.stopping = threading.Event()
+        self.told_to_end = threading.Event()
+        self._leaving_s = leaving_s(environment)
+        self.pods = NodePods.of_cluster(environment) if fleet == "kubernetes" else None
+        self._killings: Killings | None = None
+        if per_hour := killings_per_hour(environment):
+            if self.pods is None:
+                raise ValueError("OFFLOAD_KILLINGS_PER_HOUR: only pods can be killed: --fleet kubernetes is needed")
+            seed = self.run.settings.seed
+            self._killings = Killings(self.pods, self.network.nodes, per_hour, seed, self._record_killing)
         self._fleet: LocalFleet | None = None
         if fleet == "local":
             self._fleet = LocalFleet(
@@ -144,6 +160,9 @@ class Controller:
             self.server.start(make_app(self))
             ending.callback(self._deregister)
             self._patiently(lambda: self.registry.register(self._instance()))
+            if self.pods is not None:
+                ending.callback(self.pods.stop)
+                self.pods.start()
             if self._fleet is not None:
                 ending.callback(self._fleet.stop)
                 self._fleet.start()
@@ -159,24 +178,93 @@ class Controller:
                 self.set_serving(True)
             self._heartbeat()
             _logger.info("controller of run %s answers at %s", self.run_name, self.server.address)
-            self.stopping.wait()
+            if self._killings is not None and self._ready:
+                ending.callback(self._killings.stop)
+                self._killings.start()
+            while not self.stopping.wait(_NODES_S):
+                if self.told_to_end.is_set():
+                    self._leave()
         if self.failure:
             raise FleetError(self.failure)
 
     def _await_nodes(self) -> None:
         """Wait until all nodes are ready. Those of somebody else's may come when they like; a fleet's are ours to judge."""
-        if self._fleet is not None:
+        if self._fleet is not None and not self.continuously:
             self._fleet.addresses()
             return
-        told = -1
+        told, until = "", time.monotonic() + READY_TIMEOUT_S
         while not self.stopping.is_set():
-            ready = len(self._patiently(self.node_addresses))
-            if ready == self.network.nodes:
+            ready = set(self._patiently(self.node_addresses))
+            missing = sorted(set(range(self.network.nodes)) - ready)
+            if not missing:
                 return
-            if ready != told:
-                _logger.info("%d of %d edge nodes are ready", ready, self.network.nodes)
-                told = ready
+            if (refused := self._patiently(self._refused)) is not None:
+                self._fall_back(refused)
+            if self._fleet is not None and time.monotonic() > until:
+                self._fleet.addresses(0)  # says which are not, and where to look
+            words = f"{len(ready)} of {self.network.nodes} edge nodes are ready{self._words_of_pods(missing)}"
+            if words != told:
+                _logger.info("%s", words)
+                told = words
             self.stopping.wait(_NODES_S)
+
+    def _words_of_pods(self, nodes: Sequence[int]) -> str:
+        """What Kubernetes says that keeps nodes from working."""
+        pods = {} if self.pods is None else self.pods.seen()
+        reasons = [f"{pods[node].name}: {pods[node].reason}" for node in nodes if node in pods and pods[node].reason]
+        return f" ({'; '.join(reasons)})" if reasons else ""
+
+    def _refused(self) -> str | None:
+        """Why a node does not begin with the hot keys as they are now; None when none refuses them."""
+        record = self.configuration.read(self.run_name)
+        for one in self.registry.instances("edgenode", self.run_name):
+            if record is not None and one.metadata.get("refused") == record.revision and one.alive(time.time()):
+                return f"node {one.instance} refuses: {one.metadata.get('problem')}"
+        return None
+
+    def _fall_back(self, why: str) -> bool:
+        """Have the fallback scheduler decide from now on; False when it is what was refused."""
+        name = self.run.settings.fallback_scheduler
+        wanted = {"name": name, "parameters": {}, "model": None}
+        record = self._patiently(lambda: self.configuration.read(self.run_name))
+        if record is not None and record.hot["scheduler"] == wanted:
+            return False
+        record = self._patiently(lambda: self.configuration.change(self.run_name, {"scheduler": wanted}, FALLBACK))
+        self._fallen_back = (record.revision, why)
+        _logger.error("%s; %s decides instead, revision %d", why, name, record.revision)
+        return True
+
+    def end(self) -> None:
+        """End: at once, or, where that is allowed, when the episode that is being played is over."""
+        self.told_to_end.set()
+        if not (self._leaving_s and self._ready):
+            self.stopping.set()
+
+    def fallback(self, record: HotRecord) -> str | None:
+        """Why the fallback scheduler decides; None when it does not, or was chosen."""
+        chosen = record.hot["scheduler"]
+        if self._fallen_back is None or chosen["name"] != self.run.settings.fallback_scheduler or chosen["model"]:
+            return None
+        return self._fallen_back[1]
+
+    def _leave(self) -> None:
+        """Told to end: let the episode that is being played end first, for as long as that is allowed."""
+        self.set_serving(False)
+        state = self.episodes.state
+        if state is not None:
+            _logger.info("the controller leaves when episode %d is over", state.episode)
+            state.ended.wait(self._leaving_s)
+        self.stopping.set()
+
+    def _record_killing(self, node: int, pod: str) -> None:
+        state = self.episodes.state
+        episode, slot = (None, None) if state is None else (state.episode, state.slot)
+        try:
+            record_pod_event(self.database, self.run, node, pod, "killed", "failure injection", episode, slot)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            _logger.warning("the killing of %s could not be recorded: the database is away", pod)
 
     def _patiently(self, call: Callable[[], _Result]) -> _Result:
         return patiently(call, stopping=self.stopping)
@@ -226,7 +314,7 @@ class Controller:
     @property
     def ready(self) -> bool:
         """Whether episodes can be played."""
-        return self._ready and not self.stopping.is_set()
+        return self._ready and not self.stopping.is_set() and not self.told_to_end.is_set()
 
     def node_addresses(self) -> Mapping[int, str]:
         """Where the nodes answer that are ready now."""
@@ -234,7 +322,9 @@ class Controller:
             return self._fleet.ready()
         now = time.time()
         found = self.registry.instances("edgenode", self.run_name)
-        return {int(one.instance): one.address for one in found if one.alive(now) and one.metadata.get("ready")}
+        ready = {int(one.instance): one.address for one in found if one.alive(now) and one.metadata.get("ready")}
+        leaving = set() if self.pods is None else {node for node, pod in self.pods.seen().items() if pod.leaving}
+        return {node: address for node, address in ready.items() if node not in leaving}
 
     def ask_for(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
         """Open an episode and have it played; its number. Raises BusyError, OpeningError, SettingsError."""
@@ -292,6 +382,7 @@ class Controller:
         record = self.configuration.read(self.run_name)
         if record is not None:
             self._check_hot(self.run.settings, changed(record.hot, changes))
+        self._fallen_back = None
         return self.configuration.change(self.run_name, changes, by)
 
     # --- threads ------------------------------------------------------------------------------------------------
@@ -324,6 +415,10 @@ class Controller:
                 self.trouble = None
             except BusyError:
                 return None  # one that was asked for just before is in the queue now
+            except RefusedError as refused:
+                if not self._fall_back(str(refused)):
+                    self.trouble = str(refused)
+                    _logger.error("no episode can be opened: %s", refused)
             except (OpeningError, SettingsError) as refused:
                 # Whoever set what the nodes refuse will set something else: serving goes on then.
                 self.trouble = str(refused)
@@ -379,7 +474,7 @@ def serve(
     """Run a controller until SIGTERM, SIGINT, or the end of the lifeline.
 
     environment: as docs/contracts.md has it; fleet: `local` starts the nodes here with `node_command`, `none` finds them
-    in the registry; check_hot: raises SettingsError for hot keys of these settings that no node could apply; continuously: begin
+    in the registry, `kubernetes` does and watches their pods; check_hot: raises SettingsError for hot keys of these settings that no node could apply; continuously: begin
     with continuous arrivals
     Raises ValueError, LookupError or SchemaError for a wrong start, FleetError when nodes cannot be kept running.
     """
@@ -387,7 +482,7 @@ def serve(
     end_with_any_thread()
     controller = Controller(environment, fleet, node_command, check_hot, continuously)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: controller.stopping.set())
+        signal.signal(number, lambda *_: controller.end())
     if "OFFLOAD_LIFELINE" in environment:
         end_with_parent(controller.stopping)
     controller.serve()

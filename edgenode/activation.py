@@ -22,7 +22,7 @@ from edgenode.schedulers import create_scheduler
 from middleware.configuration import HotRecord
 from middleware.outages import ServiceAway
 from middleware.patience import is_away
-from middleware.storage import Storage, fetch_model
+from middleware.storage import Storage, fetch_model, named_model
 from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
 from offload.protocols import Actor, Scheduler, SchedulerContext
@@ -32,6 +32,10 @@ _logger = logging.getLogger(__name__)
 
 class ActivationError(RuntimeError):
     """A revision that this node cannot apply; the one before it stays. The message says why."""
+
+
+class RevisionLate(RuntimeError):
+    """A revision that the configuration does not show here yet. The message says which it shows."""
 
 
 class ModelAway(ServiceAway):
@@ -72,6 +76,8 @@ class Activation:
         self._lock = threading.Lock()
         self.current: ActiveScheduler | None = None
         self.problem: str | None = None
+        self.refused: int | None = None
+        """The revision that this node refuses for good; None when it has applied the last one, or waits for a service."""
 
     def apply(self, record: HotRecord, timeout_s: float = -1) -> None:
         """Make this revision's scheduler the current one; an older revision changes nothing.
@@ -115,17 +121,18 @@ class Activation:
             foreseen = isinstance(error, ValueError | OSError)
             reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
             self.problem = f"revision {record.revision} ({name}, model {model}): {reason}"
+            self.refused = record.revision
             _logger.error("%s", self.problem, exc_info=not foreseen)
             raise ActivationError(self.problem) from error
         logging.getLogger().setLevel(record.hot["log_level"])
         decides_by = model if asked is not None and asked.was_asked else None
         self.current = ActiveScheduler(record.revision, name, decides_by, scheduler, actor)
-        self.problem = None
+        self.problem, self.refused = None, None
         _logger.info("scheduler %s, model %s, revision %d", name, model, record.revision)
         return True
 
     def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
-        """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError, ServiceAway."""
+        """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError, RevisionLate, ServiceAway."""
         until = time.monotonic() + timeout_s
         while True:
             current = self.current
@@ -136,7 +143,7 @@ class Activation:
                 self.apply(record, max(0.0, until - time.monotonic()))
             elif time.monotonic() > until:
                 found = "none" if record is None else str(record.revision)
-                raise ActivationError(f"the hot keys are at revision {found}, not {revision}, after {timeout_s:g} s")
+                raise RevisionLate(f"the hot keys are at revision {found}, not {revision}, after {timeout_s:g} s")
             else:
                 time.sleep(0.02)
 
@@ -159,6 +166,6 @@ class Activation:
         # Here, not at the top: onnxruntime is large, and heuristics do not need it.
         from edgenode.schedulers.actor import OnnxActor
 
-        manifest, files = fetch_model(self._storage, self._identity.run, model)
+        manifest, files = fetch_model(self._storage, *named_model(self._identity.run, model))
         manifest.check_fit(self._identity.profile)
         return OnnxActor(files[ACTOR_FILE])

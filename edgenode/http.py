@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 from cheroot.wsgi import Gateway_10
 from flask import Flask, Response, request
 
-from edgenode.activation import ActivationError
+from edgenode.activation import ActivationError, RevisionLate
 from edgenode.core import Journey
 from edgenode.interface import (
     OPERATIONS,
@@ -264,7 +264,8 @@ def _explained(error: Exception, path: str) -> HTTPProblem:
     for kind, status, title in (
         (WrongEpisode, 409, "Another episode"),
         (AlreadyTicked, 409, "Already ticked"),
-        (ActivationError, 409, "Revision refused"),
+        (ActivationError, 424, "Revision refused"),
+        (RevisionLate, 503, "Not there yet"),
         (OutboxError, 503, "Records wait"),
         (ProbeTimeout, 503, "No snapshot"),
         (Unsettled, 503, "Not settled yet"),

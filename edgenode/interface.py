@@ -180,7 +180,7 @@ OPERATIONS: Final = (
     Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
     Operation("GET", PATH, "this description", answer="application/json"),
     Operation("GET", "/v1/status", "queues, scheduler, records that wait", answer=NodeStatus),
-    Operation("POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 503)),
+    Operation("POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 424, 503)),
     Operation(
         "POST", "/v1/episodes/{episode}/start", "begin it at an instant", StartEpisode,
         status=204, refusals=(404, 409), parameters={"episode": _EPISODE},

@@ -56,6 +56,8 @@ from offload.protocols import Application, Choice
 _logger = logging.getLogger(__name__)
 _KEPT_SNAPSHOTS = 8
 _LONGEST_SLEEP_S = 1.0
+_BEGINNING_S, _CLOSING_S = 5.0, 5.0
+"""Real seconds after which an opened episode that has not begun, or one that nobody has closed, is given up by a node that leaves."""
 _PUSH_LEAD = 0.25
 """The overload bit is pushed this share of a slot before the next tick."""
 _HANDOVER_MARGIN_S = 1.0
@@ -112,6 +114,8 @@ class EdgeNode:
         self.metrics = metrics
         self._application = application
         self._play: _Play | None = None
+        self._closed = 0
+        self._opened_s = -math.inf
         self._opening = threading.Lock()
 
     def open_episode(self, episode: int, trace: int, peers: Sequence[str]) -> None:
@@ -129,6 +133,7 @@ class EdgeNode:
                     return
             self.close_play()
             self._play = _Play(self, self.identity.facts(episode, trace), peers, self._application)
+            self._opened_s = time.monotonic()
 
     def start_episode(self, episode: int, start_s: float) -> None:
         """The episode starts at `start_s` of this machine's monotonic clock."""
@@ -188,6 +193,7 @@ class EdgeNode:
         play = self._playing(episode)
         play.settle()
         self.outbox.flush()
+        self._closed = episode
         return dict(play.counts)
 
     def status(self) -> dict[str, Any]:
@@ -208,6 +214,17 @@ class EdgeNode:
             "outbox": self.outbox.waiting,
             "refused_records": self.outbox.refused,
         }
+
+    def is_playing(self) -> bool:
+        """Whether an episode is opened here whose records are still wanted: it is neither closed nor long over."""
+        play = self._play
+        if play is None or play.core.facts.episode == self._closed:
+            return False
+        if not play.has_begun:
+            return time.monotonic() - self._opened_s < _BEGINNING_S
+        settings = self.identity.settings
+        last_end_s = settings.time.slots * settings.time.slot_s + settings.tasks.deadline_s
+        return play.clock().now() < last_end_s + _CLOSING_S * settings.time.time_scale
 
     def close_play(self) -> None:
         """End the running episode's threads."""

@@ -32,7 +32,7 @@ from edgenode.outbox import Outbox
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
-from middleware.lifeline import end_with_any_thread, end_with_parent
+from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
 from middleware.patience import is_away, is_away_or_refuses, patiently
 from middleware.registry import Instance, Registry, keep_registered, open_registry
@@ -42,6 +42,7 @@ from offload.profiles import make_profile
 SERVICE = "edgenode"
 _HEARTBEAT_S = 1.5
 _WATCH_S = 1.0
+_LEAVING_POLL_S = 0.1
 _SWITCH_INTERVAL_S = 0.005
 """Threads that wait for the interpreter get it after this long: timers matter more here than throughput."""
 
@@ -56,6 +57,7 @@ class NodeEnvironment:
     node: int
     bind: str
     data_dir: Path
+    leaving_s: float = 0.0
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
@@ -71,6 +73,7 @@ class NodeEnvironment:
             node=int(node),
             bind=environment.get("OFFLOAD_BIND", "127.0.0.1:0"),
             data_dir=Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")),
+            leaving_s=leaving_s(environment),
         )
 
 
@@ -126,6 +129,8 @@ def serve(environment: Mapping[str, str]) -> None:
     clock = _ControllerClock(access)
 
     def open_episode(body: OpenEpisode) -> dict[str, Any]:
+        if stop.is_set() and body.episode != node.status()["episode"]:
+            raise ServiceAway(f"node {who.node} is leaving")
         active = activation.catch_up(
             lambda: configuration.read(run.name), body.revision, settings.node.request_timeout_s
         )
@@ -142,9 +147,15 @@ def serve(environment: Mapping[str, str]) -> None:
     outbox.start()
     server.start(NodeApp(node, open_episode, clock.here, metrics))
     gc.freeze()  # what is loaded by now stays: no collection has to look through it
-    registration.begin(server.address, lambda: _acknowledgement(activation))
+    registration.begin(server.address, lambda: _acknowledgement(activation, stop.is_set()))
     _logger.info("node %d of run %s answers at %s", who.node, run.name, server.address)
     stop.wait()
+    if who.leaving_s and node.is_playing():
+        _logger.info("node %d leaves when episode %d is over", who.node, node.status()["episode"])
+        registration.soon()
+        until = time.monotonic() + who.leaving_s
+        while node.is_playing() and time.monotonic() < until:
+            time.sleep(_LEAVING_POLL_S)
     _logger.info("node %d ends", who.node)
     registration.end()
     stop_watching()
@@ -154,15 +165,16 @@ def serve(environment: Mapping[str, str]) -> None:
     database.close()
 
 
-def _acknowledgement(activation: Activation) -> dict[str, Any]:
+def _acknowledgement(activation: Activation, leaving: bool) -> dict[str, Any]:
     active = activation.current
     return {
         "pid": os.getpid(),
-        "ready": active is not None,
+        "ready": active is not None and not leaving,
         "revision": active.revision if active else 0,
         "scheduler": active.name if active else None,
         "model": active.model if active else None,
         "problem": activation.problem,
+        "refused": activation.refused,
     }
 
 

@@ -25,6 +25,8 @@ from offload.settings import ServiceSettings, SettingsError, redacted
 _Found = tuple[str, float | None]
 """Version and latency."""
 _LATER = "made by the first run"
+_SEEN_S = 3.0
+"""What is written into Nacos is not read at once."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,11 @@ def _try_registry(registry: Registry) -> float:
     name, now = uuid.uuid4().hex, time.time()
     registry.register(Instance("check", name, "check", "http://127.0.0.1:1", {}, now, now))
     try:
-        if not any(one.instance == name for one in registry.instances("check", "check")):
-            raise RuntimeError("an instance that was registered is not found")
+        until = time.monotonic() + _SEEN_S
+        while not any(one.instance == name for one in registry.instances("check", "check")):
+            if time.monotonic() > until:
+                raise RuntimeError(f"an instance that was registered is not found after {_SEEN_S:g} s")
+            time.sleep(0.05)
         return _took(lambda: registry.instances("check", "check"))
     finally:
         registry.deregister("check", name, "check")

@@ -9,5 +9,5 @@ def require_extra(module: str, extra: str, setting: str) -> None:
     """Raise ValueError, naming the setting and what to install, where a module is not installed."""
     if find_spec(module) is None:
         raise ValueError(
-            f"services.{setting}: this adapter needs a package that is not installed here: pip install 'offload-testbed[{extra}]'"
+            f"{setting}: this needs a package that is not installed here: pip install 'offload-testbed[{extra}]'"
         )

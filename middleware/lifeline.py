@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Mapping
 
 _logger = logging.getLogger(__name__)
 
@@ -17,6 +18,18 @@ def end_with_parent(stop: threading.Event) -> None:
 def end_with_any_thread() -> None:
     """A process that has lost a thread is better dead and restarted than half alive."""
     threading.excepthook = _die
+
+
+def leaving_s(environment: Mapping[str, str]) -> float:
+    """For so many seconds a pod that is told to end lets the open episode end first. Raises ValueError."""
+    text = environment.get("OFFLOAD_LEAVING_S", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 86400:
+        raise ValueError(f"OFFLOAD_LEAVING_S={text!r}: seconds are needed, 0 to a day")
+    return seconds
 
 
 def _watch(stop: threading.Event) -> None:

@@ -43,7 +43,7 @@ class NacosServer:
             raise ValueError(
                 f"services.{setting}: '{redacted(url)}' is not of the form nacos://[user:password@]host:8848[/namespace][?group=name]"
             )
-        require_extra("nacos", "nacos", setting)
+        require_extra("nacos", "nacos", f"services.{setting}")
         credentials, self._hosts, namespace, group = form.groups()
         self._user, _, self._password = (unquote(part) for part in (credentials or "").partition(":"))
         self._namespace = namespace or ""
@@ -89,8 +89,14 @@ class NacosServer:
 
         def ask(client: Any) -> Any:
             import json
+            from urllib.error import HTTPError
 
-            return json.loads(client._do_sync_req("/nacos/v1/console/server/state", timeout=TIMEOUT_S).read())
+            try:
+                return json.loads(client._do_sync_req("/nacos/v1/console/server/state", timeout=TIMEOUT_S).read())
+            except HTTPError as unknown:  # it does answer
+                if unknown.code == 403:
+                    raise
+                return None
 
         try:
             state = self.call("asking for the version", ask)

@@ -117,7 +117,11 @@ class SchedulerSettings(_Section):
 
     name: str = Field("ratc", min_length=1, description="a name of the entry points offload.schedulers")
     parameters: dict[str, float | int | bool | str] = Field({}, description="the scheduler's own parameters")
-    model: str | None = Field(None, description="version of the actor, for schedulers that have one")
+    model: str | None = Field(
+        None,
+        max_length=64,
+        description="version of the actor, or RUN/VERSION of another run's, for schedulers that have one",
+    )
 
 
 class OfflineSettings(_Section):
@@ -229,6 +233,11 @@ class Settings(_Section):
     time: TimeSettings = TimeSettings()
     node: NodeSettings = NodeSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    fallback_scheduler: str = Field(
+        "ratc",
+        min_length=1,
+        description="decides instead where nodes refuse the scheduler that is set, as an actor for another N",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="hot: of every pod's log")
     learner: LearnerSettings = LearnerSettings()
     offline: OfflineSettings = OfflineSettings()

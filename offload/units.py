@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _NUMBER = re.compile(r"^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$")
@@ -57,9 +57,15 @@ def _parser(quantity: str) -> Callable[[Any], float]:
     return lambda value: parse_quantity(value, quantity)
 
 
-Seconds = Annotated[float, BeforeValidator(_parser("a duration"))]
-Bits = Annotated[float, BeforeValidator(_parser("an amount of data"))]
-BitsPerSecond = Annotated[float, BeforeValidator(_parser("a transmission rate"))]
-Hertz = Annotated[float, BeforeValidator(_parser("a frequency"))]
-FailuresPerSecond = Annotated[float, BeforeValidator(_parser("a failure rate"))]
-CyclesPerBit = Annotated[float, BeforeValidator(_parser("a complexity"))]
+def _schema(quantity: str) -> WithJsonSchema:
+    """For those who check settings without us, as Helm does: a number, or a text with one of the units."""
+    units = "|".join(re.escape(unit) for unit in _UNITS[quantity][0])
+    return WithJsonSchema({"type": ["number", "string"], "pattern": rf"^ *[0-9.]+([eE][+-]?[0-9]+)? *({units})?$"})
+
+
+Seconds = Annotated[float, BeforeValidator(_parser("a duration")), _schema("a duration")]
+Bits = Annotated[float, BeforeValidator(_parser("an amount of data")), _schema("an amount of data")]
+BitsPerSecond = Annotated[float, BeforeValidator(_parser("a transmission rate")), _schema("a transmission rate")]
+Hertz = Annotated[float, BeforeValidator(_parser("a frequency")), _schema("a frequency")]
+FailuresPerSecond = Annotated[float, BeforeValidator(_parser("a failure rate")), _schema("a failure rate")]
+CyclesPerBit = Annotated[float, BeforeValidator(_parser("a complexity")), _schema("a complexity")]

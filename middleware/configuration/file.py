@@ -12,16 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from middleware.configuration.layers import settings_in
-from middleware.configuration.table import TableConfiguration
+from middleware.configuration.port import Configuration
 from middleware.patience import is_away
 from offload.settings import SettingsError
 
 _logger = logging.getLogger(__name__)
 
 
-def watch_file(
-    configuration: TableConfiguration, run_name: str, path: Path, interval_s: float = 1.0
-) -> Callable[[], None]:
+def watch_file(configuration: Configuration, run_name: str, path: Path, interval_s: float = 1.0) -> Callable[[], None]:
     """Watch `path`; a file that is wrong is logged and changes nothing. Returns what stops the watch."""
     stopping = threading.Event()
     origin = f"file:{path}"

@@ -30,6 +30,11 @@ def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def edited(last: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that differ. A scheduler is one thing: its name, parameters and model are written together."""
+    return {section: value for section, value in now.items() if last.get(section) != value}
+
+
 def changed(hot: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The hot keys after the changes. A new scheduler starts without the parameters of the one before.
 

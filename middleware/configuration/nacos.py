@@ -19,9 +19,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from middleware.configuration.hot_keys import HOT_SECTIONS, changed
+from middleware.configuration.hot_keys import HOT_SECTIONS, changed, edited
 from middleware.configuration.port import HotRecord
 from middleware.configuration.watching import watch_record
 from middleware.nacos import NacosServer
@@ -79,7 +80,22 @@ class NacosConfiguration:
             hot = changed(record.hot, changes)
             if hot == record.hot:
                 return record
-            return self._put(run_name, HotRecord(record.revision + 1, hot, by, time.time()))
+            return self._put(run_name, HotRecord(record.revision + 1, hot, by, time.time(), record.origins))
+
+    def adopt(self, run_name: str, hot: Mapping[str, Any], origin: str) -> HotRecord | None:
+        """See `Configuration.adopt`."""
+        with self._lock:
+            record = self.read(run_name)
+            if record is None:
+                raise LookupError(f"the hot keys of run '{run_name}' do not exist yet; the controller creates them")
+            last = record.origins.get(origin)
+            wanted = changed(record.hot, {} if last is None else edited(last, hot))
+            origins = {**record.origins, origin: dict(hot)}
+            if wanted != record.hot:
+                return self._put(run_name, HotRecord(record.revision + 1, wanted, origin, time.time(), origins))
+            if origins != record.origins:
+                self._put(run_name, replace(record, origins=origins))
+            return None
 
     def watch(
         self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
@@ -109,7 +125,8 @@ class NacosConfiguration:
             )
             return
         revision = max(base, last.revision if last else 0) + 1
-        self._put(run_name, HotRecord(revision, hot, CONSOLE, time.time()))
+        origins = last.origins if last else {}
+        self._put(run_name, HotRecord(revision, hot, CONSOLE, time.time(), origins))
         _logger.info("%s was edited in Nacos: the hot keys are at revision %d", _data_id(run_name), revision)
 
     def _get(self, run_name: str) -> str | None:
@@ -126,6 +143,7 @@ class NacosConfiguration:
                 "revision": record.revision,
                 "written_by": record.written_by,
                 "written_at": record.written_at,
+                "origins": record.origins,
                 "digest": _digest(record.hot),
             },
             indent=2,
@@ -154,6 +172,7 @@ def _parsed(content: str) -> HotRecord | None:
         hot = {key: data[key] for key in HOT_SECTIONS}
         if data["digest"] != _digest(hot):
             return None
-        return HotRecord(int(data["revision"]), hot, str(data["written_by"]), float(data["written_at"]))
+        origins = dict(data.get("origins", {}))
+        return HotRecord(int(data["revision"]), hot, str(data["written_by"]), float(data["written_at"]), origins)
     except (ValueError, TypeError, KeyError):
         return None

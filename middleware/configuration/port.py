@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -15,6 +15,8 @@ class HotRecord:
     hot: Mapping[str, Any]
     written_by: str
     written_at: float
+    origins: Mapping[str, Any] = field(default_factory=dict)
+    """The hot keys that each origin (a file, Helm) held when it was last looked at: an edit there is a difference from them."""
 
 
 class Configuration(Protocol):
@@ -32,6 +34,14 @@ class Configuration(Protocol):
         """Change hot keys, given flat (`scheduler.name`) or nested; a new revision only where something differs.
 
         Raises SettingsError for an unknown key or an impossible value; nothing is changed then. LookupError without record.
+        """
+        ...
+
+    def adopt(self, run_name: str, hot: Mapping[str, Any], origin: str) -> HotRecord | None:
+        """Write the hot keys that an origin (a file, Helm) holds, if they differ from those that it held before.
+
+        So an edit is a write, and what is unchanged there does not undo what was set by other means. The first time they are only
+        remembered. Returns the record when it has a new revision, else None. LookupError without record.
         """
         ...
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from middleware.configuration.hot_keys import changed
+from middleware.configuration.hot_keys import changed, edited
 from middleware.configuration.port import HotRecord
 from middleware.configuration.watching import watch_record
 from middleware.database.engine import Database
@@ -70,21 +71,13 @@ class TableConfiguration:
             return _write(connection, row, changed(row.content, changes), by, {})
 
     def adopt(self, run_name: str, hot: Mapping[str, Any], origin: str) -> HotRecord | None:
-        """Write the hot keys that an origin (a file) holds, if they differ from those last read from it.
-
-        So an edit is a write, and an unchanged file does not undo what was set by other means. The first reading only
-        remembers. Returns the record when it was written to, else None.
-        """
+        """See `Configuration.adopt`."""
         with self._db.transaction() as connection:
             row = _locked(connection, run_name)
             last = row.origins.get(origin)
-            if last == hot:
-                return None
-            if last is None:
-                _remember(connection, row, origin, hot)
-                return None
-            edits = _edits(last, hot)
-            return _write(connection, row, changed(row.content, edits), origin, {origin: dict(hot)})
+            edits = {} if last is None else edited(last, hot)
+            record = _write(connection, row, changed(row.content, edits), origin, {origin: dict(hot)})
+        return record if record.revision > row.revision else None
 
     def watch(
         self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
@@ -103,7 +96,7 @@ def _shortened(by: str) -> str:
 
 
 def _record(row: Any) -> HotRecord:
-    return HotRecord(row.revision, row.content, row.written_by, row.written_at)
+    return HotRecord(row.revision, row.content, row.written_by, row.written_at, row.origins)
 
 
 def _locked(connection: Connection, run_name: str) -> Any:
@@ -114,42 +107,22 @@ def _locked(connection: Connection, run_name: str) -> Any:
     return row
 
 
-def _remember(connection: Connection, row: Any, origin: str, hot: Mapping[str, Any]) -> None:
-    connection.execute(
-        sa.update(configuration)
-        .where(configuration.c.key == row.key)
-        .values(origins={**row.origins, origin: dict(hot)})
-    )
-
-
 def _write(connection: Connection, row: Any, hot: dict[str, Any], by: str, origins: Mapping[str, Any]) -> HotRecord:
-    if hot == row.content:
-        if origins:
-            connection.execute(
-                sa.update(configuration)
-                .where(configuration.c.key == row.key)
-                .values(origins={**row.origins, **origins})
-            )
-        return _record(row)
-    record = HotRecord(row.revision + 1, hot, _shortened(by), time.time())
+    origins = {**row.origins, **origins}
+    record = replace(_record(row), origins=origins)
+    if hot != row.content:
+        record = HotRecord(row.revision + 1, hot, _shortened(by), time.time(), origins)
+    elif origins == row.origins:
+        return record
     connection.execute(
         sa.update(configuration)
         .where(configuration.c.key == row.key)
         .values(
             revision=record.revision,
             content=hot,
-            origins={**row.origins, **origins},
+            origins=record.origins,
             written_by=record.written_by,
             written_at=record.written_at,
         )
     )
     return record
-
-
-def _edits(last: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What was edited, flat. A scheduler is one thing: its name, parameters and model are written together."""
-    edits: dict[str, Any] = {}
-    for section, value in now.items():
-        if last.get(section) != value:
-            edits[section] = value
-    return edits

@@ -1,6 +1,6 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `runs`, `episodes`, `records`, `logs`, `models`: what is stored, by subject. `migrations`: versions.
+`engine`: connecting. `runs`, `episodes`, `records`, `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
 """
 
 from middleware.database.engine import Database, SchemaError, is_unavailable
@@ -15,6 +15,7 @@ from middleware.database.episodes import (
 )
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
+from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
 from middleware.database.records import write_records
 from middleware.database.runs import (
     PLAYED_BY,
@@ -35,6 +36,7 @@ __all__ = [
     "Database",
     "EpisodeSummary",
     "ModelRow",
+    "PodEvent",
     "Run",
     "RunConflict",
     "SchemaError",
@@ -44,6 +46,7 @@ __all__ = [
     "create_run",
     "find_episodes",
     "find_models",
+    "find_pod_events",
     "is_unavailable",
     "list_runs",
     "load_network",
@@ -52,6 +55,7 @@ __all__ = [
     "open_episode",
     "read_episode_log",
     "record_model",
+    "record_pod_event",
     "stream_episode_logs",
     "write_records",
 ]

@@ -51,7 +51,7 @@ class Run:
 
 
 def create_run(db: Database, name: str, settings: Settings, network: Network, versions: Mapping[str, str]) -> Run:
-    """The run `name`, created with its network unless it is there with the same settings.
+    """The run `name`, created with its network unless it is there with the same settings. Hot keys may differ: they change anyway.
 
     Raises RunConflict, naming the settings that differ, when it is there with others.
     """
@@ -71,7 +71,7 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
     except IntegrityError:
         _logger.info("the run '%s' was created by another process", name)
     run = load_run(db, name)
-    if differences := _differences(run.settings.experiment(), settings.experiment()):
+    if differences := _differences(_fixed(run.settings), _fixed(settings)):
         raise RunConflict(
             f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. Give this one another name (--out)"
         )
@@ -147,6 +147,11 @@ def _insert_network(connection: sa.Connection, run: int, network: Network) -> No
 def _run(row: Row[Any]) -> Run:
     settings = resolve_settings([row.settings])
     return Run(row.id, row.name, settings, row.services, row.versions, row.created_at)
+
+
+def _fixed(settings: Settings) -> dict[str, Any]:
+    hot = settings.hot()
+    return {key: value for key, value in settings.experiment().items() if key not in hot}
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "") -> list[str]:

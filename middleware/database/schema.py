@@ -83,7 +83,7 @@ episodes = Table(
     Column("trace", BigInteger, nullable=False, comment="keys the random draws"),
     Column("scheduler", String(64), nullable=False),
     Column("parameters", JSON, nullable=False),
-    Column("model", String(64), nullable=True),
+    Column("model", String(64), nullable=True, comment="VERSION, or RUN/VERSION of another run's"),
     Column("revision", Integer, nullable=False, comment="of the hot keys at the opening"),
     Column("status", String(16), nullable=False, comment="open, closed or aborted; records are taken while open"),
     Column("verdict", String(16), nullable=True, comment="of a closed one: complete, mixed or incomplete"),
@@ -178,6 +178,21 @@ instances = Table(
     Column("metadata", JSON, nullable=False, comment="process id, applied revision, model, …"),
     Column("started_at", Double, nullable=False),
     Column("heartbeat_at", Double, nullable=False),
+)
+
+pod_events = Table(
+    "pod_events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run", Integer, ForeignKey("runs.id"), nullable=False),
+    Column("node", Integer, nullable=False),
+    Column("pod", String(255), nullable=False),
+    Column("event", String(32), nullable=False, comment="killed"),
+    Column("detail", String(255), nullable=False),
+    Column("episode", Integer, nullable=True, comment="that was being played"),
+    Column("slot", Integer, nullable=True),
+    Column("happened_at", Double, nullable=False),
+    comment="what the failure injection on Kubernetes did to edge-node pods",
 )
 
 configuration = Table(

@@ -8,11 +8,11 @@ from pathlib import Path
 from middleware.database.engine import Database
 from middleware.storage.blobs import BlobStorage
 from middleware.storage.folder import FolderStorage
-from middleware.storage.models import fetch_model, model_folder, publish_model
+from middleware.storage.models import fetch_model, model_folder, named_model, publish_model
 from middleware.storage.port import Storage, StorageAway
 from offload.settings import redacted
 
-__all__ = ["Storage", "StorageAway", "fetch_model", "model_folder", "open_storage", "publish_model"]
+__all__ = ["Storage", "StorageAway", "fetch_model", "model_folder", "named_model", "open_storage", "publish_model"]
 
 
 def open_storage(url: str, db: Database | None) -> Storage:

@@ -57,7 +57,7 @@ class HdfsStorage:
             raise ValueError(
                 f"services.storage: '{self._shown}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"
             )
-        require_extra("hdfs", "hdfs", "storage")
+        require_extra("hdfs", "hdfs", "services.storage")
         scheme, credentials, hosts, root, self._authority = form.groups()
         if self._authority and not (scheme == "https" and Path(self._authority).is_file()):
             raise ValueError(

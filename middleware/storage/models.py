@@ -17,6 +17,12 @@ def model_folder(run_name: str, version: str) -> str:
     return f"models/{run_name}/{version}"
 
 
+def named_model(run_name: str, model: str) -> tuple[str, str]:
+    """Whose version a setting means: `VERSION` is one of this run, `RUN/VERSION` one of another run."""
+    other, _, version = model.rpartition("/")
+    return other or run_name, version
+
+
 def publish_model(
     storage: Storage, run_name: str, manifest_fields: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> ModelManifest:

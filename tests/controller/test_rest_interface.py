@@ -148,16 +148,20 @@ def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
     assert testbed.play()["verdict"] == "complete"
 
 
-def test_serving_goes_on_after_a_setting_that_no_node_can_apply(testbed: Testbed):
+def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_was_set(testbed: Testbed):
     assert testbed.call("POST", "/v1/serve")[0] == 204
     testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler": {"name": "drl", "model": "gone-2"}}})
-    wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["trouble"] or ""))
+    wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["fallback"] or ""))
     status, page = testbed.call("GET", "/")
     assert status == 200
-    assert "gone-2" in page
+    assert "ratc decides instead of what was set" in page and "gone-2" in page
+    hot = testbed.call("GET", "/v1/configuration")[1]
+    assert (hot["hot"]["scheduler"]["name"], hot["written_by"]) == ("ratc", "fallback")
+    wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["ratc"])
     testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler": {"name": "rda", "model": None}}})
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["rda"])
-    assert testbed.call("GET", "/v1/status")[1]["trouble"] is None
+    found = testbed.call("GET", "/v1/status")[1]
+    assert (found["trouble"], found["fallback"]) == (None, None)
     testbed.call("DELETE", "/v1/serve")
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["episode"] is None)
 

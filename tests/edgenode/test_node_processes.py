@@ -228,7 +228,7 @@ def test_a_refused_model_is_said_to_whoever_opens(fleet: Fleet) -> None:
     """A damaged model must not decide anything, and the operator must read which one and why."""
     fleet.change({"scheduler": {"name": "drl", "model": None}})
     status, answer = call(fleet.addresses[0], "POST", "/v1/episodes", fleet.opening(91, 7))
-    assert status == 409 and "scheduler.model" in answer["detail"]
+    assert status == 424 and "scheduler.model" in answer["detail"]
     fleet.change({"scheduler": {"name": "random", "model": None}})
 
 

@@ -1,0 +1,197 @@
+"""The edge nodes as pods: which there are, how Kubernetes sees them, and how one of them is killed.
+
+Where a node answers says the registry; whether there is a pod at all, and what keeps it from working, says Kubernetes' API. The API
+may be away: what was seen last stays, and nothing that an episode needs waits for it.
+
+Concurrency: one thread lists and watches the pods, and replaces `_seen` as a whole; anybody may read it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from middleware.extras import require_extra
+from middleware.outages import OutageLog
+
+if TYPE_CHECKING:
+    from kubernetes.client import CoreV1Api
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_ORDINAL = re.compile(r"-(\d+)$")
+_WATCH_S = 60
+_CONNECT_S, _ANSWER_S = 3.0, 10.0
+_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
+_GONE = 410
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """An edge node's pod. reason: what keeps it from running, or ended it last, in Kubernetes' words; None when all is well."""
+
+    name: str
+    phase: str
+    ready: bool
+    leaving: bool
+    restarts: int
+    machine: str | None
+    reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for REST."""
+        return asdict(self)
+
+
+class NodePods:
+    """The pods that a label selector finds in a namespace; a pod's ordinal is its node's index."""
+
+    def __init__(self, api: CoreV1Api, namespace: str, selector: str) -> None:
+        self._api, self._namespace, self._selector = api, namespace, selector
+        self._seen: Mapping[int, Pod] = {}
+        self._stopping = threading.Event()
+        self._outage = OutageLog(_logger, "the Kubernetes API")
+        self._thread = threading.Thread(target=self._watch_all, name="pods", daemon=True)
+
+    @classmethod
+    def of_cluster(cls, environment: Mapping[str, str]) -> NodePods:
+        """Those of the cluster that this pod runs in, found by `OFFLOAD_PODS`, a label selector.
+
+        Raises ValueError outside a cluster, and where the selector is missing.
+        """
+        require_extra("kubernetes", "kubernetes", "--fleet kubernetes")
+        from kubernetes import client, config
+
+        selector = environment.get("OFFLOAD_PODS", "")
+        if not selector:
+            raise ValueError("OFFLOAD_PODS is not set; a label selector of the edge nodes' pods is needed")
+        try:
+            config.load_incluster_config()
+            namespace = _NAMESPACE_FILE.read_text().strip()
+        except (config.ConfigException, OSError) as error:
+            raise ValueError(f"--fleet kubernetes works in a pod with a service account's token: {error}") from None
+        return cls(client.CoreV1Api(), namespace, selector)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch; a request that waits for the API is left to itself."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=0.2)
+
+    def seen(self) -> Mapping[int, Pod]:
+        """The pods by their nodes' indices, as they were seen last."""
+        return self._seen
+
+    def kill(self, node: int) -> str | None:
+        """Have Kubernetes kill a node's pod at once, as a crash would; its name, None where there is no pod to be killed.
+
+        Raises OSError when the API is away or refuses.
+        """
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        pod = self._seen.get(node)
+        if pod is None or pod.leaving:
+            return None
+        try:
+            self._api.delete_namespaced_pod(
+                pod.name, self._namespace, grace_period_seconds=0, _request_timeout=(_CONNECT_S, _ANSWER_S)
+            )
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise OSError(f"pod {pod.name} cannot be killed: {error.status} {error.reason}") from None
+        except HTTPError as error:
+            raise OSError(f"pod {pod.name} cannot be killed: the Kubernetes API does not answer") from error
+        return pod.name
+
+    def _watch_all(self) -> None:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        pause_s = _RETRY_S
+        while not self._stopping.is_set():
+            try:
+                self._watch_once()
+                pause_s = _RETRY_S
+                continue
+            except ApiException as error:
+                if error.status == _GONE:  # too old a place to go on from: list again
+                    continue
+                self._outage.failed(f"{error.status} {error.reason}")
+            except (HTTPError, OSError) as error:
+                self._outage.failed(type(error).__name__)
+            self._stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
+
+    def _watch_once(self) -> None:
+        """List, then follow the changes for a while."""
+        from kubernetes import watch
+
+        chosen = {"namespace": self._namespace, "label_selector": self._selector}
+        listed = self._api.list_namespaced_pod(**chosen, _request_timeout=(_CONNECT_S, _ANSWER_S))
+        self._outage.answered()
+        self._seen = {node: described(pod) for pod in listed.items if (node := ordinal(pod.metadata.name)) is not None}
+        for event in watch.Watch().stream(
+            self._api.list_namespaced_pod,
+            **chosen,
+            resource_version=listed.metadata.resource_version,
+            timeout_seconds=_WATCH_S,
+            _request_timeout=(_CONNECT_S, _WATCH_S + _ANSWER_S),
+        ):
+            if self._stopping.is_set():
+                return
+            self._outage.answered()
+            pod = event["object"]
+            node = ordinal(pod.metadata.name)
+            if node is not None:
+                rest = {other: one for other, one in self._seen.items() if other != node}
+                self._seen = rest if event["type"] == "DELETED" else {**rest, node: described(pod)}
+
+
+def ordinal(name: str) -> int | None:
+    """A node's index, from its pod's name; None for a name without one."""
+    found = _ORDINAL.search(name)
+    return int(found[1]) if found else None
+
+
+def described(pod: Any) -> Pod:
+    """What of Kubernetes' own object people want to see."""
+    status = pod.status
+    containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
+    conditions = {one.type: one for one in status.conditions or []}
+    return Pod(
+        name=pod.metadata.name,
+        phase=status.phase or "Unknown",
+        ready="Ready" in conditions and conditions["Ready"].status == "True",
+        leaving=pod.metadata.deletion_timestamp is not None,
+        restarts=sum(one.restart_count for one in status.container_statuses or []),
+        machine=pod.spec.node_name,
+        reason=_reason(conditions, containers),
+    )
+
+
+def _reason(conditions: Mapping[str, Any], containers: list[Any]) -> str | None:
+    scheduled = conditions.get("PodScheduled")
+    if scheduled is not None and scheduled.status != "True":
+        return f"{scheduled.reason}: {scheduled.message}"
+    finders: tuple[Callable[[Any], Any], ...] = (
+        lambda one: one.state.waiting if one.state else None,
+        lambda one: one.last_state.terminated if one.last_state else None,
+    )
+    for found in finders:
+        for container in containers:
+            state = found(container)
+            if state is not None and state.reason not in (None, "PodInitializing", "Completed"):
+                return f"{container.name}: {state.reason}"
+    return None
