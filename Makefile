@@ -85,7 +85,7 @@ minikube-down:
 # kubectl speaks to, which has the images.
 e2e: setup
 ifdef CLUSTER
-	PYTHON=$(BIN)/python tests/cluster/run $(CLUSTER) $(or $(SERVERS),$(error name the folder of the server scripts: make e2e CLUSTER=… SERVERS=…)) -v
+	PYTHON=$(BIN)/python tests/cluster/run $(CLUSTER) $(or $(SERVERS),$(error name the folder of the server scripts: make e2e CLUSTER=… SERVERS=…))
 else
 	OFFLOAD_TEST_CLUSTER=yes OFFLOAD_TEST_IMAGE=$(or $(OFFLOAD_TEST_IMAGE),$(LIGHT)) $(BIN)/python -m pytest tests/cluster -v
 endif

@@ -58,6 +58,8 @@ def make_app(controller: Controller) -> Flask:
             now = time.time()
             alive = [one for one in controller.registry.instances("edgenode", run.name) if one.alive(now)]
             controller.metrics.nodes_alive.set(len(alive))
+            record = controller.configuration.read(run.name)
+            controller.metrics.fallback.set(record is not None and controller.fallback(record) is not None)
         return Response(controller.metrics.text(), mimetype="text/plain; version=0.0.4")
 
     @app.get(PATH)

@@ -15,6 +15,15 @@ class Metrics:
             "offload_tasks_closed", "Tasks of closed episodes by outcome", ["outcome"], registry=self._registry
         )
         self.nodes_alive = Gauge("offload_nodes_alive", "Edge nodes with a fresh heartbeat", registry=self._registry)
+        self.nodes = Gauge("offload_nodes", "Edge nodes that the network has", registry=self._registry)
+        self.fallback = Gauge(
+            "offload_fallback",
+            "1 while the fallback scheduler decides instead of what was set",
+            registry=self._registry,
+        )
+        self.pods_killed = Counter(
+            "offload_pods_killed", "Pods that the failure injection has killed", registry=self._registry
+        )
         self.slot_lateness_seconds = Histogram(
             "offload_slot_lateness_seconds",
             "Model seconds that a slot's ticks were sent late",

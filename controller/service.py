@@ -36,6 +36,7 @@ from middleware.database import (
     abort_episode,
     find_episodes,
     find_models,
+    forget_episodes,
     load_network,
     load_run,
     record_pod_event,
@@ -93,6 +94,7 @@ class Controller:
         self.registry = open_registry(self.services.registry, self.database)
         self.configuration = open_configuration(self.services.configuration, self.database, owner=True)
         self.metrics = Metrics()
+        self.metrics.nodes.set(self.network.nodes)
         self.last: deque[EpisodeSummary] = deque(maxlen=LAST_EPISODES)
         self.trouble: str | None = None
         self.failure: str | None = None
@@ -257,6 +259,7 @@ class Controller:
         self.stopping.set()
 
     def _record_killing(self, node: int, pod: str) -> None:
+        self.metrics.pods_killed.inc()
         state = self.episodes.state
         episode, slot = (None, None) if state is None else (state.episode, state.slot)
         try:
@@ -395,9 +398,19 @@ class Controller:
                     summary = self.episodes.play(state)
                     if summary is not None:
                         self.last.append(summary)
+                    if state.plan.phase == SERVE_PHASE:
+                        self._forget()
         except Exception as error:
             _logger.exception("the episode failed")
             self._fail(f"the player failed: {type(error).__name__}: {error}")
+
+    def _forget(self) -> None:
+        """Keep the database from growing for as long as arrivals are continuous."""
+        try:
+            forget_episodes(self.database, self.run, SERVE_PHASE, self.run.settings.kept_episodes)
+        except Exception as error:
+            if not is_away(error):
+                raise  # else it is done after the next one
 
     def _next(self) -> EpisodeState | None:
         """What is to be played now: what was asked for, or one more of the continuous arrivals; None: nothing yet."""

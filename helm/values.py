@@ -73,6 +73,15 @@ class Token(Section):
     existingSecret: str = Field("", description="with the key `token`; made by the chart by default")  # noqa: N815
 
 
+class TLS(Section):
+    """TLS between our own pods; the token says who may ask."""
+
+    existingSecret: str = Field(  # noqa: N815
+        "",
+        description="with the keys `tls.crt`, `tls.key` and `ca.crt`, as cert-manager makes them: pods speak HTTPS only",
+    )
+
+
 class Persistence(Section):
     """A volume of each pod."""
 
@@ -143,6 +152,15 @@ class NetworkPolicy(Section):
     )
     apiServerCidr: str = Field("0.0.0.0/0", description="where the Kubernetes API may be")  # noqa: N815
     apiServerPorts: list[int] = Field([443, 6443], description="of the Kubernetes API, for the controller")  # noqa: N815
+
+
+class VolumePermissions(Section):
+    """For volumes that belong to root whatever `fsGroup` says, as host paths do."""
+
+    enabled: bool = Field(
+        False,
+        description="a container that is root for a moment gives each volume to its pod's user; not in `restricted`",
+    )
 
 
 class PodDisruptionBudget(Section):
@@ -235,6 +253,7 @@ class Values(Section):
     pipeline: Pipeline = Pipeline()
     image: Image = Image()
     token: Token = Token()
+    tls: TLS = TLS()
     node: Node = Node()
     controller: Controller = Controller()
     trainer: Trainer = Trainer()
@@ -242,6 +261,7 @@ class Values(Section):
     mysql: MySQL = MySQL()
     hdfs: HDFS = HDFS()
     nacos: Nacos = Nacos()
+    volumePermissions: VolumePermissions = VolumePermissions()  # noqa: N815
     networkPolicy: NetworkPolicy = NetworkPolicy()  # noqa: N815
     podDisruptionBudget: PodDisruptionBudget = PodDisruptionBudget()  # noqa: N815
     monitoring: Monitoring = Monitoring()

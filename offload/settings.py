@@ -238,6 +238,11 @@ class Settings(_Section):
         min_length=1,
         description="decides instead where nodes refuse the scheduler that is set, as an actor for another N",
     )
+    kept_episodes: int = Field(
+        1000,
+        ge=10,
+        description="continuous episodes whose records are kept; older ones are deleted, those of pipelines never",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="hot: of every pod's log")
     learner: LearnerSettings = LearnerSettings()
     offline: OfflineSettings = OfflineSettings()

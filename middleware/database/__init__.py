@@ -10,6 +10,7 @@ from middleware.database.episodes import (
     abort_episode,
     close_episode,
     find_episodes,
+    forget_episodes,
     load_trace,
     open_episode,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "find_episodes",
     "find_models",
     "find_pod_events",
+    "forget_episodes",
     "is_unavailable",
     "list_runs",
     "load_network",

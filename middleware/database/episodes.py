@@ -25,6 +25,7 @@ from offload.tasks import Trace
 CONTROLLER = -1
 """`outcomes.written_by` of what the controller wrote at the close."""
 
+_ALL = 2**31 - 1  # MySQL knows no offset without a limit
 _REASON_LENGTH = 512
 
 
@@ -144,6 +145,28 @@ def close_episode(
                 )
             )
     return _summaries(db, run, episodes.c.episode == episode)[0]
+
+
+def forget_episodes(db: Database, run: Run, phase: str, keep: int, most: int = 20) -> int:
+    """Delete the oldest ended episodes of a phase with all their records, so that `keep` stay; at most `most` at once.
+
+    How many were deleted.
+    """
+    with db.transaction() as connection:
+        old = (
+            connection.execute(
+                sa.select(episodes.c.episode)
+                .where(episodes.c.run == run.number, episodes.c.phase == phase, episodes.c.status != "open")
+                .order_by(episodes.c.episode.desc())
+                .offset(keep)
+                .limit(_ALL)
+            )
+            .scalars()
+            .all()
+        )[::-1][:most]
+        for table in (outcomes, decisions, tasks, episodes) if old else ():
+            connection.execute(sa.delete(table).where(table.c.run == run.number, table.c.episode.in_(old)))
+    return len(old)
 
 
 def abort_episode(db: Database, run: Run, episode: int, reason: str) -> None:

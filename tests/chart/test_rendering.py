@@ -72,6 +72,9 @@ def test_bundled_services_drop_what_their_images_do_not_need():
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False, component
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, component
+        if component != "nacos":  # its image runs as root
+            assert spec["securityContext"]["runAsNonRoot"] is True, component
             assert container["readinessProbe"] and container["livenessProbe"] and container["startupProbe"]
 
 
@@ -175,6 +178,17 @@ def test_no_password_and_no_token_stands_anywhere_but_in_a_secret():
     assert found["OFFLOAD_DATABASE_PASSWORD"] == {"name": "offload-mysql", "key": "password"}
     assert found["OFFLOAD_NACOS_PASSWORD"] == {"name": "offload-nacos", "key": "password"}
     assert found["OFFLOAD_TOKEN"] == {"name": "offload-token", "key": "token"}
+
+
+def test_with_tls_probes_and_pods_speak_https():
+    for component, spec in pods(render(tls__existingSecret="pods-tls")):
+        if component not in OURS:
+            continue
+        found, container = environment(spec), spec["containers"][0]
+        assert found["OFFLOAD_TLS_CERTIFICATE"] == "/etc/offload-tls/tls.crt"
+        assert {"name": "tls", "mountPath": "/etc/offload-tls", "readOnly": True} in container["volumeMounts"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert container.get(probe, {"httpGet": {"scheme": "HTTPS"}})["httpGet"]["scheme"] == "HTTPS"
 
 
 def test_every_pod_has_a_policy_and_reaches_what_it_needs_only():

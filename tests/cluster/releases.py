@@ -11,7 +11,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +166,13 @@ class Release:
     def rest(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """What the controller's REST interface answers, asked from within its pod."""
         program = (
-            "import os,sys,json,urllib.request as u\n"
-            "r=u.Request('http://127.0.0.1:8080'+sys.argv[2],method=sys.argv[1],data=sys.argv[3].encode() or None,"
-            "headers={'Authorization':'Bearer '+os.environ.get('OFFLOAD_TOKEN',''),'Content-Type':'application/json'})\n"
-            "sys.stdout.write(u.urlopen(r,timeout=90).read().decode())"
+            "import os,sys\n"
+            "from middleware.access import Access\n"
+            "access=Access.read(os.environ)\n"
+            "asked=access.connection(access.scheme+'://127.0.0.1:8080',90)\n"
+            "asked.request(sys.argv[1],sys.argv[2],sys.argv[3] or None,{**access.headers(),'Content-Type':'application/json'})\n"
+            "answer=asked.getresponse(); text=answer.read().decode()\n"
+            "sys.stdout.write(text) if answer.status<400 else sys.exit(text)"
         )
         text = self.execute("python", "-c", program, method, path, json.dumps(body) if body is not None else "")
         return json.loads(text) if text.startswith(("{", "[")) else text
@@ -221,9 +224,10 @@ class Release:
         """What helps when something went wrong."""
         selector = f"app.kubernetes.io/instance={self.name}"
         parts = [self.kubectl("get", "pods", "-l", selector, "-o", "wide")]
-        for component in ("prepare", "controller", "node", "trainer"):
+        for component in ("prepare", "controller", "node", "trainer", "mysql", "namenode", "datanode", "nacos"):
             labels = f"{selector},app.kubernetes.io/component={component}"
-            parts.append(self.kubectl("logs", "-l", labels, "--all-containers", "--tail", "5", "--prefix"))
+            with suppress(CommandFailed):  # one that has not begun has no log
+                parts.append(self.kubectl("logs", "-l", labels, "--all-containers", "--tail", "5", "--prefix"))
         return "\n".join(parts)
 
 

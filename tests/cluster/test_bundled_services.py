@@ -37,6 +37,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
         values = {"settings": settings, "node": {"leavingSeconds": 20}}
         if STAND_INS:
             images = {"mysql": "mysql", "hdfs": "hadoop", "nacos": "nacos"}
+            values["volumePermissions"] = {"enabled": True}  # such a cluster's volumes are host paths
             values |= {part: {"image": f"localhost/stand-in-{name}:dev"} for part, name in images.items()}
         yield Release("whole", space, values, tmp_path_factory.mktemp("bundled"))
 

@@ -10,9 +10,11 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 from experiment import EXPERIMENT, NODES
 from releases import KUBECTL, CommandFailed, Release, note, until
 from running import Workplace
@@ -168,6 +170,28 @@ def test_the_failure_injection_kills_pods_and_says_so(release: Release, database
     note("tasks lost in the episodes that were hit", lost)
 
 
+def test_a_killed_controller_is_followed_by_another_that_goes_on(release: Release, database: Database) -> None:
+    episode = release.playing()
+    pod = next(iter(release.pods("controller")))
+    release.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    until(lambda: _answers(release), "the next controller", 120)
+    assert release.plays_complete()
+    run = load_run(database, release.run())
+    assert find_episodes(database, run, episode=episode, status=None)[0].status == "aborted"
+    assert find_episodes(database, run)[-1].episode > episode
+
+
+@pytest.mark.whole
+def test_without_the_kubernetes_api_episodes_go_on_and_it_is_told(release: Release) -> None:
+    release.kubectl("delete", "rolebinding", f"{release.full}-controller")
+    log = ("logs", f"deploy/{release.full}-controller", "-c", "controller")
+    until(lambda: "the Kubernetes API: away (403 Forbidden)" in release.kubectl(*log), "the watch is refused", 150)
+    assert release.plays_complete()
+    assert all(node["pod"] for node in release.status()["nodes"]), "what was seen stays"
+    release.upgrade({})
+    until(lambda: "the Kubernetes API: back after" in release.kubectl(*log), "the watch goes on", 60)
+
+
 @pytest.mark.whole
 def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
     release: Release, database: Database
@@ -182,7 +206,7 @@ def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
     release.kubectl("wait", "--for=condition=Complete", f"job/{job}", "--timeout=600s", timeout_s=620)
     note("seconds of the pipeline with short episodes, with an eviction", round(time.monotonic() - began, 1))
     assert pod not in release.pods("trainer")
-    report = release.execute("python", "-c", _REPORT, run.name)
+    report = release.rest("GET", f"/v1/runs/{run.name}/report")
     assert "Parity with the numeric twin" in report
     results = json.loads(release.execute("python", "-c", _RESULTS, run.name))
     parity = results["parity"]["emulated"]
@@ -248,9 +272,13 @@ def test_a_second_release_in_the_namespace_and_one_in_another_disturb_nobody(
 ) -> None:
     small = {**EXPERIMENT, "network": {"nodes": 3}}
     minimal = {"mysql": services["mysql"], "hdfs": {"enabled": False}, "nacos": {"enabled": False}}
-    second = Release("second", release.space, {"settings": small, **minimal}, tmp_path_factory.mktemp("second"))
+    folder = tmp_path_factory.mktemp("second")
+    _certificate_secret(release, folder)
+    tls = {"tls": {"existingSecret": "pods-tls"}}
+    second = Release("second", release.space, {"settings": small, **minimal, **tls}, folder)
     before = release.restarts()
     second.install()
+    assert all(node["address"].startswith("https://") for node in second.status()["nodes"])
     second.test()
     assert second.plays_complete() and release.plays_complete()
     # Without Nacos, the mounted settings are watched: the kubelet brings an edit within a minute or so.
@@ -270,11 +298,6 @@ def test_nothing_is_left_behind(release: Release) -> None:
     assert [(one["kind"], one["metadata"]["name"]) for one in left] == []
 
 
-_REPORT = (
-    "import os,sys,urllib.request as u\n"
-    "r=u.Request(f'http://127.0.0.1:8080/v1/runs/{sys.argv[1]}/report',headers={'Authorization':'Bearer '+os.environ['OFFLOAD_TOKEN']})\n"
-    "sys.stdout.write(u.urlopen(r,timeout=60).read().decode())"
-)
 _RESULTS = (
     "import os,sys\n"
     "from middleware.configuration import load_settings\n"
@@ -294,6 +317,24 @@ def _fates(database: Database, run: Run, method: str) -> dict[tuple[int, int, in
             found[episode.plan.trace, int(slot), int(source)] = str(outcome)
     assert Counter(found.values())["success"]
     return found
+
+
+def _answers(release: Release) -> bool:
+    try:
+        return release.status()["episode"] is not None
+    except CommandFailed:
+        return False
+
+
+def _certificate_secret(release: Release, folder: Path) -> None:
+    """What cert-manager would make: a certificate for all pods, and the authority that signed it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("pods")
+    authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    certificate.private_key_pem.write_to_path(str(folder / "tls.key"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
+    files = [f"--from-file={folder / name}" for name in ("tls.crt", "tls.key", "ca.crt")]
+    release.kubectl("create", "secret", "generic", "pods-tls", *files)
 
 
 def _evict(release: Release, pod: str) -> None:

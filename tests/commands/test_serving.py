@@ -31,6 +31,9 @@ def test_a_served_fleet_is_watched_changed_and_ended(workplace: Workplace):
         told = workplace.run("set", "scheduler.name=rda")
         assert (told.returncode, told.stdout.strip()) == (0, "revision 2 is applied on all 3 nodes")
         wait_until(lambda: "rda" in rate_of_last_episodes(workplace))
+        works = workplace.run("selftest")
+        assert works.returncode == 0, works.stdout
+        assert "all 3 edge nodes" in works.stdout and "ended complete" in works.stdout
         refused = workplace.run("set", "scheduler.name=rtac")
         assert refused.returncode == 2
         assert "there is no scheduler 'rtac'" in refused.stdout

@@ -88,9 +88,23 @@ def test_a_run_is_prepared_once_and_waited_for(tmp_path: Path):
             assert (done.returncode, done.stdout.strip()) == (0, "run r is there: 3 edge nodes, seed 5")
         output, _ = waiting.communicate(timeout=60)
         assert (waiting.returncode, output.strip()) == (0, "run r is there")
+    for expected in ("the hot keys were changed: revision 2\n", ""):
+        changed = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "scheduler.name=sed")
+        assert (changed.returncode, changed.stdout) == (0, f"{expected}run r is there: 3 edge nodes, seed 5\n")
+    watched = workplace.run(
+        "prepare", "--run", "r", "--config", "small.yaml", "--set", "services.configuration=file:small.yaml"
+    )
+    assert watched.stdout == "run r is there: 3 edge nodes, seed 5\n", "the controller applies a watched file"
     other = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "time.slots=11")
     assert other.returncode == 2
     assert "time.slots is 10 there, 11 here" in other.stdout
+
+
+def test_a_selftest_without_a_testbed_says_so(tmp_path: Path):
+    workplace = Workplace(tmp_path)
+    assert workplace.run("database", "migrate").returncode == 0
+    done = workplace.run("selftest")
+    assert done.returncode == 2 and "no controller is running here" in done.stdout
 
 
 def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):

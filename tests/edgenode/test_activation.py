@@ -36,7 +36,7 @@ def activation_of(storage, settings=SETTINGS) -> Activation:
     return Activation(NodeIdentity("r", 1, network, settings, make_profile(settings), lambda _: None), storage)
 
 
-def publish(storage, version, settings=SETTINGS, content=None, **changes) -> None:
+def publish(storage, version, settings=SETTINGS, content=None, run="r", **changes) -> None:
     profile = make_profile(settings)
     fields = {
         "version": version,
@@ -51,7 +51,7 @@ def publish(storage, version, settings=SETTINGS, content=None, **changes) -> Non
     }
     torch.manual_seed(0)
     actor = actor_to_onnx(mlp(profile.size, (8,), profile.nodes + 1)) if content is None else content
-    publish_model(storage, "r", {**fields, **changes}, {"actor.onnx": actor})
+    publish_model(storage, run, {**fields, **changes}, {"actor.onnx": actor})
 
 
 def hot(revision, name, model=None, **parameters) -> HotRecord:
@@ -66,6 +66,19 @@ def refusal(activation, record) -> str:
         activation.apply(record)
     assert activation.current is before and activation.problem == str(refused.value)
     return str(refused.value)
+
+
+def test_another_runs_model_is_taken_where_it_fits(storage):
+    activation = activation_of(storage)
+    publish(storage, "m1", run="before")
+    activation.apply(hot(1, "drl", "before/m1"))
+    assert (activation.current.name, activation.current.model, activation.refused) == ("drl", "before/m1", None)
+    publish(storage, "m1", WIDER, run="wider")
+    assert "the model has 5, this network needs 4" in refusal(activation, hot(2, "drl", "wider/m1"))
+    assert activation.refused == 2
+    assert "there is no model m1 of run 'nobody'" in refusal(activation, hot(3, "drl", "nobody/m1"))
+    activation.apply(hot(4, "ratc"))
+    assert activation.refused is None
 
 
 def test_a_model_is_named_by_the_scheduler_that_asks_it_and_by_no_other(storage):

@@ -20,11 +20,12 @@ from middleware.database import (
     abort_episode,
     close_episode,
     find_episodes,
+    forget_episodes,
     load_trace,
     open_episode,
     write_records,
 )
-from middleware.database.schema import decisions, outcomes
+from middleware.database.schema import decisions, outcomes, tasks
 from offload.episodes import EpisodePlan
 from offload.tasks import Trace
 
@@ -46,6 +47,26 @@ def test_a_complete_episode(db: Database, run: Run) -> None:
     assert summary.tasks == summary.successes == trace.has_task.sum() > 0
     assert summary.outcomes == {"success": summary.tasks}
     assert summary.plan == EpisodePlan("collect", "ratc", 0, "ratc")
+
+
+def test_of_continuous_episodes_the_newest_are_kept_and_of_others_all(db: Database, run: Run) -> None:
+    """A testbed that serves for weeks must not fill the disk; a pipeline's logs are what it learns from."""
+    kinds = ["serve", "collect", "serve", "serve", "serve"]
+    numbers = []
+    for number, phase in enumerate(kinds):
+        episode, trace = opened(db, run, plan=EpisodePlan(phase, "ratc", number, "ratc"))
+        write_records(db, run.number, decisions_of(trace, episode) + outcomes_of(run, trace, episode))
+        numbers.append(episode)
+        if number < 4:
+            _close(db, run, episode)
+    assert forget_episodes(db, run, "serve", keep=2) == 1
+    assert [one.episode for one in find_episodes(db, run, status=None)] == numbers[1:]
+    with db.reading() as connection:
+        for table in (decisions, outcomes, tasks):
+            there = set(connection.execute(sa.select(table.c.episode).where(table.c.run == run.number)).scalars())
+            assert there == set(numbers[1:]), table.name
+    assert forget_episodes(db, run, "serve", keep=2) == 0
+    assert opened(db, run)[0] == numbers[-1] + 1, "numbers are not given twice"
 
 
 def test_the_trace_of_an_episode_can_be_replayed(db: Database, run: Run) -> None:

@@ -68,6 +68,27 @@ def test_a_revision_counts_what_differs(configuration: Configuration) -> None:
     assert record.written_by == "Bob"
 
 
+def test_an_origin_changes_what_it_has_changed_and_undoes_nothing_else(configuration: Configuration) -> None:
+    """`helm upgrade` renders all hot keys every time: only those that differ from its last time are its wish."""
+    helm = {"scheduler": {"name": "ratc", "parameters": {}, "model": None}, "log_level": "INFO"}
+    assert configuration.adopt("r", helm, "helm") is None
+    configuration.change("r", {"scheduler.name": "sed"}, "Ada")
+    assert configuration.adopt("r", helm, "helm") is None
+    record = configuration.adopt("r", {**helm, "log_level": "DEBUG"}, "helm")
+    assert record is not None and (record.revision, record.written_by) == (3, "helm")
+    assert (record.hot["scheduler"]["name"], record.hot["log_level"]) == ("sed", "DEBUG")
+    # a rollback
+    assert configuration.adopt("r", helm, "helm") is not None
+    assert _now(configuration).hot["log_level"] == "INFO"
+    # what is the case already is no revision, but remembered
+    configuration.change("r", {"scheduler.name": "rda"}, "Ada")
+    assert configuration.adopt("r", {**helm, "scheduler": {**helm["scheduler"], "name": "rda"}}, "helm") is None
+    assert configuration.adopt("r", helm, "helm") is not None
+    assert _now(configuration).hot["scheduler"]["name"] == "ratc"
+    with pytest.raises(LookupError, match="another"):
+        configuration.adopt("another", helm, "helm")
+
+
 def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> None:
     configuration.change("r", {"scheduler.name": "sed", "scheduler.parameters.probes": 3}, "Ada")
     configuration.change("r", {"scheduler.parameters.other": 1}, "Ada")

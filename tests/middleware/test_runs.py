@@ -44,6 +44,15 @@ def test_other_settings_under_the_same_name_are_refused_and_named(db: Database) 
         create_run(db, "exp", other, network, {})
 
 
+def test_other_hot_keys_are_no_conflict(db: Database) -> None:
+    """They change while a run is played: `helm upgrade --set settings.scheduler.name=sed` goes on with it."""
+    settings = resolve_settings([{"network": {"nodes": 2}}])
+    network = draw_network(settings.network, settings.seed)
+    first = create_run(db, "exp", settings, network, {})
+    other = resolve_settings([{"network": {"nodes": 2}, "scheduler": {"name": "sed"}, "log_level": "DEBUG"}])
+    assert create_run(db, "exp", other, network, {}).number == first.number
+
+
 def test_moved_services_are_no_conflict(db: Database) -> None:
     settings = resolve_settings([{"network": {"nodes": 2}}])
     network = draw_network(settings.network, settings.seed)

@@ -71,6 +71,11 @@ mysql+pymysql://{{ .Values.mysql.user }}@{{ $host }}:{{ $port }}/{{ .Values.mysq
 - name: OFFLOAD_TOKEN
   valueFrom: {secretKeyRef: {name: {{ default (printf "%s-token" (include "offload.fullname" .)) .Values.token.existingSecret }}, key: token}}
 {{- end }}
+{{- if .Values.tls.existingSecret }}
+- {name: OFFLOAD_TLS_CERTIFICATE, value: /etc/offload-tls/tls.crt}
+- {name: OFFLOAD_TLS_KEY, value: /etc/offload-tls/tls.key}
+- {name: OFFLOAD_TLS_AUTHORITY, value: /etc/offload-tls/ca.crt}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -123,6 +128,9 @@ volumes:
   # The whole folder is mounted: a single file of it would not follow the ConfigMap's changes.
   - {name: settings, configMap: {name: {{ include "offload.fullname" .root }}-settings}}
   - {name: tmp, emptyDir: {}}
+  {{- with .root.Values.tls.existingSecret }}
+  - {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
+  {{- end }}
   {{- with .volumes }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -143,6 +151,9 @@ securityContext: {{- include "offload.securityContext" .root | nindent 2 }}
 volumeMounts:
   - {name: settings, mountPath: /etc/offload, readOnly: true}
   - {name: tmp, mountPath: /tmp}
+  {{- if .root.Values.tls.existingSecret }}
+  - {name: tls, mountPath: /etc/offload-tls, readOnly: true}
+  {{- end }}
   {{- with .mounts }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -161,9 +172,10 @@ volumeMounts:
 {{- end }}
 
 {{- define "offload.probes" -}}
-startupProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1, failureThreshold: 180}
-livenessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 3}
-readinessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 2, timeoutSeconds: 3}
+{{- $scheme := ternary "HTTPS" "HTTP" (not (empty .Values.tls.existingSecret)) }}
+startupProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 1, failureThreshold: 180}
+livenessProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 3}
+readinessProbe: {httpGet: {path: /readyz, port: http, scheme: {{ $scheme }}}, periodSeconds: 2, timeoutSeconds: 3}
 {{- end }}
 
 {{/* A bundled service's volume: a claim of the StatefulSet's, or an empty folder; (dict "name" … "persistence" …) */}}
@@ -181,4 +193,20 @@ volumeClaimTemplates:
       {{- end }}
       resources: {requests: {storage: {{ .persistence.size }}}}
 {{- end }}
+{{- end }}
+
+{{/* Host paths and some network volumes belong to root whatever `fsGroup` says: a container that is root for a moment gives the volume to
+the pod's user; (dict "root" $ "image" … "user" … "name" … "path" …) */}}
+{{- define "offload.ownVolume" -}}
+- name: own-volume
+  image: {{ .image }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  command: [chown, -R, "{{ .user }}:{{ .user }}", {{ .path }}]
+  securityContext:
+    runAsUser: 0
+    runAsNonRoot: false
+    allowPrivilegeEscalation: false
+    capabilities: {drop: [ALL], add: [CHOWN, DAC_OVERRIDE]}
+  resources: {requests: {cpu: 20m, memory: 16Mi}, limits: {memory: 64Mi}}
+  volumeMounts: [{name: {{ .name }}, mountPath: {{ .path }}}]
 {{- end }}
