@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from offload.outcomes import Outcome
+
 
 class Metrics:
     """The controller's metrics, in a registry of their own."""
@@ -14,6 +16,11 @@ class Metrics:
         self.tasks = Counter(
             "offload_tasks_closed", "Tasks of closed episodes by outcome", ["outcome"], registry=self._registry
         )
+        # A counter that appears with its first event is not seen to rise.
+        for verdict in ("complete", "mixed", "incomplete", "aborted"):
+            self.episodes.labels(verdict)
+        for outcome in Outcome:
+            self.tasks.labels(outcome.value)
         self.nodes_alive = Gauge("offload_nodes_alive", "Edge nodes with a fresh heartbeat", registry=self._registry)
         self.nodes = Gauge("offload_nodes", "Edge nodes that the network has", registry=self._registry)
         self.fallback = Gauge(

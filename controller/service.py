@@ -159,6 +159,8 @@ class Controller:
             hot = self.run.settings.hot()
             record = self._patiently(lambda: self.configuration.create(self.run_name, hot, SERVICE))
             _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
+            if record.written_by == FALLBACK:
+                self._fallen_back = (record.revision, "nodes refused it before this controller was started")
             self.server.start(make_app(self))
             ending.callback(self._deregister)
             self._patiently(lambda: self.registry.register(self._instance()))
@@ -200,11 +202,13 @@ class Controller:
             missing = sorted(set(range(self.network.nodes)) - ready)
             if not missing:
                 return
-            if (refused := self._patiently(self._refused)) is not None:
-                self._fall_back(refused)
+            refused = self._patiently(self._refused)
+            if refused is not None and self._fall_back(refused):
+                refused = None
             if self._fleet is not None and time.monotonic() > until:
                 self._fleet.addresses(0)  # says which are not, and where to look
-            words = f"{len(ready)} of {self.network.nodes} edge nodes are ready{self._words_of_pods(missing)}"
+            why = f"; {refused}" if refused else ""
+            words = f"{len(ready)} of {self.network.nodes} edge nodes are ready{self._words_of_pods(missing)}{why}"
             if words != told:
                 _logger.info("%s", words)
                 told = words

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from offload.outcomes import Outcome
+
 
 class Metrics:
     """The metrics of one node, in a registry of their own."""
@@ -13,6 +15,8 @@ class Metrics:
         self.tasks = Counter(
             "offload_tasks", "Tasks whose fate was recorded by this node", ["outcome"], registry=self._registry
         )
+        for outcome in Outcome:  # a counter that appears with its first event is not seen to rise
+            self.tasks.labels(outcome.value)
         self.decision_seconds = Histogram(
             "offload_decision_seconds",
             "Model seconds from a tick to its decision",

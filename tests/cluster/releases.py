@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -53,8 +54,15 @@ def note(name: str, value: Any) -> None:
     print(f"{name}: {value}")
     if FIGURES:
         path = Path(FIGURES)
-        known = json.loads(path.read_text()) if path.exists() else {}
+        known = json.loads(path.read_text()) if path.exists() else _where()
         path.write_text(json.dumps({**known, name: value}, indent=2) + "\n")
+
+
+def _where() -> dict[str, Any]:
+    """What the figures were measured on, and of which commit."""
+    kubernetes = json.loads(call(KUBECTL, "version", "-o", "json"))["serverVersion"]["gitVersion"]
+    commit = call("git", "-C", str(CHART), "rev-parse", "--short", "HEAD").strip()
+    return {"machine": f"{os.cpu_count()} cores, {platform.platform()}", "kubernetes": kubernetes, "commit": commit}
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 import trustme
 from experiment import EXPERIMENT, NODES
-from releases import KUBECTL, CommandFailed, Release, note, until
+from releases import KUBECTL, CommandFailed, Release, namespace, note, until
 from running import Workplace
 
 from middleware.database import Database, Run, find_episodes, find_pod_events, load_run
@@ -218,6 +219,8 @@ def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
     release.execute("offload", "set", "scheduler.name=drl", f"scheduler.model={version}")
     assert {(node["scheduler"], node["model"]) for node in release.status()["nodes"]} == {("drl", version)}
     assert release.plays_complete()
+    sizes = [release.execute("grep", "VmRSS", "/proc/1/status", pod=pod).split()[1] for pod in release.pods("node")]
+    note("resident memory of the largest edge node with an actor, MB", round(max(map(int, sizes)) * 1024 / 1e6, 1))
 
 
 @pytest.mark.whole
@@ -267,20 +270,28 @@ def test_more_and_fewer_nodes_and_an_actor_that_does_not_fit(release: Release, d
 
 
 @pytest.mark.whole
-def test_a_second_release_in_the_namespace_and_one_in_another_disturb_nobody(
+def test_releases_beside_each_other_disturb_nobody(
     release: Release, services: dict, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """A second one in the namespace, with TLS and with the database only; one of the same name in another namespace."""
+    folder = tmp_path_factory.mktemp("others")
+    _certificate_secret(release, folder)
     small = {**EXPERIMENT, "network": {"nodes": 3}}
     minimal = {"mysql": services["mysql"], "hdfs": {"enabled": False}, "nacos": {"enabled": False}}
-    folder = tmp_path_factory.mktemp("second")
-    _certificate_secret(release, folder)
     tls = {"tls": {"existingSecret": "pods-tls"}}
     second = Release("second", release.space, {"settings": small, **minimal, **tls}, folder)
     before = release.restarts()
     second.install()
     assert all(node["address"].startswith("https://") for node in second.status()["nodes"])
     second.test()
-    assert second.plays_complete() and release.plays_complete()
+    with namespace(f"{release.space}-b") as other:
+        third = Release(release.name, other, {"settings": {**small, "seed": 6}, **services}, folder)
+        password = sa.make_url(os.environ["OFFLOAD_TEST_CLUSTER_MYSQL_URL"]).password
+        third.kubectl("create", "secret", "generic", "database", f"--from-literal=password={password}")
+        third.install()
+        assert len({one.run() for one in (release, second, third)}) == 3
+        assert third.plays_complete() and second.plays_complete() and release.plays_complete()
+        third.uninstall()
     # Without Nacos, the mounted settings are watched: the kubelet brings an edit within a minute or so.
     second.upgrade({"settings": {"scheduler": {"name": "sed"}}})
     until(lambda: second.status()["hot"]["scheduler"]["name"] == "sed", "the mounted settings", 150)
