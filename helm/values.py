@@ -196,7 +196,7 @@ class MySQL(Section):
     """The database, the one service that there must be."""
 
     enabled: bool = Field(True, description="from the chart; else the server of `host`")
-    image: str = "docker.io/library/mysql:8.4.10"
+    image: str = "mysql:8.4.10"
     command: list[str] = Field([], description="the image's own by default")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"})
     persistence: Persistence = Persistence()
@@ -212,7 +212,7 @@ class HDFS(Section):
     """The storage of models, buffers and reports."""
 
     enabled: bool = Field(True, description="from the chart; else `url`")
-    image: str = "docker.io/apache/hadoop:3.4.3"
+    image: str = "apache/hadoop:3.4.3"
     command: list[str] = Field(
         [], description="the chart's own by default; `namenode` or `datanode` is added as an argument"
     )
@@ -232,7 +232,7 @@ class Nacos(Section):
     """Registry and configuration."""
 
     enabled: bool = Field(True, description="from the chart; else `url`")
-    image: str = "docker.io/nacos/nacos-server:v2.5.2"
+    image: str = "nacos/nacos-server:v2.5.2"
     command: list[str] = Field([], description="the image's own by default")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"})
     persistence: Persistence = Persistence(size="1Gi")
