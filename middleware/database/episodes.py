@@ -7,6 +7,7 @@ a record is either counted in the close or refused, never both.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,7 @@ def open_episode(db: Database, run: Run, plan: EpisodePlan, trace: Trace, revisi
             sa.insert(episodes).values(
                 run=run.number,
                 episode=number,
+                uid=uuid.uuid4().hex,
                 phase=plan.phase,
                 method=plan.method,
                 trace=plan.trace,

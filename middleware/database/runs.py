@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +36,13 @@ class UnknownRun(LookupError):
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is recorded. `settings.services` has the defaults: addresses are not part of an experiment."""
+    """A run as it is recorded. `settings.services` has the defaults: addresses are not part of an experiment.
+
+    uid: random; a run of the same name in another database has another one
+    """
 
     number: int
+    uid: str
     name: str
     settings: Settings
     services: Mapping[str, str]
@@ -61,6 +66,7 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
                 number = connection.execute(
                     sa.insert(runs).values(
                         name=name,
+                        uid=uuid.uuid4().hex,
                         settings=settings.experiment(),
                         services={key: redacted(url) for key, url in settings.services.model_dump().items()},
                         versions=dict(versions),
@@ -146,7 +152,7 @@ def _insert_network(connection: sa.Connection, run: int, network: Network) -> No
 
 def _run(row: Row[Any]) -> Run:
     settings = resolve_settings([row.settings])
-    return Run(row.id, row.name, settings, row.services, row.versions, row.created_at)
+    return Run(row.id, row.uid, row.name, settings, row.services, row.versions, row.created_at)
 
 
 def _fixed(settings: Settings) -> dict[str, Any]:

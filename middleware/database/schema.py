@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -47,6 +48,13 @@ runs = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("name", String(128), nullable=False, unique=True),
+    Column(
+        "uid",
+        String(32),
+        nullable=False,
+        server_default="",
+        comment="random: a run of this name in another database has another",
+    ),
     Column("settings", JSON, nullable=False, comment="Settings.experiment(): everything but the services"),
     Column("services", JSON, nullable=False, comment="the services' URLs without passwords"),
     Column("versions", JSON, nullable=False, comment="of the testbed, Python and the libraries; the machine"),
@@ -78,6 +86,7 @@ episodes = Table(
     metadata,
     _run_key(),
     Column("episode", Integer, primary_key=True, autoincrement=False, comment="1, 2, … within the run"),
+    Column("uid", String(32), nullable=False, server_default="", comment="random: records and openings carry it"),
     Column("phase", String(16), nullable=False, comment="collect, checkpoint, online, evaluate, serve"),
     Column("method", String(64), nullable=False),
     Column("trace", BigInteger, nullable=False, comment="keys the random draws"),
@@ -93,6 +102,19 @@ episodes = Table(
     Column("refused_records", Integer, nullable=False, comment="records that came after the close, kept aside"),
     Column("opened_at", Double, nullable=False),
     Column("closed_at", Double, nullable=True),
+)
+
+Index("ix_runs_uid", runs.c.uid, unique=True)
+Index("ix_episodes_uid", episodes.c.uid, unique=True)
+
+leases = Table(
+    "leases",
+    metadata,
+    _run_key(),
+    Column("holder", String(64), nullable=False, comment="the process that controls the run, or played it last"),
+    Column("epoch", Integer, nullable=False, comment="1, 2, …: grows with every new holder; nodes refuse older ones"),
+    Column("expires_at", Double, nullable=False, comment="Unix seconds by the database's clock"),
+    comment="at most one process at a time controls a run",
 )
 
 tasks = Table(

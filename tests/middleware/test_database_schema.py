@@ -49,6 +49,37 @@ def test_a_downgrade_removes_every_table(db: Database) -> None:
     db.check_schema()
 
 
+def test_runs_and_episodes_of_an_older_database_get_identities_of_their_own(db: Database) -> None:
+    from alembic import command
+
+    config = migrations._config()
+    with db.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        for name in ("first", "second"):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO runs (name, settings, services, versions, created_at) VALUES (:name, '{}', '{}', '{}', 0)"
+                ),
+                {"name": name},
+            )
+        for episode in (1, 2):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO episodes (run, episode, phase, method, trace, scheduler, parameters, revision, status, down,"
+                    " late_slots, refused_records, opened_at) SELECT MIN(id), :episode, 'serve', 'sed', 0, 'sed', '{}', 1,"
+                    " 'closed', '{}', 0, 0, 0 FROM runs"
+                ),
+                {"episode": episode},
+            )
+    db.migrate()
+    with db.reading() as connection:
+        for table in ("runs", "episodes"):
+            uids = connection.execute(sa.text(f"SELECT uid FROM {table}")).scalars().all()
+            assert len(set(uids)) == 2
+            assert {len(uid) for uid in uids} == {32}
+
+
 def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: str) -> None:
     with pytest.raises(SchemaError, match=r"no tables yet.*offload database migrate"):
         Database.connect(database_url).check_schema()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from middleware.database.engine import Database
 
-KNOWN = ("0001", "0002")
+KNOWN = ("0001", "0002", "0003")
 HEAD = KNOWN[-1]
 _VERSION_TABLE = "alembic_version"
 _LOCK_S = 60

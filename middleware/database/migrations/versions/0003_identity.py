@@ -1,0 +1,44 @@
+"""Identities of runs and episodes, and the lease that makes one process at a time the controller of a run."""
+
+import uuid
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    # A default for the rows that are there already; each gets an identity of its own below.
+    for table in ("runs", "episodes"):
+        op.add_column(table, sa.Column("uid", sa.String(32), nullable=False, server_default=""))
+    connection = op.get_bind()
+    runs = sa.table("runs", sa.column("id"), sa.column("uid"))
+    for number in connection.execute(sa.select(runs.c.id)).scalars().all():
+        connection.execute(sa.update(runs).where(runs.c.id == number).values(uid=uuid.uuid4().hex))
+    episodes = sa.table("episodes", sa.column("run"), sa.column("episode"), sa.column("uid"))
+    for run, episode in connection.execute(sa.select(episodes.c.run, episodes.c.episode)).all():
+        connection.execute(
+            sa.update(episodes).where(episodes.c.run == run, episodes.c.episode == episode).values(uid=uuid.uuid4().hex)
+        )
+    op.create_index("ix_runs_uid", "runs", ["uid"], unique=True)
+    op.create_index("ix_episodes_uid", "episodes", ["uid"], unique=True)
+    op.create_table(
+        "leases",
+        sa.Column("run", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("holder", sa.String(64), nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("expires_at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("run", name="pk_leases"),
+        sa.ForeignKeyConstraint(["run"], ["runs.id"], name="fk_leases_run"),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("leases")
+    for table in ("episodes", "runs"):
+        op.drop_index(f"ix_{table}_uid", table)
+        op.drop_column(table, "uid")
