@@ -133,7 +133,7 @@ def records(
             yield {
                 "table": "decisions", "episode": episode, "slot": slot, "node": node,
                 "observation": observations[slot, node].tobytes(), "mask": pack_masks(mask).tobytes(),
-                "action": action, "model": None, "log_probability": None,
+                "action": action, "model": None, "failed": False, "log_probability": None,
                 "scores": random.random(n, dtype=np.float32).tobytes() if busy else None, "revision": 1,
                 "skew_s": 1e-4, "decision_s": 5e-3 if busy else 0.0, "probes": 2 * busy, "execution_queue_length": 1,
                 "sending_queue_length": 1, "receiving_queue_length": 0, "execution_backlog_s": 0.2,

@@ -44,26 +44,36 @@ class ModelAway(ServiceAway):
 
 @dataclass(frozen=True)
 class ActiveScheduler:
-    """What decides now. `model`: whose actor it asks; None for a scheduler that asks none, whatever model is active."""
+    """What decides now. `chosen_model`: the version that the live settings name; `actor`: that model's, None without one."""
 
     revision: int
     name: str
-    model: str | None
+    chosen_model: str | None
     scheduler: Scheduler
-    actor: Actor | None
+    actor: CountedActor | None
+
+    @property
+    def actor_calls(self) -> int:
+        """How often the scheduler has asked the model's actor so far. A decision asked it when its end finds more."""
+        return 0 if self.actor is None else self.actor.calls
+
+    @property
+    def model(self) -> str | None:
+        """The chosen model, as soon as the scheduler has asked it once; None for a scheduler that asks none."""
+        return self.chosen_model if self.actor_calls else None
 
 
-class _AskedActor:
-    """An actor that remembers whether a scheduler asked it."""
+class CountedActor:
+    """An actor that counts how often a scheduler asks it."""
 
     def __init__(self, actor: Actor) -> None:
-        self._actor = actor
-        self.was_asked = False
+        self.actor = actor
+        self.calls = 0
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, O) → (B, N+1)."""
-        self.was_asked = True
-        return self._actor.logits(observations)
+        self.calls += 1
+        return self.actor.logits(observations)
 
 
 class Activation:
@@ -105,9 +115,8 @@ class Activation:
         name, model = chosen["name"], chosen.get("model")
         try:
             actor = self._actor(model, current)
-            asked = None if actor is None else _AskedActor(actor)
             network, profile = self._identity.network, self._identity.profile
-            context = SchedulerContext(network.nodes, profile, asked, network.capacity_hz)
+            context = SchedulerContext(network.nodes, profile, actor, network.capacity_hz)
             scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
             self._try_out(scheduler)
         except Exception as error:  # of somebody's scheduler it may be any
@@ -125,8 +134,7 @@ class Activation:
             _logger.error("%s", self.problem, exc_info=not foreseen)
             raise ActivationError(self.problem) from error
         logging.getLogger().setLevel(record.hot["log_level"])
-        decides_by = model if asked is not None and asked.was_asked else None
-        self.current = ActiveScheduler(record.revision, name, decides_by, scheduler, actor)
+        self.current = ActiveScheduler(record.revision, name, model, scheduler, actor)
         self.problem, self.refused = None, None
         _logger.info("scheduler %s, model %s, revision %d", name, model, record.revision)
         return True
@@ -158,14 +166,15 @@ class Activation:
         reports = reports_from(probed_nodes(scheduler.probes(states, draws)), {}, states)
         chosen_node(scheduler.choose(states, reports, draws), states.nodes)
 
-    def _actor(self, model: str | None, current: ActiveScheduler | None) -> Actor | None:
+    def _actor(self, model: str | None, current: ActiveScheduler | None) -> CountedActor | None:
+        """The model's actor, with nothing counted yet; that of the current scheduler where it is the same model's."""
         if model is None:
             return None
-        if current is not None and current.model == model:
-            return current.actor
+        if current is not None and current.actor is not None and current.chosen_model == model:
+            return CountedActor(current.actor.actor)
         # Here, not at the top: onnxruntime is large, and heuristics do not need it.
         from edgenode.schedulers.actor import OnnxActor
 
         manifest, files = fetch_model(self._storage, *named_model(self._identity.run, model))
         manifest.check_fit(self._identity.profile)
-        return OnnxActor(files[ACTOR_FILE])
+        return CountedActor(OnnxActor(files[ACTOR_FILE]))

@@ -24,6 +24,11 @@ class Metrics:
             buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
             registry=self._registry,
         )
+        self.scheduler_failures = Counter(
+            "offload_scheduler_failures",
+            "Decisions in which the scheduler raised an error; the task was executed at its own node",
+            registry=self._registry,
+        )
         self.queue_length = Gauge(
             "offload_queue_length", "Tasks in the queues of this node", ["queue"], registry=self._registry
         )

@@ -87,6 +87,7 @@ class _Decision:
     """One slot's decision, from its snapshot to its record; in the hands of one thread at a time.
 
     `probed` is None until the scheduler was asked for it; `choice` is None until it is made, and without a task.
+    `calls_before`: of the model's actor, when the decision began; `failed`: the scheduler raised, and the task stays here.
     """
 
     snapshot: Snapshot
@@ -95,11 +96,21 @@ class _Decision:
     asked: int = 0
     choice: Choice | None = None
     decision_s: float = 0.0
+    calls_before: int = 0
+    failed: bool = False
 
     @property
     def is_due(self) -> bool:
         """Whether there is a task that nobody has decided on yet."""
         return self.snapshot.task is not None and self.choice is None
+
+    @property
+    def model(self) -> str | None:
+        """Whose actor decided: the model's that this decision asked; without a task, the one that would be asked."""
+        if self.failed:
+            return None
+        asked = self.choice is None or self.active.actor_calls > self.calls_before
+        return self.active.model if asked else None
 
 
 class EdgeNode:
@@ -502,6 +513,7 @@ class _Play:
         try:
             draws = Draws.single(facts.seed, facts.trace, decision.snapshot.slot, facts.node)
             if decision.probed is None:
+                decision.calls_before = decision.active.actor_calls
                 decision.probed = probed_nodes(scheduler.probes(states, draws))
             others = [node for node in decision.probed if node != facts.node]
             if others and not may_ask:
@@ -514,9 +526,12 @@ class _Play:
             choice = scheduler.choose(states, reports_from(decision.probed, answers, states), draws)
             chosen_node(choice, states.nodes)
         except Exception:
-            # A scheduler that raises must not take the node with it: its task stays here, and the log says why.
+            # A scheduler that raises must not take the node with it: its task stays here, the log says why, and the record
+            # says that it was not the scheduler's choice.
             slot, name = decision.snapshot.slot, decision.active.name
             _logger.exception("scheduler %s failed in slot %d; the task is executed here", name, slot)
+            self._node.metrics.scheduler_failures.inc()
+            decision.failed = True
             choice = Choice.of(states.node, states.nodes)
         self._commit(decision, choice, in_loop=not may_ask)
 
@@ -540,7 +555,8 @@ class _Play:
                 decision.snapshot,
                 identity.profile,
                 decision.choice,
-                model=active.model,
+                model=decision.model,
+                failed=decision.failed,
                 revision=active.revision,
                 probes=decision.asked,
                 decision_s=decision.decision_s,

@@ -19,11 +19,15 @@ def decision_record(
     choice: Choice | None,
     *,
     model: str | None,
+    failed: bool,
     revision: int,
     probes: int,
     decision_s: float,
 ) -> dict[str, Any]:
-    """The row of a tick; `choice` is None without a task: then the only legal action, N, was taken."""
+    """The row of a tick; `choice` is None without a task: then the only legal action, N, was taken.
+
+    model: whose actor this decision asked; failed: the scheduler raised, so `choice` is not its own
+    """
     states = snapshot.states
     n = states.nodes
     action = n if choice is None else int(choice.destination[0])
@@ -42,6 +46,7 @@ def decision_record(
         "mask": pack_masks(mask).tobytes(),
         "action": action,
         "model": model,
+        "failed": failed,
         "log_probability": log_probability,
         "scores": None if choice is None else choice.scores[0].astype("<f4").tobytes(),
         "revision": revision,

@@ -80,6 +80,7 @@ class LoggedEpisodes:
                         "mask": masks[slot, node].tobytes(),
                         "action": action,
                         "model": model,
+                        "failed": False,
                         "log_probability": (0.0 if model else None) if idle else None if np.isnan(logged) else logged,
                         "scores": None if idle else scores[slot, node].tobytes(),
                         "revision": revision,

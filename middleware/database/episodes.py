@@ -123,7 +123,8 @@ def close_episode(
 ) -> EpisodeSummary:
     """Close an episode in one transaction: `lost` for every task without an outcome, the verdict, the conservation check.
 
-    down: slots in which a node was down. mixed: why the episode is mixed, None when it is not.
+    down: slots in which a node was down. mixed: why several schedulers decided, None when it was one. An episode with a
+    decision whose scheduler failed is mixed as well: the task stayed where it was, which the scheduler did not choose.
     An episode that is not open is left as it is. Raises ConservationError, having changed nothing.
     """
     down = down or {}
@@ -133,6 +134,7 @@ def close_episode(
             _write_lost(connection, run, episode)
             check_conservation(connection, run, episode)
             missing = _missing_decision(connection, run, episode, down)
+            mixed = mixed or _failed_decisions(connection, run, episode)
             verdict, reason = ("mixed", mixed) if mixed else ("incomplete", missing) if missing else ("complete", None)
             connection.execute(
                 sa.update(episodes)
@@ -313,6 +315,19 @@ def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapp
         return None
     slot, node = missing[0]
     return f"{len(missing)} decision records are missing, the first of node {node} in slot {slot}"
+
+
+def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | None:
+    """In words, the decisions whose scheduler raised; None when there is none."""
+    failed = connection.execute(
+        sa.select(decisions.c.slot, decisions.c.node)
+        .where(decisions.c.run == run.number, decisions.c.episode == episode, decisions.c.failed)
+        .order_by(decisions.c.slot, decisions.c.node)
+    ).all()
+    if not failed:
+        return None
+    slot, node = failed[0]
+    return f"the scheduler failed in {len(failed)} decisions, the first at node {node} in slot {slot}; its log says why"
 
 
 def _summaries(db: Database, run: Run, *conditions: Any) -> list[EpisodeSummary]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    false,
 )
 from sqlalchemy.dialects import mysql
 
@@ -164,7 +165,10 @@ decisions = Table(
     Column("observation", _Observation, nullable=False, comment="little-endian float32, the run's profile"),
     Column("mask", _Small, nullable=False, comment="offload.masks.pack_masks of the N+1 actions"),
     Column("action", SmallInteger, nullable=False, comment="0 … N−1 a node, N no task"),
-    Column("model", String(64), nullable=True),
+    Column("model", String(64), nullable=True, comment="whose actor this decision asked; NULL when it asked none"),
+    Column(
+        "failed", Boolean, nullable=False, server_default=false(), comment="the scheduler raised; the task stayed here"
+    ),
     Column("log_probability", Double, nullable=True, comment="NULL for schedulers without a policy"),
     Column("scores", _Small, nullable=True, comment="little-endian float32 (N,), NaN where not looked at"),
     Column("revision", Integer, nullable=False, comment="of the hot keys that decided"),

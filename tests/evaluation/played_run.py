@@ -212,6 +212,7 @@ def _records(
                     "mask": pack_masks(np.array([task is not None] * n + [task is None])).tobytes(),
                     "action": action,
                     "model": model,
+                    "failed": False,
                     "log_probability": None,
                     "scores": None,
                     "revision": 1,

@@ -39,6 +39,7 @@ def decision(
         "mask": pack_masks(mask).tobytes(),
         "action": node if has_task else NODES,
         "model": None,
+        "failed": False,
         "log_probability": log_probability,
         "scores": None,
         "revision": 1,

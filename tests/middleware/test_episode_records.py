@@ -126,6 +126,18 @@ def test_a_changed_hot_key_makes_an_episode_mixed(db: Database, run: Run) -> Non
     assert summary.reason.startswith("revision 3 by Ada in slot 4")
 
 
+def test_a_decision_whose_scheduler_failed_makes_an_episode_mixed(db: Database, run: Run) -> None:
+    episode, trace = opened(db, run)
+    records = decisions_of(trace, episode) + outcomes_of(run, trace, episode)
+    records[0] |= {"failed": True}
+    assert write_records(db, run.number, records) == []
+    summary = close_episode(db, run, episode)
+    assert (summary.verdict, summary.reason) == (
+        "mixed",
+        "the scheduler failed in 1 decisions, the first at node 0 in slot 0; its log says why",
+    )
+
+
 @pytest.mark.parametrize("slot", [2, SLOTS])
 def test_a_missing_decision_makes_an_episode_incomplete_unless_the_node_was_down(
     db: Database, run: Run, slot: int

@@ -124,6 +124,7 @@ def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) 
                     "mask": pack_masks(mask).tobytes(),
                     "action": action,
                     "model": plan.model,
+                    "failed": False,
                     "log_probability": log_probability,
                     "scores": None,
                     "revision": 1,

@@ -1,4 +1,4 @@
-"""Identities of runs and episodes, and the lease that makes one process at a time the controller of a run."""
+"""Identities of runs and episodes; the lease that makes one process at a time the controller of a run; failed decisions."""
 
 import uuid
 
@@ -24,6 +24,7 @@ def upgrade() -> None:
         )
     op.create_index("ix_runs_uid", "runs", ["uid"], unique=True)
     op.create_index("ix_episodes_uid", "episodes", ["uid"], unique=True)
+    op.add_column("decisions", sa.Column("failed", sa.Boolean, nullable=False, server_default=sa.false()))
     op.create_table(
         "leases",
         sa.Column("run", sa.Integer, autoincrement=False, nullable=False),
@@ -39,6 +40,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("leases")
+    op.drop_column("decisions", "failed")
     for table in ("episodes", "runs"):
         op.drop_index(f"ix_{table}_uid", table)
         op.drop_column(table, "uid")
