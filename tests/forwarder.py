@@ -44,6 +44,10 @@ class Forwarder:
         """A connection as it is spoken on; a test may put TLS in its way."""
         return here
 
+    def pass_on(self, content: bytes, sink: socket.socket) -> None:
+        """Send on what came. A test may do something else; an OSError breaks the connection."""
+        sink.sendall(content)
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -58,13 +62,13 @@ class Forwarder:
                 continue
             self._open += [here, there]
             for source, sink in ((here, there), (there, here)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while content := source.recv(65536):
-            sink.sendall(content)
-    for one in (source, sink):
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+            while content := source.recv(65536):
+                self.pass_on(content, sink)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)

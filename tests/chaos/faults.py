@@ -5,23 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+import control_faults
+import network_faults
+from fault import Fault
+
 if TYPE_CHECKING:
     from scene import Scene
-
-
-@dataclass(frozen=True)
-class Fault:
-    """words: for people; service: which one is away, None where one of our own processes is hurt; inject: does it"""
-
-    name: str
-    words: str
-    service: str | None
-    inject: Callable[[Scene, Random], None]
 
 
 def _database_killed(scene: Scene, draw: Random) -> None:
@@ -108,4 +100,6 @@ FAULTS = (
     Fault("node-frozen-for-good", "an edge node frozen for good", None, _node_frozen_for_good),
     Fault("controller-killed", "the controller killed", None, _controller_killed),
     Fault("trainer-killed", "the trainer killed, started again", None, _trainer_killed),
+    *control_faults.FAULTS,
+    *network_faults.FAULTS,
 )

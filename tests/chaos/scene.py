@@ -6,22 +6,27 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil
 import sqlalchemy as sa
-from faults import Fault
+from fault import Fault
+from forwarder import Forwarder
 from running import Workplace, wait_until
 from servers import Servers
 
 from middleware.database import Database, find_episodes, find_models, load_run
-from middleware.database.schema import decisions
+from middleware.database.schema import decisions, episodes, outcomes
+from middleware.registry import open_registry
 from middleware.storage import fetch_model, open_storage
 from offload.manifest import ACTOR_FILE, LEARNER_FILE
 
@@ -87,6 +92,8 @@ class Scene:
             "OFFLOAD_SERVICES__CONFIGURATION": nacos,
         }
         self._output = folder / "output.log"
+        self.forwarder: Forwarder | None = None
+        """The way to the database, for a fault that needs one."""
         self._trainer: subprocess.Popen[bytes] | None = None
 
     # --- what faults use ----------------------------------------------------------------------------------------
@@ -104,7 +111,63 @@ class Scene:
         self._trainer.kill()
         self._trainer.wait()
         wait_until(lambda: self._workplace.processes() == [], 30)
-        self._start()
+        self.start()
+
+    def start(self) -> None:
+        """Give the command of the run, for the first time or again."""
+        self._trainer = self.start_other(*_RUN)
+
+    def start_other(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """`offload ARGUMENTS` in the same workplace; whoever starts it ends it."""
+        with self._output.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "commands.main", *arguments],
+                cwd=self._workplace.folder,
+                env=self._workplace.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def trainer_code(self) -> int | None:
+        """How the run's command has ended; None while it goes on."""
+        assert self._trainer is not None
+        return self._trainer.poll()
+
+    def kill_all(self) -> None:
+        """Kill every process of ours at once."""
+        for process in self._workplace.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        assert self._trainer is not None
+        self._trainer.wait()
+        wait_until(lambda: self._workplace.processes() == [], 30)
+
+    def empty_database(self) -> None:
+        """Have an empty database under the name of the one that was there."""
+        self._sql(f"DROP DATABASE {self._name}")
+        self._sql(f"CREATE DATABASE {self._name}")
+
+    def reach_database_at(self, port: int) -> None:
+        """Have our processes reach the database at another port of this machine."""
+        url = sa.make_url(self._workplace.database_url).set(host="127.0.0.1", port=port)
+        self._workplace.environment["OFFLOAD_SERVICES__DATABASE"] = url.render_as_string(hide_password=False)
+
+    def episodes_of(self, phase: str) -> int:
+        """How many episodes of a phase were opened."""
+        database = Database.connect(self._workplace.database_url)
+        counting = sa.select(sa.func.count()).where(episodes.c.phase == phase)
+        with database.reading() as connection:
+            found = int(connection.execute(counting).scalar_one())
+        database.close()
+        return found
+
+    def node_addresses(self) -> dict[int, str]:
+        """Where the edge nodes answer, as they are registered."""
+        database = Database.connect(self._workplace.database_url)
+        registry = open_registry(self._workplace.environment["OFFLOAD_SERVICES__REGISTRY"], database)
+        found = {int(one.instance): one.address for one in registry.instances("edgenode", "chaos")}
+        database.close()
+        return found
 
     # --- the run ------------------------------------------------------------------------------------------------
 
@@ -115,8 +178,11 @@ class Scene:
         first = _EPISODES if len(faults) == 1 else 1
         self._sql(f"CREATE DATABASE {self._name}")
         try:
+            for fault in faults:
+                if fault.prepare is not None:
+                    fault.prepare(self)
             began = time.monotonic()
-            self._start()
+            self.start()
             for fault in faults:
                 earliest = found.hits[-1][0] + 1 if found.hits else draw.randint(1, first)
                 found.hits.append(self._middle_of_an_episode(draw, earliest))
@@ -144,18 +210,6 @@ class Scene:
         for log in [*(self._workplace.folder / ".offload/chaos/logs").glob("*.log"), self._output]:
             if log.exists():
                 shutil.copy(log, folder)
-
-    def _start(self) -> None:
-        import sys
-
-        with self._output.open("ab") as output:
-            self._trainer = subprocess.Popen(
-                [sys.executable, "-m", "commands.main", *_RUN],
-                cwd=self._workplace.folder,
-                env=self._workplace.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
 
     def _end(self) -> int:
         assert self._trainer is not None
@@ -204,19 +258,45 @@ class Scene:
         counts = self._workplace.accounts("chaos")
         if not counts["tasks"] == counts["outcomes"] == counts["matched"] > 0:
             found.problems.append(f"conservation: {counts}")
-        episodes = find_episodes(database, load_run(database, "chaos"), status=None)
-        found.replayed = sum(one.verdict != "complete" for one in episodes)
-        found.lost = sum(one.outcomes.get("lost", 0) for one in episodes if one.status == "closed")
-        found.refused = sum(one.refused_records for one in episodes)
-        if any(one.status == "open" for one in episodes):
+        contradictions = self._contradictions(database)
+        if contradictions:
+            found.problems.append(f"{contradictions} outcomes say that a task went elsewhere than its decision says")
+        played = find_episodes(database, load_run(database, "chaos"), status=None)
+        found.replayed = sum(one.verdict != "complete" for one in played)
+        found.lost = sum(one.outcomes.get("lost", 0) for one in played if one.status == "closed")
+        found.refused = sum(one.refused_records for one in played)
+        if any(one.status == "open" for one in played):
             found.problems.append("an episode was left open")
+        if all(fault.unharmed for fault in faults) and (found.lost or found.refused):
+            found.problems.append(f"{found.lost} tasks are lost, {found.refused} records were refused")
         for fault, (number, _) in zip(faults, found.hits, strict=True):
-            # A service's absence is nothing to a running episode.
-            hit = next(one for one in episodes if one.episode == number)
-            if fault.service and (hit.verdict, hit.outcomes.get("lost", 0), hit.down) != ("complete", 0, {}):
+            if not (fault.service or fault.unharmed):
+                continue
+            # A service's outage is nothing to a running episode.
+            hit = next(one for one in played if one.episode == number)
+            if (hit.verdict, hit.outcomes.get("lost", 0), hit.down) != ("complete", 0, {}):
                 found.problems.append(
                     f"episode {hit.episode} is {hit.status}, {hit.verdict} ({hit.reason}), {hit.outcomes}, down: {hit.down}"
                 )
+
+    @staticmethod
+    def _contradictions(database: Database) -> int:
+        """How many tasks of complete episodes ended elsewhere than their decision sent them."""
+        place = sa.and_(
+            decisions.c.run == outcomes.c.run,
+            decisions.c.episode == outcomes.c.episode,
+            decisions.c.slot == outcomes.c.slot,
+            decisions.c.node == outcomes.c.source,
+        )
+        complete = sa.and_(episodes.c.run == outcomes.c.run, episodes.c.episode == outcomes.c.episode)
+        counting = (
+            sa.select(sa.func.count())
+            .select_from(outcomes.join(decisions, place).join(episodes, complete))
+            .where(episodes.c.verdict == "complete", outcomes.c.destination.is_not(None))
+            .where(outcomes.c.destination != decisions.c.action)
+        )
+        with database.reading() as connection:
+            return int(connection.execute(counting).scalar_one())
 
     def _look_at_models(self, found: Findings, database: Database) -> None:
         run = load_run(database, "chaos")
@@ -249,11 +329,11 @@ class Scene:
                     found.problems.append(f"{log.name}: {line.strip()}: {_after(text, sign)}")
             away = [match[1] for match in _AWAY.finditer(text)]
             back = [(match[1], float(match[2])) for match in _BACK.finditer(text)]
-            if all(fault.service for fault in faults):
+            if all(fault.service or fault.unharmed for fault in faults):
                 if text.count(" answers at ") > 1 and log != self._output:
                     found.problems.append(f"{log.name}: its process was restarted, though only services were away")
                 for service, times in Counter(away).items():
-                    if times > expected[service]:
+                    if times > expected[service] and not any(fault.repeated for fault in faults):
                         found.problems.append(f"{log.name}: says {times} times that {service} is away")
             noticed |= any(service in expected for service in away)
             told += [seconds for service, seconds in back if service in expected]

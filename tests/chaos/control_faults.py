@@ -1,0 +1,132 @@
+"""Faults of who controls a run, and of what was written: two controllers, a frozen one, a fresh database, lost answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from fault import Fault
+from forwarder import Forwarder
+from running import wait_until
+
+if TYPE_CHECKING:
+    from scene import Scene
+
+_SUCCESSOR = ("serve", "--config", "small.yaml", "--run", "chaos")
+
+
+def _controller_stutters(scene: Scene, draw: Random) -> None:
+    # Between two status requests of a round in which it asks who still owns a task, among other instants.
+    pid = scene.processes("commands.controller")[0]
+    until = time.monotonic() + 5.0
+    while time.monotonic() < until:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(draw.uniform(0.002, 0.02))
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(draw.uniform(0.002, 0.03))
+
+
+def _begun_anew(scene: Scene, draw: Random) -> None:
+    scene.kill_all()
+    scene.empty_database()
+    scene.start()
+
+
+def _second_controller(scene: Scene, draw: Random) -> None:
+    second = scene.start_other(*_SUCCESSOR)
+    try:
+        code = second.wait(60)
+    finally:
+        second.kill()
+        second.wait()
+    assert code == 2, f"a second controller of the run ended with code {code}"
+
+
+def _controller_frozen_and_succeeded(scene: Scene, draw: Random) -> None:
+    """Its lease expires while it is frozen; a successor serves; then it thaws, and has to leave the run alone."""
+    frozen = scene.processes("commands.controller")[0]
+    os.kill(frozen, signal.SIGSTOP)
+    successor = None
+    try:
+        until = time.monotonic() + 60
+        while not scene.episodes_of("serve"):
+            assert time.monotonic() < until, "no successor could take the run over"
+            if successor is None or successor.poll() is not None:  # refused while the lease is held
+                successor = scene.start_other(*_SUCCESSOR)
+            time.sleep(0.2)
+        os.kill(frozen, signal.SIGCONT)
+        wait_until(lambda: scene.trainer_code() is not None, 60)
+        assert scene.trainer_code() != 0, "the run whose controller was overtaken ended as if nothing had happened"
+        served = scene.episodes_of("serve")
+        wait_until(lambda: scene.episodes_of("serve") > served + 1, 60)  # it goes on, undisturbed
+    finally:
+        if successor is not None:
+            successor.send_signal(signal.SIGINT)
+            successor.wait(60)
+    scene.start()
+
+
+class _LosesAnswers(Forwarder):
+    """The way to MariaDB. While `losing`, a connection breaks when the server has been sent COMMIT, before its answer comes back."""
+
+    losing = False
+    lost = 0
+
+    def pass_on(self, content: bytes, sink: socket.socket) -> None:
+        """Send on what came; then, perhaps, break off."""
+        super().pass_on(content, sink)
+        if self.losing and content.endswith(b"\x03COMMIT"):
+            time.sleep(0.05)  # the server carries it out
+            self.lost += 1
+            raise OSError("lost on purpose")
+
+
+def _put_forwarder_between(scene: Scene) -> None:
+    url = sa.make_url(scene.servers.mariadb.url)
+    assert url.host is not None and url.port is not None
+    scene.forwarder = _LosesAnswers(url.host, url.port)
+    scene.reach_database_at(scene.forwarder.port)
+
+
+def _answers_to_commit_lost(scene: Scene, draw: Random) -> None:
+    forwarder = scene.forwarder
+    assert isinstance(forwarder, _LosesAnswers)
+    until = time.monotonic() + 6.0
+    while time.monotonic() < until:
+        forwarder.losing = True
+        time.sleep(draw.uniform(0.02, 0.3))
+        forwarder.losing = False
+        time.sleep(draw.uniform(0.1, 0.8))
+    assert forwarder.lost, "no answer to COMMIT was lost"
+
+
+FAULTS = (
+    Fault(
+        "controller-stutters",
+        "the controller frozen for 2 to 20 ms again and again for 5 s",
+        None,
+        _controller_stutters,
+        unharmed=True,
+    ),
+    Fault("begun-anew", "everything killed, begun anew under the same name with an empty database", None, _begun_anew),
+    Fault("second-controller", "a second controller of the run started", None, _second_controller, unharmed=True),
+    Fault(
+        "controller-frozen-and-succeeded",
+        "the controller frozen until a successor serves, then thawed; the run started again",
+        None,
+        _controller_frozen_and_succeeded,
+    ),
+    Fault(
+        "answers-lost",
+        "the database's answers to COMMIT lost, again and again for 6 s",
+        "the database",
+        _answers_to_commit_lost,
+        prepare=_put_forwarder_between,
+        repeated=True,
+    ),
+)

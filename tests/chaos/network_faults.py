@@ -1,0 +1,95 @@
+"""Faults of the network between pods, by iptables in a network namespace of our own (`campaign.py` makes it)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fault import Fault
+
+if TYPE_CHECKING:
+    from scene import Scene
+
+_VANISHED_PEERS = 12
+
+
+@contextlib.contextmanager
+def _rules(*rules: str) -> Iterator[None]:
+    """Append rules such as `-t nat OUTPUT -p tcp …`, whose chain is their first word after an optional table; delete them afterwards."""
+    added = []
+    try:
+        for rule in rules:
+            words = rule.split()
+            place = 2 if words[0] == "-t" else 0
+            added.append((words[:place], words[place:]))
+            subprocess.run(["iptables", *words[:place], "-A", *words[place:]], check=True, capture_output=True)
+        yield
+    finally:
+        for table, words in added:
+            subprocess.run(["iptables", *table, "-D", *words], check=True, capture_output=True)
+
+
+def _ports(scene: Scene) -> list[int]:
+    """Where the edge nodes listen, by node."""
+    return [int(urlsplit(address).port or 0) for _, address in sorted(scene.node_addresses().items())]
+
+
+def _addresses_swapped(scene: Scene, draw: Random) -> None:
+    # What comes to one node's address is answered by the other: as after two restarts that swapped addresses, seen by
+    # a process that has not heard of it. Connections that stand already stay; those of the next episode are new.
+    one, other = draw.sample(_ports(scene), 2)
+    redirect = "-t nat OUTPUT -p tcp -d 127.0.0.1 --dport {} -j REDIRECT --to-ports {}"
+    with _rules(redirect.format(one, other), redirect.format(other, one)):
+        time.sleep(draw.uniform(3.0, 6.0))
+
+
+def _node_unreachable(scene: Scene, draw: Random) -> None:
+    port = draw.choice(_ports(scene))
+    with _rules(f"INPUT -p tcp --dport {port} -j DROP"):
+        time.sleep(draw.uniform(2.0, 5.0))
+
+
+def _peers_vanish(scene: Scene, draw: Random) -> None:
+    # Each has opened a link, and is then cut off without a word: neither FIN nor an answer to the kernel's probes.
+    silent = []
+    for node, address in sorted(scene.node_addresses().items()):
+        parts = urlsplit(address)
+        assert parts.hostname is not None and parts.port is not None
+        for _ in range(_VANISHED_PEERS):
+            peer = socket.create_connection((parts.hostname, parts.port), 5)
+            head = "".join(f"{name}: {value}\r\n" for name, value in scene.headers_to(node).items())
+            upgrade = "Connection: Upgrade\r\nUpgrade: offload-link\r\n"
+            peer.sendall(f"GET /v1/link HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}{upgrade}\r\n".encode())
+            answer = peer.recv(4096)
+            assert b" 101 " in answer, answer
+            silent.append(peer)
+    with _rules(*(f"OUTPUT -p tcp --sport {peer.getsockname()[1]} -j DROP" for peer in silent)):
+        time.sleep(draw.uniform(4.0, 8.0))
+        for peer in silent:
+            peer.close()  # what it says is dropped
+
+
+FAULTS = (
+    Fault(
+        "addresses-swapped",
+        "two edge nodes answer at each other's address for 3 to 6 s",
+        None,
+        _addresses_swapped,
+        network=True,
+    ),
+    Fault("node-unreachable", "an edge node unreachable for 2 to 5 s", None, _node_unreachable, network=True),
+    Fault(
+        "peers-vanish",
+        f"{_VANISHED_PEERS} peers of each node vanish without a word, links open",
+        None,
+        _peers_vanish,
+        unharmed=True,
+        network=True,
+    ),
+)
