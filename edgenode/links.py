@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from edgenode.wire import Wire, WireError
+from edgenode.wire import Wire
 from middleware.access import OPEN, Access
+from middleware.exchange import WireError
 
 PROTOCOL: Final = "offload-link"
 _CHUNK_BYTES = 64 * 1024

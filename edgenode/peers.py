@@ -22,8 +22,9 @@ from typing import Any, Final
 
 from edgenode.core import Settlement
 from edgenode.links import Link
-from edgenode.wire import NotConnected, Wire
+from edgenode.wire import Wire
 from middleware.access import OPEN, Access
+from middleware.exchange import NotConnected
 
 _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
