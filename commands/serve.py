@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -192,11 +193,16 @@ def call_controller(address: str, method: str, path: str, body: dict[str, Any] |
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         content = answer.read()
-    except OSError as error:
-        raise NoController(f"the controller at {address} does not answer: {error}") from None
+    except (OSError, HTTPException) as error:
+        raise NoController(f"the controller at {address} does not answer: {error!r}") from None
     finally:
         connection.close()
-    parsed = json.loads(content) if content else None
+    try:
+        parsed = json.loads(content) if content else {}
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise NoController(f"what answers at {address} is no controller: {method} {path} gives {content[:100]!r}")
     if answer.status >= 400:
-        raise NoController((parsed or {}).get("detail") or f"HTTP {answer.status}")
+        raise NoController(parsed.get("detail") or f"HTTP {answer.status}")
     return parsed

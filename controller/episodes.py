@@ -1,7 +1,7 @@
 """The life of an episode (docs/contracts.md): opened, started, ticked, drained, closed, accounted for.
 
-Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread. Nodes that come
-back are opened again by helper threads (`ticks.py`), which only read what `open` has set.
+Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread, once for each use:
+the player thread sets it to None at an episode's end. Nodes that come back are opened again by helper threads (`ticks.py`), which only read what `open` has set.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class Episodes:
         Raises OpeningError with the nodes' words, SettingsError for an impossible scheduler, BusyError while another
         one is being played; the episode is aborted then.
         """
-        if self.state is not None:
-            raise BusyError(f"episode {self.state.episode} is being played")
+        if (playing := self.state) is not None:
+            raise BusyError(f"episode {playing.episode} is being played")
         trace = self.trace_of(plan, recorded)
         record = self._set_hot_keys(plan)
         number = patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision))
@@ -152,6 +152,14 @@ class Episodes:
         finally:
             self.state = None
             state.ended.set()
+
+    def abort(self, reason: str, episode: int | None = None) -> bool:
+        """End the episode that is being played, or only this one; False where it is not being played."""
+        state = self.state
+        if state is None or episode not in (None, state.episode):
+            return False
+        state.abort(reason)
+        return True
 
     # --- opening ------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,14 @@
 """The controller's REST interface (docs/contracts.md) and its page for people: Flask on cheroot.
 
-Concurrency: cheroot's worker threads run the handlers; one that waits for an episode's end holds its worker.
+Concurrency: cheroot's worker threads run the handlers. One that waits for an episode's end holds its worker, so that only a few may
+wait at once (`_WAITING`).
 """
 
 from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_S = 60.0
 _THREADS = 12
+_WAITING = 4
+"""So many requests may wait for an episode's end at once. Further ones are answered at once: the other workers are for them, for
+the page, and for who asks whether we live."""
+_RETRY_AFTER_S = 1
 _LONGEST_BODY = 32 * 1024 * 1024
 """A recorded trace of a hundred nodes and some thousand slots."""
 
@@ -42,6 +48,7 @@ def make_app(controller: Controller) -> Flask:
     """The interface of a controller."""
     app = Flask("controller", root_path=str(Path(__file__).parent))
     db, run = controller.database, controller.run
+    waiting = threading.BoundedSemaphore(_WAITING)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -105,13 +112,19 @@ def make_app(controller: Controller) -> Flask:
 
     @app.get(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>")
     def get_episode(episode: int) -> Response:
-        controller.wait_for(episode, _wait_s(request.args.get("wait_s", "0")))
+        wait_s = _wait_s(request.args.get("wait_s", "0"))
+        may_wait = wait_s > 0 and waiting.acquire(blocking=False)
+        if may_wait:
+            try:
+                controller.wait_for(episode, wait_s)
+            finally:
+                waiting.release()
         found = find_episodes(db, run, episode=episode, status=None)
         if not found:
             raise HTTPProblem(404, "No such episode", f"run '{run.name}' has no episode {episode}")
         one, state = found[0], controller.episodes.state
         playing = state is not None and state.episode == episode
-        return _json(
+        answer = _json(
             {
                 "episode": episode,
                 "status": one.status,
@@ -124,6 +137,9 @@ def make_app(controller: Controller) -> Flask:
                 "outcomes": dict(one.outcomes),
             }
         )
+        if wait_s > 0 and not may_wait and one.status == "open":
+            answer.headers["Retry-After"] = str(_RETRY_AFTER_S)
+        return answer
 
     @app.post(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/abort")
     def abort(episode: int) -> Response:

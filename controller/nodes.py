@@ -1,23 +1,23 @@
 """Requests to the edge nodes: to all of them at once, over connections that are kept.
 
-Concurrency: a `NodeClients` is used by one thread at a time. No thread per node: all requests are sent first, then the
-answers are taken as they become readable, so that a slow or dead node delays nobody.
+Concurrency: a `NodeClients` is used by one thread at a time, which never waits for a single node: connecting, sending and
+receiving go on as a selector finds the nodes ready, so that an unreachable, slow or dead one delays nobody.
 """
 
 from __future__ import annotations
 
 import json
 import selectors
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from middleware.access import OPEN, Access
+from middleware.exchange import Exchange, NotConnected
 
 _ACCEPT_S = 1.0
+"""A node of this machine or cluster that does not accept a connection for so many real seconds is down."""
 _KEPT_S = 20.0
 """A connection that was idle for longer is not used again: servers close theirs after a while."""
 
@@ -26,7 +26,8 @@ _KEPT_S = 20.0
 class Answer:
     """A node's answer: its status and parsed body.
 
-    Status 0: it cannot be reached. Status 504: it was reached, and did not answer in time. `body["detail"]` says more.
+    Status 0: nobody can be reached there, or it is no node that answers. Status 504: it was reached, and did not answer in time.
+    `body["detail"]` says more.
     """
 
     status: int
@@ -43,14 +44,29 @@ class Answer:
         return str(self.body.get("detail") or self.body.get("title") or f"HTTP {self.status}")
 
 
+@dataclass
+class _Asked:
+    """A request that is on its way. Instants of the monotonic clock."""
+
+    what: str
+    patience_s: float
+    connected_until_s: float
+    until_s: float
+    fileno: int = -1
+    events: int = 0
+
+
 class NodeClients:
     """The nodes at `addresses` (`http://host:port`, by index)."""
 
     def __init__(self, addresses: Mapping[int, str], access: Access = OPEN) -> None:
         self.addresses = dict(addresses)
         self.access = access
-        self._connections: dict[int, HTTPConnection] = {}
+        self._exchanges: dict[int, Exchange] = {}
         self._used_s: dict[int, float] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._failed: dict[int, Answer] = {}
+        self._selector = selectors.DefaultSelector()
 
     def ask(
         self,
@@ -60,86 +76,115 @@ class NodeClients:
         timeout_s: float,
     ) -> dict[int, Answer]:
         """Send every node its body (None: none) and take the answers that come within the time-out (real seconds)."""
-        until = time.monotonic() + timeout_s
+        for node, body in bodies.items():
+            self.start(node, method, path, body, timeout_s)
         answers: dict[int, Answer] = {}
-        with selectors.DefaultSelector() as selector:
-            waiting = 0
-            for node, body in bodies.items():
-                problem = self.send(node, method, path, body, timeout_s)
-                if problem is None:
-                    selector.register(self.connection(node), selectors.EVENT_READ, node)
-                    waiting += 1
-                else:
-                    answers[node] = Answer(0, {"detail": problem})
-            while waiting:
-                ready = selector.select(max(0.0, until - time.monotonic()))
-                if not ready:
-                    break
-                for key, _ in ready:
-                    selector.unregister(key.fileobj)
-                    waiting -= 1
-                    answers[key.data] = self.receive(key.data)
-        for node in bodies:
-            if node not in answers:
-                self.drop(node)
-                answers[node] = Answer(504, {"detail": f"node {node} did not answer within {timeout_s:g} s"})
+        while not answers.keys() >= bodies.keys():
+            answers.update(self.finished(timeout_s))
+        return {node: answers[node] for node in bodies}
+
+    def start(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, patience_s: float) -> None:
+        """Send a node a request, whose answer `finished` returns, after `patience_s` real seconds at the latest."""
+        now = time.monotonic()
+        self._forget(node)
+        exchange = self._exchanges.get(node)
+        if exchange is None or exchange.address != self.addresses[node]:
+            self.drop(node)
+            exchange = self._exchanges[node] = Exchange(self.addresses[node], self.access)
+        elif now - self._used_s[node] > _KEPT_S:
+            exchange.close()
+        self._used_s[node] = now
+        asked = _Asked(f"{method} {path}", patience_s, now + min(patience_s, _ACCEPT_S), now + patience_s)
+        content, headers = b"", ""
+        if body is not None:
+            content, headers = json.dumps(body).encode(), "Content-Type: application/json\r\n"
+        try:
+            exchange.start(method, path, content, headers)
+        except OSError as error:
+            self._failed[node] = self._failure(node, error)
+            return
+        self._asked[node] = asked
+        self._watch(node, exchange, asked)
+
+    def finished(self, wait_s: float) -> dict[int, Answer]:
+        """The answers that are there, by node, waiting at most so long for the first; a failure is an answer as well."""
+        answers, self._failed = self._failed, {}
+        now = time.monotonic()
+        limits = [self._limit_s(node) - now for node in self._asked]
+        for key, _ in self._selector.select(0.0 if answers else max(0.0, min([wait_s, *limits]))):
+            if (answer := self._go_on(key.data)) is not None:
+                answers[key.data] = answer
+        now = time.monotonic()
+        for node in [node for node in self._asked if now >= self._limit_s(node)]:
+            answers[node] = self._given_up(node)
         return answers
 
     def close(self) -> None:
-        """Close all connections."""
-        for node in list(self._connections):
+        """Close all connections, for good."""
+        for node in list(self._exchanges):
             self.drop(node)
-
-    def connection(self, node: int) -> socket.socket:
-        """The socket on which a request was sent."""
-        opened: socket.socket = self._connections[node].sock
-        return opened
-
-    def send(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> str | None:
-        """Send a request; in words why it could not be sent."""
-        content = None if body is None else json.dumps(body)
-        headers = self.access.headers()
-        if content is not None:
-            headers["Content-Type"] = "application/json"
-        now = time.monotonic()
-        if now - self._used_s.get(node, now) > _KEPT_S:
-            self.drop(node)
-        self._used_s[node] = now
-        kept = node in self._connections
-        problem = self._request(node, method, path, content, headers, timeout_s)
-        if problem is not None and kept:
-            # A kept connection may have been closed by the other side: once more on a new one.
-            problem = self._request(node, method, path, content, headers, timeout_s)
-        return problem
-
-    def _request(
-        self, node: int, method: str, path: str, content: str | None, headers: dict[str, str], timeout_s: float
-    ) -> str | None:
-        connection = self._connections.get(node)
-        if connection is None:
-            # A node of this machine or cluster that does not accept within a second is down.
-            connection = self.access.connection(self.addresses[node], min(timeout_s, _ACCEPT_S))
-            self._connections[node] = connection
-        try:
-            connection.request(method, path, content, headers)
-        except (OSError, HTTPException) as error:
-            self.drop(node)
-            return f"node {node} cannot be reached at {self.addresses[node]}: {error}"
-        return None
-
-    def receive(self, node: int) -> Answer:
-        """Take the answer of a request that was sent; waits for it."""
-        connection = self._connections[node]
-        try:
-            response = connection.getresponse()
-            content = response.read()
-            return Answer(response.status, json.loads(content) if content else {})
-        except (OSError, HTTPException, ValueError) as error:
-            self.drop(node)
-            return Answer(0, {"detail": f"node {node} broke off its answer: {error!r}"})
+        self._selector.close()
 
     def drop(self, node: int) -> None:
-        """Close the connection to a node; the next request makes a new one."""
-        connection = self._connections.pop(node, None)
-        if connection is not None:
-            connection.close()
+        """Close the connection to a node, whose answer is awaited no longer; the next request makes a new one."""
+        self._forget(node)
+        exchange = self._exchanges.pop(node, None)
+        if exchange is not None:
+            exchange.close()
+
+    def _limit_s(self, node: int) -> float:
+        asked = self._asked[node]
+        return asked.connected_until_s if self._exchanges[node].is_connecting else asked.until_s
+
+    def _go_on(self, node: int) -> Answer | None:
+        exchange, asked = self._exchanges[node], self._asked[node]
+        try:
+            answer = exchange.go_on()
+        except OSError as error:
+            self._forget(node)
+            return self._failure(node, error)
+        if answer is None:
+            self._watch(node, exchange, asked)
+            return None
+        self._forget(node)
+        return self._parsed(node, asked.what, *answer)
+
+    def _parsed(self, node: int, what: str, status: int, content: bytes) -> Answer:
+        try:
+            body = json.loads(content) if content else {}
+        except ValueError:
+            body = None
+        if isinstance(body, dict):
+            return Answer(status, body)
+        self.drop(node)
+        where = f"node {node} at {self.addresses[node]}"
+        return Answer(0, {"detail": f"{where}: malformed answer to {what}, status {status}: {content[:100]!r}"})
+
+    def _failure(self, node: int, error: OSError) -> Answer:
+        if isinstance(error, NotConnected):
+            return Answer(0, {"detail": f"node {node} cannot be reached at {self.addresses[node]}: {error}"})
+        return Answer(0, {"detail": f"node {node} at {self.addresses[node]} broke off its answer: {error!r}"})
+
+    def _given_up(self, node: int) -> Answer:
+        asked, connecting = self._asked[node], self._exchanges[node].is_connecting
+        self.drop(node)
+        if connecting:
+            return self._failure(node, NotConnected("it does not accept connections"))
+        return Answer(504, {"detail": f"node {node} did not answer within {asked.patience_s:g} s"})
+
+    def _watch(self, node: int, exchange: Exchange, asked: _Asked) -> None:
+        """Have the selector wait for what the exchange waits for."""
+        wanted = exchange.fileno(), exchange.events
+        if wanted != (asked.fileno, asked.events):
+            if asked.events:
+                self._selector.modify(asked.fileno, exchange.events, node)
+            else:
+                self._selector.register(exchange.fileno(), exchange.events, node)
+            asked.fileno, asked.events = wanted
+
+    def _forget(self, node: int) -> None:
+        """Wait no longer for a node's answer."""
+        self._failed.pop(node, None)
+        asked = self._asked.pop(node, None)
+        if asked is not None:
+            self._selector.unregister(asked.fileno)

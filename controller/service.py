@@ -248,10 +248,10 @@ class Controller:
 
     def fallback(self, record: HotRecord) -> str | None:
         """Why the fallback scheduler decides; None when it does not, or was chosen."""
-        chosen = record.hot["scheduler"]
-        if self._fallen_back is None or chosen["name"] != self.run.settings.fallback_scheduler or chosen["model"]:
+        chosen, fallen_back = record.hot["scheduler"], self._fallen_back
+        if fallen_back is None or chosen["name"] != self.run.settings.fallback_scheduler or chosen["model"]:
             return None
-        return self._fallen_back[1]
+        return fallen_back[1]
 
     def _leave(self) -> None:
         """Told to end: let the episode that is being played end first, for as long as that is allowed."""
@@ -279,8 +279,7 @@ class Controller:
     def _end_threads(self) -> None:
         self.stopping.set()
         self._asked.put(None)
-        if self.episodes.state is not None:
-            self.episodes.state.abort("the controller was stopped")
+        self.episodes.abort("the controller was stopped")
         for thread in self._threads.values():
             if thread.is_alive():
                 thread.join(timeout=_ENDING_S)
@@ -356,11 +355,7 @@ class Controller:
 
     def abort(self, episode: int, reason: str) -> bool:
         """End the episode that is being played; False when it is another one."""
-        state = self.episodes.state
-        if state is None or state.episode != episode:
-            return False
-        state.abort(reason)
-        return True
+        return self.episodes.abort(reason, episode)
 
     def set_serving(self, serving: bool) -> None:
         """Begin or end continuous arrivals: the episode that is being played then is the last one."""

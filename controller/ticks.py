@@ -2,15 +2,15 @@
 its ticks late but gets them, and neither a slow nor a dead one delays the others.
 
 Concurrency: `Ticks` is used by the player thread only, which sends, and between the slots takes answers as they become
-readable (`serve_until`); a thread per node would cost ten times the processor time. A node that has gone is opened again by
-a helper thread, which hands the node's new address over through `_returned` and ends with the episode.
+readable (`serve_until`). It never waits for a single node, not even to connect (`nodes.py`); a thread per node would cost ten
+times the processor time. A node that has gone is opened again by a helper thread, which hands the node's new address over
+through `_returned` and ends with the episode.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
-import selectors
 import threading
 import time
 from collections import deque
@@ -22,6 +22,8 @@ from controller.nodes import Answer, NodeClients
 
 _PATIENCE_S = 2.0
 """A node that has not answered a tick for so many real seconds is down in that slot, and gets the next one."""
+_LATE = 504
+"""The status of a node that was reached and did not answer in time: it may be frozen, or slow."""
 _RETRY_S = 0.2
 
 _logger = logging.getLogger(__name__)
@@ -29,12 +31,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class _Line:
-    """What is on its way to one node. asked: the slot whose answer is awaited until `until_s`; gone: being opened again."""
+    """What is on its way to one node. asked: the slot whose answer is awaited; gone: being opened again."""
 
     waiting: deque[tuple[int, Mapping[str, Any]]] = field(default_factory=deque)
     unanswered: set[int] = field(default_factory=set)
     asked: int | None = None
-    until_s: float = 0.0
     gone: bool = False
 
 
@@ -55,7 +56,6 @@ class Ticks:
         self._address_now = address_now
         self._opening = opening
         self._lines = {node: _Line() for node in clients.addresses}
-        self._selector = selectors.DefaultSelector()
         self._returned: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._over = threading.Event()
         self._rejoins: list[threading.Thread] = []
@@ -81,53 +81,36 @@ class Ticks:
         while any(line.asked is not None for line in self._lines.values()) and time.monotonic() < until:
             self._step(until - time.monotonic())
         self._over.set()
+        until = time.monotonic() + 2 * _PATIENCE_S
         for rejoin in self._rejoins:
             # This episode must not be opened on a node after the next one was.
-            rejoin.join(2 * _PATIENCE_S)
+            rejoin.join(max(0.0, until - time.monotonic()))
         self._welcome()
         for node, line in self._lines.items():
             if line.asked is not None:
-                self._let_go(node, line)
-        self._selector.close()
+                self._clients.drop(node)  # a late answer must not be taken for the next one's
         return {node: sorted(line.unanswered) for node, line in self._lines.items() if line.unanswered}
 
     def _step(self, timeout_s: float) -> None:
-        now = time.monotonic()
-        awaited = [line.until_s - now for line in self._lines.values() if line.asked is not None]
-        for key, _ in self._selector.select(max(0.0, min([timeout_s, *awaited]))):
-            node, line = key.data
-            self._selector.unregister(key.fileobj)
-            self._answered(node, line, self._clients.receive(node))
-        now = time.monotonic()
-        for node, line in self._lines.items():
-            if line.asked is not None and now >= line.until_s:
-                _logger.warning("slot %d: node %d did not answer within %g s", line.asked, node, _PATIENCE_S)
-                self._let_go(node, line)
-                if self._clients.access.tls is None:
-                    self._send(node, line)
-                else:
-                    # To a frozen node a connection comes about all the same, but no handshake: that is not for this thread.
-                    self._lost(node, line)
+        for node, answer in self._clients.finished(timeout_s).items():
+            self._answered(node, self._lines[node], answer)
         self._welcome()
 
     def _send(self, node: int, line: _Line) -> None:
-        while line.asked is None and line.waiting:
-            slot, body = line.waiting.popleft()
-            line.asked, line.until_s = slot, time.monotonic() + _PATIENCE_S
-            problem = self._clients.send(node, "POST", "/v1/ticks", body, _PATIENCE_S)
-            if problem is None:
-                self._selector.register(self._clients.connection(node), selectors.EVENT_READ, (node, line))
-            else:
-                self._answered(node, line, Answer(0, {"detail": problem}))
+        if line.asked is None and line.waiting:
+            line.asked, body = line.waiting.popleft()
+            self._clients.start(node, "POST", "/v1/ticks", body, _PATIENCE_S)
 
     def _answered(self, node: int, line: _Line, answer: Answer) -> None:
         assert line.asked is not None
         slot, line.asked = line.asked, None
         if answer.ok:
             line.unanswered.discard(slot)
-            self._send(node, line)
         else:
             _logger.warning("slot %d: %s", slot, answer.detail)
+        if answer.ok or answer.status == _LATE:
+            self._send(node, line)
+        else:
             self._lost(node, line)
 
     def _lost(self, node: int, line: _Line) -> None:
@@ -137,12 +120,6 @@ class Ticks:
         rejoin = threading.Thread(target=self._bring_back, args=(node,), name=f"rejoin-{node}", daemon=True)
         self._rejoins.append(rejoin)
         rejoin.start()
-
-    def _let_go(self, node: int, line: _Line) -> None:
-        """Wait no longer for an answer: a late one must not be taken for the next one's."""
-        line.asked = None
-        self._selector.unregister(self._clients.connection(node))
-        self._clients.drop(node)
 
     def _bring_back(self, node: int) -> None:
         """Open the episode again on a node that was restarted, as soon as it is ready; slots that pass meanwhile are down."""

@@ -1,7 +1,7 @@
 """The node's HTTP interface (docs/contracts.md): Flask on cheroot.
 
-Concurrency: cheroot's worker threads run the handlers; a connection that has become a link (`links.py`) holds one of them
-until it is closed.
+Concurrency: cheroot's worker threads run the handlers; a connection that has become a link gets a thread of its own
+(`receivers.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -29,7 +30,7 @@ from edgenode.interface import (
     Tick,
     Withdrawal,
 )
-from edgenode.links import PROTOCOL, Accept, Expect, payload_bytes, receive_tasks
+from edgenode.links import PROTOCOL, Accept, payload_bytes, receive_tasks
 from edgenode.metrics import Metrics
 from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
@@ -106,11 +107,7 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
         return 202, None
 
     def report(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
-        try:
-            query = parse_qs(environ["QUERY_STRING"])
-            episode, slot = int(query["episode"][0]), int(query["slot"][0])
-        except (KeyError, ValueError):
-            raise HTTPProblem(422, "Impossible value", "episode and slot are needed, as integers") from None
+        episode, slot = _numbers(environ, "episode", "slot")
         if not (1 <= episode <= LARGEST and 0 <= slot <= slots):
             raise HTTPProblem(422, "Impossible value", f"episode: {episode}, slot: {slot}; slots are 0 to {slots}")
         return 200, node.report(episode, slot)
@@ -138,8 +135,16 @@ def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
     def link(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         if environ.get("HTTP_UPGRADE", "").lower() != PROTOCOL:
             raise HTTPProblem(426, "Upgrade required", f"a link needs the header Upgrade: {PROTOCOL}")
-        environ[_CONNECTION].expect = expect
+        episode, source = _numbers(environ, "episode", "source")
+        check_origin(source, 0)
+        if node.receivers.has_ended(episode):
+            raise HTTPProblem(409, "Another episode", f"episode {episode} is over; it has no links any more")
+        connection: _Connection = environ[_CONNECTION]
+        connection.becomes_link = partial(node.receivers.take, connection, source, episode, receive)
         return 101, None
+
+    def receive(connection: socket.socket) -> None:
+        receive_tasks(connection, expect, lambda error: _explained(error, "/v1/link").body())
 
     def expect(line: bytes) -> tuple[int, Accept]:
         body = parsed(Handover, line)
@@ -276,6 +281,15 @@ def _explained(error: Exception, path: str) -> HTTPProblem:
     return HTTPProblem(500, "Internal error", "the node's log has the details")
 
 
+def _numbers(environ: Environ, *names: str) -> list[int]:
+    """Integers of a query. Raises HTTPProblem."""
+    try:
+        query = parse_qs(environ["QUERY_STRING"])
+        return [int(query[name][0]) for name in names]
+    except (KeyError, ValueError):
+        raise HTTPProblem(422, "Impossible value", f"{' and '.join(names)} are needed, as integers") from None
+
+
 def _content(environ: Environ) -> bytes:
     content: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # bounded by the server
     return content
@@ -286,19 +300,25 @@ def _json(content: Mapping[str, Any]) -> Response:
 
 
 class _Connection(PodConnection):
-    """One that has become a link keeps its worker thread, and is no more served as HTTP."""
+    """One that has become a link leaves its worker thread, and is no more served as HTTP."""
 
-    expect: Expect | None = None
+    becomes_link: Callable[[], None] | None = None
 
     def communicate(self) -> bool:
         more: bool = super().communicate()  # type: ignore[no-untyped-call]
-        if self.expect is None:
+        if self.becomes_link is None:
             return more
-        try:
-            receive_tasks(self.socket, self.expect, lambda error: _explained(error, "/v1/link").body())
-        except OSError as trouble:
-            _logger.warning("a link from %s broke off: %s", self.remote_addr, trouble)
+        self.becomes_link()
         return False
+
+    def close(self) -> None:
+        """By the server, which has nothing more to do with a link."""
+        if self.becomes_link is None:
+            self.end()
+
+    def end(self) -> None:
+        """Close the connection, also one that is a link."""
+        super().close()
 
 
 class _Gateway(Gateway_10):

@@ -198,7 +198,8 @@ OPERATIONS: Final = (
     Operation("POST", "/v1/withdrawals", "it will not come", Withdrawal, status=204, refusals=(409,)),
     Operation("POST", "/v1/handovers", "hand a task over", Handover, Accepted, refusals=(409, 503)),
     Operation(
-        "GET", "/v1/link", "make the connection a link (Upgrade: offload-link)", status=101, refusals=(426,)
+        "GET", "/v1/link", "make the connection a link (Upgrade: offload-link)", status=101, refusals=(409, 422, 426),
+        parameters={"episode": _EPISODE, "source": {"type": "integer", "minimum": 0, "maximum": LARGEST}},
     ),
     Operation("POST", "/v1/overload", "another node's overload bit", Overload, status=204),
 )  # fmt: skip

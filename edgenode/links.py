@@ -1,6 +1,6 @@
 """A link to another node: a connection on which tasks come as real bytes, paced to the link's rate.
 
-A connection becomes a link by HTTP's upgrade (`GET /v1/link`, `Upgrade: offload-link`). From then on, task after task:
+A connection becomes a link of one episode by HTTP's upgrade (`GET /v1/link`, `Upgrade: offload-link`). From then on, task after task:
 a line of JSON (the handover of docs/contracts.md), ⌈size/8⌉ bytes, and back a line of JSON with a `status`. The next task
 is sent after that answer; a sender that will not wait for it takes another connection.
 
@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from edgenode.wire import Wire, WireError
+from edgenode.wire import Wire
 from middleware.access import OPEN, Access
+from middleware.exchange import WireError
 
 PROTOCOL: Final = "offload-link"
 _CHUNK_BYTES = 64 * 1024
@@ -44,10 +45,11 @@ def payload_bytes(size_bits: float) -> int:
 
 
 class Link:
-    """The sending end. Belongs to one thread at a time; only `cut` may be called by another."""
+    """The sending end, of node `source` in `episode`. Belongs to one thread at a time; only `cut` may be called by another."""
 
-    def __init__(self, address: str, timeout_s: float, access: Access = OPEN) -> None:
+    def __init__(self, address: str, episode: int, source: int, timeout_s: float, access: Access = OPEN) -> None:
         self.address = address
+        self._path = f"/v1/link?episode={episode}&source={source}"
         self._wire = Wire(address, timeout_s, access)
 
     @property
@@ -60,7 +62,7 @@ class Link:
         if self._wire.is_connected:
             return
         self._wire.connect().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _CHUNK_BYTES)
-        self._wire.send("GET", "/v1/link", headers=f"Connection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n")
+        self._wire.send("GET", self._path, headers=f"Connection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n")
         status, _ = self._wire.receive()
         if status != 101:
             self._wire.close()
@@ -107,7 +109,6 @@ def receive_tasks(connection: socket.socket, expect: Expect, refusal: Callable[[
     `refusal`: an error as the answer that is given for it, with its `status`.
     """
     connection.settimeout(None)  # a link may be idle for long; a sender that is gone is found by the kernel's probes
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     reader = _StampedReader(connection)
     while reader.wait():
         first_s = reader.arrival_s

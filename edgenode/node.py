@@ -9,7 +9,8 @@ Concurrency:
   is never in two threads at once.
 * The *executor* thread runs the application of one task after the other.
 * Each peer has a courier thread and, with payload transfers, a carrier thread (`peers.py`); the outbox has its own.
-* Request threads (`http.py`) call the public methods. Probes wait on `_ticked` for the snapshot of their slot.
+* Request threads (`http.py`) call the public methods. Probes wait on `_ticked` for the snapshot of their slot. Tasks' bytes come
+  on links, which have threads of their own (`receivers.py`).
 An episode's parts are replaced as a whole by `open_episode`; whatever still refers to the one before finds it closed.
 """
 
@@ -49,6 +50,7 @@ from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.peers import Message, Payload, Peer
 from edgenode.probing import Prober, chosen_node, probed_nodes, reports_from
+from edgenode.receivers import Receivers
 from edgenode.records import decision_record, outcome_record
 from offload.draws import Draws
 from offload.protocols import Application, Choice
@@ -123,6 +125,7 @@ class EdgeNode:
         self.activation = activation
         self.outbox = outbox
         self.metrics = metrics
+        self.receivers = Receivers()
         self._application = application
         self._play: _Play | None = None
         self._closed = 0
@@ -143,6 +146,7 @@ class EdgeNode:
                 if episode == here and (self._play.has_begun or self._play.addresses == list(peers)):
                     return
             self.close_play()
+            self.receivers.end(episode - 1)
             self._play = _Play(self, self.identity.facts(episode, trace), peers, self._application)
             self._opened_s = time.monotonic()
 
@@ -205,6 +209,7 @@ class EdgeNode:
         play.settle()
         self.outbox.flush()
         self._closed = episode
+        self.receivers.end(episode)
         return dict(play.counts)
 
     def status(self) -> dict[str, Any]:
@@ -239,9 +244,9 @@ class EdgeNode:
 
     def close_play(self) -> None:
         """End the running episode's threads."""
-        if self._play is not None:
-            self._play.stop()
-            self._play = None
+        play, self._play = self._play, None
+        if play is not None:
+            play.stop()
 
     def _playing(self, episode: int) -> _Play:
         play = self._play
@@ -278,8 +283,9 @@ class _Play:
         timeout = self._settings.node.request_timeout_s
         self.addresses = list(peers)
         access = node.identity.access
+        link_of = (facts.episode, facts.node) if facts.transfer == "payload" else None
         self._peers = {
-            j: Peer(j, address, timeout, partial(node.identity.resolve, j), facts.transfer == "payload", access)
+            j: Peer(j, address, timeout, partial(node.identity.resolve, j), link_of, access)
             for j, address in enumerate(peers)
             if j != facts.node
         }

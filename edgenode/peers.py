@@ -22,8 +22,9 @@ from typing import Any, Final
 
 from edgenode.core import Settlement
 from edgenode.links import Link
-from edgenode.wire import NotConnected, Wire
+from edgenode.wire import Wire
 from middleware.access import OPEN, Access
+from middleware.exchange import NotConnected
 
 _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
@@ -59,7 +60,10 @@ class _Acknowledgement:
 
 
 class Peer:
-    """Another node. `resolve` looks its address up when nobody answers at the old one."""
+    """Another node. `resolve` looks its address up when nobody answers at the old one.
+
+    link_of: (episode, own node) of the links on which tasks' bytes are sent; None where only messages are
+    """
 
     def __init__(
         self,
@@ -67,13 +71,14 @@ class Peer:
         address: str,
         timeout_s: float,
         resolve: Callable[[], str | None],
-        carries: bool = False,
+        link_of: tuple[int, int] | None = None,
         access: Access = OPEN,
     ) -> None:
         self.node = node
         self._timeout_s = timeout_s
         self._access = access
         self._resolve = resolve
+        self._link_of = link_of
         self._messages: queue.SimpleQueue[Message | _Acknowledgement | None] = queue.SimpleQueue()
         self._payloads: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -83,7 +88,7 @@ class Peer:
         self._courier = threading.Thread(target=self._deliver_messages, name=f"courier-{node}", daemon=True)
         self._courier.start()
         self._carrier = threading.Thread(target=self._carry_payloads, name=f"carrier-{node}", daemon=True)
-        if carries:
+        if link_of is not None:
             self._carrier.start()
 
     @property
@@ -96,7 +101,7 @@ class Peer:
         self._messages.put(message)
 
     def carry(self, payload: Payload) -> None:
-        """Queue a task's bytes; for a peer that `carries`."""
+        """Queue a task's bytes; for a peer with links."""
         self._payloads.put(payload)
 
     def stop(self) -> None:
@@ -204,7 +209,7 @@ class Peer:
 
     def _carry_payloads(self) -> None:
         for _ in range(_LINKS_AHEAD):
-            link = Link(self.address, self._timeout_s, self._access)
+            link = self._new_link()
             with suppress(OSError):  # who cannot be reached now is tried again with a task
                 link.open()
                 self._idle.put(link)
@@ -231,7 +236,11 @@ class Peer:
             if link.address == self.address and link.is_open:
                 return link
             link.close()
-        return Link(self.address, self._timeout_s, self._access)
+        return self._new_link()
+
+    def _new_link(self) -> Link:
+        assert self._link_of is not None
+        return Link(self.address, *self._link_of, self._timeout_s, self._access)
 
     def _wait_until(self, instant_s: float) -> None:
         left = instant_s - time.monotonic()

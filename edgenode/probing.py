@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenode.wire import NotConnected, Wire
+from edgenode.wire import Wire
 from middleware.access import OPEN, Access
+from middleware.exchange import NotConnected
 from offload.protocols import Choice
 from offload.state import LocalState, Reports, report_of
 

@@ -113,9 +113,8 @@ def serve(environment: Mapping[str, str]) -> None:
     activation = Activation(identity, storage, registration.soon)
     application = create_application(settings.node.application)
     node = EdgeNode(identity, activation, outbox, application, metrics)
-    # A peer may wait for a report and hand a task over at once; a link's bytes hold a thread, two when tasks overlap.
-    per_peer = 4 if settings.node.transfer == "payload" else 2
-    server = node_server(who.bind, per_peer * network.nodes + 8, access)
+    # A peer may wait for a report and hand a task over at once.
+    server = node_server(who.bind, 2 * network.nodes + 8, access)
 
     def apply(record: HotRecord) -> None:
         try:

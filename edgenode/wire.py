@@ -12,17 +12,11 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from middleware.access import OPEN, Access
+from middleware.exchange import NotConnected, WireError, head_of
+from middleware.sockets import end_with_the_other
 
 _READ_BYTES = 64 * 1024
-_LONGEST_HEAD = 64 * 1024
-
-
-class NotConnected(OSError):
-    """No connection came about: nothing of the request has left this machine."""
-
-
-class WireError(OSError):
-    """The connection broke off, or the answer is none that a pod gives."""
+_LONGEST_LINE = 64 * 1024
 
 
 class Wire:
@@ -42,6 +36,7 @@ class Wire:
         if self._socket is None:
             try:
                 made = socket.create_connection((self._host, self._port), timeout_s or self._timeout_s)
+                end_with_the_other(made)
                 made = self._access.secured(made)
             except OSError as error:
                 raise NotConnected(f"{self.address}: {error}") from error
@@ -85,9 +80,9 @@ class Wire:
         """(status, body) of the answer. Raises OSError; the connection is closed then."""
         try:
             return self._receive()
-        except (ValueError, OSError) as error:
+        except OSError:
             self.close()
-            raise error if isinstance(error, OSError) else WireError(f"{self.address}: {error}") from error
+            raise
 
     def receive_line(self) -> bytes:
         """A line without its end, on a connection that no longer speaks HTTP. Raises OSError; the connection is closed then."""
@@ -96,7 +91,7 @@ class Wire:
             if self._socket is None:
                 raise WireError(f"{self.address}: nothing was asked")
             while not content.endswith(b"\n"):
-                if len(content) > _LONGEST_HEAD:
+                if len(content) > _LONGEST_LINE:
                     raise WireError(f"{self.address}: the line does not end")
                 content += self._read(self._socket, _READ_BYTES)
         except OSError:
@@ -122,24 +117,14 @@ class Wire:
         if made is None:
             raise WireError(f"{self.address}: nothing was asked")
         content = b""
-        while (end := content.find(b"\r\n\r\n")) < 0:
-            if len(content) > _LONGEST_HEAD:
-                raise WireError(f"{self.address}: the answer's head does not end")
+        while (head := head_of(content)) is None:
             content += self._read(made, _READ_BYTES)
-        head = content[:end].lower()
-        status = int(head[9:12])
-        length = 0
-        if status not in (101, 204, 304):
-            found = head.find(b"\r\ncontent-length:")
-            if found < 0:
-                raise WireError(f"{self.address}: an answer without Content-Length")
-            length = int(head[found + 17 :].partition(b"\r\n")[0])
-        body = content[end + 4 :]
-        while len(body) < length:
-            body += self._read(made, length - len(body))
-        if b"\r\nconnection: close" in head:
+        body = content[head.size :]
+        while len(body) < head.length:
+            body += self._read(made, head.length - len(body))
+        if head.closes:
             self.close()
-        return status, body
+        return head.status, body
 
     def _read(self, made: socket.socket, count: int) -> bytes:
         part = made.recv(count)

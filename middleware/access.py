@@ -22,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from middleware.secrets import read_secret
+from middleware.sockets import end_with_the_other
 from offload.settings import SettingsError
 
 OPEN_PATHS: Final = ("/healthz", "/readyz", "/metrics")
@@ -30,6 +31,18 @@ _SHORTEST_TOKEN = 16
 _FILES = ("CERTIFICATE", "KEY", "AUTHORITY")
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        end_with_the_other(self.sock)
+
+
+class _SecuredConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        end_with_the_other(self.sock)
 
 
 @dataclass(frozen=True)
@@ -97,8 +110,8 @@ class Access:
         """A connection to a pod's address, not made yet."""
         place = urlsplit(address).netloc
         if self.tls is None:
-            return HTTPConnection(place, timeout=timeout_s)
-        return HTTPSConnection(place, timeout=timeout_s, context=self.tls.client)
+            return _Connection(place, timeout=timeout_s)
+        return _SecuredConnection(place, timeout=timeout_s, context=self.tls.client)
 
     def secured(self, made: socket.socket) -> socket.socket:
         """A socket that is connected to a pod, behind TLS where that is configured. Raises OSError."""

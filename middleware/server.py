@@ -21,6 +21,7 @@ from cheroot.wsgi import Server as WSGIServer
 from middleware.access import OPEN, WSGI, Access, guarded
 from middleware.problems import MEDIA_TYPE, HTTPProblem
 from middleware.registry import reachable_address
+from middleware.sockets import end_with_the_other
 
 _IDLE_S = 60
 _LONGEST_HEADER = 16 * 1024
@@ -69,6 +70,10 @@ class PodConnection(HTTPConnection):
 
     RequestHandlerClass = PodRequest
     is_new = True
+
+    def __init__(self, server: WSGIServer, sock: socket.socket, makefile: Any) -> None:
+        super().__init__(server, sock, makefile)
+        end_with_the_other(sock)
 
 
 class _Server(WSGIServer):

@@ -1,7 +1,7 @@
 """The controller's REST interface, as far as the trainer uses it. One thread; a connection per call, always with a time-out.
 
 A controller that is away (restarted by its supervisor, or answering 503 while the database is away) is asked again for up
-to `ABSENCE_S`.
+to `ABSENCE_S`, and so is one whose answer is none of a controller's: something else may have its address meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ ABSENCE_S = 60.0
 """For so many real seconds a controller may be away before the run stops."""
 
 _RETRY_S = 0.5
+_NOTHING: Mapping[str, type] = {}
 
 
 class ControllerError(RuntimeError):
@@ -32,6 +33,10 @@ class _RefusedError(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
+
+
+class _MalformedError(Exception):
+    """What answered is no controller."""
 
 
 class ControllerClient:
@@ -62,7 +67,7 @@ class ControllerClient:
             "model": plan.model,
         }
         try:
-            return int(self._call("POST", "/v1/episodes", body)["episode"])
+            return int(self._call("POST", "/v1/episodes", body, needs={"episode": int})["episode"])
         except _RefusedError as refused:
             if refused.status == 409:
                 return None
@@ -73,16 +78,26 @@ class ControllerClient:
             ) from None
 
     def episode(self, number: int, wait_s: float) -> Mapping[str, Any]:
-        """State of an episode, after waiting up to `wait_s` for its end."""
+        """State of an episode, after waiting up to `wait_s` for its end.
+
+        The controller answers at once where many wait there: it is asked again then.
+        """
+        until = time.monotonic() + wait_s
         try:
-            return self._call("GET", f"/v1/episodes/{number}?wait_s={wait_s:g}", timeout_s=wait_s + 10.0)
+            while True:
+                left_s = max(0.0, until - time.monotonic())
+                path = f"/v1/episodes/{number}?wait_s={left_s:g}"
+                state = self._call("GET", path, timeout_s=left_s + 10.0, needs={"status": str})
+                if state["status"] != "open" or time.monotonic() + _RETRY_S >= until:
+                    return state
+                time.sleep(_RETRY_S)
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not tell about episode {number}: {refused}") from None
 
     def status(self) -> Mapping[str, Any]:
         """Nodes, episode, hot keys, and whether arrivals are continuous."""
         try:
-            return self._call("GET", "/v1/status")
+            return self._call("GET", "/v1/status", needs={"continuously": bool})
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not tell its status: {refused}") from None
 
@@ -115,8 +130,12 @@ class ControllerClient:
         self.activate(version)
         give_up = time.monotonic() + patience_s
         while True:
-            found = self._call("GET", "/v1/configuration")
-            behind = [node for node, revision in found["acknowledged"].items() if revision < found["revision"]]
+            found = self._call("GET", "/v1/configuration", needs={"revision": int, "acknowledged": dict})
+            behind = [
+                node
+                for node, revision in found["acknowledged"].items()
+                if not isinstance(revision, int) or revision < found["revision"]
+            ]
             if not behind:
                 return
             if time.monotonic() >= give_up:
@@ -127,17 +146,33 @@ class ControllerClient:
             time.sleep(_RETRY_S)
 
     def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60.0
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float = 60.0,
+        needs: Mapping[str, type] = _NOTHING,
     ) -> Mapping[str, Any]:
-        """A request, repeated while nobody listens, the answer breaks off, or it is 503 (starting, database away)."""
+        """A request, repeated while nobody listens, the answer breaks off, is malformed, or is 503 (starting, database away).
+
+        needs: keys that the answer has, and their types
+        """
         give_up = time.monotonic() + self._absence_s
         while True:
             try:
-                return self._once(method, path, body, timeout_s)
+                answer = self._once(method, path, body, timeout_s)
+                missing = [key for key, kind in needs.items() if not isinstance(answer.get(key), kind)]
+                if missing:
+                    raise _MalformedError(
+                        f"malformed answer: `{missing[0]}` is missing, or no {needs[missing[0]].__name__}"
+                    )
+                return answer
             except _RefusedError as refused:
                 if refused.status != 503:
                     raise
                 trouble: Exception = refused
+            except _MalformedError as malformed:
+                trouble = malformed
             except Exception as error:
                 # Looking up the address may need the database or the registry.
                 if not isinstance(error, OSError | HTTPException) and not is_away(error):
@@ -163,7 +198,12 @@ class ControllerClient:
             connection.close()
         if answer.status >= 400:
             raise _RefusedError(answer.status, _problem(answer.status, text))
-        parsed: Mapping[str, Any] = json.loads(text) if text else {}
+        try:
+            parsed = json.loads(text) if text else {}
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise _MalformedError(f"malformed answer: {text[:100]!r} is no JSON object")
         return parsed
 
 
@@ -178,6 +218,6 @@ def _problem(status: int, text: bytes) -> str:
 
 def _words(trouble: Exception) -> str:
     """Of a driver's error only the kind: its text may hold a URL with a password."""
-    if isinstance(trouble, _RefusedError | OSError | HTTPException) and str(trouble):
+    if isinstance(trouble, _RefusedError | _MalformedError | OSError | HTTPException) and str(trouble):
         return str(trouble)
     return type(trouble).__name__

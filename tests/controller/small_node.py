@@ -11,10 +11,20 @@ from typing import Any
 
 
 class Node:
-    """A small real server that remembers when it was asked; it answers after `delay_s`."""
+    """A small real server that remembers what it was asked; it answers after `delay_s`, and halts amid the answer for `halts_s`.
 
-    def __init__(self, delay_s: float = 0.0, closes: bool = False, status: int = 202) -> None:
-        self.delay_s, self.closes, self.status = delay_s, closes, status
+    `answer`: its body, instead of what it heard.
+    """
+
+    def __init__(
+        self,
+        delay_s: float = 0.0,
+        closes: bool = False,
+        status: int = 202,
+        halts_s: float = 0.0,
+        answer: bytes | None = None,
+    ) -> None:
+        self.delay_s, self.closes, self.status, self.halts_s, self.answer = delay_s, closes, status, halts_s, answer
         self.asked: list[Any] = []
         self.connections: set[Any] = set()
         node = self
@@ -27,12 +37,14 @@ class Node:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 node.asked.append(body)
                 time.sleep(node.delay_s)
-                content = json.dumps({"heard": body, "detail": "its own words"}).encode()
+                content = node.answer or json.dumps({"heard": body, "detail": "its own words"}).encode()
                 try:
                     self.send_response(node.status)
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
-                    self.wfile.write(content)
+                    self.wfile.write(content[:1])
+                    time.sleep(node.halts_s)
+                    self.wfile.write(content[1:])
                 except OSError:
                     pass  # who asked has gone away meanwhile
                 self.close_connection = node.closes  # without saying so, as a server whose patience has ended
@@ -49,6 +61,25 @@ class Node:
         """Answer no more."""
         self.server.shutdown()
         self.server.server_close()
+
+
+class Unreachable:
+    """An address whose machine drops every request to connect: here, a listening socket whose backlog is full."""
+
+    def __init__(self) -> None:
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(0)
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._filling = [socket.socket() for _ in range(4)]
+        for one in self._filling:
+            one.setblocking(False)
+            one.connect_ex(self._listener.getsockname())
+
+    def close(self) -> None:
+        """Refuse connections from now on."""
+        for one in (self._listener, *self._filling):
+            one.close()
 
 
 def free_port() -> int:

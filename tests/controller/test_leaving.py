@@ -37,7 +37,7 @@ def test_a_node_leaves_when_the_episode_is_closed(testbed: Testbed):
     assert (ended.status, ended.verdict) == ("closed", "complete")
     assert "lost" not in ended.outcomes
     process.wait(10)
-    wait_until(lambda: testbed.node_processes()[1].pid != process.pid)
+    wait_until(lambda: testbed.node_processes().get(1, process).pid != process.pid)
 
 
 def test_a_controller_leaves_when_the_episode_is_closed(testbed: Testbed):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from small_node import Node, free_port
+from small_node import Node, Unreachable, free_port
 
 from controller.nodes import NodeClients
 from controller.ticks import Ticks
@@ -17,7 +17,9 @@ SLOT_S = 0.05
 
 @contextmanager
 def ticks_to(
-    addresses: Mapping[int, str], *servers: Node, address_now: Callable[[int], str | None] = lambda _: None
+    addresses: Mapping[int, str],
+    *servers: Node | Unreachable,
+    address_now: Callable[[int], str | None] = lambda _: None,
 ) -> Iterator[Ticks]:
     clients = NodeClients(addresses)
 
@@ -46,6 +48,35 @@ def test_a_slow_node_gets_all_ticks_in_order_and_delays_nobody():
         assert len(slow.asked) < 8
         assert ticks.finish(30.0) == {}
         assert [body["slot"] for body in slow.asked] == list(range(8))
+
+
+def late_slots(ticks: Ticks, nodes: Iterable[int], slots: int) -> int:
+    """How many of so many slots are put a whole slot after their instant, or later."""
+    began, late = time.monotonic(), 0
+    for slot in range(slots):
+        late += time.monotonic() - began > (slot + 1) * SLOT_S
+        ticks.put(slot, {node: {"slot": slot} for node in nodes})
+        ticks.serve_until(began + (slot + 1) * SLOT_S)
+    return late
+
+
+def test_unreachable_nodes_delay_nobodys_ticks():
+    """Each connection to one of them took the player's thread a second: the others' ticks came whole slots late."""
+    quick = Node()
+    away = [Unreachable() for _ in range(3)]
+    addresses = {0: away[0].address, 1: quick.address, 2: away[1].address, 3: away[2].address}
+    with ticks_to(addresses, quick, *away) as ticks:
+        assert late_slots(ticks, addresses, 40) <= 8, "a busy machine makes some late, not most"
+        assert [body["slot"] for body in quick.asked] == list(range(40))
+        assert ticks.finish(5.0) == {node: list(range(40)) for node in (0, 2, 3)}
+
+
+def test_a_node_that_halts_amid_its_answer_delays_nobodys_ticks():
+    """A frozen machine may hold up an answer in its middle."""
+    quick, halting = Node(), Node(halts_s=1.9)
+    with ticks_to({0: halting.address, 1: quick.address}, quick, halting) as ticks:
+        assert late_slots(ticks, (0, 1), 40) <= 8
+        assert [body["slot"] for body in quick.asked] == list(range(40))
 
 
 def test_a_dead_node_is_down_until_it_is_back_at_another_address():

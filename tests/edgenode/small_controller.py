@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -49,6 +50,23 @@ def call(address: str, method: str, path: str, body: Any = None, timeout_s: floa
         return response.status, answer.decode()
     finally:
         connection.close()
+
+
+def raw_link(address: str, episode: int, source: int) -> socket.socket:
+    """A connection to a node that has become a link, as node `source` would open it."""
+    parts = urlsplit(address)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=10)
+    target = f"/v1/link?episode={episode}&source={source}"
+    connection.sendall(
+        f"GET {target} HTTP/1.1\r\nHost: n\r\nConnection: Upgrade\r\nUpgrade: offload-link\r\n\r\n".encode()
+    )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        part = connection.recv(1)
+        assert part, answer
+        answer += part
+    assert answer.startswith(b"HTTP/1.1 101"), answer
+    return connection
 
 
 class Fleet:

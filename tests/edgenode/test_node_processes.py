@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from small_controller import Fleet, call
+from small_controller import Fleet, call, raw_link
 
 from middleware.database import close_episode, load_trace
 from middleware.database.schema import decisions, outcomes
@@ -338,20 +338,6 @@ def test_bad_requests_are_refused_with_a_problem_that_names_what_is_wrong(
     assert call(fleet.addresses[0], "GET", "/healthz")[0] == 200
 
 
-@contextlib.contextmanager
-def _link(fleet: Fleet) -> Iterator[socket.socket]:
-    """A connection to node 0 that has become a link, as another node would open it."""
-    parts = urlsplit(fleet.addresses[0])
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
-        head = "GET /v1/link HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: offload-link\r\n\r\n"
-        connection.sendall(head.encode())
-        answer = b""
-        while not answer.endswith(b"\r\n\r\n"):
-            answer += connection.recv(1)
-        assert answer.startswith(b"HTTP/1.1 101"), answer
-        yield connection
-
-
 def _answer(connection: socket.socket) -> dict[str, Any]:
     with connection.makefile("rb") as file:
         answer: dict[str, Any] = json.loads(file.readline())
@@ -363,7 +349,7 @@ def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_
     episode, trace = _opened(fleet, 12)
     fleet.tick(episode, trace, 0, fleet.start(episode))
     slots = [task.slot for task in trace if task.source == 1 and task.slot > 0][:2]
-    with _link(fleet) as link:
+    with raw_link(fleet.addresses[0], episode, 1) as link:
         for slot, pause_s in zip(slots, (0.05, 0.15), strict=True):
             task = {"episode": episode, **_HANDOVER, "slot": slot, "deadline_s": 1000.0}
             link.sendall(json.dumps(task).encode() + b"\n" + bytes(400))
@@ -381,8 +367,8 @@ def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_
     [(b"{not json", 400, "JSON"), (b'{"episode": 12345}', 422, "slot"), (b"[]", 422, "")],
 )
 def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: bytes, status: int, words: str) -> None:
-    fleet, _ = playing
-    with _link(fleet) as link:
+    fleet, episode = playing
+    with raw_link(fleet.addresses[0], episode, 1) as link:
         link.sendall(line + b"\n")
         answer = _answer(link)
         assert answer["status"] == status and words in answer["detail"]
@@ -391,8 +377,8 @@ def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: byt
 
 
 def test_a_line_without_an_end_closes_the_link(playing: tuple[Fleet, int]) -> None:
-    fleet, _ = playing
-    with _link(fleet) as link:
+    fleet, episode = playing
+    with raw_link(fleet.addresses[0], episode, 1) as link:
         link.sendall(b"x" * 100_000)
         with contextlib.suppress(ConnectionError):
             assert link.recv(1) == b""
@@ -409,7 +395,7 @@ def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is
     fleet, episode = playing
     task = {"episode": episode, **_HANDOVER, "slot": 3, "deadline_s": 1000.0}
     before = call(fleet.addresses[0], "GET", "/v1/status")[1]["pending"]
-    with _link(fleet) as link:
+    with raw_link(fleet.addresses[0], episode, 1) as link:
         link.sendall(json.dumps(task).encode() + b"\n" + bytes(500))
     time.sleep(0.2)
     assert call(fleet.addresses[0], "GET", "/v1/status")[1]["pending"] <= before

@@ -12,7 +12,7 @@ from instant_testbed import begin, finish, open_run, play, small_settings
 from middleware.database import abort_episode, find_episodes
 from middleware.storage import open_storage
 from offload.episodes import EpisodeError, EpisodePlan
-from trainer.controller_client import ControllerError
+from trainer.controller_client import ControllerClient, ControllerError
 from trainer.source import TestbedSource
 
 PLAN = EpisodePlan("collect", "ratc", 5, "ratc")
@@ -218,3 +218,31 @@ def test_a_model_is_deployed_when_every_node_has_acknowledged_it(controllers) ->
     controller.acknowledged = [{"0": 2, "1": 1}, {"0": 2, "1": 2}]
     client.deploy("offline")
     assert controller.acknowledged == [{"0": 2, "1": 2}]
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"null", b"<html>", b"\xff", b"{}", b'{"episode": "7"}'])
+def test_an_answer_that_is_no_controllers_is_waited_out_and_then_said_to(controllers, answer: bytes) -> None:
+    """Something else had the controller's address for a moment: the run ended in a traceback."""
+    controller = controllers()
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+        stranger.daemon_threads = True
+        threading.Thread(target=stranger.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"http://127.0.0.1:{stranger.server_port}"
+        source = TestbedSource(address, controller.db, controller.run, controller.settings, 0.3)
+        with pytest.raises(ControllerError, match=r"not answered POST /v1/episodes for 0\.3 s.*malformed answer"):
+            source.play(PLAN)
+        addresses = [address, controller.url()]
+        client = ControllerClient(lambda: addresses.pop(0) if len(addresses) > 1 else addresses[0])
+        assert client.post_episode(PLAN) is not None
+        stranger.shutdown()
