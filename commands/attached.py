@@ -10,7 +10,7 @@ from typing import Self
 
 from commands.local import ControllerFailed, OpenRun
 from middleware.access import Access
-from middleware.patience import is_away
+from middleware.patience import bear
 from trainer.controller_client import ControllerClient, ControllerError
 
 _PATIENCE_S = 300.0
@@ -44,8 +44,7 @@ class AttachedController:
                     if one.alive(time.time()) and one.metadata.get("ready"):
                         return one.address
             except Exception as error:
-                if not is_away(error):
-                    raise
+                bear(error, "looking for the controller")
             if time.monotonic() > until:
                 raise ControllerFailed(
                     f"no controller of the run '{run}' is ready after {patience_s:g} s; is it running, and in the same registry?"

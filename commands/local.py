@@ -23,7 +23,7 @@ from typing import Self
 from commands.pods import WRONG_START
 from controller.fleet import last_line
 from middleware.database import PLAYED_BY, TWIN, Database, Run, RunConflict, create_run
-from middleware.patience import is_away
+from middleware.patience import bear
 from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
@@ -157,8 +157,7 @@ class LocalController:
                 registered = self._opened.registry.instances("controller", self._opened.run.name)
                 away = None
             except Exception as error:
-                if not is_away(error):
-                    raise
+                bear(error, "looking for the controller")
                 registered, away = [], error
             for instance in registered:
                 ours = self._process is not None and instance.metadata.get("pid") == self._process.pid

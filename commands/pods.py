@@ -17,20 +17,22 @@ def run_pod(program: str, load: Callable[[], Callable[[], None]]) -> None:
     """Run what `load` imports and returns, until it ends."""
     require_own_rooms(program)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.raiseExceptions = False  # a log on a full disk loses lines; a traceback for each would be lost as well
     work = load()
     from middleware.database import SchemaError
+    from middleware.database.errors import in_words, is_databases, is_unavailable
     from middleware.outages import ServiceAway
-    from middleware.patience import is_away
 
     try:
         work()
     except (ValueError, LookupError, SchemaError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(WRONG_START)
-    except Exception as error:
-        if not is_away(error):
-            raise
-        # A driver's words may hold a password.
-        why = error if isinstance(error, ServiceAway) else type(error).__name__
-        print(f"{program}: a service is away: {why}", file=sys.stderr)
+    except ServiceAway as error:
+        print(f"{program}: a service cannot be used now: {error}", file=sys.stderr)
         sys.exit(_MAY_WORK_NEXT_TIME)
+    except Exception as error:
+        if not is_databases(error):
+            raise
+        print(f"{program}: {in_words(error)}", file=sys.stderr)
+        sys.exit(_MAY_WORK_NEXT_TIME if is_unavailable(error) else WRONG_START)

@@ -35,7 +35,7 @@ def serve(
     from commands.hot_keys import check_hot
     from commands.local import DATA_DIR, ControllerFailed, LocalController, open_run
     from middleware.configuration import load_settings
-    from middleware.patience import is_away
+    from middleware.patience import bear
 
     console = Console()
     logging.basicConfig(level=logging.ERROR)  # until there is a run, an error says all that is to be said
@@ -57,8 +57,7 @@ def serve(
             try:
                 now = controller.address()
             except Exception as error:
-                if not is_away(error):
-                    raise
+                bear(error, "looking for the controller")
                 continue  # the controller waits for the service as well
             if now != address:
                 address = now

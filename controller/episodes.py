@@ -27,7 +27,7 @@ from middleware.database import (
     close_episode,
     open_episode,
 )
-from middleware.patience import PATIENCE_S, is_away_or_refuses, patiently
+from middleware.patience import PATIENCE_S, bear, patiently
 from offload.episodes import EpisodePlan
 from offload.network import Network
 from offload.tasks import Trace, draw_trace
@@ -268,8 +268,7 @@ class Episodes:
             try:
                 return self._addresses().get(node)
             except Exception as error:
-                if not is_away_or_refuses(error):
-                    raise
+                bear(error, "looking for the nodes")
                 return None
 
         addresses = dict(self._clients.addresses)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from controller.nodes import NodeClients
 from middleware.access import OPEN, Access
-from middleware.patience import is_away, is_away_or_refuses
+from middleware.patience import bear
 from middleware.registry import Instance, Registry
 
 SERVICE = "edgenode"
@@ -107,12 +107,11 @@ class LocalFleet:
         return found
 
     def _ready_or_none(self) -> dict[int, str]:
-        """`ready`; nobody while the registry is away."""
+        """`ready`; no node while the registry does not answer."""
         try:
             return self.ready()
         except Exception as error:
-            if not is_away(error):
-                raise
+            bear(error, "looking for the nodes")
             return {}
 
     def pids(self) -> dict[int, int]:
@@ -178,8 +177,7 @@ class LocalFleet:
             try:
                 registered = self._registered()
             except Exception as error:
-                if not is_away_or_refuses(error):
-                    raise
+                bear(error, "looking for the nodes")
                 continue
             clients = NodeClients({node: one.address for node, one in registered.items()}, self._access)
             answers = clients.ask("GET", "/healthz", dict.fromkeys(registered), _LIVENESS_S)

@@ -11,12 +11,10 @@ import math
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, render_template, request
-from sqlalchemy.exc import DBAPIError
 
 from controller.episodes import BusyError, OpeningError
 from controller.interface import OPERATIONS, EpisodeRequest, HotChange
@@ -25,6 +23,7 @@ from middleware.access import OPEN_PATHS, Access
 from middleware.database import find_episodes, find_models, load_trace
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.outages import ServiceAway
+from middleware.patience import bear
 from middleware.problems import HTTPProblem, as_response, common_problem, parsed
 from middleware.server import PodServer, bound
 from offload.episodes import EpisodePlan
@@ -61,12 +60,14 @@ def make_app(controller: Controller) -> Flask:
 
     @app.get("/metrics")
     def prometheus() -> Response:
-        with suppress(ServiceAway, DBAPIError):  # whoever looks at the metrics then wants the others all the more
+        try:
             now = time.time()
             alive = [one for one in controller.registry.instances("edgenode", run.name) if one.alive(now)]
             controller.metrics.nodes_alive.set(len(alive))
             record = controller.configuration.read(run.name)
             controller.metrics.fallback.set(record is not None and controller.fallback(record) is not None)
+        except Exception as error:
+            bear(error, "metrics of nodes and live settings")  # the others are wanted all the more
         return Response(controller.metrics.text(), mimetype="text/plain; version=0.0.4")
 
     @app.get(PATH)

@@ -41,8 +41,9 @@ from middleware.database import (
     load_run,
     record_pod_event,
 )
+from middleware.database.errors import in_words, is_databases
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
-from middleware.patience import is_away, is_away_or_refuses, patiently
+from middleware.patience import bear, patiently
 from middleware.registry import Instance, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
@@ -269,9 +270,8 @@ class Controller:
         try:
             record_pod_event(self.database, self.run, node, pod, "killed", "failure injection", episode, slot)
         except Exception as error:
-            if not is_away(error):
-                raise
-            _logger.warning("the killing of %s could not be recorded: the database is away", pod)
+            bear(error, "recording a failure injection")
+            _logger.warning("the killing of %s could not be recorded", pod)
 
     def _patiently(self, call: Callable[[], _Result]) -> _Result:
         return patiently(call, stopping=self.stopping)
@@ -400,6 +400,9 @@ class Controller:
                     if state.plan.phase == SERVE_PHASE:
                         self._forget()
         except Exception as error:
+            if is_databases(error):  # its text holds the statement, with rows; and where it was raised says nothing
+                self._fail(f"no episode can be played: {in_words(error)}")
+                return
             _logger.exception("the episode failed")
             self._fail(f"the player failed: {type(error).__name__}: {error}")
 
@@ -408,8 +411,7 @@ class Controller:
         try:
             forget_episodes(self.database, self.run, SERVE_PHASE, self.run.settings.kept_episodes)
         except Exception as error:
-            if not is_away(error):
-                raise  # else it is done after the next one
+            bear(error, "deleting old episodes")  # it is done after the next one
 
     def _next(self) -> EpisodeState | None:
         """What is to be played now: what was asked for, or one more of the continuous arrivals; None: nothing yet."""
@@ -468,8 +470,7 @@ class Controller:
         try:
             self.registry.deregister(SERVICE, "0", self.run_name)
         except Exception as error:
-            if not is_away_or_refuses(error):
-                raise
+            bear(error, "leaving the registry")
 
     def _beat(self) -> None:
         while not self.stopping.wait(_HEARTBEAT_S):

@@ -20,6 +20,7 @@ from edgenode.identity import NodeIdentity
 from edgenode.probing import chosen_node, probed_nodes, reports_from
 from edgenode.schedulers import create_scheduler
 from middleware.configuration import HotRecord
+from middleware.database.errors import in_words, is_databases
 from middleware.outages import ServiceAway
 from middleware.patience import is_away
 from middleware.storage import Storage, fetch_model, named_model
@@ -120,8 +121,8 @@ class Activation:
             scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
             self._try_out(scheduler)
         except Exception as error:  # of somebody's scheduler it may be any
-            if is_away(error):
-                why = str(error) if isinstance(error, ServiceAway) else "the database is away"
+            if is_away(error) or is_databases(error):
+                why = str(error) if isinstance(error, ServiceAway) else in_words(error)
                 problem = f"revision {record.revision} ({name}, model {model}) waits: {why}"
                 if self.problem is None:
                     _logger.warning("%s", problem)

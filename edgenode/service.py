@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import os
 import signal
 import sys
@@ -34,13 +33,14 @@ from middleware.configuration import HotRecord, load_settings, open_configuratio
 from middleware.database import Database, load_network, load_run, write_records
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
-from middleware.patience import is_away, is_away_or_refuses, patiently
+from middleware.patience import bear, patiently
 from middleware.registry import Instance, Registry, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.profiles import make_profile
 
 SERVICE = "edgenode"
 _HEARTBEAT_S = 1.5
+_REGISTER_S = 0.2
 _WATCH_S = 1.0
 _LEAVING_POLL_S = 0.1
 _SWITCH_INTERVAL_S = 0.005
@@ -231,8 +231,7 @@ class _Registration:
         try:
             self._registry.deregister(SERVICE, str(self._who.node), self._who.run)
         except Exception as error:
-            if not is_away_or_refuses(error):
-                raise
+            bear(error, "leaving the registry")
 
     def address_of(self, node: int) -> str | None:
         """Where another node is registered now; asked at most twice a second per node."""
@@ -243,8 +242,7 @@ class _Registration:
         try:
             found = self._registry.instances(SERVICE, self._who.run)
         except Exception as error:
-            if not is_away_or_refuses(error):
-                raise
+            bear(error, f"looking for node {node}")
             return None
         return next((one.address for one in found if one.instance == str(node)), None)
 
@@ -255,12 +253,13 @@ class _Registration:
     def _beat(self) -> None:
         # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a node
         # that is not registered is not ready, and whoever waits for it decides how long.
-        try:
-            patiently(lambda: self._registry.register(self._instance()), math.inf, self._ending)
-        except Exception as error:
-            if not (self._ending.is_set() and is_away(error)):
-                raise
-            return
+        while not self._ending.is_set():
+            try:
+                self._registry.register(self._instance())
+                break
+            except Exception as error:
+                bear(error, "registering")
+            self._ending.wait(_REGISTER_S)
         while not self._ending.is_set():
             self._wake.wait(timeout=_HEARTBEAT_S)
             self._wake.clear()

@@ -8,6 +8,8 @@ import time
 
 SLOW_S = 3.0
 """A service that is well answers sooner."""
+_QUIET_S = 5.0
+"""A service that answers, and cannot do some of what it is asked, is well again after so long without a refusal."""
 
 
 class ServiceAway(OSError):
@@ -25,25 +27,35 @@ class OutageLog:
         self._lock = threading.Lock()
         self._since: float | None = None
         self._over = -1.0
+        self._refused: float | None = None
 
-    def failed(self, why: str, since_s: float | None = None) -> None:
-        """It did not answer. `since_s`: since when, on the monotonic clock; now by default."""
+    def failed(self, why: str, since_s: float | None = None, answers: bool = False) -> None:
+        """It could not do what it was asked. `since_s`: since when, on the monotonic clock; now by default.
+
+        answers: it did answer, and may do other work meanwhile (a database that is read only, or full, is still read): then an
+            answer does not end the outage, but some seconds without such a refusal
+        """
         with self._lock:
-            since = time.monotonic() if since_s is None else since_s
-            # Of several threads that were waiting, one has told already how it ended.
+            now = time.monotonic()
+            since = now if since_s is None else since_s
+            # Of several threads that were waiting, one has logged already how it ended.
             if self._since is None and since >= self._over:
                 self._since = since
                 self._logger.warning("%s: away (%s)", self._what, why)
+            if self._since is not None:
+                self._refused = now if answers else None
 
     def answered(self) -> None:
         """It did answer."""
         if self._since is None:  # read without the lock: this is asked with every call
             return
         with self._lock:
-            if self._since is not None:
-                self._over = time.monotonic()
-                self._logger.warning("%s: back after %.1f s", self._what, self._over - self._since)
-                self._since = None
+            now = time.monotonic()
+            if self._since is None or (self._refused is not None and now - self._refused < _QUIET_S):
+                return
+            self._over = now if self._refused is None else self._refused
+            self._logger.warning("%s: back after %.1f s", self._what, self._over - self._since)
+            self._since = self._refused = None
 
     def answered_after(self, seconds: float) -> None:
         """It did answer; after so long that it may have been frozen, that is told, by the first one who was waiting."""

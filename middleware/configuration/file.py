@@ -13,7 +13,7 @@ from pathlib import Path
 
 from middleware.configuration.layers import settings_in
 from middleware.configuration.port import Configuration
-from middleware.patience import is_away
+from middleware.patience import bear
 from offload.settings import SettingsError
 
 _logger = logging.getLogger(__name__)
@@ -46,8 +46,7 @@ def watch_file(configuration: Configuration, run_name: str, path: Path, interval
             except LookupError as absent:
                 _logger.warning("an edit of %s waits: %s", path, absent)
             except Exception as error:
-                if not is_away(error):  # else the edit waits, and the database's absence is told by its adapter
-                    raise
+                bear(error, f"an edit of {path} waits")
             stopping.wait(interval_s)
 
     thread = threading.Thread(target=poll, name="file-watch", daemon=True)

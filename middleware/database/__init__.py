@@ -1,9 +1,9 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `runs`, `episodes`, `records`, `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
+`engine`: connecting. `errors`: what an error means. `runs`, `episodes`, `records`, `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
 """
 
-from middleware.database.engine import Database, SchemaError, is_unavailable
+from middleware.database.engine import Database, SchemaError
 from middleware.database.episodes import (
     ConservationError,
     EpisodeSummary,
@@ -14,6 +14,7 @@ from middleware.database.episodes import (
     load_trace,
     open_episode,
 )
+from middleware.database.errors import is_unavailable
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event

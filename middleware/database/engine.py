@@ -1,4 +1,4 @@
-"""A handle on the database: connecting, transactions, schema versions, and which errors mean "try again later".
+"""A handle on the database: connecting, transactions, schema versions, and the log of its outages.
 
 Concurrency: a `Database` may be shared by the threads of a process (SQLAlchemy's pool gives each its own connection),
 and by any number of processes. SQLite runs in WAL mode; a writing transaction takes the write lock at its beginning, so
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,18 +20,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from middleware.database.errors import is_contention, is_unavailable, reason, still_answers
 from middleware.outages import OutageLog
 from offload.settings import redacted
 
 _BUSY_TIMEOUT_S = 20
 _MYSQL_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
-# Server gone, lost, shutting down, refused, lock wait time-out, deadlock, too many connections.
-_MYSQL_CONTENTION = {1205, 1213}
-_MYSQL_UNAVAILABLE = {1040, 1053, *_MYSQL_CONTENTION, 2002, 2003, 2006, 2013, 2014, 2055, 4031, 1927, 0}
-
 
 _logger = logging.getLogger(__name__)
 
@@ -125,37 +119,16 @@ class Database:
         return f"Database({redacted(self.url)})"
 
 
-def is_unavailable(error: BaseException) -> bool:
-    """Whether an error means that the database is away or busy: the same call may succeed later."""
-    if isinstance(error, PoolTimeoutError):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    original: Any = error.orig
-    if isinstance(original, sqlite3.OperationalError):
-        words = str(original)
-        return any(sign in words for sign in ("locked", "busy", "unable to open", "disk I/O"))
-    if isinstance(getattr(original, "original_exception", None), ssl.SSLError):
-        return False  # a certificate that is not trusted now will not be later
-    code = original.args[0] if original is not None and original.args else None
-    return (
-        isinstance(error, OperationalError | sa.exc.InterfaceError | sa.exc.InternalError)
-        and code in _MYSQL_UNAVAILABLE
-    )
-
-
 def _tell_outages(engine: Engine, outage: OutageLog) -> None:
-    """Have whatever the engine is used for tell of the database's absence, once."""
+    """Log the database's outages, each once, whatever the engine is used for."""
 
     @event.listens_for(engine, "handle_error")
     def failed(context: Any) -> None:
         error = context.sqlalchemy_exception
         # A connection that broke while nobody used it is replaced by the pool without anybody noticing.
-        if error is not None and not context.is_pre_ping and is_unavailable(error) and not _is_contention(error):
+        if error is not None and not context.is_pre_ping and is_unavailable(error) and not is_contention(error):
             asked_s = None if context.connection is None else context.connection.info.get("offload_asked_s")
-            outage.failed(_reason(error), since_s=asked_s)
+            outage.failed(reason(error), since_s=asked_s, answers=still_answers(error))
 
     @event.listens_for(engine, "before_cursor_execute")
     def asked(connection: Connection, *_: Any) -> None:
@@ -164,17 +137,6 @@ def _tell_outages(engine: Engine, outage: OutageLog) -> None:
     @event.listens_for(engine, "after_cursor_execute")
     def answered(connection: Connection, *_: Any) -> None:
         outage.answered_after(time.monotonic() - connection.info["offload_asked_s"])
-
-
-def _is_contention(error: Any) -> bool:
-    """Whether two transactions met, which says that the server is well."""
-    return bool(error.orig.args) and error.orig.args[0] in _MYSQL_CONTENTION
-
-
-def _reason(error: Any) -> str:
-    """The kind of a driver's error and its code: its text may hold rows, or a password."""
-    code = error.orig.args[0] if getattr(error, "orig", None) is not None and error.orig.args else None
-    return f"{type(error).__name__} {code}" if isinstance(code, int) else type(error).__name__
 
 
 # NaN is not JSON: MySQL refuses it, and SQLite shall too.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from middleware.patience import is_away_or_refuses
+from middleware.patience import bear
 from middleware.registry.port import Instance, Registry
 
 
 def keep_registered(registry: Registry, instance: Instance) -> None:
     """Send a heartbeat with the instance's metadata; register again where the registry has forgotten it.
 
-    A registry that is away, or refuses us, raises nothing: its adapter tells, and the next heartbeat may come through.
+    Whatever the registry answers raises nothing: it is logged once, and the next heartbeat may come through.
     """
     try:
         try:
@@ -17,5 +17,4 @@ def keep_registered(registry: Registry, instance: Instance) -> None:
         except LookupError:
             registry.register(instance)
     except Exception as error:
-        if not is_away_or_refuses(error):
-            raise
+        bear(error, f"the heartbeat of {instance.service} {instance.instance}")

@@ -14,6 +14,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import sqlalchemy as sa
+
 SCRIPTS = "OFFLOAD_TEST_SERVERS"
 _PORTS = 64
 
@@ -53,7 +55,7 @@ class Servers:
 
     def __init__(self, folder: Path, place: int = 0) -> None:
         folder.chmod(0o755)
-        first = _free_ports(place)
+        first = free_ports(place)
         self.mariadb = RealServer("mariadb", folder, first)
         self.hdfs = RealServer("hdfs", folder, first + 1)
         self.nacos = RealServer("nacos", folder, first + _PORTS - 1)
@@ -81,7 +83,18 @@ class Servers:
             server.start()
 
 
-def _free_ports(place: int) -> int:
+def grant_all(engine: sa.Engine, user: str, database: str) -> None:
+    """Give a user all rights in one database, by an account that has all rights but not that of granting them."""
+    with engine.connect() as connection:
+        columns = connection.exec_driver_sql("SHOW COLUMNS FROM mysql.db LIKE '%%_priv'").scalars().all()
+        rights = ", ".join("'Y'" for _ in columns)
+        connection.exec_driver_sql(
+            f"INSERT INTO mysql.db (Host, Db, User, {', '.join(columns)}) VALUES ('%%', '{database}', '{user}', {rights})"
+        )
+        connection.exec_driver_sql("FLUSH PRIVILEGES")
+
+
+def free_ports(place: int) -> int:
     """The first of `_PORTS` ports in a row that are free now, as well as those a thousand above (Nacos has one there)."""
     for first in range(21000 + place * 1200, 31000, 100):
         taken = False

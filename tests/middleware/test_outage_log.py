@@ -32,6 +32,22 @@ def test_an_outage_is_told_once_and_its_end_with_its_length(caplog: pytest.LogCa
     assert len(told) == 2
 
 
+def test_a_service_that_refuses_some_of_what_it_is_asked_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is read only answers every read: each would end the outage, and the next write begin one."""
+    monkeypatch.setattr("middleware.outages._QUIET_S", 0.3)
+    outage = OutageLog(logging.getLogger("t"), "the database")
+    for _ in range(4):
+        outage.failed("1290", answers=True)
+        outage.answered_after(0.01)
+    assert [record.getMessage() for record in caplog.records] == ["the database: away (1290)"]
+    time.sleep(0.35)
+    outage.answered_after(0.01)
+    assert caplog.records[-1].getMessage() == "the database: back after 0.0 s"
+    assert len(caplog.records) == 2
+
+
 def test_of_several_that_waited_one_tells(caplog: pytest.LogCaptureFixture) -> None:
     outage = OutageLog(logging.getLogger("t"), "the database")
     for _ in range(3):

@@ -1,0 +1,128 @@
+"""What an error of the database means: try again later, a value that it never takes, or a wrong statement or right.
+
+Trying again later is the rule. Servers have hundreds of reasons for which they cannot work now (read only, quotas, time-outs,
+full disks, clusters without a quorum), and more with every version. So what trying again does *not* help against is listed:
+what is about the statement, the data, the tables, the account or the certificate.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import ssl
+from typing import Any, Final
+
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+    StatementError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+_ACCOUNT: Final = frozenset(
+    # Access denied (to the database, the table, the column, a routine, for lack of a privilege), no such host, an
+    # account that is locked or whose password has expired, an authentication that this client does not know, TLS required.
+    {1044, 1045, 1130, 1142, 1143, 1227, 1251, 1275, 1370, 1410, 1524, 1698, 1820, 1862, 3118, 3159, 4151}
+    | {2026, 2049, 2054, 2058, 2059, 2061}
+)
+_STATEMENT: Final = frozenset(
+    # No such database, table, column, key, variable, engine, character set or collation; what is there already; syntax.
+    {1007, 1046, 1049, 1050, 1051, 1052, 1054, 1055, 1060, 1061, 1063, 1064, 1065, 1066, 1067, 1068, 1069, 1070, 1071}
+    | {1072, 1075, 1091, 1101, 1103, 1109, 1110, 1112, 1113, 1115, 1136, 1146, 1149, 1166, 1170, 1171, 1191, 1193, 1210}
+    | {1221, 1222, 1231, 1232, 1235, 1238, 1239, 1242, 1243, 1246, 1248, 1250, 1253, 1267, 1273, 1286, 1304, 1305, 1318}
+    | {1327, 1364, 1390}
+)
+_VALUE: Final = frozenset(
+    # A packet or a row that is too large, a value out of range, too long, of the wrong type or character set, or against a constraint.
+    {1118, 1153, 1264, 1265, 1292, 1300, 1365, 1366, 1367, 1406, 1411, 1690, 3140, 3819, 4025}
+)
+_CONTENTION: Final = frozenset({1205, 1213})
+_GOING_DOWN: Final = frozenset({1053, 1927})
+"""A server that shuts down or has closed the connection still says so: it is gone all the same."""
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database cannot do now what was asked: the same call may succeed later."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    original: Any = error.orig
+    if isinstance(original, sqlite3.Error):
+        # SQLITE_ERROR is what SQLite says of a wrong statement; of an unknown code nothing is known.
+        return isinstance(original, sqlite3.OperationalError) and _sqlite_code(original) != sqlite3.SQLITE_ERROR
+    if _is_untrusted(getattr(original, "original_exception", None)):
+        return False
+    services = isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DBAPIError
+    return services and _code(error) not in _ACCOUNT | _STATEMENT | _VALUE
+
+
+def refuses_value(error: BaseException) -> bool:
+    """Whether a value is what the database refuses: without that record, the others may be taken."""
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    if isinstance(error, DBAPIError):
+        # The driver itself refuses an infinity, without a code.
+        unsent = isinstance(error, ProgrammingError) and not isinstance(error.orig, sqlite3.Error)
+        return _code(error) in _VALUE or (unsent and _code(error) is None)
+    return isinstance(error, StatementError | ValueError | TypeError | OverflowError)
+
+
+def is_databases(error: BaseException) -> bool:
+    """Whether the database answered this, whatever it means; what a thread that only reports goes on after."""
+    return isinstance(error, SQLAlchemyError)
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether two transactions met, which says that the server is well."""
+    return isinstance(error, DBAPIError) and _code(error) in _CONTENTION
+
+
+def still_answers(error: BaseException) -> bool:
+    """Whether the database is there, and only refuses some of what is asked: other calls may succeed meanwhile."""
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return _sqlite_code(error.orig) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+    code = _code(error)
+    return code is not None and (1000 <= code < 2000 or code >= 3000) and code not in _GOING_DOWN
+
+
+def reason(error: BaseException) -> str:
+    """The kind of an error and its code: a driver's text may hold rows, or a password."""
+    original = getattr(error, "orig", None)
+    code = getattr(original, "sqlite_errorname", None) or _code(error)
+    return type(error).__name__ if code is None else f"{type(error).__name__} {code}"
+
+
+def in_words(error: BaseException) -> str:
+    """One line for a log: what the database does, and the kind of its error."""
+    return (
+        f"the database {'cannot be used now' if is_unavailable(error) else 'refuses what is asked'} ({reason(error)})"
+    )
+
+
+def _code(error: BaseException) -> int | None:
+    """The driver's code; None where there is none."""
+    original = getattr(error, "orig", None)
+    code = original.args[0] if original is not None and original.args else None
+    return code if isinstance(code, int) else None
+
+
+def _sqlite_code(error: BaseException) -> int | None:
+    """SQLite's primary code; None where the driver itself has raised the error."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else int(code) & 0xFF
+
+
+def _is_untrusted(cause: object) -> bool:
+    """Whether TLS failed for a reason that stays. A handshake that broke off is a server that went away in it."""
+    broke_off = ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
+    return isinstance(cause, ssl.SSLError) and not isinstance(cause, broke_off)

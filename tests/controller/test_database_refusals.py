@@ -1,0 +1,31 @@
+"""A database that refuses what a running testbed asks: whoever only reports goes on, and says so once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from testbed import Testbed, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def test_a_registry_table_that_is_gone_for_a_while_ends_no_process(tmp_path: Path) -> None:
+    """A restored database, a lost right: what trying again is not known to help against ended every process."""
+    with Testbed(tmp_path, {}) as testbed:
+        before = testbed.controller.pid, {node: one.pid for node, one in testbed.node_processes().items()}
+        with testbed.opened.database.transaction() as connection:
+            connection.exec_driver_sql("ALTER TABLE instances RENAME TO elsewhere")
+        time.sleep(4.0)  # heartbeats, liveness, the look at the nodes
+        assert testbed.call("GET", "/metrics")[0] == 200
+        with testbed.opened.database.transaction() as connection:
+            connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO instances")
+        wait_until(lambda: all(node["alive"] for node in testbed.call("GET", "/v1/status")[1]["nodes"]))
+        assert testbed.play()["verdict"] == "complete"
+        assert before == (testbed.controller.pid, {node: one.pid for node, one in testbed.node_processes().items()})
+        for log in (tmp_path / "pods/logs").glob("*.log"):
+            text = log.read_text()
+            assert text.count("the heartbeat of") == 1, text
+            assert "refuses what is asked (OperationalError SQLITE_ERROR)" in text
+            assert "Traceback" not in text, text

@@ -1,0 +1,64 @@
+"""A small file system that a test may fill: a tmpfs of its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+
+@contextmanager
+def _until_full() -> Iterator[None]:
+    """Go on where there is no space left."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+
+
+class SmallDisk:
+    """A tmpfs of `kib` KiB at `folder`, which is made. A context manager; the test is skipped where mounting is not allowed."""
+
+    def __init__(self, folder: Path, kib: int) -> None:
+        self.folder, self._kib = folder, kib
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={self._kib}k", "tmpfs", str(self.folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            words = done.stderr.strip()
+        except FileNotFoundError as missing:
+            pytest.skip(f"no small file system can be made here: {missing}")
+        if done.returncode:
+            pytest.skip(f"no small file system can be mounted here: {words}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Lazily: what a process that is just ending holds open goes with it.
+        subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+    def fill(self) -> None:
+        """Take all of its space; what is freed meanwhile is taken when this is called again."""
+        file = os.open(self.folder / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            for size in (65536, 1):  # in large pieces first; a write may be short
+                with _until_full():
+                    while True:
+                        os.write(file, bytes(size))
+        finally:
+            os.close(file)
+
+    def empty(self) -> None:
+        """Give it back."""
+        (self.folder / "filler").unlink()
