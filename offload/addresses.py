@@ -53,7 +53,10 @@ def checked_url(service: str, url: str) -> str:
         port = _PORT.search(host)
         if port and not (port[1].isdecimal() and 0 < int(port[1]) < 65536):
             raise ValueError(f"'{redacted(url)}': '{port[1]}' is not a port; a number from 1 to 65535 is needed")
-        if host.startswith(":") or not host:
+        name = _PORT.sub("", host)
+        if ":" in name and not name.startswith("["):
+            raise ValueError(f"'{redacted(url)}': '{name}' is not a host; IPv6 addresses stand in brackets, as [::1]")
+        if not name:
             raise ValueError(f"'{redacted(url)}' names no host; write {right}")
     return url
 
