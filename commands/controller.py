@@ -25,14 +25,14 @@ def main() -> None:
 
 
 def _load(chosen: argparse.Namespace) -> Callable[[], None]:
-    from commands.hot_keys import check_hot
+    from commands.checking import check_live
     from controller.fleet import FleetError
     from controller.service import serve
 
     def work() -> None:
         try:
             # The composition root knows how a node is started; the controller may not import one.
-            serve(os.environ, chosen.fleet, [sys.executable, "-m", "commands.node"], check_hot, chosen.serve)
+            serve(os.environ, chosen.fleet, [sys.executable, "-m", "commands.node"], check_live, chosen.serve)
         except FleetError as error:
             print(f"offload-controller: {error}", file=sys.stderr)
             sys.exit(1)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -33,11 +32,12 @@ def show(
 ) -> None:
     """Every setting, resolved from all layers, as YAML that `--config` reads back (without passwords)."""
     from middleware.configuration import load_settings
+    from middleware.configuration.documents import written_document
     from offload.settings import redacted
 
     settings = load_settings(preset, config, sets or []).model_dump(mode="json")
     settings["services"] = {key: redacted(url) for key, url in settings["services"].items()}
-    typer.echo(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), nl=False)
+    typer.echo(written_document(settings), nl=False)
 
 
 def check(
@@ -45,19 +45,10 @@ def check(
     sets: Sets = None,
 ) -> None:
     """Say what is wrong with a file of settings; exit code 2 when something is."""
-    from commands.hot_keys import check_hot
-    from edgenode.schedulers import scheduler_names
+    from commands.checking import check_settings
     from middleware.configuration import load_settings
-    from offload.settings import SettingsError
 
-    settings = load_settings(None, config, sets or [])
-    check_hot(settings, settings.hot())
-    names = scheduler_names()
-    wanted = [("offline.heuristic", settings.offline.heuristic)]
-    wanted += [("evaluation.methods", one) for one in settings.evaluation.methods]
-    for path, name in wanted:
-        if name not in (*names, "offline-only", "online-only", "o2o-drl"):
-            raise SettingsError(f"{path}: there is no scheduler '{name}'; there are {', '.join(names)}")
+    check_settings(load_settings(None, config, sets or []))
     typer.echo(f"{config} is fine")
 
 

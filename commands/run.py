@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from offload.protocols import EpisodeSource
+    from offload.settings import Settings
 
 _TITLES = {
     "collect": "collect: the heuristic's task logs",
@@ -105,12 +106,15 @@ def run(
 ) -> None:
     """Run the pipeline: collect, offline, deploy, online, evaluate, report. Goes on where it was stopped."""
     from commands.attached import AttachedController
+    from commands.checking import check_settings
     from commands.local import DATA_DIR, LocalController, open_run
     from middleware.configuration import load_settings
 
     console = Console()
     settings = load_settings(preset, config, sets or [])
     wanted = _wanted(phases)
+    check_settings(settings)
+    _check_training(settings, wanted)
     out = out or Path("runs") / (config.stem if config else preset or "default")
     # Until there is a run, an error says all that is to be said.
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(name)s: %(message)s")
@@ -145,6 +149,18 @@ def _wanted(phases: list[str] | None) -> list[str]:
         if phase not in PHASES:
             raise typer.BadParameter(f"there is no phase '{phase}'; there are {', '.join(PHASES)}")
     return list(phases or PHASES)
+
+
+def _check_training(settings: Settings, phases: list[str]) -> None:
+    """Whether this machine can train: it has the device, and the data set to learn from. Raises SettingsError or DatasetError."""
+    from offload.profiles import make_profile
+    from trainer.datasets import check_dataset
+    from trainer.networks import choose_device
+
+    if {"offline", "online"} & set(phases):
+        choose_device(settings.learner.device)
+    if "offline" in phases and settings.offline.dataset is not None:
+        check_dataset(settings.offline.dataset, make_profile(settings))
 
 
 def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console: Console) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ def serve(
     run: Annotated[str | None, typer.Option(help="The run's name.")] = None,
 ) -> None:
     """Keep a local fleet running with continuous arrivals, until Ctrl-C."""
-    from commands.hot_keys import check_hot
+    from commands.checking import check_settings
     from commands.local import DATA_DIR, ControllerFailed, LocalController, open_run
     from middleware.configuration import load_settings
     from middleware.patience import bear
@@ -43,7 +43,7 @@ def serve(
     if config is not None and settings.services.configuration == "file:":
         watched = settings.services.model_copy(update={"configuration": f"file:{config}"})
         settings = settings.model_copy(update={"services": watched})
-    check_hot(settings, settings.hot())
+    check_settings(settings)
     name = run or f"serve-{config.stem if config else preset or 'default'}"
     opened = open_run(settings, name)
     logging.getLogger().setLevel(logging.WARNING)
@@ -138,7 +138,7 @@ def set_(
 
     address = find_controller(run, database)
     revision = call_controller(
-        address, "PATCH", "/v1/configuration", {"hot": command_line_layer(changes), "by": "offload set"}
+        address, "PATCH", "/v1/configuration", {"hot": command_line_layer(changes).values, "by": "offload set"}
     )["revision"]
     waiting: list[str] = []
     until = time.monotonic() + _TIMEOUT_S

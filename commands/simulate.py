@@ -39,12 +39,14 @@ def simulate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from commands.checking import check_settings
     from evaluation.statistics import estimate_mean
     from middleware.configuration import load_settings
     from offload.network import draw_network
 
     given = [] if seed is None else [f"seed={seed}"]
     settings = load_settings(preset, config, [*given, *(sets or [])])
+    check_settings(settings)
     read = check_schedulers(schedulers, settings, model)
     rates: dict[str, list[float]] = {name: [] for name in schedulers}
     decisions = took_s = 0.0

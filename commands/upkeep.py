@@ -43,14 +43,14 @@ def prepare(
 
     Hot keys that are there already are changed where these settings have others than those of the last `offload prepare`.
     """
-    from commands.hot_keys import check_hot
+    from commands.checking import check_settings
     from commands.local import open_run
     from middleware.configuration import load_settings, open_configuration, watched_file
     from middleware.patience import patiently
 
     settings = load_settings(preset, config, sets or [])
+    check_settings(settings)
     hot, url = settings.hot(), settings.services.configuration
-    check_hot(settings, hot)
     opened = patiently(lambda: open_run(settings, run))
     # It looks at a console's edit as the controller does, which may not be there.
     configuration = open_configuration(url, opened.database, owner=True)

@@ -37,7 +37,7 @@ def manifests() -> dict[str, str]:
     found = {}
     for name, values in VARIANTS.items():
         chosen = ("-f", str(CHART / values)) if values else ()
-        command = [helm, "template", "testbed", str(CHART), "-n", NAMESPACE, "--skip-tests", *chosen, *_SECRETS]
+        command = [helm, "template", "testbed", str(CHART), "-n", NAMESPACE, "--no-hooks", *chosen, *_SECRETS]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found[f"{name}.yaml"] = _HEAD.format(namespace=NAMESPACE, name=name, version=version) + text
     return found

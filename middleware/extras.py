@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from offload.settings import SettingsError
+
 
 def require_extra(module: str, extra: str, setting: str) -> None:
-    """Raise ValueError, naming the setting and what to install, where a module is not installed."""
+    """Raise SettingsError, naming the setting and what to install, where a module is not installed."""
     if find_spec(module) is None:
-        raise ValueError(
+        raise SettingsError(
             f"{setting}: this needs a package that is not installed here: pip install 'offload-testbed[{extra}]'"
         )

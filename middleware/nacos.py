@@ -8,7 +8,6 @@ home directory, snapshots that are served when the server is away, tokens in the
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 import threading
 import time
@@ -18,12 +17,11 @@ from urllib.parse import unquote
 
 from middleware.extras import require_extra
 from middleware.outages import OutageLog, ServiceAway
-from offload.settings import redacted
+from offload.addresses import NACOS, redacted
 
 TIMEOUT_S = 3.0
 DEFAULT_GROUP = "offload"
 
-_FORM = re.compile(r"nacos://(?:([^/@]*)@)?([^/@?]+)(?:/([\w.-]*))?(?:\?group=([\w.-]+))?", re.DOTALL)
 _Result = TypeVar("_Result")
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ class NacosServer:
     """
 
     def __init__(self, url: str, setting: str) -> None:
-        form = _FORM.fullmatch(url)
+        form = NACOS.fullmatch(url)
         if form is None:
             raise ValueError(
                 f"services.{setting}: '{redacted(url)}' is not of the form nacos://[user:password@]host:8848[/namespace][?group=name]"

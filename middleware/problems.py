@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from middleware.outages import ServiceAway
 from middleware.patience import is_away
-from offload.settings import explain
+from offload.explanations import explain
 
 if TYPE_CHECKING:
     from werkzeug.exceptions import HTTPException
@@ -42,7 +42,7 @@ def parsed(model: type[_Parsed], content: bytes) -> _Parsed:
     except ValidationError as invalid:
         broken = any(problem["type"] == "json_invalid" for problem in invalid.errors())
         title = "Malformed JSON" if broken else "Impossible value"
-        raise HTTPProblem(400 if broken else 422, title, explain(invalid)) from None
+        raise HTTPProblem(400 if broken else 422, title, explain(invalid, model)) from None
 
 
 def common_problem(error: Exception) -> HTTPProblem | None:

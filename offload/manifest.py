@@ -13,8 +13,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from offload.explanations import explain
 from offload.profiles import Profile
-from offload.settings import explain
 
 ACTOR_FILE = "actor.onnx"
 LEARNER_FILE = "learner.safetensors"
@@ -62,7 +62,7 @@ class ModelManifest(BaseModel):
         try:
             return cls.model_validate(json.loads(content))
         except ValidationError as invalid:
-            raise ManifestError(f"{where} is not a manifest: {explain(invalid)}") from None
+            raise ManifestError(f"{where} is not a manifest: {explain(invalid, cls)}") from None
         except ValueError as invalid:
             raise ManifestError(f"{where} is not a manifest: {invalid}") from None
 

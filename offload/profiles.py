@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offload.settings import Settings
+from offload.explanations import unknown_name
+from offload.settings import Settings, SettingsError
 from offload.state import LocalState
 
 Columns = list[tuple[str, NDArray[Any], float]]
@@ -126,11 +127,11 @@ def _one_empty_state(n: int) -> LocalState:
 def make_profile(settings: Settings) -> Profile:
     """The profile that the settings name, with the maxima that their ranges imply.
 
-    Raises ValueError for an unknown name.
+    Raises SettingsError for an unknown name.
     """
     name, network, tasks = settings.node.profile, settings.network, settings.tasks
     if name not in _ENCODERS:
-        raise ValueError(f"node.profile: there is no profile '{name}'; there are {', '.join(PROFILES)}")
+        raise SettingsError(f"node.profile: {unknown_name('profile', name, PROFILES)}")
     maxima = {
         "arrival_probability": 1.0,
         "failure_rate": network.failure_rate[1] or 1.0,

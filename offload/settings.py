@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from offload.addresses import checked_url
+from offload.addresses import redacted as redacted
 from offload.draws import MAX_SEED
+from offload.explanations import Origin, explain
 from offload.tasks import MAX_SLOTS
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
-_PASSWORD = re.compile(r"^([^/]*//[^:/@]*):.*@", re.DOTALL)
-_PASSWORD_OPTION = re.compile(r"([?&](?:password|passwd)=)[^&]*", re.DOTALL)
+_DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"
+_MODEL = re.compile(r"(?:(?!\.{1,2}/)[^/]+/)*[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class SettingsError(ValueError):
@@ -41,6 +45,18 @@ def _positive(pair: tuple[float, float]) -> tuple[float, float]:
     if _ordered(pair)[0] <= 0:
         raise ValueError(f"[{pair[0]:g}, {pair[1]:g}] must lie above 0")
     return pair
+
+
+def _device(name: str) -> str:
+    if not re.match(_DEVICE, name):
+        raise ValueError(f"{name!r} is not a device; write auto, cpu, mps, cuda, or cuda:0 for a certain one")
+    return name
+
+
+def _model(name: str) -> str:
+    if not _MODEL.fullmatch(name):
+        raise ValueError(f"{name!r} is not a model; write VERSION or RUN/VERSION, for example offline or demo/offline")
+    return name
 
 
 def _probability(pair: tuple[float, float]) -> tuple[float, float]:
@@ -117,7 +133,7 @@ class SchedulerSettings(_Section):
 
     name: str = Field("ratc", min_length=1, description="a name of the entry points offload.schedulers")
     parameters: dict[str, float | int | bool | str] = Field({}, description="the scheduler's own parameters")
-    model: str | None = Field(
+    model: Annotated[str, AfterValidator(_model)] | None = Field(
         None,
         max_length=64,
         description="version of the actor, or RUN/VERSION of another run's, for schedulers that have one",
@@ -180,7 +196,9 @@ class LearnerSettings(_Section):
     """The networks of actor, critic and Qs, and where they train."""
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 64), description="widths of the hidden layers")
-    device: str = Field("auto", description="auto, cpu or cuda")
+    device: Annotated[str, AfterValidator(_device)] = Field(
+        "auto", description="auto, cpu, cuda, cuda:N or mps", json_schema_extra={"pattern": _DEVICE}
+    )
 
 
 class EvaluationSettings(_Section):
@@ -195,30 +213,25 @@ class EvaluationSettings(_Section):
     confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
 
 
-def _url(schemes: tuple[str, ...]) -> AfterValidator:
-    def check(url: str) -> str:
-        if not any(url.startswith(scheme) for scheme in schemes):
-            raise ValueError(f"'{redacted(url)}' is not a URL of this service; it starts with {' or '.join(schemes)}")
-        return url
-
-    return AfterValidator(check)
+def _url(service: str) -> AfterValidator:
+    return AfterValidator(partial(checked_url, service))
 
 
 class ServiceSettings(_Section):
     """The middleware's adapters, chosen by URL."""
 
-    database: Annotated[str, _url(("sqlite:///", "mysql+pymysql://"))] = Field(
+    database: Annotated[str, _url("database")] = Field(
         "sqlite:///.offload/offload.db",
         description="sqlite:///PATH or mysql+pymysql://user@host:port/name[?ssl_ca=FILE]; the password in OFFLOAD_DATABASE_PASSWORD",
     )
-    storage: Annotated[str, _url(("file:", "database:", "hdfs+http://", "hdfs+https://"))] = Field(
+    storage: Annotated[str, _url("storage")] = Field(
         "file:.offload/storage",
         description="file:PATH, database:, or hdfs+http://[user@]host:9870[,host2:9870]/path (hdfs+https://…?authority=FILE)",
     )
-    registry: Annotated[str, _url(("database:", "nacos://"))] = Field(
+    registry: Annotated[str, _url("registry")] = Field(
         "database:", description="database:, or nacos://[user:password@]host:8848[/namespace][?group=name]"
     )
-    configuration: Annotated[str, _url(("file:", "nacos://"))] = Field(
+    configuration: Annotated[str, _url("configuration")] = Field(
         "file:",
         description="file:, file:PATH, or nacos://… as of the registry; edits of the hot keys, there too, are applied",
     )
@@ -274,11 +287,6 @@ class Settings(_Section):
         return self.model_dump(mode="json", exclude={"services"})
 
 
-def redacted(url: str) -> str:
-    """A URL without its password, to be logged or stored. The password may hold what a URL's should not: `/`, `[`, `@`."""
-    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
-
-
 def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Nested dictionaries merged, later ones win. `scheduler.parameters` is replaced whole when the name changes."""
     merged: dict[str, Any] = {}
@@ -299,37 +307,12 @@ def _merge_into(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
             target[key] = dict(merge_layers([value])) if isinstance(value, Mapping) else value
 
 
-def resolve_settings(layers: Iterable[Mapping[str, Any]]) -> Settings:
-    """The settings that the layers (weakest first) make together.
+def resolve_settings(layers: Iterable[Mapping[str, Any]], origin: Origin = lambda path: None) -> Settings:
+    """The settings that the layers (weakest first) make together. origin: where the value of a path was written, for messages.
 
     Raises SettingsError with a line per problem: path, value, what would be right.
     """
     try:
         return Settings.model_validate(merge_layers(layers))
     except ValidationError as invalid:
-        raise SettingsError(explain(invalid)) from None
-
-
-def explain(invalid: ValidationError) -> str:
-    """A line per problem of a pydantic error, without secrets: `path: what is wrong (got value)`."""
-    lines = []
-    for problem in invalid.errors(include_url=False):
-        path = ".".join(str(part) for part in problem["loc"]) or "settings"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "is not a setting" + _near(problem["loc"])
-        elif problem["type"] != "value_error" and not path.startswith("services"):
-            message = f"{message} (got {problem['input']!r})"
-        lines.append(f"{path}: {message}")
-    return "\n".join(lines)
-
-
-def _near(location: tuple[int | str, ...]) -> str:
-    """The keys that stand where an unknown one was written."""
-    model: type[BaseModel] = Settings
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return ""
-        model = field.annotation
-    return f"; here are: {', '.join(model.model_fields)}"
+        raise SettingsError(explain(invalid, Settings, origin)) from None

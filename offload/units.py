@@ -7,7 +7,7 @@ file may say `8 MB`, `40 MB/s`, `3 GHz` or `500 ms`. Prefixes are decimal: 1 KB 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -20,13 +20,41 @@ def _prefixed(base: dict[str, float]) -> dict[str, float]:
     return {prefix + unit: scale * factor for unit, factor in base.items() for prefix, scale in _PREFIX.items()}
 
 
-_UNITS: dict[str, tuple[dict[str, float], str]] = {
-    "a duration": ({"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0, "h": 3600.0}, "500 ms"),
-    "an amount of data": (_prefixed({"B": 8.0, "bit": 1.0}), "8 MB"),
-    "a transmission rate": (_prefixed({"B/s": 8.0, "bit/s": 1.0, "bps": 1.0}), "40 MB/s"),
-    "a frequency": (_prefixed({"Hz": 1.0, "cycles/s": 1.0}), "3 GHz"),
-    "a failure rate": ({"/s": 1.0, "/min": 1 / 60.0, "/h": 1 / 3600.0}, "0.1 /s"),
-    "a complexity": ({"cycles/bit": 1.0, "cycles/B": 1 / 8.0}, "800 cycles/bit"),
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """A kind of quantity. plural: of many; units: the factor of each to SI; low, high: two values as people write them, low < high."""
+
+    name: str
+    plural: str
+    units: dict[str, float]
+    low: str
+    high: str
+
+
+QUANTITIES = {
+    one.name: one
+    for one in (
+        Quantity(
+            "a duration",
+            "durations",
+            {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "min": 60.0, "h": 3600.0},
+            "100 ms",
+            "500 ms",
+        ),
+        Quantity("an amount of data", "amounts of data", _prefixed({"B": 8.0, "bit": 1.0}), "500 KB", "8 MB"),
+        Quantity(
+            "a transmission rate",
+            "transmission rates",
+            _prefixed({"B/s": 8.0, "bit/s": 1.0, "bps": 1.0}),
+            "10 MB/s",
+            "40 MB/s",
+        ),
+        Quantity("a frequency", "frequencies", _prefixed({"Hz": 1.0, "cycles/s": 1.0}), "2 GHz", "3 GHz"),
+        Quantity("a failure rate", "failure rates", {"/s": 1.0, "/min": 1 / 60.0, "/h": 1 / 3600.0}, "0 /s", "0.1 /s"),
+        Quantity(
+            "a complexity", "complexities", {"cycles/bit": 1.0, "cycles/B": 1 / 8.0}, "400 cycles/bit", "800 cycles/bit"
+        ),
+    )
 }
 
 
@@ -35,7 +63,7 @@ def parse_quantity(value: Any, quantity: str) -> float:
 
     Raises ValueError that names the value, what it should be, and an example.
     """
-    units, example = _UNITS[quantity]
+    units, example = QUANTITIES[quantity].units, QUANTITIES[quantity].high
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r} is not {quantity}; write a number in SI units or, for example, '{example}'")
     if isinstance(value, int | float):
@@ -53,19 +81,22 @@ def parse_quantity(value: Any, quantity: str) -> float:
     )
 
 
-def _parser(quantity: str) -> Callable[[Any], float]:
-    return lambda value: parse_quantity(value, quantity)
+def _pattern(quantity: Quantity) -> str:
+    """For those who check settings without us, as Helm does: a text with a number and one of the units."""
+    units = "|".join(re.escape(unit) for unit in quantity.units)
+    return rf"^ *[0-9.]+([eE][+-]?[0-9]+)? *({units})?$"
 
 
-def _schema(quantity: str) -> WithJsonSchema:
-    """For those who check settings without us, as Helm does: a number, or a text with one of the units."""
-    units = "|".join(re.escape(unit) for unit in _UNITS[quantity][0])
-    return WithJsonSchema({"type": ["number", "string"], "pattern": rf"^ *[0-9.]+([eE][+-]?[0-9]+)? *({units})?$"})
+def _read_as(name: str) -> tuple[BeforeValidator, WithJsonSchema, Quantity]:
+    """How pydantic reads a setting of this quantity, how a schema describes it, and what a message says of it."""
+    quantity = QUANTITIES[name]
+    schema = WithJsonSchema({"type": ["number", "string"], "pattern": _pattern(quantity)})
+    return BeforeValidator(lambda value: parse_quantity(value, name)), schema, quantity
 
 
-Seconds = Annotated[float, BeforeValidator(_parser("a duration")), _schema("a duration")]
-Bits = Annotated[float, BeforeValidator(_parser("an amount of data")), _schema("an amount of data")]
-BitsPerSecond = Annotated[float, BeforeValidator(_parser("a transmission rate")), _schema("a transmission rate")]
-Hertz = Annotated[float, BeforeValidator(_parser("a frequency")), _schema("a frequency")]
-FailuresPerSecond = Annotated[float, BeforeValidator(_parser("a failure rate")), _schema("a failure rate")]
-CyclesPerBit = Annotated[float, BeforeValidator(_parser("a complexity")), _schema("a complexity")]
+Seconds = Annotated[float, *_read_as("a duration")]
+Bits = Annotated[float, *_read_as("an amount of data")]
+BitsPerSecond = Annotated[float, *_read_as("a transmission rate")]
+Hertz = Annotated[float, *_read_as("a frequency")]
+FailuresPerSecond = Annotated[float, *_read_as("a failure rate")]
+CyclesPerBit = Annotated[float, *_read_as("a complexity")]

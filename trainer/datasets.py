@@ -75,6 +75,16 @@ def read_dataset(dataset_id: str, profile: Profile) -> Iterator[EpisodeLog]:
 
     Raises DatasetError when there is no such data set, or it is of another profile or number of nodes.
     """
+    for number, episode in enumerate(_fitting(dataset_id, profile).iterate_episodes()):
+        yield _log(number, episode, profile.nodes)
+
+
+def check_dataset(dataset_id: str, profile: Profile) -> None:
+    """Raises DatasetError where `read_dataset` would. No episode is read."""
+    _fitting(dataset_id, profile)
+
+
+def _fitting(dataset_id: str, profile: Profile) -> Any:
     import minari
 
     try:
@@ -88,8 +98,7 @@ def read_dataset(dataset_id: str, profile: Profile) -> Iterator[EpisodeLog]:
         )
     if differences := profile.differences(json.loads(found)):
         raise DatasetError(f"data set {dataset_id!r} does not fit: " + "; ".join(differences))
-    for number, episode in enumerate(dataset.iterate_episodes()):
-        yield _log(number, episode, profile.nodes)
+    return dataset
 
 
 def _buffer(log: EpisodeLog) -> Any:

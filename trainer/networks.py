@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from offload.settings import SettingsError
+
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
     """Linear layers of the hidden widths with ReLU between, and a linear output."""
@@ -52,11 +54,19 @@ def masked_policy(logits: Tensor, mask: Tensor) -> Policy:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises ValueError for a device that is not there."""
+    """`auto` is CUDA where there is one. Raises SettingsError for a device that torch does not find on this machine."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"learner.device: '{name}' is not a device; write auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("learner.device: cuda, but torch finds no CUDA device here; write auto or cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps"):
+        raise SettingsError(f"learner.device: '{name}' is not a device; write auto, cpu, mps, cuda, or cuda:0")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"learner.device: {name}, but torch finds no CUDA device here; write auto or cpu")
+    if index and int(index) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise SettingsError(
+            f"learner.device: {name}, but torch finds {found} CUDA devices here: cuda:0 to cuda:{found - 1}"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError("learner.device: mps, but torch finds no such device here; write auto or cpu")
     return torch.device(name)

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from offload.explanations import did_you_mean, shown, unknown_name
 from offload.protocols import Scheduler, SchedulerContext
+from offload.settings import SettingsError
 
 GROUP = "offload.schedulers"
 _TYPE_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -51,42 +53,50 @@ def describe() -> list[Description]:
 def create_scheduler(name: str, parameters: Mapping[str, Any], context: SchedulerContext) -> Scheduler:
     """The scheduler of a name with its parameters.
 
-    Raises ValueError for an unknown name (listing what there is), one that cannot be loaded, an unknown parameter, or an
+    Raises SettingsError for an unknown name (listing what there is), one that cannot be loaded, an unknown parameter, or an
     impossible value, and whatever the scheduler itself refuses.
     """
     made = _load(name)
     known = {field.name for field in _parameters(made)}
     hints = _hints(name, made) if parameters else {}
+    given, problems = {}, []
     for key, value in parameters.items():
         if key not in known:
-            there = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"scheduler.parameters.{key}: '{name}' has no such parameter; it has: {there}")
-        if not _fits(value, hints[key]):
-            raise ValueError(f"scheduler.parameters.{key}: {value!r} is not {_in_words(hints[key])}")
-    scheduler: Scheduler = made(context, **parameters)
+            close = did_you_mean(key, known)
+            there = f"{f'{close} It' if close else '; it'} has: {', '.join(sorted(known)) or 'none'}"
+            problems.append(f"scheduler.parameters.{key}: '{name}' has no such parameter{there}")
+            continue
+        given[key] = _whole(value) if _wants_whole(hints[key]) else value
+        if not _fits(given[key], hints[key]):
+            problems.append(f"scheduler.parameters.{key}: {shown(value)} is not {_in_words(hints[key])}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    scheduler: Scheduler = made(context, **given)
     return scheduler
 
 
 def _load(name: str) -> Any:
     entries = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP) if entry.name == name}
     if not entries:
-        raise ValueError(f"scheduler.name: there is no scheduler '{name}'; there are {', '.join(scheduler_names())}")
+        raise SettingsError(f"scheduler.name: {unknown_name('scheduler', name, scheduler_names())}")
     if len(entries) > 1:
-        raise ValueError(f"scheduler.name: several packages bring a scheduler '{name}': {', '.join(sorted(entries))}")
+        raise SettingsError(
+            f"scheduler.name: several packages bring a scheduler '{name}': {', '.join(sorted(entries))}"
+        )
     value, entry = entries.popitem()
     try:
         made = entry.load()
     except Exception as error:  # importing runs other people's code, which may raise anything
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"scheduler.name: '{name}' ({value}) cannot be loaded: {reason}") from error
+        raise SettingsError(f"scheduler.name: '{name}' ({value}) cannot be loaded: {reason}") from error
     if not dataclasses.is_dataclass(made):
-        raise ValueError(f"scheduler.name: '{name}' ({value}) is not a dataclass; see docs/schedulers.md")
+        raise SettingsError(f"scheduler.name: '{name}' ({value}) is not a dataclass; see docs/schedulers.md")
     fields = [field for field in dataclasses.fields(made) if field.init]
     if not fields or fields[0].name != "context":
-        raise ValueError(f"scheduler.name: '{name}' ({value}) has no field 'context' in the first place")
+        raise SettingsError(f"scheduler.name: '{name}' ({value}) has no field 'context' in the first place")
     for field in fields[1:]:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"scheduler.name: '{name}' ({value}): its parameter '{field.name}' has no default")
+            raise SettingsError(f"scheduler.name: '{name}' ({value}): its parameter '{field.name}' has no default")
     return made
 
 
@@ -104,7 +114,7 @@ def _hints(name: str, made: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(made)
     except NameError as error:
-        raise ValueError(
+        raise SettingsError(
             f"scheduler.name: the types of the parameters of '{name}' cannot be read ({error}); "
             "its module must import them outside of TYPE_CHECKING"
         ) from None
@@ -124,6 +134,16 @@ def _fits(value: object, wanted: Any) -> bool:
     if wanted is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(wanted, type) and isinstance(value, wanted)
+
+
+def _wants_whole(wanted: Any) -> bool:
+    members = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    return int in members and float not in members
+
+
+def _whole(value: object) -> object:
+    """A number without a fraction as a whole one: `1e3` is read as 1000.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _in_words(wanted: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from middleware.configuration.file import watch_file
 from middleware.configuration.hot_keys import changed
-from middleware.configuration.layers import layers_of, load_settings
+from middleware.configuration.layers import load_settings
 from middleware.configuration.port import Configuration, HotRecord
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
@@ -16,7 +16,6 @@ __all__ = [
     "HotRecord",
     "TableConfiguration",
     "changed",
-    "layers_of",
     "load_settings",
     "open_configuration",
     "watch_file",

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
 from pydantic import BaseModel
 
+from middleware.configuration.documents import Document, read_document, read_value
 from middleware.configuration.hot_keys import nested
 from middleware.configuration.passwords import refuse_password, with_passwords
+from offload.explanations import KeyPath, shown, unknown_name
 from offload.presets import PRESETS
 from offload.settings import Settings, SettingsError, resolve_settings
 
 _PREFIX = "OFFLOAD_"
 _TOP_LEVEL = tuple(name for name, value in Settings() if not isinstance(value, BaseModel))
 """Settings outside any section: `OFFLOAD_SEED`, `OFFLOAD_LOG_LEVEL`. (`OFFLOAD_NODE` says who a pod is.)"""
+
+
+class Layer(NamedTuple):
+    """Nested settings. origins: where each value was written, by its path, for messages ("OFFLOAD_SEED")."""
+
+    values: dict[str, Any]
+    origins: Mapping[KeyPath, str] = {}
 
 
 def load_settings(
@@ -31,19 +39,12 @@ def load_settings(
     Raises SettingsError naming where a layer is wrong.
     """
     here = os.environ if environment is None else environment
-    return with_passwords(resolve_settings(layers_of(preset, file, sets, here)), here)
-
-
-def layers_of(
-    preset: str | None, file: Path | None, sets: Sequence[str], environment: Mapping[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """The layers above the defaults, weakest first."""
-    content = _read_file(file) if file else {}
-    return [
-        *_file_layers(preset, content),
-        environment_layer(os.environ if environment is None else environment),
+    layers = [
+        *_file_layers(preset, Document(None) if file is None else _read_file(file), str(file)),
+        environment_layer(here),
         command_line_layer(sets),
     ]
+    return with_passwords(_resolved(layers), here)
 
 
 def settings_in(content: bytes, where: str) -> Settings:
@@ -51,63 +52,74 @@ def settings_in(content: bytes, where: str) -> Settings:
 
     Raises SettingsError naming `where` it was read.
     """
-    return resolve_settings(_file_layers(None, _parsed(content, where)))
+    return _resolved(_file_layers(None, read_document(content, where), where))
 
 
-def _file_layers(preset: str | None, content: dict[str, Any]) -> list[dict[str, Any]]:
-    own = {key: value for key, value in content.items() if key != "preset"}
-    chosen = preset or content.get("preset")
+def _resolved(layers: Sequence[Layer]) -> Settings:
+    def origin(path: KeyPath) -> str | None:
+        for layer in reversed(layers):
+            for length in range(len(path), 0, -1):
+                found: str | None = layer.origins.get(path[:length])
+                if found is not None:
+                    return found
+        return None
+
+    return resolve_settings([layer.values for layer in layers], origin)
+
+
+def _file_layers(preset: str | None, content: Document, where: str) -> list[Layer]:
+    values = {} if content.values is None else content.values
+    if not isinstance(values, dict):
+        raise SettingsError(f"{where}: holds {shown(values)}, not settings; write sections such as `network:`")
+    own = Layer(
+        nested({key: value for key, value in values.items() if key != "preset"}),
+        {path: f"{where}, line {line}" for path, line in content.lines.items() if path},
+    )
+    chosen = preset or values.get("preset")
     if chosen is None:
         return [own]
     if not isinstance(chosen, str) or chosen not in PRESETS:
-        raise SettingsError(f"preset: there is no preset {chosen!r}; there are {', '.join(PRESETS)}")
-    return [PRESETS[chosen], own]
+        raise SettingsError(f"preset: {unknown_name('preset', chosen, tuple(PRESETS))}")
+    return [Layer(PRESETS[chosen]), own]
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> Document:
     try:
-        return _parsed(path.read_bytes(), str(path))
+        return read_document(path.read_bytes(), str(path))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _parsed(content: bytes, where: str) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{where}: is not YAML: {error}") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise SettingsError(f"{where}: holds a {type(data).__name__}, not settings; write sections such as `network:`")
-    return nested({str(key): value for key, value in data.items()})
-
-
-def environment_layer(environment: Mapping[str, str]) -> dict[str, Any]:
+def environment_layer(environment: Mapping[str, str]) -> Layer:
     """`OFFLOAD_TIME__SLOTS=20` sets `time.slots`. Others say who a pod is; they are not settings.
 
     A section that does not exist is refused later, by its path, like any unknown key.
     """
-    flat = {}
+    flat: dict[str, Any] = {}
+    origins: dict[KeyPath, str] = {}
     for name, text in sorted(environment.items()):
         if not name.startswith(_PREFIX) or name.startswith("OFFLOAD_TEST_"):
             continue
         path = name.removeprefix(_PREFIX).lower().replace("__", ".")
         if "__" in name or path in _TOP_LEVEL:
             flat[path] = _value(path, text, f"the environment's {name}")
-    return nested(flat)
+            origins[tuple(path.split("."))] = name
+    return Layer(nested(flat), origins)
 
 
-def command_line_layer(sets: Sequence[str]) -> dict[str, Any]:
+def command_line_layer(sets: Sequence[str]) -> Layer:
     """`["time.slots=20"]` as nested settings. Raises SettingsError for a text without `=`."""
-    flat = {}
+    flat: dict[str, Any] = {}
+    origins: dict[KeyPath, str] = {}
     for text in sets:
         path, equals, value = text.partition("=")
-        if not equals or not path.strip():
+        path = path.strip()
+        if not equals or not path:
             raise SettingsError(f"--set {text!r}: write section.key=value, for example --set time.slots=20")
-        flat[path.strip()] = _value(path.strip(), value, f"--set {path.strip()}")
-    layer = nested(flat)
-    services = layer.get("services")
+        flat[path] = _value(path, value, f"--set {path}")
+        origins[tuple(path.split("."))] = f"--set {path}"
+    layer = Layer(nested(flat), origins)
+    services = layer.values.get("services")
     for service, url in services.items() if isinstance(services, dict) else ():
         refuse_password(f"services.{service}", str(url))
     return layer
@@ -117,7 +129,4 @@ def _value(path: str, text: str, where: str) -> Any:
     if path.startswith("services."):
         # A URL as it is: `database:` is a mapping in YAML, and a password may hold anything, and is not to be shown.
         return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{where}: {text!r} is not a value in YAML: {error}") from None
+    return read_value(text, where)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import builtins
 import logging
-import re
 import threading
 import time
 import uuid
@@ -26,7 +25,7 @@ from urllib.parse import unquote
 from middleware.extras import require_extra
 from middleware.outages import OutageLog
 from middleware.storage.port import StorageAway, checked_path
-from offload.settings import redacted
+from offload.addresses import HDFS, redacted
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 5.0
@@ -34,7 +33,6 @@ READ_TIMEOUT_S = 5.0
 PATIENCE_S = 20.0
 """A dead data node is offered for some fifteen seconds before the name node knows that it is dead."""
 
-_FORM = re.compile(r"hdfs\+(https?)://(?:([^/@]*)@)?([^/@?]+)(/[^?]*)?(?:\?authority=(.+))?", re.DOTALL)
 _USER = "offload"
 _ASIDE = ".aside-"
 _VERSION = "/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"
@@ -52,7 +50,7 @@ class HdfsStorage:
     """Files below a folder of HDFS. Raises ValueError for a URL that is none of this form."""
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
-        form, self._shown = _FORM.fullmatch(url), redacted(url)
+        form, self._shown = HDFS.fullmatch(url), redacted(url)
         if form is None:
             raise ValueError(
                 f"services.storage: '{self._shown}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"

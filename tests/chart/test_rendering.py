@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import kubernetes_validate
 import pytest
@@ -14,7 +17,7 @@ from offload.settings import Settings
 
 pytestmark = needs_helm
 
-OURS = ("node", "controller", "trainer", "prepare", "test")
+OURS = ("node", "controller", "trainer", "prepare", "test", "check")
 CUSTOM = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 VERSIONS = ("1.27", "1.31", "1.34", "1.37")
 
@@ -182,7 +185,7 @@ def test_no_password_and_no_token_stands_anywhere_but_in_a_secret():
 
 def test_with_tls_probes_and_pods_speak_https():
     for component, spec in pods(render(tls__existingSecret="pods-tls")):
-        if component not in OURS:
+        if component not in OURS or component == "check":  # which speaks to nobody
             continue
         found, container = environment(spec), spec["containers"][0]
         assert found["OFFLOAD_TLS_CERTIFICATE"] == "/etc/offload-tls/tls.crt"
@@ -302,3 +305,59 @@ def _compare(part, whole, where):
         assert key in whole, f"{where}.{key}"
         if isinstance(value, dict) and isinstance(whole[key], dict) and whole[key]:
             _compare(value, whole[key], f"{where}.{key}")
+
+
+def _checked(tmp_path, monkeypatch, **values):
+    """What the Job that checks settings does: its command, on what it mounts, in its environment."""
+    objects = render(**values)
+    job, mounted = of_kind(objects, "Job", "-check-settings")[0], of_kind(objects, "ConfigMap", "-check-settings")[0]
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    (tmp_path / "settings.yaml").write_text(mounted["data"]["settings.yaml"])
+    *command, path = container["command"]
+    assert path == "/etc/offload/settings.yaml"
+    environ = {one["name"]: one["value"] for one in container["env"]}
+    monkeypatch.chdir(tmp_path)
+    return subprocess.run(
+        [sys.executable, "-m", "commands.main", *command[1:], str(tmp_path / "settings.yaml")],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path, monkeypatch):
+    objects = render()
+    for one in (*of_kind(objects, "Job", "-check-settings"), *of_kind(objects, "ConfigMap", "-check-settings")):
+        assert one["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    spec = of_kind(objects, "Job", "-check-settings")[0]["spec"]
+    assert spec["backoffLimit"] == 0
+    pod = spec["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    assert pod["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    # Nothing that the release has yet to make: it would wait for that.
+    made = {one["metadata"]["name"] for one in objects if "helm.sh/hook" not in one["metadata"].get("annotations", {})}
+    volumes = [one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one]
+    assert not made & {pod["serviceAccountName"], *volumes}
+    assert "secretKeyRef" not in json.dumps(pod)
+    fine = _checked(tmp_path, monkeypatch, settings__offline={"buffer_slots": 1e6})
+    assert fine.returncode == 0, fine.stderr
+    for wrong, words in (
+        ({"settings__scheduler": {"name": "sedd"}}, "scheduler.name: there is no scheduler 'sedd', did you mean sed?"),
+        ({"settings__evaluation": {"methods": ["ratc", "drl"]}}, "evaluation.methods: 'drl' needs a model"),
+        (
+            {"settings__node": {"application": "cppu"}},
+            "node.application: there is no application 'cppu', did you mean cpu?",
+        ),
+        (
+            {"mysql__enabled": False, "mysql__host": "db:x", "mysql__existingSecret": "s"},
+            ": 'db:x' is not a host; IPv6",
+        ),
+    ):
+        refused = _checked(tmp_path, monkeypatch, **wrong)
+        assert refused.returncode == 2
+        assert words in refused.stderr
+
+
+def test_a_device_that_is_none_is_refused_by_the_schema():
+    assert "learner" in refused(settings__learner={"device": "gpu"})

@@ -29,7 +29,7 @@ NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
         (("serve", "--set", "scheduler.name=rtac"), "there is no scheduler 'rtac'"),
         (("serve", "--set", f"services.database={NOWHERE}"), "the database does not answer"),
         (("status", "--database", NOWHERE.replace("@", ":geheim@")), "put the password into OFFLOAD_DATABASE_PASSWORD"),
-        (("config", "show", "--set", "scheduler.nam=rda"), "here are: name, parameters, model"),
+        (("config", "show", "--set", "scheduler.nam=rda"), "did you mean name? Here are: name, parameters, model"),
         (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
         (("config", "check", "small.yaml", "--set", "evaluation.methods=[rtac]"), "evaluation.methods"),
     ],

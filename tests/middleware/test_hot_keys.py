@@ -106,7 +106,7 @@ def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> N
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"scheduler.nmae": "rda"}, r"scheduler\.nmae: is not a setting; here are: name"),
+        ({"scheduler.nmae": "rda"}, r"scheduler\.nmae: is not a setting, did you mean name\? Here are: name"),
         ({"scheduler.name": ""}, r"scheduler\.name: "),
         ({"log_level": "LOUD"}, "log_level: .*LOUD"),
         ({"network.nodes": 3}, "network: is not a hot key.*scheduler, log_level"),

@@ -35,12 +35,12 @@ def test_an_unknown_scheduler_is_refused_with_those_there_are():
         ("local", {"context": 3}, ["scheduler.parameters.context"]),
         ("rda", {"enough_reports": 3}, ["enough_reports", "per_capacity_hz, threshold_tasks"]),
         ("sed", {"d": "two"}, ["scheduler.parameters.d", "'two'", "a whole number"]),
-        ("sed", {"d": 2.0}, ["scheduler.parameters.d", "2.0", "a whole number"]),
-        ("sed", {"d": True}, ["scheduler.parameters.d", "True", "a whole number"]),
+        ("sed", {"d": 2.5}, ["scheduler.parameters.d", "2.5", "a whole number"]),
+        ("sed", {"d": True}, ["scheduler.parameters.d", "true", "a whole number"]),
         ("sed", {"d": 0}, ["scheduler.parameters.d", "0", "at least 1"]),
         ("drl-probe", {"d": -1}, ["scheduler.parameters.d", "-1", "at least 1"]),
         ("rda-tuned", {"threshold_s": "0.5 s"}, ["scheduler.parameters.threshold_s", "'0.5 s'", "a number"]),
-        ("rda-tuned", {"threshold_s": True}, ["scheduler.parameters.threshold_s", "True", "a number"]),
+        ("rda-tuned", {"threshold_s": True}, ["scheduler.parameters.threshold_s", "true", "a number"]),
         ("rda-tuned", {"threshold_s": -1}, ["scheduler.parameters.threshold_s", "-1", "at least 0"]),
         ("rda-tuned", {"threshold_s": float("nan")}, ["scheduler.parameters.threshold_s", "nan"]),
         ("rda", {"threshold_tasks": -0.5}, ["scheduler.parameters.threshold_tasks", "-0.5"]),
@@ -55,6 +55,12 @@ def test_a_wrong_parameter_is_refused_with_its_name_and_what_would_be_right(name
 
 def test_a_whole_number_will_do_for_a_number():
     assert create_scheduler("rda-tuned", {"threshold_s": 1}, example_context(3)).threshold_s == 1
+
+
+def test_a_number_without_a_fraction_will_do_for_a_whole_number():
+    """`1e1` of a settings file, and every number that went through Helm, are such."""
+    made = create_scheduler("sed", {"d": 1e1}, example_context(3))
+    assert (made.d, type(made.d)) == (10, int)
 
 
 def test_parameters_change_the_decision():

@@ -60,5 +60,5 @@ def test_a_layer_that_a_node_could_not_run_is_refused() -> None:
 
 def test_the_device_is_checked() -> None:
     assert choose_device("cpu").type == "cpu"
-    with pytest.raises(ValueError, match="'gpu' is not a device; write auto, cpu or cuda"):
+    with pytest.raises(ValueError, match="'gpu' is not a device; write auto, cpu, mps, cuda"):
         choose_device("gpu")

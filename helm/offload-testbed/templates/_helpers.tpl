@@ -49,14 +49,24 @@ mysql+pymysql://{{ .Values.mysql.user }}@{{ $host }}:{{ $port }}/{{ .Values.mysq
 {{- end -}}
 {{- end }}
 
-{{/* What every pod of ours is told. */}}
-{{- define "offload.environment" -}}
+{{/* The experiment, as ConfigMaps hold it. JSON is YAML, and keeps numbers as they are (1000000, not 1e+06). */}}
+{{- define "offload.settingsFile" -}}
+settings.yaml: |
+  {{- toPrettyJson .Values.settings | nindent 2 }}
+{{- end }}
+
+{{- define "offload.serviceUrls" -}}
 {{- $nacos := include "offload.nacosUrl" . -}}
-- {name: OFFLOAD_RUN, value: {{ include "offload.run" . | quote }}}
 - {name: OFFLOAD_SERVICES__DATABASE, value: {{ include "offload.databaseUrl" . | quote }}}
 - {name: OFFLOAD_SERVICES__STORAGE, value: {{ include "offload.storageUrl" . | quote }}}
 - {name: OFFLOAD_SERVICES__REGISTRY, value: {{ default "database:" $nacos | quote }}}
 - {name: OFFLOAD_SERVICES__CONFIGURATION, value: {{ default "file:/etc/offload/settings.yaml" $nacos | quote }}}
+{{- end }}
+
+{{/* What every pod of ours is told. */}}
+{{- define "offload.environment" -}}
+- {name: OFFLOAD_RUN, value: {{ include "offload.run" . | quote }}}
+{{ include "offload.serviceUrls" . }}
 - name: OFFLOAD_DATABASE_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ include "offload.databaseSecret" . }}, key: password}}
 {{- if and .Values.hdfs.existingSecret (not .Values.hdfs.enabled) }}
@@ -106,9 +116,10 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* What every pod of ours has in its spec, beside its containers; (dict "root" $ "component" … "volumes" <YAML of more of them>) */}}
+{{/* What every pod of ours has in its spec, beside its containers; (dict "root" $ "component" … "volumes" <YAML of more of them>,
+"account" and "settings": the service account and the ConfigMap where they are not the component's own) */}}
 {{- define "offload.podSpec" -}}
-serviceAccountName: {{ include "offload.fullname" .root }}-{{ .component }}
+serviceAccountName: {{ default (printf "%s-%s" (include "offload.fullname" .root) .component) .account }}
 automountServiceAccountToken: {{ eq .component "controller" }}
 enableServiceLinks: false
 securityContext: {{- include "offload.podSecurityContext" .root | nindent 2 }}
@@ -126,7 +137,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 volumes:
   # The whole folder is mounted: a single file of it would not follow the ConfigMap's changes.
-  - {name: settings, configMap: {name: {{ include "offload.fullname" .root }}-settings}}
+  - {name: settings, configMap: {name: {{ default (printf "%s-settings" (include "offload.fullname" .root)) .settings }}}}
   - {name: tmp, emptyDir: {}}
   {{- with .root.Values.tls.existingSecret }}
   - {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}

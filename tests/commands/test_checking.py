@@ -1,0 +1,127 @@
+"""If these fail, a run plays and trains for hours, and then ends because of a name that was mistyped at its beginning."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from in_process import Offload, offload  # noqa: F401
+
+from commands.checking import check_live, check_settings
+from offload.settings import SettingsError, resolve_settings
+
+COMMANDS = {
+    "config check": ("config", "check", "x.yaml"),
+    "run": ("run", "--config", "x.yaml"),
+    "run --twin": ("run", "--twin", "--config", "x.yaml"),
+    "run --attach": ("run", "--attach", "--config", "x.yaml"),
+    "serve": ("serve", "--config", "x.yaml"),
+    "simulate": ("simulate", "--scheduler", "sed", "--config", "x.yaml"),
+    "prepare": ("prepare", "--run", "r", "--config", "x.yaml"),
+}
+WRONG = [
+    ("evaluation: {methods: [local, sedd]}", "evaluation.methods: there is no scheduler 'sedd', did you mean sed? There are "),
+    ("evaluation: {methods: [ratc, drl]}", "evaluation.methods: 'drl' needs a model, and gets none here; write offline-only, online-"),
+    ("evaluation: {methods: [ratc, ratc]}", "evaluation.methods: 'ratc' stands there twice"),
+    ("evaluation: {methods: [o2o_drl]}", "there is no scheduler 'o2o_drl', did you mean o2o-drl?"),
+    ("offline: {heuristic: rattc}", "offline.heuristic: there is no scheduler 'rattc', did you mean ratc?"),
+    ("offline: {heuristic: drl-probe}", "offline.heuristic: 'drl-probe' needs a model, and gets none here"),
+    ("fallback_scheduler: drl", "fallback_scheduler: 'drl' needs a model, and gets none here"),
+    ("fallback_scheduler: rcta", "fallback_scheduler: there is no scheduler 'rcta', did you mean ratc?"),
+    ("scheduler: {name: off}", "scheduler.name: there is no scheduler 'off'; there are drl, "),
+    ("scheduler: {name: drl}", "scheduler.model: 'drl' needs a model; write VERSION of one of this run's, or RUN/VERSION"),
+    ("scheduler: {name: sed, parameters: {dd: 3}}", "scheduler.parameters.dd: 'sed' has no such parameter, did you mean d? It has: d"),
+    ("scheduler: {name: sed, parameters: {d: two}}", "scheduler.parameters.d: 'two' is not a whole number"),
+    ("scheduler: {name: sed, parameters: {d: 0}}", "scheduler.parameters.d: 0"),
+    ("node: {profile: papr}", "node.profile: there is no profile 'papr', did you mean paper?"),
+    ("node: {application: cppu}", "node.application: there is no application 'cppu', did you mean cpu?"),
+    ("learner: {device: gpu}", "learner.device: 'gpu' is not a device; write auto, cpu, mps, cuda, or cuda:0"),
+    ("services: {storage: 'hdfs+http://h:port/x'}", "services.storage: 'hdfs+http://h:port/x': 'port' is not a port"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("written", "words"), WRONG)
+def test_every_command_refuses_what_cannot_be_done_before_it_does_anything(
+    offload: Offload,  # noqa: F811
+    tmp_path: Path,
+    command: str,
+    written: str,
+    words: str,
+) -> None:
+    (tmp_path / "x.yaml").write_text(written)
+    ended = offload(*COMMANDS[command])
+    assert ended.code == 2
+    assert words in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"], "something was begun"
+
+
+def test_everything_that_is_wrong_is_said_at_once(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "x.yaml").write_text(
+        "evaluation: {methods: [sedd, drl]}\noffline: {heuristic: rattc}\nnode: {profile: papr, application: cppu}\n"
+        "scheduler: {name: sed, parameters: {dd: 1, d: x}}\n"
+    )
+    keys = [
+        line.removeprefix("offload: ").partition(":")[0]
+        for line in offload("run", "--config", "x.yaml").err.splitlines()
+    ]
+    assert keys == [
+        "scheduler.parameters.dd", "scheduler.parameters.d", "offline.heuristic", "node.profile", "node.application",
+        "evaluation.methods", "evaluation.methods",
+    ]  # fmt: skip
+
+
+def test_a_device_that_is_not_on_this_machine_is_refused_where_it_would_train(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
+    import torch
+
+    here = torch.cuda.device_count()
+    (tmp_path / "x.yaml").write_text(f"learner: {{device: 'cuda:{here}'}}")
+    assert offload("config", "check", "x.yaml").code == 0, "the machine that trains may be another one"
+    for options in ((), ("--twin",), ("--attach",)):
+        ended = offload("run", "--config", "x.yaml", *options)
+        assert ended.code == 2
+        assert f"learner.device: cuda:{here}, but torch finds " in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
+
+
+def test_a_data_set_that_is_not_on_this_machine_is_refused_where_it_would_be_learned_from(
+    offload: Offload,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("minari")
+    ended = offload("run", "--preset", "demo", "--set", "offline.dataset=none/such-v0", "--twin")
+    assert ended.code == 2
+    assert "there is no data set 'none/such-v0' here" in ended.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_it_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chart's job checks in an image that has none."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "trainer.plans", raising=False)
+    check_settings(resolve_settings([]))
+
+
+def test_callers_from_python_get_the_same_error() -> None:
+    from edgenode.applications import create_application
+    from edgenode.schedulers import create_scheduler
+    from offload.conformance import example_context
+    from offload.profiles import make_profile
+
+    with pytest.raises(SettingsError, match=r"node\.profile: there is no profile 'papr'"):
+        make_profile(resolve_settings([{"node": {"profile": "papr"}}]))
+    with pytest.raises(SettingsError, match=r"node\.application: there is no application 'cppu'"):
+        create_application("cppu")
+    with pytest.raises(SettingsError, match=r"scheduler\.name: there is no scheduler 'sedd'"):
+        create_scheduler("sedd", {}, example_context(3))
+    with pytest.raises(SettingsError, match=r"evaluation\.methods: there is no scheduler"):
+        check_settings(resolve_settings([{"evaluation": {"methods": ["sedd"]}}]))
+
+
+def test_live_settings_are_checked_against_their_run() -> None:
+    settings = resolve_settings([])
+    check_live(settings, {"scheduler": {"name": "drl", "parameters": {}, "model": "offline"}})
+    with pytest.raises(SettingsError, match=r"scheduler\.model: 'drl' needs a model"):
+        check_live(settings, {"scheduler": {"name": "drl", "parameters": {}, "model": None}})
