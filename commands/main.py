@@ -19,9 +19,11 @@ from commands.selftest import selftest
 from commands.serve import serve, set_, status
 from commands.services import check as check_services
 from commands.simulate import simulate
+from commands.terminal import INTERRUPTED, Commands, Interrupted, degrade_characters
 from commands.upkeep import await_, migrate, prepare
 
 app = typer.Typer(
+    cls=Commands,
     help="A testbed for decentralized task offloading between edge nodes.",
     no_args_is_help=True,
     add_completion=False,
@@ -57,12 +59,13 @@ app.add_typer(database, name="database")
 
 def main() -> None:
     """Run the command; what the user can mend is told in a few words, without a traceback, with exit code 2."""
+    degrade_characters()
     require_own_rooms("offload")
     try:
         app()
-    except KeyboardInterrupt:
-        print("\noffload: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except Interrupted as interrupted:
+        print(f"\noffload: {interrupted}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if not _is_users(error):
             raise

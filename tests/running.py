@@ -51,7 +51,8 @@ class Workplace:
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
 
     def run(self, *arguments: str, timeout_s: float = 150) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,55 @@
+"""The command line's terminal: characters that it cannot show, and Ctrl-C."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from typer import Context
+
+INTERRUPTED: Final = 130
+"""The exit code of a shell's command that SIGINT ended."""
+_RESUMABLE: Final = ("run", "serve")
+_PLAIN: Final = {
+    "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "×": "x", "±": "+-", "·": "*", "§": "section ",
+    "’": "'", "“": '"', "”": '"', "Δ": "Delta", "λ": "lambda", "γ": "gamma", "α": "alpha", "β": "beta",
+}  # fmt: skip
+
+
+class Interrupted(Exception):
+    """Ctrl-C. The message says what the user can do."""
+
+
+class Commands(TyperGroup):
+    """A group of commands that raises Interrupted for Ctrl-C.
+
+    Typer itself would turn KeyboardInterrupt into an exit code, without a word.
+    """
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command that the user chose."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            resume = "; run the same command to resume" if ctx.invoked_subcommand in _RESUMABLE else ""
+            raise Interrupted(f"interrupted{resume}") from None
+
+
+def degrade_characters() -> None:
+    """Have standard output and standard error replace what the terminal's encoding cannot show, instead of raising."""
+    codecs.register_error("offload.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="offload.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(one, "?") for one in found), error.end

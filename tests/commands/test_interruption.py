@@ -1,0 +1,74 @@
+"""Ctrl-C, pressed in a real terminal: one sentence that says what to do, exit code 130, and no process stays behind."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import Workplace, wait_until
+from terminals import Terminal, terminal
+
+
+def last_line(shown: Terminal) -> str:
+    """Without the escape sequences that move the cursor."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.shown).splitlines()[-1]
+
+
+@pytest.fixture
+def silent_database() -> Iterator[str]:
+    """The URL of a server that takes connections and says nothing: whatever asks it waits."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"mysql+pymysql://offload@127.0.0.1:{server.getsockname()[1]}/offload"
+
+
+@pytest.mark.parametrize(
+    "command", [("parity", "out/small"), ("report", "out/small"), ("status",), ("await", "--run", "x")]
+)
+def test_a_command_that_waits_says_that_it_was_interrupted(tmp_path: Path, silent_database: str, command):
+    workplace = Workplace(tmp_path, silent_database)
+    with terminal(tmp_path, workplace.environment, *command) as shown:
+        wait_until(lambda: _has_connected(shown.process.pid))
+        shown.press_ctrl_c()
+        assert shown.end() == 130
+    assert last_line(shown) == "offload: interrupted"
+    assert "Traceback" not in shown.shown
+
+
+def test_a_simulation_says_that_it_was_interrupted(tmp_path: Path):
+    workplace = Workplace(tmp_path)
+    options = ("--scheduler", "sed", "--scheduler", "ratc", "--networks", "100000")
+    with terminal(tmp_path, workplace.environment, "simulate", *options) as shown:
+        shown.wait_for("networks")
+        shown.press_ctrl_c()
+        assert shown.end() == 130
+    assert last_line(shown) == "offload: interrupted"
+    assert "Traceback" not in shown.shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("run", "--config", "small.yaml", "--out", "out/small"), "collect"),
+        (("serve", "--config", "small.yaml"), "is served at"),
+    ],
+)
+def test_a_run_says_that_it_can_be_resumed(tmp_path: Path, command, words: str):
+    workplace = Workplace(tmp_path)
+    with terminal(tmp_path, workplace.environment, *command) as shown:
+        shown.wait_for(words)
+        assert len(workplace.processes("commands.node")) == 3
+        shown.press_ctrl_c()
+        assert shown.end() == 130
+    assert last_line(shown) == "offload: interrupted; run the same command to resume"
+    assert "Traceback" not in shown.shown
+    wait_until(lambda: workplace.processes() == [], 30)
+
+
+def _has_connected(pid: int) -> bool:
+    import psutil
+
+    return any(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp4"))

@@ -1,0 +1,80 @@
+"""A command in a terminal of its own, as a user has it: what it prints, and Ctrl-C to its whole process group."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+
+class Terminal:
+    """`offload ARGUMENTS`, the foreground job of a new terminal."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
+        self._master, slave = pty.openpty()
+        self.shown = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "commands.main", *arguments],
+            cwd=folder,
+            env={**environment, "TERM": "xterm", "COLUMNS": "200"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+
+    def wait_for(self, words: str, timeout_s: float = 90) -> None:
+        """Read until the words have been shown."""
+        until = time.monotonic() + timeout_s
+        while words not in self.shown:
+            assert time.monotonic() < until, f"{words!r} was not shown within {timeout_s:g} s: {self.shown}"
+            assert self._read(), f"{words!r} was not shown before the end: {self.shown}"
+
+    def press_ctrl_c(self) -> None:
+        """The terminal sends SIGINT to the whole foreground group: the command and all processes that it started."""
+        os.write(self._master, b"\x03")
+
+    def end(self, timeout_s: float = 60) -> int:
+        """Read what is shown until the end; the exit code."""
+        until = time.monotonic() + timeout_s
+        while self._read():
+            assert time.monotonic() < until, f"it did not end within {timeout_s:g} s: {self.shown}"
+        return self.process.wait(timeout_s)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._master)
+
+    def _read(self) -> bool:
+        """Read for at most a second; False at the end."""
+        if not select.select([self._master], [], [], 1.0)[0]:
+            return self.process.poll() is None
+        try:
+            part = os.read(self._master, 65536)
+        except OSError:  # Linux says so when the last process has closed the terminal
+            return False
+        self.shown += part.decode(errors="replace")
+        return bool(part)
+
+
+@contextlib.contextmanager
+def terminal(folder: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[Terminal]:
+    """`offload ARGUMENTS` in a terminal, which is closed at the end of the block."""
+    opened = Terminal(folder, environment, *arguments)
+    try:
+        yield opened
+    finally:
+        opened.close()
