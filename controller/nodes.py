@@ -13,10 +13,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from typing import Any
+from typing import Any, Final
 
 from middleware.access import OPEN, Access
 
+UNREACHABLE: Final = (0, 421)
+"""Statuses of an answer that is not the node's: nobody answers at its address, or another node does (middleware/addressee.py)."""
 _ACCEPT_S = 1.0
 _KEPT_S = 20.0
 """A connection that was idle for longer is not used again: servers close theirs after a while."""
