@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.clock import SlotClock
+from controller.draining import drain, follow
 from controller.metrics import Metrics
-from controller.nodes import Answer, NodeClients
+from controller.nodes import UNREACHABLE, NodeClients
 from controller.ticks import Ticks
 from middleware.access import Access
 from middleware.configuration import Configuration, HotRecord
@@ -44,7 +45,6 @@ _DRAIN_MARGIN_S = 2.0
 _RETRY_S = 0.2
 _REFUSED = 424
 """The status of a node that cannot apply a revision."""
-_POLL_S = 0.01
 
 _logger = logging.getLogger(__name__)
 
@@ -264,20 +264,21 @@ class Episodes:
         return {"episode": state.episode, "slot": slot, "task": facts}
 
     def _ticks(self, state: EpisodeState, start_s: float) -> Ticks:
-        def address_now(node: int) -> str | None:
-            try:
-                return self._addresses().get(node)
-            except Exception as error:
-                bear(error, "looking for the nodes")
-                return None
-
         addresses = dict(self._clients.addresses)
 
         def opening(node: int, address: str) -> dict[str, Any]:
             addresses[node] = address
             return self._opening(state, self._revision, addresses, start_s)
 
-        return Ticks(self._clients, address_now, opening)
+        return Ticks(self._clients, self._address_now, opening)
+
+    def _address_now(self, node: int) -> str | None:
+        """Where a node that is ready answers; None while none does, or the registry is unavailable."""
+        try:
+            return self._addresses().get(node)
+        except Exception as error:
+            bear(error, "looking for the nodes")
+            return None
 
     def _drain(self, state: EpisodeState, clock: SlotClock) -> None:
         """Wait until no node owns a task any more, at most until the last deadline and a margin."""
@@ -285,19 +286,7 @@ class Episodes:
         if self._trace.has_task.any():
             longest = float(self._trace.deadline_s.max())
         until = clock.instant_s(state.slots) + longest / clock.time_scale + _DRAIN_MARGIN_S
-        while time.monotonic() < until and not state.aborting:
-            nodes = dict.fromkeys(range(self._network.nodes))
-            answers = self._clients.ask("GET", "/v1/status", nodes, self._timeout_s)
-            if not any(self._owns_tasks(state, answer) for answer in answers.values()):
-                return
-            state.interrupt.wait(_POLL_S)
-
-    @staticmethod
-    def _owns_tasks(state: EpisodeState, answer: Answer) -> bool:
-        """Whether a node may still own tasks: not one that is dead, or was restarted and plays no episode."""
-        if answer.ok:
-            return answer.body.get("episode") == state.episode and bool(answer.body["pending"])
-        return answer.status != 0
+        drain(self._clients, state.episode, self._address_now, until, self._timeout_s, state.interrupt)
 
     def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
         path = f"/v1/episodes/{state.episode}/close"
@@ -306,12 +295,19 @@ class Episodes:
         unreached: set[int] = set()
         while waiting:
             answers = self._clients.ask("POST", path, {node: {} for node in sorted(waiting)}, self._timeout_s + 60)
+            moved = follow(self._clients, answers, self._address_now)
             for node, answer in answers.items():
+                if answer.ok and answer.body["abandoned"]:
+                    _logger.warning(
+                        "episode %d: node %d still owned %d tasks at its close; they are lost",
+                        state.episode, node, answer.body["abandoned"],
+                    )  # fmt: skip
                 # A node that is down (twice: a connection may just have been closed), or was restarted after the
                 # ticks, has nothing more to deliver for us to wait for.
-                if answer.ok or answer.status == 409 or (answer.status == 0 and node in unreached):
+                unreachable = answer.status in UNREACHABLE and node not in moved
+                if answer.ok or answer.status == 409 or (unreachable and node in unreached):
                     waiting.discard(node)
-                elif answer.status == 0:
+                elif unreachable:
                     unreached.add(node)
             if not waiting:
                 break

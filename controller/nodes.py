@@ -11,11 +11,13 @@ import selectors
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from middleware.access import OPEN, Access
 from middleware.exchange import Exchange, NotConnected
 
+UNREACHABLE: Final = (0, 421)
+"""Statuses of an answer that is not the node's: nobody answers at its address, or another node does (middleware/addressee.py)."""
 _ACCEPT_S = 1.0
 """A node of this machine or cluster that does not accept a connection for so many real seconds is down."""
 _KEPT_S = 20.0

@@ -157,6 +157,18 @@ class Snapshot:
         }
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How many tasks a node owns now; how many handovers it has accepted, how many of its own are settled, and how many
+    tasks have ended here, since the episode was opened.
+    """
+
+    owned: int
+    accepted: int
+    settled: int
+    ended: int
+
+
 @dataclass
 class NodeCore:
     """All queues of a node. `effects` collects what is to be done; whoever drives the core empties it."""
@@ -179,6 +191,7 @@ class NodeCore:
         self._accepted: set[Key] = set()
         self._handing_over: set[Key] = set()
         self._settled_early: dict[Key, Settlement] = {}
+        self._settled = self._ended = 0
         self._last_slot = -1
         self._others_overloaded = np.zeros(n, dtype=bool)
         self._sequences = dict.fromkeys(self._links, -1)
@@ -263,6 +276,7 @@ class NodeCore:
 
     def _settle(self, key: Key, result: Settlement) -> None:
         self._handing_over.discard(key)
+        self._settled += 1
         journey = self._owned[key]
         if result == "refused":
             self._end(journey, Outcome.LOST, journey.deadline_s)
@@ -320,6 +334,11 @@ class NodeCore:
     def pending(self) -> int:
         """How many tasks are owned here."""
         return len(self._owned)
+
+    @property
+    def progress(self) -> Progress:
+        """What was done with tasks so far."""
+        return Progress(len(self._owned), len(self._accepted), self._settled, self._ended)
 
     def overloaded(self, now: float) -> bool:
         """The own overload bit: execution backlog, without receiving work, above the threshold."""
@@ -414,6 +433,7 @@ class NodeCore:
 
     def _end(self, journey: Journey, outcome: Outcome, completion_s: float, late: bool = False) -> None:
         del self._owned[journey.key]
+        self._ended += 1
         slot = end_slot(journey.slot, completion_s, self.facts.slot_s, self.facts.slots)
         self.effects.append(Ended(journey, outcome, completion_s, slot, late))
 

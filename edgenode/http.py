@@ -250,6 +250,10 @@ def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float
         node.start_episode(episode, start_s_here(parsed(StartEpisode, request.get_data()).start_s))
         return Response(status=204)
 
+    @app.get(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/progress")
+    def progress(episode: int) -> Response:
+        return _json(node.progress(episode))
+
     @app.post(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/close")
     def close_episode(episode: int) -> Response:
         return _json(node.close_episode(episode))

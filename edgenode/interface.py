@@ -123,10 +123,21 @@ class Opened(BaseModel):
 
 
 class Closed(BaseModel):
-    """How many records of the episode this node had."""
+    """How many records of the episode this node had; how many tasks it still owned, which it has given up."""
 
     outcomes: int
     decisions: int
+    abandoned: int
+
+
+class Progress(BaseModel):
+    """What the node has done with an episode's tasks, at one instant; `incarnation` is another one where it was restarted."""
+
+    incarnation: int
+    owned: int
+    accepted: int
+    settled: int
+    ended: int
 
 
 class Report(BaseModel):
@@ -184,6 +195,10 @@ OPERATIONS: Final = (
     Operation(
         "POST", "/v1/episodes/{episode}/start", "begin it at an instant", StartEpisode,
         status=204, refusals=(404, 409), parameters={"episode": _EPISODE},
+    ),
+    Operation(
+        "GET", "/v1/episodes/{episode}/progress", "what it has done with the tasks", answer=Progress,
+        refusals=(404, 409, 503), parameters={"episode": _EPISODE},
     ),
     Operation(
         "POST", "/v1/episodes/{episode}/close", "deliver all records of it", answer=Closed,

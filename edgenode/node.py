@@ -17,6 +17,7 @@ An episode's parts are replaced as a whole by `open_episode`; whatever still ref
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import logging
 import math
 import queue
@@ -25,7 +26,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from edgenode.activation import Activation, ActiveScheduler
 from edgenode.clock import EpisodeClock
@@ -39,6 +40,7 @@ from edgenode.core import (
     Journey,
     Key,
     NodeCore,
+    Progress,
     Settlement,
     Snapshot,
     Transmit,
@@ -56,6 +58,7 @@ from offload.draws import Draws
 from offload.protocols import Application, Choice
 
 _logger = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 _KEPT_SNAPSHOTS = 8
 _LONGEST_SLEEP_S = 1.0
 _BEGINNING_S, _CLOSING_S = 5.0, 5.0
@@ -75,9 +78,7 @@ class AlreadyTicked(RuntimeError):
 
 
 class Unsettled(RuntimeError):
-    """What was asked for is not done yet: decisions that are not in the outbox, so that an episode that were closed now would lack
-    their records; a task that waits to be taken. The same again, later.
-    """
+    """Not settled yet: some decisions are not recorded, or the loop thread is too busy to answer. Retry."""
 
 
 class ProbeTimeout(RuntimeError):
@@ -183,12 +184,7 @@ class EdgeNode:
         """
         play = self._playing(episode)
         play.clock()
-        done: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        play.post(lambda now: done.put(play.core.handed_over(journey, elapsed_s, now)))
-        try:
-            return done.get(timeout=self.identity.settings.node.request_timeout_s)
-        except queue.Empty:
-            raise Unsettled(f"the task of slot {journey.slot} at node {journey.source} waits to be taken") from None
+        return play.ask(lambda now: play.accept(journey, elapsed_s, now))
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node's overload bit. Between episodes nobody needs it."""
@@ -200,17 +196,30 @@ class EdgeNode:
         """The clock of the episode that is being played. Raises WrongEpisode."""
         return self._playing(episode).clock()
 
-    def close_episode(self, episode: int) -> dict[str, int]:
-        """Deliver all records of the episode; how many there were of this node.
+    def progress(self, episode: int) -> dict[str, int]:
+        """What this node has done with the episode's tasks, at one instant: see `core.Progress`.
 
-        Raises OutboxError while the database does not take them, Unsettled while decisions are being made.
+        `owned` counts ticks that are held as well. `incarnation` differs where the episode was opened anew in between.
+        Raises WrongEpisode, Unsettled.
         """
         play = self._playing(episode)
-        play.settle()
+        found = play.ask(lambda _: play.progress()) if play.has_begun else play.progress()
+        return {"incarnation": play.incarnation, **dataclasses.asdict(found)}
+
+    def close_episode(self, episode: int) -> dict[str, int]:
+        """Deliver all records of the episode; how many there were of this node, and how many tasks it still owned.
+
+        From then on this node records nothing of it: those tasks are given up. Raises OutboxError while the database does
+        not take the records, Unsettled while decisions are being made, WrongEpisode.
+        """
+        if self._play is None or self._play.core.facts.episode != episode:
+            self.outbox.flush()  # what the process before this one has recorded
+        play = self._playing(episode)
+        abandoned = play.finish()
         self.outbox.flush()
         self._closed = episode
         self.receivers.end(episode)
-        return dict(play.counts)
+        return {**play.counts, "abandoned": abandoned}
 
     def status(self) -> dict[str, Any]:
         """For people and for the controller."""
@@ -276,6 +285,9 @@ class _Play:
         self._ticked = threading.Condition()
         self._newest = -1  # slot of the newest tick that came
         self.counts = {"outcomes": 0, "decisions": 0}
+        self.incarnation = time.time_ns()
+        self._finished = False  # in the loop thread: nothing is recorded any more
+        self._abandoned = 0
         self._sequence = 0
         self._held_ticks: list[tuple[float, int, Mapping[str, float] | None]] = []
         self._push_at, self._repeat_at = (1 - _PUSH_LEAD) * facts.slot_s, 0.0
@@ -323,6 +335,25 @@ class _Play:
         """Have the loop thread make this call, with the instant at which it makes it."""
         self._inbox.put(call)
 
+    def ask(self, question: Callable[[float], _Answer]) -> _Answer:
+        """What the loop thread answers, between two of its rounds. Raises what the question raises, and Unsettled."""
+        answer: queue.SimpleQueue[_Answer | WrongEpisode] = queue.SimpleQueue()
+
+        def answering(now: float) -> None:
+            try:
+                answer.put(question(now))
+            except WrongEpisode as wrong:
+                answer.put(wrong)
+
+        self.post(answering)
+        try:
+            found = answer.get(timeout=self._settings.node.request_timeout_s)
+        except queue.Empty:
+            raise Unsettled(f"episode {self.core.facts.episode}: the node is too busy to answer; retry") from None
+        if isinstance(found, WrongEpisode):
+            raise found
+        return found
+
     def expect(self, slot: int) -> None:
         """Raise AlreadyTicked for a slot that had its tick, or is before one that had."""
         with self._ticked:
@@ -343,17 +374,33 @@ class _Play:
         """Tasks that are owned here, in the core or on their way into it."""
         return self.core.pending + self._inbox.qsize() + len(self._held_ticks)
 
-    def settle(self) -> None:
-        """Wait until the loop has carried out what was posted before, and the decider has nothing left."""
+    def progress(self) -> Progress:
+        """In the loop thread, whose effects are all carried out: an outcome that counts as ended is in the outbox."""
+        found = self.core.progress
+        return dataclasses.replace(found, owned=found.owned + len(self._held_ticks))
+
+    def finish(self) -> int:
+        """Record nothing from now on; how many tasks are owned here, which are given up. Raises Unsettled."""
         if not self._begun.is_set():
-            return
+            return 0
         until = time.monotonic() + self._settings.node.request_timeout_s
         while self._decisions < self._ticks and time.monotonic() < until:
             time.sleep(0.002)
-        done = threading.Event()
-        self.post(lambda _: done.set())
-        if not done.wait(timeout=max(0.0, until - time.monotonic())) or self._decisions < self._ticks:
+        if not self.ask(lambda _: self._finish()):
             raise Unsettled(f"decisions of episode {self.core.facts.episode} are still being made")
+        return self._abandoned
+
+    def _finish(self) -> bool:
+        """In the loop thread: no more records, unless some are still to come of slots that have been ticked."""
+        if not self._finished and self._decisions == self._ticks and not self._held_ticks:
+            self._finished, self._abandoned = True, self.core.pending
+        return self._finished
+
+    def accept(self, journey: Journey, elapsed_s: float, now: float) -> bool:
+        """In the loop thread: see `EdgeNode.handed_over`."""
+        if self._finished:
+            raise WrongEpisode(f"episode {self.core.facts.episode} is closed here")
+        return self.core.handed_over(journey, elapsed_s, now)
 
     def stop(self) -> None:
         """End all threads of the episode."""
@@ -400,6 +447,8 @@ class _Play:
 
     def _tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
         """Take the snapshot, decide if nobody else is needed for that, and let probes have the snapshot."""
+        if self._finished:
+            return
         snapshot = self.core.tick(slot, task, at_s)
         if snapshot is None:
             return
@@ -423,6 +472,8 @@ class _Play:
     def _carry_out_one(self, effect: Effect) -> None:
         facts = self.core.facts
         match effect:
+            case Ended() if self._finished:
+                pass
             case Ended(journey, outcome):
                 self._node.outbox.append(outcome_record(facts, effect))
                 self._node.metrics.tasks.labels(outcome.value).inc()

@@ -64,7 +64,6 @@ class Forwarder:
             for source, sink in ((here, there), (there, here)):
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while content := source.recv(65536):

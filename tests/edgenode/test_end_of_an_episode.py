@@ -1,0 +1,131 @@
+"""The controller ends an episode only when no node owns a task: else a task that succeeds is recorded as lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import wait_until
+from small_controller import Fleet, call
+
+from controller.episodes import Episodes
+from controller.metrics import Metrics
+from controller.nodes import NodeClients
+from middleware.access import OPEN
+from middleware.database import EpisodeSummary, close_episode
+from offload import EpisodePlan, Network, Trace, resolve_settings
+
+SLOTS = 3
+SETTINGS = resolve_settings(
+    [
+        {
+            "network": {"nodes": 2},
+            "tasks": {"deadline_s": 10},
+            "time": {"slots": SLOTS, "slot_s": "100 ms"},
+            "node": {"overload_threshold_s": 100, "write_interval_s": 0.1},
+            "scheduler": {"name": "weighted"},
+        }
+    ]
+)
+# Node 0 is so much faster that `weighted` has node 1 send it everything. A transmission takes 0.7 s, an execution 1.5 s.
+NETWORK = Network(np.array([1e12, 1.0]), np.zeros(2), np.array([0.0, 1.0]), np.full((2, 2), 1e6), np.zeros((2, 2)))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with Fleet(tmp_path_factory.mktemp("ending"), SETTINGS, NETWORK) as running:
+        yield running
+
+
+def one_task(number: int) -> Trace:
+    """Node 1 receives one task in the last slot."""
+    has_task = np.zeros((SLOTS, 2), bool)
+    has_task[SLOTS - 1, 1] = True
+    filled = has_task.astype(float)
+    return Trace(number, SETTINGS.time.slot_s, has_task, 7e5 * filled, 1.5e12 * filled, 10 * filled)
+
+
+def play(fleet: Fleet, number: int) -> EpisodeSummary:
+    """An episode of `one_task`, played by a real controller's `Episodes`."""
+    episodes = Episodes(
+        fleet.database,
+        fleet.run,
+        fleet.network,
+        fleet.configuration,
+        lambda: fleet.addresses,
+        fleet.address,
+        Metrics(),
+        OPEN,
+    )
+    plan = EpisodePlan("serve", "weighted", number, "weighted")
+    summary = episodes.play(episodes.open(plan, one_task(number)))
+    assert summary is not None
+    return summary
+
+
+def status_of(fleet: Fleet, node: int) -> dict[str, Any]:
+    found: dict[str, Any] = call(fleet.addresses[node], "GET", "/v1/status")[1]
+    return found
+
+
+def test_a_task_that_changes_hands_while_the_nodes_are_asked_is_waited_for(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node 0 owns nothing when it is asked; by the time that node 1 is asked, it has handed its task over to node 0."""
+    send = NodeClients.send
+
+    def slowly(
+        self: NodeClients, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
+    ) -> str | None:
+        if method == "GET" and node == 0:
+            time.sleep(0.15)  # until its last tick is over
+        if method == "GET" and node == 1:
+            wait_until(lambda: status_of(fleet, 1)["pending"] == 0)
+        return send(self, node, method, path, body, timeout_s)
+
+    monkeypatch.setattr(NodeClients, "send", slowly)
+    summary = play(fleet, 1)
+    wait_until(lambda: status_of(fleet, 0)["pending"] == status_of(fleet, 0)["outbox"] == 0)
+    refused = sum(status_of(fleet, node)["refused_records"] for node in range(2))
+    assert (dict(summary.outcomes), summary.verdict, refused) == ({"success": 1}, "complete", 0), fleet.logs()
+
+
+def test_a_node_records_nothing_after_its_close(fleet: Fleet) -> None:
+    """A task that never ends is waited for until its deadline; one that ends just after the close must not be refused then."""
+    trace = one_task(2)
+    episode = fleet.write_episode(trace)
+    fleet.open(episode, trace.episode)
+    start_s = fleet.start(episode)
+    for slot in range(SLOTS + 1):
+        fleet.tick(episode, trace, slot, start_s)
+    wait_until(lambda: status_of(fleet, 1)["pending"] == 0)
+    answers = fleet.close(episode)
+    assert [answer["abandoned"] for _, answer in answers] == [1, 0], answers
+    assert close_episode(fleet.database, fleet.run, episode).outcomes == {"lost": 1}
+    wait_until(lambda: status_of(fleet, 0)["pending"] == 0)
+    time.sleep(0.3)  # three deliveries
+    assert status_of(fleet, 0)["refused_records"] == 0
+
+
+def test_a_close_delivers_what_a_killed_process_had_recorded(tmp_path: Path) -> None:
+    """The node is back, but has not delivered yet: closing without these records loses tasks that succeeded."""
+    settings = SETTINGS.model_copy(update={"node": SETTINGS.node.model_copy(update={"write_interval_s": 600.0})})
+    trace = one_task(3)
+    with Fleet(tmp_path, settings, NETWORK) as fleet:
+        episode = fleet.write_episode(trace)
+        fleet.open(episode, trace.episode)
+        start_s = fleet.start(episode)
+        for slot in range(SLOTS + 1):
+            fleet.tick(episode, trace, slot, start_s)
+        wait_until(lambda: status_of(fleet, 1)["pending"] == 0 and status_of(fleet, 0)["pending"] == 0)
+        fleet.processes[0].kill()
+        fleet.processes[0].wait()
+        fleet.start_node(0)
+        fleet.wait_ready()
+        assert [status for status, _ in fleet.close(episode)] == [409, 200]
+        summary = close_episode(fleet.database, fleet.run, episode)
+        assert (dict(summary.outcomes), summary.verdict) == ({"success": 1}, "complete")
