@@ -1,6 +1,7 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `runs`, `episodes`, `records`, `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
+`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `episodes`, `records`, `logs`,
+`models`, `pod_events`: what is stored, by subject. `migrations`: versions.
 """
 
 from middleware.database.engine import Database, SchemaError
@@ -15,6 +16,7 @@ from middleware.database.episodes import (
     open_episode,
 )
 from middleware.database.errors import is_unavailable
+from middleware.database.leases import LeaseHeld, LeaseHolder, LeaseLost, current_epoch, holder_of, new_holder
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
@@ -37,6 +39,9 @@ __all__ = [
     "ConservationError",
     "Database",
     "EpisodeSummary",
+    "LeaseHeld",
+    "LeaseHolder",
+    "LeaseLost",
     "ModelRow",
     "PodEvent",
     "Run",
@@ -46,15 +51,18 @@ __all__ = [
     "abort_episode",
     "close_episode",
     "create_run",
+    "current_epoch",
     "find_episodes",
     "find_models",
     "find_pod_events",
     "forget_episodes",
+    "holder_of",
     "is_unavailable",
     "list_runs",
     "load_network",
     "load_run",
     "load_trace",
+    "new_holder",
     "open_episode",
     "read_episode_log",
     "record_model",

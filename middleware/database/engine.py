@@ -80,6 +80,14 @@ class Database:
         """Whether this is the embedded database."""
         return self.engine.dialect.name == "sqlite"
 
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """The instant at which the database runs the statement, in Unix seconds by its own clock."""
+        if self.is_sqlite:
+            return sa.literal_column("(julianday('now') - 2440587.5) * 86400.0", sa.Double)
+        # Of UTC: NOW() is ambiguous in the hour that a time zone plays twice.
+        return sa.literal_column("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6", sa.Double)
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A writing transaction: committed at the end of the block, rolled back when it raises."""

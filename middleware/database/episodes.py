@@ -2,6 +2,9 @@
 
 An episode takes records while its status is `open`. `close_episode` and `write_records` lock the episode's row, so that
 a record is either counted in the close or refused, never both.
+
+`lease`, in everything that writes: nothing is changed, and LeaseLost is raised, where another process controls the run by now;
+None where the caller is the run's only writer anyhow.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
+from middleware.database.leases import Lease, fenced
 from middleware.database.runs import Run
 from middleware.database.schema import decisions, episodes, nodes, outcomes, runs, tasks
 from offload.episodes import EpisodePlan
@@ -58,7 +62,9 @@ class EpisodeSummary:
         return self.outcomes.get(Outcome.SUCCESS, 0)
 
 
-def open_episode(db: Database, run: Run, plan: EpisodePlan, trace: Trace, revision: int) -> int:
+def open_episode(
+    db: Database, run: Run, plan: EpisodePlan, trace: Trace, revision: int, *, lease: Lease | None = None
+) -> int:
     """Write the episode's row and its tasks; returns its number within the run (1, 2, …).
 
     Raises ValueError for a trace that the run's network or slots cannot play.
@@ -69,7 +75,7 @@ def open_episode(db: Database, run: Run, plan: EpisodePlan, trace: Trace, revisi
             f"the trace has {trace.slots} slots of {trace.slot_s:g} s for {trace.nodes} nodes; run '{run.name}' has "
             f"{planned.slots} slots of {planned.slot_s:g} s and {run.settings.network.nodes} nodes"
         )
-    with db.transaction() as connection:
+    with fenced(db, lease) as connection:
         # Two openings at once get two numbers.
         connection.execute(sa.select(runs.c.id).where(runs.c.id == run.number).with_for_update())
         last = connection.execute(
@@ -120,6 +126,7 @@ def close_episode(
     down: Mapping[int, Sequence[int]] | None = None,
     late_slots: int = 0,
     mixed: str | None = None,
+    lease: Lease | None = None,
 ) -> EpisodeSummary:
     """Close an episode in one transaction: `lost` for every task without an outcome, the verdict, the conservation check.
 
@@ -128,7 +135,7 @@ def close_episode(
     An episode that is not open is left as it is. Raises ConservationError, having changed nothing.
     """
     down = down or {}
-    with db.transaction() as connection:
+    with fenced(db, lease) as connection:
         row = _locked(connection, run, episode)
         if row.status == "open":
             _write_lost(connection, run, episode)
@@ -151,12 +158,14 @@ def close_episode(
     return _summaries(db, run, episodes.c.episode == episode)[0]
 
 
-def forget_episodes(db: Database, run: Run, phase: str, keep: int, most: int = 20) -> int:
+def forget_episodes(
+    db: Database, run: Run, phase: str, keep: int, most: int = 20, *, lease: Lease | None = None
+) -> int:
     """Delete the oldest ended episodes of a phase with all their records, so that `keep` stay; at most `most` at once.
 
     How many were deleted.
     """
-    with db.transaction() as connection:
+    with fenced(db, lease) as connection:
         old = (
             connection.execute(
                 sa.select(episodes.c.episode)
@@ -173,9 +182,9 @@ def forget_episodes(db: Database, run: Run, phase: str, keep: int, most: int = 2
     return len(old)
 
 
-def abort_episode(db: Database, run: Run, episode: int, reason: str) -> None:
+def abort_episode(db: Database, run: Run, episode: int, reason: str, *, lease: Lease | None = None) -> None:
     """End an open episode without a verdict: it takes no more records and is not counted anywhere."""
-    with db.transaction() as connection:
+    with fenced(db, lease) as connection:
         connection.execute(
             sa.update(episodes)
             .where(episodes.c.run == run.number, episodes.c.episode == episode, episodes.c.status == "open")
