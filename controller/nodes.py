@@ -7,14 +7,13 @@ receiving go on as a selector finds the nodes ready, so that an unreachable, slo
 from __future__ import annotations
 
 import json
-import selectors
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from middleware.access import OPEN, Access
-from middleware.exchange import Exchange, NotConnected
+from middleware.exchange import Exchange, NotConnected, Watch
 
 UNREACHABLE: Final = (0, 421)
 """Statuses of an answer that is not the node's: nobody answers at its address, or another node does (middleware/addressee.py)."""
@@ -54,8 +53,6 @@ class _Asked:
     patience_s: float
     connected_until_s: float
     until_s: float
-    fileno: int = -1
-    events: int = 0
 
 
 class NodeClients:
@@ -68,7 +65,7 @@ class NodeClients:
         self._used_s: dict[int, float] = {}
         self._asked: dict[int, _Asked] = {}
         self._failed: dict[int, Answer] = {}
-        self._selector = selectors.DefaultSelector()
+        self._watch: Watch[int] = Watch()
 
     def ask(
         self,
@@ -106,16 +103,16 @@ class NodeClients:
             self._failed[node] = self._failure(node, error)
             return
         self._asked[node] = asked
-        self._watch(node, exchange, asked)
+        self._watch.see(node, exchange)
 
     def finished(self, wait_s: float) -> dict[int, Answer]:
         """The answers that are there, by node, waiting at most so long for the first; a failure is an answer as well."""
         answers, self._failed = self._failed, {}
         now = time.monotonic()
         limits = [self._limit_s(node) - now for node in self._asked]
-        for key, _ in self._selector.select(0.0 if answers else max(0.0, min([wait_s, *limits]))):
-            if (answer := self._go_on(key.data)) is not None:
-                answers[key.data] = answer
+        for node in self._watch.ready(0.0 if answers else min([wait_s, *limits])):
+            if (answer := self._go_on(node)) is not None:
+                answers[node] = answer
         now = time.monotonic()
         for node in [node for node in self._asked if now >= self._limit_s(node)]:
             answers[node] = self._given_up(node)
@@ -125,7 +122,7 @@ class NodeClients:
         """Close all connections, for good."""
         for node in list(self._exchanges):
             self.drop(node)
-        self._selector.close()
+        self._watch.close()
 
     def drop(self, node: int) -> None:
         """Close the connection to a node, whose answer is awaited no longer; the next request makes a new one."""
@@ -146,7 +143,7 @@ class NodeClients:
             self._forget(node)
             return self._failure(node, error)
         if answer is None:
-            self._watch(node, exchange, asked)
+            self._watch.see(node, exchange)
             return None
         self._forget(node)
         return self._parsed(node, asked.what, *answer)
@@ -174,19 +171,8 @@ class NodeClients:
             return self._failure(node, NotConnected("it does not accept connections"))
         return Answer(504, {"detail": f"node {node} did not answer within {asked.patience_s:g} s"})
 
-    def _watch(self, node: int, exchange: Exchange, asked: _Asked) -> None:
-        """Have the selector wait for what the exchange waits for."""
-        wanted = exchange.fileno(), exchange.events
-        if wanted != (asked.fileno, asked.events):
-            if asked.events:
-                self._selector.modify(asked.fileno, exchange.events, node)
-            else:
-                self._selector.register(exchange.fileno(), exchange.events, node)
-            asked.fileno, asked.events = wanted
-
     def _forget(self, node: int) -> None:
         """Wait no longer for a node's answer."""
         self._failed.pop(node, None)
-        asked = self._asked.pop(node, None)
-        if asked is not None:
-            self._selector.unregister(asked.fileno)
+        self._asked.pop(node, None)
+        self._watch.forget(node)

@@ -42,6 +42,7 @@ from middleware.database import (
     record_pod_event,
 )
 from middleware.database.errors import in_words, is_databases
+from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.patience import bear, patiently
 from middleware.registry import Instance, keep_registered, open_registry
@@ -91,6 +92,7 @@ class Controller:
         patiently(self.database.check_schema)
         self.run = patiently(lambda: load_run(self.database, self.run_name))
         self.network = patiently(lambda: load_network(self.database, self.run))
+        _provide_descriptors(self.run.settings, self.network.nodes, fleet)
         self.storage = open_storage(self.services.storage, self.database)
         self.registry = open_registry(self.services.registry, self.database)
         self.configuration = open_configuration(self.services.configuration, self.database, owner=True)
@@ -499,6 +501,14 @@ def serve(
     if "OFFLOAD_LIFELINE" in environment:
         end_with_parent(controller.stopping)
     controller.serve()
+
+
+def _provide_descriptors(settings: Settings, nodes: int, fleet: str) -> None:
+    """Raises ValueError where they do not suffice, here or in the nodes of a local fleet, which have the same limit."""
+    if fleet == "local":
+        transfer = settings.node.transfer
+        provide_descriptors(descriptors_of_node(nodes, transfer), f"an edge node with node.transfer: {transfer}", nodes)
+    provide_descriptors(descriptors_of_controller(nodes), "the controller", nodes)
 
 
 def _apply_log_level(record: HotRecord) -> None:

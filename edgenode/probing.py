@@ -1,39 +1,42 @@
 """Probes: asking other nodes for their reports of a slot, all at once, over connections that are kept.
 
 Concurrency: a `Prober` belongs to the decider thread alone. No thread per probe: all requests are sent first, then the
-answers are taken as they become readable.
+answers are taken as they become readable. It never waits for a single node, not even to connect.
 """
 
 from __future__ import annotations
 
 import json
-import select
-import selectors
+import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenode.wire import Wire
 from middleware.access import OPEN, Access
-from middleware.exchange import NotConnected
+from middleware.exchange import Exchange, Watch
+from middleware.openapi import LARGEST
 from offload.protocols import Choice
 from offload.state import LocalState, Reports, report_of
 
-_COLUMNS = ("capacity_hz", "failure_rate", "execution_queue_length", "execution_backlog_s", "receiving_work_s")
-_REST_S = 0.5
-"""A node that could not be reached is not asked again for so many real seconds: connecting in vain delays the others."""
+_COLUMNS: Final = ("capacity_hz", "failure_rate", "execution_queue_length", "execution_backlog_s", "receiving_work_s")
+_LENGTH: Final = "execution_queue_length"
+_Result = TypeVar("_Result")
+Report = Mapping[str, Any]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Answer:
     """A report as the other node gave it, and after how many real seconds."""
 
-    report: Mapping[str, Any]
+    report: Report
     after_s: float
 
 
@@ -44,15 +47,18 @@ class Prober:
         self._address_of = address_of
         self._access = access
         self._timeout_s = timeout_s
-        self._wires: dict[int, Wire] = {}
-        self._owed: set[int] = set()
-        self._resting: dict[int, float] = {}
+        self._exchanges: dict[int, Exchange] = {}
+        self._malformed: set[int] = set()
 
     def connect(self, nodes: Sequence[int]) -> None:
         """Connect ahead of the first question; a node that cannot be reached now is tried again when it is asked."""
-        for node in nodes:
-            with suppress(NotConnected):
-                self._wire(node).connect()
+        until = time.monotonic() + self._timeout_s
+        with Watch[int]() as watch:
+            for node in nodes:
+                self._go_on(watch, node, self._exchange(node).connect)
+            while watch and (left := until - time.monotonic()) > 0:
+                for node in watch.ready(left):
+                    self._go_on(watch, node, self._exchanges[node].connect)
 
     def ask(self, nodes: Sequence[int], episode: int, slot: int, enough: int | None) -> dict[int, Answer]:
         """The answers of the nodes that gave one within the time-out, or of the first `enough` of them."""
@@ -61,83 +67,76 @@ class Prober:
         until = began + self._timeout_s
         wanted = len(nodes) if enough is None else min(enough, len(nodes))
         answers: dict[int, Answer] = {}
-        with selectors.DefaultSelector() as selector:
-            asked: set[int] = set()
+        with Watch[int]() as watch:
             for node in nodes:
-                if self._send(node, path, until):
-                    selector.register(self._wires[node].fileno(), selectors.EVENT_READ, node)
-                    asked.add(node)
-            while asked and len(answers) < wanted:
-                left = until - time.monotonic()
-                ready = selector.select(left) if left > 0 else []
-                if not ready:
-                    break
-                for key, _ in ready:
-                    node = key.data
-                    selector.unregister(key.fileobj)
-                    asked.discard(node)
-                    report = self._receive(node)
-                    if report is not None:
+                self._go_on(watch, node, partial(self._exchange(node).start, "GET", path))
+            while watch and len(answers) < wanted and (left := until - time.monotonic()) > 0:
+                for node in watch.ready(left):
+                    answer = self._go_on(watch, node, self._exchanges[node].go_on)
+                    if answer is not None and (report := self._report(node, slot, *answer)) is not None:
                         answers[node] = Answer(report, time.monotonic() - began)
-        self._owed |= asked
         return answers
 
     def close(self) -> None:
         """Close all connections."""
-        for wire in self._wires.values():
-            wire.close()
+        for exchange in self._exchanges.values():
+            exchange.close()
 
-    def _wire(self, node: int) -> Wire:
+    def _exchange(self, node: int) -> Exchange:
         address = self._address_of(node)
-        wire = self._wires.get(node)
-        if wire is None or wire.address != address:
-            if wire is not None:
-                wire.close()
-            wire = self._wires[node] = Wire(address, self._timeout_s, self._access)
-        return wire
+        exchange = self._exchanges.get(node)
+        if exchange is None or exchange.address != address:
+            if exchange is not None:
+                exchange.close()
+            exchange = self._exchanges[node] = Exchange(address, self._access)
+        return exchange
 
-    def _send(self, node: int, path: str, until: float) -> bool:
-        if time.monotonic() < self._resting.get(node, 0.0):
-            return False
-        wire = self._wire(node)
-        self._take_owed_answer(node, wire)
-        kept = wire.is_connected
-        for _ in range(2 if kept else 1):
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
-            try:
-                wire.connect(left)
-                wire.send("GET", path)
-            except NotConnected:
-                self._resting[node] = time.monotonic() + _REST_S
-                return False
-            except OSError:
-                continue  # a kept connection may have been closed by the other side: once more on a new one
-            return True
-        return False
-
-    def _take_owed_answer(self, node: int, wire: Wire) -> None:
-        """An answer that nobody waited for must not be taken for the next one; a node that still owes it is reconnected."""
-        if node not in self._owed:
-            return
-        self._owed.discard(node)
-        if wire.is_connected:
-            if select.select([wire], [], [], 0)[0]:
-                self._receive(node)
-            else:
-                wire.close()
-
-    def _receive(self, node: int) -> Mapping[str, Any] | None:
+    def _go_on(self, watch: Watch[int], node: int, step: Callable[[], _Result]) -> _Result | None:
+        """Take a step with a node; what it gives, None where it has to be gone on with or leads nowhere."""
         try:
-            status, content = self._wires[node].receive()
-            if status != 200:
-                return None
-            report: Mapping[str, Any] = json.loads(content)
-        except (OSError, ValueError):
-            self._wires[node].close()
+            result = step()
+        except OSError:  # it cannot be reached, or broke off: one that gives no answer
+            watch.forget(node)
             return None
-        return report
+        if result is None:
+            watch.see(node, self._exchanges[node])
+        else:
+            watch.forget(node)
+        return result
+
+    def _report(self, node: int, slot: int, status: int, content: bytes) -> Report | None:
+        if status != 200:
+            return None
+        try:
+            return report_in(content, slot)
+        except ValueError as malformed:
+            if node not in self._malformed:
+                self._malformed.add(node)
+                address = self._exchanges[node].address
+                _logger.warning(
+                    "node %d at %s gives a malformed report, %s: %r", node, address, malformed, content[:300]
+                )
+            return None
+
+
+def report_in(content: bytes, slot: int) -> Report:
+    """A report of this slot, as docs/contracts.md has it. Raises ValueError naming what is wrong."""
+    try:
+        report = json.loads(content)
+    except ValueError:
+        raise ValueError("no JSON") from None
+    if not isinstance(report, dict):
+        raise ValueError("no object")
+    if report.get("slot") != slot:
+        raise ValueError(f"slot: {report.get('slot')!r} instead of {slot}")
+    for name in _COLUMNS:
+        value: Any = report.get(name)
+        # No bool, which is an integer; NaN fails both comparisons.
+        if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
+            raise ValueError(f"{name}: {value!r} is no number of 0 or more")
+    if type(length := report[_LENGTH]) is not int or length > LARGEST:
+        raise ValueError(f"{_LENGTH}: {length!r} is no number of tasks")
+    return report
 
 
 def reports_from(probed: Sequence[int], answers: Mapping[int, Answer], states: LocalState) -> Reports:

@@ -31,6 +31,7 @@ from edgenode.outbox import Outbox
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, load_network, load_run, write_records
+from middleware.descriptors import descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
 from middleware.patience import bear, patiently
@@ -99,6 +100,9 @@ def serve(environment: Mapping[str, str]) -> None:
             f"OFFLOAD_NODE={who.node}: run '{run.name}' has {network.nodes} nodes, 0 to {network.nodes - 1}"
         )
     settings, profile = run.settings, make_profile(run.settings)
+    transfer = settings.node.transfer
+    needed = descriptors_of_node(network.nodes, transfer)
+    provide_descriptors(needed, f"an edge node with node.transfer: {transfer}", network.nodes)
     storage = open_storage(services.storage, database)
     configuration = open_configuration(services.configuration, database)
     registration = _Registration(open_registry(services.registry, database), who)
@@ -192,7 +196,10 @@ class _ControllerClock:
 
         def remote() -> float:
             connection.request("GET", "/v1/clock", headers=self._access.headers())
-            return float(json.loads(connection.getresponse().read())["monotonic_s"])
+            instant = float(json.loads(connection.getresponse().read())["monotonic_s"])
+            if not math.isfinite(instant):
+                raise ValueError(f"monotonic_s: {instant}")
+            return instant
 
         try:
             self._offset_s, error = offset_to(remote)

@@ -31,11 +31,11 @@ class Wire:
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
-    def connect(self, timeout_s: float | None = None) -> socket.socket:
+    def connect(self) -> socket.socket:
         """The connected socket. Raises NotConnected."""
         if self._socket is None:
             try:
-                made = socket.create_connection((self._host, self._port), timeout_s or self._timeout_s)
+                made = socket.create_connection((self._host, self._port), self._timeout_s)
                 end_with_the_other(made)
                 made = self._access.secured(made)
             except OSError as error:
@@ -49,10 +49,6 @@ class Wire:
     def is_connected(self) -> bool:
         """Whether a connection is kept; the other side may have closed it all the same."""
         return self._socket is not None
-
-    def fileno(self) -> int:
-        """Of the connected socket, for selectors."""
-        return self.connect().fileno()
 
     def send(self, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
         """Send a request with its whole body. `headers`: further ones, each ended by CRLF. Raises OSError."""

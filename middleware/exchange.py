@@ -13,8 +13,10 @@ import os
 import selectors
 import socket
 import ssl
+import time
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from middleware.access import OPEN, Access
@@ -22,6 +24,9 @@ from middleware.sockets import end_with_the_other
 
 _READ_BYTES: Final = 64 * 1024
 _LONGEST_HEAD: Final = 64 * 1024
+_LONGEST_BODY: Final = 64 * 1024 * 1024
+_LONGEST_CONNECTING_S: Final = 3.0
+"""The kernel asks again after ever longer pauses: a pod that can be reached again is not to wait for those."""
 _LATER: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket raises that would have to wait."""
 
@@ -59,6 +64,8 @@ def head_of(content: bytes | bytearray) -> Head | None:
             if found < 0:
                 raise WireError("an answer without Content-Length")
             length = int(head[found + 17 :].partition(b"\r\n")[0])
+            if not 0 <= length <= _LONGEST_BODY:
+                raise WireError(f"an answer of {length} bytes")
     except ValueError as error:
         raise WireError(f"{head[:80]!r} does not begin an answer of HTTP") from error
     return Head(status, end + 4, length, b"\r\nconnection: close" in head)
@@ -83,6 +90,7 @@ class Exchange:
         self._socket: socket.socket | None = None
         self._place: tuple[Any, ...] = ()
         self._handshakes = False
+        self._connecting_until_s = 0.0
         self._request = b""
         self._sent = 0
         self._received = bytearray()
@@ -112,6 +120,17 @@ class Exchange:
                 raise
             self._begin()  # the other side may have closed a kept connection: once more on a new one
 
+    def connect(self) -> Literal[True] | None:
+        """Go on with connecting ahead of a request: True when that is done. To be called as `go_on`."""
+        try:
+            if self._socket is None:
+                self._request, self._sent, self._is_asked = b"", 0, False
+                self._connect()
+            return True if self._send() else None
+        except OSError:
+            self.close()
+            raise
+
     def go_on(self) -> tuple[int, bytes] | None:
         """Go on as far as that is possible now: (status, body) of the answer, or None where it is not complete yet."""
         try:
@@ -128,19 +147,23 @@ class Exchange:
             self._socket = None
 
     def _settle(self) -> None:
-        if self._socket is None or (self._is_asked and not self._sent):
+        if self._socket is None:
+            return
+        if self.is_connecting or self._handshakes:
+            if time.monotonic() > self._connecting_until_s:
+                self.close()
             return  # a connection that is being made serves this request as well
         try:
             if self._is_asked:
-                if self.go_on() is not None:
-                    return
+                if self.go_on() is None:
+                    self.close()
             else:
-                self._socket.recv(1)  # its end, or what nobody asked for
+                self._socket.recv(1)
+                self.close()  # it has ended, or gives what nobody asked for
         except _LATER:
             return
         except OSError:
-            pass
-        self.close()
+            self.close()
 
     def _begin(self) -> None:
         self._sent, self._head, self._is_asked = 0, None, True
@@ -164,7 +187,7 @@ class Exchange:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end_with_the_other(self._socket)
-        self.is_connecting = True
+        self.is_connecting, self._connecting_until_s = True, time.monotonic() + _LONGEST_CONNECTING_S
 
     def _send(self) -> bool:
         """Connect, make the handshake, send; whether all of the request is sent."""
@@ -226,3 +249,49 @@ class Exchange:
         if head.closes or len(self._received) > head.size + head.length:
             self.close()
         return head.status, body
+
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Watch(Generic[_Key]):
+    """Several exchanges at once, each under a key of the caller's. As a context manager it closes itself."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._seen: dict[_Key, tuple[int, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def see(self, key: _Key, exchange: Exchange) -> None:
+        """Wait for what the exchange needs to go on; to be said again after each step."""
+        seen, wanted = self._seen.get(key), (exchange.fileno(), exchange.events)
+        if seen == wanted:
+            return
+        if seen is None:
+            self._selector.register(*wanted, key)
+        else:
+            assert seen[0] == wanted[0], "an exchange keeps its socket for as long as it is asked"
+            self._selector.modify(*wanted, key)
+        self._seen[key] = wanted
+
+    def forget(self, key: _Key) -> None:
+        """Wait for it no longer."""
+        seen = self._seen.pop(key, None)
+        if seen is not None:
+            self._selector.unregister(seen[0])
+
+    def ready(self, wait_s: float) -> list[_Key]:
+        """The exchanges that can go on, waiting at most so long for the first."""
+        return [key.data for key, _ in self._selector.select(max(0.0, wait_s))]
+
+    def close(self) -> None:
+        """For good."""
+        self._selector.close()

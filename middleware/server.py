@@ -27,6 +27,8 @@ _IDLE_S = 60
 _LONGEST_HEADER = 16 * 1024
 _KEPT_CONNECTIONS = 10_000
 """The default of 10 would close connections after each answer: nodes have two or three to each of their peers."""
+_BACKLOG = 1024
+"""At an episode's begin all peers connect at once, each with up to four connections; one that is dropped comes a second later."""
 _CLOSED_AFTER = (400, 408, 411, 413, 414)
 
 _logger = logging.getLogger(__name__)
@@ -113,7 +115,9 @@ class PodServer:
     ) -> None:
         self._app: WSGI | None = None
         self._access = access
-        self._server = _Server((host, port), self._serve, numthreads=threads, timeout=_IDLE_S, request_queue_size=128)
+        self._server = _Server(
+            (host, port), self._serve, numthreads=threads, timeout=_IDLE_S, request_queue_size=_BACKLOG
+        )
         self._server.ConnectionClass, self._server.gateway = connection, gateway
         self._server.keep_alive_conn_limit = _KEPT_CONNECTIONS
         self._server.max_request_body_size = longest_body

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import socket
 import threading
 import time
@@ -11,12 +13,16 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from edgenode.probing import Prober
+import pytest
+
+from edgenode.probing import Prober, report_in
 
 
 @contextmanager
-def _node(delay_s: Callable[[int], float] = lambda slot: 0.0, status: int = 200) -> Iterator[str]:
-    """A real server that reports its slot as its queue's length, after so many seconds."""
+def _node(
+    delay_s: Callable[[int], float] = lambda slot: 0.0, status: int = 200, answer: bytes | None = None
+) -> Iterator[str]:
+    """A real server that reports its slot as its queue's length, after so many seconds; or gives this answer."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -32,7 +38,7 @@ def _node(delay_s: Callable[[int], float] = lambda slot: 0.0, status: int = 200)
                 "execution_backlog_s": 0.0,
                 "receiving_work_s": 0.0,
             }
-            content = json.dumps(report).encode()
+            content = json.dumps(report).encode() if answer is None else answer
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -112,3 +118,100 @@ def test_a_node_that_was_restarted_elsewhere_is_asked_there() -> None:
         addresses[1] = after
         assert prober.ask([1], 1, 1, None)[1].report["slot"] == 1
         prober.close()
+
+
+REPORT = {
+    "slot": 4,
+    "capacity_hz": 1e9,
+    "failure_rate": 0.1,
+    "execution_queue_length": 2,
+    "execution_backlog_s": 0.5,
+    "receiving_work_s": 0.0,
+}
+
+
+def _with(**changes: object) -> bytes:
+    return json.dumps({**REPORT, **changes}).encode()
+
+
+def test_what_a_node_reports_is_a_report() -> None:
+    assert report_in(_with(), 4) == REPORT
+    assert report_in(_with(failure_rate=0, extra="ignored"), 4)["failure_rate"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"{broken", "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"", "no JSON"),
+        (b"[1, 2]", "no object"),
+        (b"null", "no object"),
+        (b"{}", "slot: None"),
+        (_with(slot=3), "slot: 3 instead of 4"),
+        (_with(capacity_hz=None), "capacity_hz: None"),
+        (_with(capacity_hz="1e9"), "capacity_hz: '1e9'"),
+        (_with(failure_rate=True), "failure_rate: True"),
+        (_with(failure_rate=float("nan")), "failure_rate: nan"),
+        (_with(execution_backlog_s=float("inf")), "execution_backlog_s: inf"),
+        (_with(execution_backlog_s=-1.0), "execution_backlog_s: -1.0"),
+        (_with(receiving_work_s=[0]), r"receiving_work_s: \[0\]"),
+        (_with(receiving_work_s=10**400), "receiving_work_s: 1000"),
+        (_with(execution_queue_length=1.5), "execution_queue_length: 1.5"),
+        (_with(execution_queue_length=10**30), "execution_queue_length: 1000"),
+    ],
+)
+def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
+    answer: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was logged as a failed scheduler, in every slot, and the task was executed here without the other reports."""
+    with _node() as sound, _node(answer=answer) as malformed:
+        prober = Prober({1: malformed, 2: sound}.__getitem__, timeout_s=5.0)
+        for _ in range(3):
+            assert set(prober.ask([1, 2], 1, 4, None)) == {2}
+        prober.close()
+        logged = [record.getMessage() for record in caplog.records if record.name == "edgenode.probing"]
+        assert len(logged) == 1
+        assert logged[0].startswith(f"node 1 at {malformed} gives a malformed report")
+        with pytest.raises(ValueError, match=words):
+            report_in(answer, 4)
+
+
+def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
+    """Connecting to the first took the whole time-out: nobody else was asked."""
+    with _node() as alive, _node() as second, socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        filling = [socket.socket() for _ in range(4)]
+        for one in filling:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        away = f"http://127.0.0.1:{full.getsockname()[1]}"
+        addresses = {1: away, 2: away, 3: alive, 4: away, 5: second}
+        prober = Prober(addresses.__getitem__, timeout_s=1.0)
+        prober.connect(list(addresses))
+        for slot in range(5):
+            assert set(prober.ask(list(addresses), 1, slot, None)) == {3, 5}
+        prober.close()
+        for one in filling:
+            one.close()
+
+
+def test_probes_work_beyond_a_thousand_descriptors() -> None:
+    """select() takes no descriptor from 1024 on: the decision that met one was made without any report."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip(f"the hard limit of descriptors is {hard} here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with _node(lambda slot: 0.4 if slot == 1 else 0.0) as address:
+            prober = Prober({1: address}.__getitem__, timeout_s=0.2)
+            assert prober.ask([1], 1, 1, None) == {}
+            time.sleep(0.5)  # now it owes an answer, which is there
+            assert prober.ask([1], 1, 2, None)[1].report["slot"] == 2
+            prober.close()
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
