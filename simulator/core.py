@@ -19,6 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from offload.outcomes import TIME_TOLERANCE_S
+from simulator.compiling import compiled
 from simulator.draws import fill_failure_uniforms
 
 # What is given of a task; the deadline as an instant.
@@ -230,7 +231,7 @@ def _play_one(
         free[j] = _resolve(rules, alpha[j], tasks, outcome, following, ends[j], free[j], np.inf)
 
 
-@njit(cache=True)
+@compiled
 def take(has_task, given, taken):
     """Copy destinations (B, …, N), as −1 where there is no task.
 
@@ -248,7 +249,7 @@ def take(has_task, given, taken):
     return wrong
 
 
-@njit(cache=True)
+@compiled
 def play_given(rules, networks, episodes, destinations):
     """All slots of all episodes under given decisions (B, T, N): no node's state is ever looked at."""
     for b in range(len(episodes.number)):
@@ -387,7 +388,7 @@ def _decide_one(
     )
 
 
-@njit(cache=True)
+@compiled
 def decide(rules, networks, episodes, knowledge, threshold_s, push_lead, slot, destinations):
     """The tasks of a slot go to `destinations` (B, N), then time passes until the next tick: `knowledge` is that of it.
 
@@ -408,7 +409,7 @@ def decide(rules, networks, episodes, knowledge, threshold_s, push_lead, slot, d
         )  # fmt: skip
 
 
-@njit(cache=True)
+@compiled
 def finish(rules, networks, episodes):
     """After the last slot: let all tasks end."""
     for b in range(len(episodes.number)):
@@ -420,7 +421,7 @@ def finish(rules, networks, episodes):
             )
 
 
-@njit(cache=True)
+@compiled
 def add_rewards(rules, episodes, longest_slots, first, end):
     """Fill `team_reward` of the slots first … end−1: +1 for each success that ends in a slot, −1 for any other end (eq. 9).
 

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from offload.draws import Purpose
+from simulator.compiling import compiled
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -33,7 +34,7 @@ def uniform(seed, purpose, episode, slot, source, destination, index):
     return min((np.float64(mantissa) + 0.5) * _SCALE, _BELOW_ONE)
 
 
-@njit(cache=True)
+@compiled
 def fill_failure_uniforms(seed, episode, slot, destination, transmission, execution):
     """One uniform per transmission and per execution of slot `slot`'s tasks: (N,) each, for destinations (N,)."""
     for i in range(len(destination)):

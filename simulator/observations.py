@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from offload.masks import action_mask
 from offload.profiles import Profile
+from simulator.compiling import compiled
 from simulator.core import CYCLES, SIZE_BITS
 from simulator.twin import Twin
 
@@ -90,7 +91,7 @@ def _write_one(row, place, value, scales):
         row[place] = _scaled(value, scales[place])
 
 
-@njit(cache=True)
+@compiled
 def _write(
     template, of, places, scales, threshold_s, has_task, tasks, deadline_s,
     length, backlog_s, work_s, sending_backlog_s, receiving_length, overloaded, observations, masks,

@@ -17,6 +17,7 @@ from offload.settings import Settings
 from offload.state import IntArray
 from offload.tasks import Trace
 from simulator import core
+from simulator.compiling import compiled
 from simulator.twin import Fates, Twin
 
 # --- central ----------------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def _choose_one(
             free[best] = best_finish_s
 
 
-@njit(cache=True)
+@compiled
 def _choose(rules, networks, episodes, knowledge, slot, destinations):
     nodes, longest = knowledge.sent.shape[1:]
     coming = np.empty((nodes * longest, _FACTS))
