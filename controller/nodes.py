@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from middleware.access import OPEN, Access
+from middleware.epoch import HEADER
 
 _ACCEPT_S = 1.0
 _KEPT_S = 20.0
@@ -44,11 +45,12 @@ class Answer:
 
 
 class NodeClients:
-    """The nodes at `addresses` (`http://host:port`, by index)."""
+    """The nodes at `addresses` (`http://host:port`, by index). epoch: of our lease, None where nothing is asked that changes them."""
 
-    def __init__(self, addresses: Mapping[int, str], access: Access = OPEN) -> None:
+    def __init__(self, addresses: Mapping[int, str], access: Access = OPEN, epoch: int | None = None) -> None:
         self.addresses = dict(addresses)
         self.access = access
+        self.epoch = epoch
         self._connections: dict[int, HTTPConnection] = {}
         self._used_s: dict[int, float] = {}
 
@@ -99,6 +101,8 @@ class NodeClients:
         """Send a request; in words why it could not be sent."""
         content = None if body is None else json.dumps(body)
         headers = self.access.headers()
+        if self.epoch is not None:
+            headers[HEADER] = str(self.epoch)
         if content is not None:
             headers["Content-Type"] = "application/json"
         now = time.monotonic()

@@ -6,16 +6,18 @@ from middleware.patience import is_away_or_refuses
 from middleware.registry.port import Instance, Registry
 
 
-def keep_registered(registry: Registry, instance: Instance) -> None:
+def keep_registered(registry: Registry, instance: Instance) -> bool:
     """Send a heartbeat with the instance's metadata; register again where the registry has forgotten it.
 
-    A registry that is away, or refuses us, raises nothing: its adapter tells, and the next heartbeat may come through.
+    False: the name is another living process's by now. A registry that does not answer, or refuses us, raises nothing: its
+    adapter logs that, and the next heartbeat may come through.
     """
     try:
         try:
-            registry.heartbeat(instance.service, instance.instance, instance.run, instance.metadata)
+            return registry.heartbeat(instance)
         except LookupError:
             registry.register(instance)
     except Exception as error:
         if not is_away_or_refuses(error):
             raise
+    return True
