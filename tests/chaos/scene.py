@@ -88,6 +88,7 @@ class Scene:
         }
         self._output = folder / "output.log"
         self._trainer: subprocess.Popen[bytes] | None = None
+        self._problems: list[str] = []
 
     # --- what faults use ----------------------------------------------------------------------------------------
 
@@ -104,7 +105,24 @@ class Scene:
         self._trainer.kill()
         self._trainer.wait()
         wait_until(lambda: self._workplace.processes() == [], 30)
-        self._start()
+        self._trainer = self._start()
+
+    def start_rival(self, takes_over: bool = True) -> subprocess.Popen[bytes]:
+        """Start the same command once more; the process that must end of the two. takes_over: the first one's controller is frozen."""
+        first = self._trainer
+        assert first is not None
+        second = self._start()
+        self._trainer = second if takes_over else first
+        return first if takes_over else second
+
+    def expect_end(self, process: subprocess.Popen[bytes], words: str) -> None:
+        """Wait for a process that must leave the run to another one, and say so."""
+        code = process.wait(60)
+        if code == 0 and self._trainer is not process and self._trainer is not None and self._trainer.wait(10) == 0:
+            return  # the run was quicker
+        said = self._output.read_text(errors="replace")
+        if code != 2 or words not in said:
+            self._problems.append(f"the process that had to leave the run ended with code {code}: {self._last_words()}")
 
     # --- the run ------------------------------------------------------------------------------------------------
 
@@ -116,13 +134,14 @@ class Scene:
         self._sql(f"CREATE DATABASE {self._name}")
         try:
             began = time.monotonic()
-            self._start()
+            self._trainer = self._start()
             for fault in faults:
                 earliest = found.hits[-1][0] + 1 if found.hits else draw.randint(1, first)
                 found.hits.append(self._middle_of_an_episode(draw, earliest))
                 fault.inject(self, draw)
             injected_at = time.monotonic()
             code = self._end()
+            found.problems += self._problems
             found.wall_s = round(time.monotonic() - began, 1)
             self._went_on_s = time.monotonic() - injected_at
             if code != 0:
@@ -145,11 +164,11 @@ class Scene:
             if log.exists():
                 shutil.copy(log, folder)
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         import sys
 
         with self._output.open("ab") as output:
-            self._trainer = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "commands.main", *_RUN],
                 cwd=self._workplace.folder,
                 env=self._workplace.environment,
