@@ -151,7 +151,7 @@ class Controller:
     # --- life ---------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Run until told to stop.
+        """Run until asked to stop.
 
         Raises AlreadyControlled; LeaseLost when another process controls the run; FleetError when the nodes cannot be kept running.
         """
