@@ -41,7 +41,7 @@ class AttachedController:
         while True:
             try:
                 for one in self._opened.registry.instances("controller", run):
-                    if one.alive(time.time()) and one.metadata.get("ready"):
+                    if one.alive() and one.metadata.get("ready"):
                         return one.address
             except Exception as error:
                 bear(error, "looking for the controller")

@@ -1,29 +1,31 @@
 """A run on this machine: its records opened, and its controller as a supervised child process.
 
-Concurrency: one supervisor thread waits for the child and starts it again when it dies without having been asked to;
-`stop` is the only thing that ends it for good. The child holds the read end of its standard input as a lifeline: it
+Concurrency: one supervisor thread waits for the child and starts it again when it dies without having been asked to, unless its
+exit code says that it would end again. A restarted child has its predecessor's name as a holder of the run's lease, and gets that at once. The child holds the read end of its standard input as a lifeline: it
 ends when this process does, however that happens.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from commands.pods import WRONG_START
+from commands.pods import OVERTAKEN, WRONG_START
 from controller.fleet import last_line
-from middleware.database import PLAYED_BY, TWIN, Database, Run, RunConflict, create_run
-from middleware.patience import bear
+from middleware.database import PLAYED_BY, TWIN, Database, LeaseHolder, Run, RunConflict, create_run, new_holder
+from middleware.patience import bear, patiently
 from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
@@ -32,6 +34,8 @@ from offload.settings import ServiceSettings, SettingsError
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
 _START_TIMEOUT_S = 120.0
+
+_logger = logging.getLogger(__name__)
 
 
 class ControllerFailed(RuntimeError):
@@ -90,6 +94,19 @@ def open_run(settings: Settings, name: str, by_twin: bool = False) -> OpenRun:
     return OpenRun(run, settings, database, storage, registry)
 
 
+@contextmanager
+def holding(opened: OpenRun) -> Iterator[LeaseHolder]:
+    """This process as the only one that plays the run. Raises LeaseHeld, LeaseLost."""
+    holder = LeaseHolder(
+        opened.database, opened.run, new_holder(), threading.Event(), lambda lost: _logger.error("%s", lost)
+    )
+    patiently(holder.acquire)
+    try:
+        yield holder
+    finally:
+        holder.release()
+
+
 def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict[str, str]:
     """The environment that tells a pod which run it belongs to and where the services are."""
     return {
@@ -125,6 +142,7 @@ class LocalController:
         self._environment = {
             **pod_environment(opened.run.name, opened.settings.services, data_dir),
             **(environment or {}),
+            "OFFLOAD_HOLDER": new_holder(),
         }
         self.log_file = data_dir / "logs" / "controller.log"
         self._stopping = threading.Event()
@@ -160,7 +178,8 @@ class LocalController:
                 bear(error, "looking for the controller")
                 registered, away = [], error
             for instance in registered:
-                ours = self._process is not None and instance.metadata.get("pid") == self._process.pid
+                who = self._process is not None and (self._process.pid, self._environment["OFFLOAD_HOLDER"])
+                ours = who == (instance.metadata.get("pid"), instance.metadata.get("holder"))
                 if ours and instance.metadata.get("ready"):
                     return instance.address
             time.sleep(0.05)
@@ -186,7 +205,7 @@ class LocalController:
             code = self._process.wait()
             if self._stopping.is_set():
                 return
-            if code == WRONG_START:
+            if code in (WRONG_START, OVERTAKEN):
                 self._failure = last_line(self.log_file).removeprefix("offload-controller: ")
                 return
             deaths = [at for at in deaths if time.monotonic() - at < 60] + [time.monotonic()]

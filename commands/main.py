@@ -78,7 +78,7 @@ def _is_users(error: Exception) -> bool:
     from commands.selftest import SelftestFailed
     from commands.serve import NoController
     from commands.upkeep import NotPrepared
-    from middleware.database import RunConflict, SchemaError, UnknownRun
+    from middleware.database import LeaseHeld, LeaseLost, RunConflict, SchemaError, UnknownRun
     from middleware.patience import is_away
     from offload.episodes import EpisodeError
     from offload.settings import SettingsError
@@ -88,6 +88,8 @@ def _is_users(error: Exception) -> bool:
     kinds = (
         SettingsError,
         RunConflict,
+        LeaseHeld,
+        LeaseLost,
         UnknownRun,
         SchemaError,
         EpisodeError,

@@ -10,6 +10,8 @@ from commands.installation import require_own_rooms
 
 WRONG_START = 2
 """The exit code of a pod that cannot work as it was started: it would not the next time either."""
+OVERTAKEN = 3
+"""The exit code of a pod whose run is another process's by now: to start it again would be a struggle for the run."""
 _MAY_WORK_NEXT_TIME = 1
 
 
@@ -19,7 +21,7 @@ def run_pod(program: str, load: Callable[[], Callable[[], None]]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.raiseExceptions = False  # a log on a full disk loses lines; a traceback for each would be lost as well
     work = load()
-    from middleware.database import SchemaError
+    from middleware.database import LeaseLost, SchemaError
     from middleware.database.errors import in_words, is_databases, is_unavailable
     from middleware.outages import ServiceAway
 
@@ -28,6 +30,9 @@ def run_pod(program: str, load: Callable[[], Callable[[], None]]) -> None:
     except (ValueError, LookupError, SchemaError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(WRONG_START)
+    except LeaseLost as lost:
+        print(f"{program}: {lost}", file=sys.stderr)
+        sys.exit(OVERTAKEN)
     except ServiceAway as error:
         print(f"{program}: a service cannot be used now: {error}", file=sys.stderr)
         sys.exit(_MAY_WORK_NEXT_TIME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +107,7 @@ def run(
     """Run the pipeline: collect, offline, deploy, online, evaluate, report. Goes on where it was stopped."""
     from commands.attached import AttachedController
     from commands.checking import check_settings
-    from commands.local import DATA_DIR, LocalController, open_run
+    from commands.local import DATA_DIR, LocalController, holding, open_run
     from middleware.configuration import load_settings
 
     console = Console()
@@ -128,8 +128,13 @@ def run(
     )
 
     with _terminated_like_interrupted():
-        if twin or wanted == ["report"]:
+        if wanted == ["report"]:
             results = _execute(opened, None, out, wanted, console)
+        elif twin:
+            with ExitStack() as ending:
+                with console.status("waiting until no other process plays this run"):
+                    holder = ending.enter_context(holding(opened))
+                results = _execute(opened, None, out, wanted, console, holder)
         else:
             place = AttachedController(opened) if attach else LocalController(opened, DATA_DIR / out.name)
             with place as controller:
@@ -163,7 +168,9 @@ def _check_training(settings: Settings, phases: list[str]) -> None:
         check_dataset(settings.offline.dataset, make_profile(settings))
 
 
-def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console: Console) -> dict[str, Any] | None:
+def _execute(
+    opened: Any, controller: Any, out: Path, phases: list[str], console: Console, holder: Any = None
+) -> dict[str, Any] | None:
     from commands.parity import recorded_parity
     from middleware.access import Access
     from trainer.controller_client import ControllerClient
@@ -181,7 +188,7 @@ def _execute(opened: Any, controller: Any, out: Path, phases: list[str], console
     if run.by_twin:
         from commands.twin_source import TwinSource
 
-        source, activate = TwinSource(database, storage, run), lambda version: None
+        source, activate = TwinSource(database, storage, run, holder), lambda version: None
         deploy = activate
     else:
         access = Access.read(os.environ)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 _TIMEOUT_S = 10.0
+_UNKNOWN_S, _LOOK_S = 3.0, 0.5
 RunName = Annotated[str | None, typer.Option("--run", help="The run's name; the only live one by default.")]
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database", help="URL of the database; the configured one by default.")
@@ -114,6 +115,9 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
             *([_pod(node["pod"])] if on_kubernetes else []),
         )
     console.print(table)
+    for node in state["nodes"]:
+        if node["clock"]:
+            console.print(f"[red]{node['clock']}[/]")
 
 
 def _pod(pod: dict[str, Any] | None) -> str:
@@ -171,8 +175,13 @@ def find_controller(run: str | None, database_url: str | None) -> str:
         raise nobody  # connecting would make the file
     database = Database.connect(services.database)
     database.check_schema()
-    now = time.time()
-    found = [one for one in open_registry(services.registry, database).instances("controller", run) if one.alive(now)]
+    registry = open_registry(services.registry, database)
+    until = time.monotonic() + _UNKNOWN_S
+    while not (found := [one for one in registry.instances("controller", run) if one.alive()]):
+        # Nacos has instants of other machines' clocks: whether one of those lives is seen at its next heartbeat.
+        if services.registry == "database:" or time.monotonic() > until:
+            break
+        time.sleep(_LOOK_S)
     database.close()
     if len(found) == 1:
         return found[0].address

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from edgenode.schedulers import create_scheduler
 from edgenode.schedulers.actor import OnnxActor
-from middleware.database import Database, Run, close_episode, load_network, open_episode, write_records
+from middleware.database import Database, LeaseHolder, Run, close_episode, load_network, open_episode, write_records
 from middleware.storage import Storage, fetch_model
 from offload import draw_trace, make_profile
 from offload.episodes import EpisodeLog, EpisodePlan
@@ -22,10 +22,13 @@ from simulator.twin import Twin
 
 
 class TwinSource:
-    """An `offload.EpisodeSource` that plays in the twin. One thread."""
+    """An `offload.EpisodeSource` that plays in the twin. One thread.
 
-    def __init__(self, db: Database, storage: Storage, run: Run) -> None:
-        self._db, self._storage, self._run = db, storage, run
+    holder: holds the run's lease while episodes are played; playing raises LeaseLost when it was lost.
+    """
+
+    def __init__(self, db: Database, storage: Storage, run: Run, holder: LeaseHolder) -> None:
+        self._db, self._storage, self._run, self._holder = db, storage, run, holder
         self._settings = run.settings
         self._network = load_network(db, run)
         self._profile = make_profile(run.settings)
@@ -57,11 +60,12 @@ class TwinSource:
         ]
         played = play_logged(Twin([network], traces, settings), scheduler, self._profile)
         for b, (plan, trace) in enumerate(zip(plans, traces, strict=True)):
-            number = open_episode(self._db, self._run, plan, trace, revision=0)
+            lease = self._holder.lease
+            number = open_episode(self._db, self._run, plan, trace, revision=0, lease=lease)
             rows = played.decision_rows(b, number, plan.model, revision=0) + played.outcome_rows(b, number)
             refused = write_records(self._db, self._run.number, rows)
             assert not refused, "an episode that has just been opened takes records"
-            close_episode(self._db, self._run, number)
+            close_episode(self._db, self._run, number, lease=lease)
             yield played.log(b, number, plan)
 
     def _actor(self, version: str) -> Actor:

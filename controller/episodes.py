@@ -23,6 +23,7 @@ from middleware.configuration import Configuration, HotRecord
 from middleware.database import (
     Database,
     EpisodeSummary,
+    LeaseHolder,
     Run,
     abort_episode,
     close_episode,
@@ -80,12 +81,16 @@ class EpisodeState:
 
 
 class Episodes:
-    """Plays episodes on the run's nodes. `addresses`: where they answer now; `own_address`: where we do."""
+    """Plays episodes on the run's nodes. `addresses`: where they answer now; `own_address`: where we do.
+
+    holder: holds the run's lease while episodes are played. All that writes raises LeaseLost when it was lost.
+    """
 
     def __init__(
         self,
         db: Database,
         run: Run,
+        holder: LeaseHolder,
         network: Network,
         configuration: Configuration,
         addresses: Callable[[], Mapping[int, str]],
@@ -95,6 +100,7 @@ class Episodes:
     ) -> None:
         self._db = db
         self._run = run
+        self._holder = holder
         self._network = network
         self._configuration = configuration
         self._addresses = addresses
@@ -129,8 +135,10 @@ class Episodes:
         if (playing := self.state) is not None:
             raise BusyError(f"episode {playing.episode} is being played")
         trace = self.trace_of(plan, recorded)
+        patiently(self._holder.confirm)
         record = self._set_hot_keys(plan)
-        number = patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision))
+        lease = self._holder.lease
+        number = patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision, lease=lease))
         state = EpisodeState(number, plan, self._run.settings.time.slots)
         try:
             self._open_nodes(state, record)
@@ -138,7 +146,7 @@ class Episodes:
             reason = (
                 str(failed) if isinstance(failed, OpeningError) else f"could not be opened: {type(failed).__name__}"
             )
-            patiently(lambda: abort_episode(self._db, self._run, number, reason))
+            patiently(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
             self._metrics.episodes.labels("aborted").inc()
             raise
         self._trace, self._revision = trace, record.revision
@@ -182,7 +190,7 @@ class Episodes:
             addresses = patiently(lambda: dict(self._addresses()))
             if addresses != self._clients.addresses:
                 self._clients.close()
-                self._clients = NodeClients(addresses, self._clients.access)
+                self._clients = NodeClients(addresses, self._clients.access, self._holder.lease.epoch)
                 waiting = set(range(self._network.nodes))
             there = sorted(waiting & set(addresses))
             trouble = {node: "is not ready" for node in waiting if node not in addresses}
@@ -245,7 +253,7 @@ class Episodes:
 
     def _abort(self, state: EpisodeState) -> None:
         reason = state.aborting or "aborted"
-        patiently(lambda: abort_episode(self._db, self._run, state.episode, reason))
+        patiently(lambda: abort_episode(self._db, self._run, state.episode, reason, lease=self._holder.lease))
         self._metrics.episodes.labels("aborted").inc()
 
     def _start_nodes(self, state: EpisodeState, start_s: float) -> None:
@@ -329,6 +337,7 @@ class Episodes:
                 down=down,
                 late_slots=late_slots,
                 mixed=mixed,
+                lease=self._holder.lease,
             )
         )
         self._metrics.episodes.labels(summary.verdict or summary.status).inc()

@@ -65,6 +65,7 @@ class LocalFleet:
         self._registry = registry
         self._failed = failed
         self._access = access
+        self._epoch: int | None = None
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._deaths: dict[int, list[float]] = {node: [] for node in range(nodes)}
         self._stopping = stopping
@@ -73,8 +74,9 @@ class LocalFleet:
             threading.Thread(target=self._ask_all, name="fleet-liveness", daemon=True),
         ]
 
-    def start(self) -> None:
-        """Start all nodes, and the watch."""
+    def start(self, epoch: int) -> None:
+        """Start all nodes, and the watch. epoch: of the controller's lease, with which the nodes end."""
+        self._epoch = epoch
         self._log_dir.mkdir(parents=True, exist_ok=True)
         for node in range(self._nodes):
             self._start(node)
@@ -95,14 +97,15 @@ class LocalFleet:
                 raise FleetError(f"nodes {missing} are not ready after {timeout_s:g} s; see {self._log_dir}")
 
     def ready(self) -> dict[int, str]:
-        """The addresses of the nodes that are ready now: of this fleet's processes, not of an earlier one's."""
+        """The addresses of the nodes that are ready now: of this fleet's processes, not of another one's."""
         return {node: one.address for node, one in self._registered().items() if one.metadata.get("ready")}
 
     def _registered(self) -> dict[int, Instance]:
         found = {}
         for instance in self._registry.instances(SERVICE, self._run_name):
-            process = self._processes.get(int(instance.instance))
-            if process and process.pid == instance.metadata.get("pid"):
+            process, theirs = self._processes.get(int(instance.instance)), instance.metadata
+            # On another machine, a process of another fleet may have the same number.
+            if process and (process.pid, self._epoch) == (theirs.get("pid"), theirs.get("epoch")):
                 found[int(instance.instance)] = instance
         return found
 
@@ -143,7 +146,7 @@ class LocalFleet:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**self._environment, "OFFLOAD_NODE": str(node)},
+                env={**self._environment, "OFFLOAD_NODE": str(node), "OFFLOAD_EPOCH": str(self._epoch)},
             )
 
     def _watch(self) -> None:

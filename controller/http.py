@@ -20,11 +20,12 @@ from controller.episodes import BusyError, OpeningError
 from controller.interface import OPERATIONS, EpisodeRequest, HotChange
 from controller.nodes import NodeClients
 from middleware.access import OPEN_PATHS, Access
-from middleware.database import find_episodes, find_models, load_trace
+from middleware.database import LeaseLost, find_episodes, find_models, load_trace
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.outages import ServiceAway
 from middleware.patience import bear
 from middleware.problems import HTTPProblem, as_response, common_problem, parsed
+from middleware.registry import clock_words
 from middleware.server import PodServer, bound
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError
@@ -61,8 +62,7 @@ def make_app(controller: Controller) -> Flask:
     @app.get("/metrics")
     def prometheus() -> Response:
         try:
-            now = time.time()
-            alive = [one for one in controller.registry.instances("edgenode", run.name) if one.alive(now)]
+            alive = [one for one in controller.registry.instances("edgenode", run.name) if one.alive()]
             controller.metrics.nodes_alive.set(len(alive))
             record = controller.configuration.read(run.name)
             controller.metrics.fallback.set(record is not None and controller.fallback(record) is not None)
@@ -162,13 +162,12 @@ def make_app(controller: Controller) -> Flask:
     @app.get("/v1/configuration")
     def configuration() -> Response:
         record = controller.configuration.read(run.name)
-        nodes = controller.registry.instances("edgenode", run.name)
         return _json(
             {
                 "revision": record.revision if record else 0,
                 "hot": record.hot if record else {},
                 "written_by": record.written_by if record else None,
-                "acknowledged": {one.instance: one.metadata.get("revision", 0) for one in nodes},
+                "acknowledged": _acknowledged(controller),
             }
         )
 
@@ -231,12 +230,19 @@ def make_app(controller: Controller) -> Flask:
     return app
 
 
+def _acknowledged(controller: Controller) -> dict[str, int]:
+    """The revision that each node of the run has applied; 0 for one that is not there: it has applied none."""
+    found = controller.registry.instances("edgenode", controller.run.name)
+    revisions = {one.instance: int(one.metadata.get("revision") or 0) for one in found if one.alive()}
+    return {name: revisions.get(name, 0) for name in map(str, range(controller.network.nodes))}
+
+
 def status_of(controller: Controller) -> dict[str, Any]:
     """Nodes, episode, hot keys, and the success rate of the last episodes, for REST and the page."""
-    now, run = time.time(), controller.run
+    run = controller.run
     record = controller.configuration.read(run.name)
     instances = {int(one.instance): one for one in controller.registry.instances("edgenode", run.name)}
-    alive = {node: one.address for node, one in instances.items() if one.alive(now)}
+    alive = {node: one.address for node, one in instances.items() if one.alive()}
     client = NodeClients(alive, controller.access)
     answers = client.ask("GET", "/v1/status", dict.fromkeys(alive), 1.0)
     client.close()
@@ -250,7 +256,8 @@ def status_of(controller: Controller) -> dict[str, Any]:
                 "node": node,
                 "address": instance.address if instance else None,
                 "alive": node in alive,
-                "heartbeat_age_s": round(now - instance.heartbeat_at, 1) if instance else None,
+                "heartbeat_age_s": round(instance.age_s, 1) if instance else None,
+                "clock": clock_words(instance) if instance else None,
                 "capacity_hz": float(controller.network.capacity_hz[node]),
                 "arrival_probability": float(controller.network.arrival_probability[node]),
                 "pod": pods[node].to_json() if node in pods else None,
@@ -287,6 +294,8 @@ def status_of(controller: Controller) -> dict[str, Any]:
 def _explain(error: Exception) -> HTTPProblem | None:
     if isinstance(error, BusyError):
         return HTTPProblem(409, "Busy", str(error))
+    if isinstance(error, LeaseLost):
+        return HTTPProblem(503, "Another controller", str(error))
     if isinstance(error, OpeningError):
         return HTTPProblem(502, "Could not open", str(error))
     if isinstance(error, SettingsError):

@@ -112,12 +112,13 @@ class Pod(BaseModel):
 
 
 class Node(BaseModel):
-    """One edge node; null where it does not answer. pod: on Kubernetes only."""
+    """One edge node; null where it does not answer. clock: what is wrong with its machine's clock; pod: on Kubernetes only."""
 
     node: int
     address: str | None
     alive: bool
     heartbeat_age_s: float | None
+    clock: str | None
     capacity_hz: float
     arrival_probability: float
     revision: int | None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from middleware.access import OPEN, Access
+from middleware.epoch import HEADER
 from middleware.exchange import Exchange, NotConnected, Watch
 
 UNREACHABLE: Final = (0, 421)
@@ -56,11 +57,12 @@ class _Asked:
 
 
 class NodeClients:
-    """The nodes at `addresses` (`http://host:port`, by index)."""
+    """The nodes at `addresses` (`http://host:port`, by index). epoch: of our lease, None where nothing is asked that changes them."""
 
-    def __init__(self, addresses: Mapping[int, str], access: Access = OPEN) -> None:
+    def __init__(self, addresses: Mapping[int, str], access: Access = OPEN, epoch: int | None = None) -> None:
         self.addresses = dict(addresses)
         self.access = access
+        self.epoch = epoch
         self._exchanges: dict[int, Exchange] = {}
         self._used_s: dict[int, float] = {}
         self._asked: dict[int, _Asked] = {}
@@ -94,9 +96,9 @@ class NodeClients:
             exchange.close()
         self._used_s[node] = now
         asked = _Asked(f"{method} {path}", patience_s, now + min(patience_s, _ACCEPT_S), now + patience_s)
-        content, headers = b"", ""
+        content, headers = b"", "" if self.epoch is None else f"{HEADER}: {self.epoch}\r\n"
         if body is not None:
-            content, headers = json.dumps(body).encode(), "Content-Type: application/json\r\n"
+            content, headers = json.dumps(body).encode(), f"{headers}Content-Type: application/json\r\n"
         try:
             exchange.start(method, path, content, headers)
         except OSError as error:

@@ -23,20 +23,23 @@ from typing import Any, TypeVar
 
 from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError, RefusedError
 from controller.fleet import FleetError, LocalFleet
+from controller.holding import take_control
 from controller.http import controller_server, make_app
 from controller.killings import Killings, killings_per_hour
 from controller.metrics import Metrics
-from controller.nodes import NodeClients
 from controller.pods import NodePods
 from middleware.access import Access
 from middleware.configuration import HotRecord, changed, load_settings, open_configuration, watch_file, watched_file
 from middleware.database import (
     Database,
     EpisodeSummary,
+    LeaseHolder,
+    LeaseLost,
     abort_episode,
     find_episodes,
     find_models,
     forget_episodes,
+    holder_of,
     load_network,
     load_run,
     record_pod_event,
@@ -45,7 +48,7 @@ from middleware.database.errors import in_words, is_databases
 from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.patience import bear, patiently
-from middleware.registry import Instance, keep_registered, open_registry
+from middleware.registry import Instance, clock_words, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
 from offload.settings import Settings, SettingsError
@@ -64,10 +67,6 @@ _NODES_S = 0.25
 _ENDING_S = 5.0
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
-
-
-class AlreadyControlled(ValueError):
-    """The run has a controller that lives."""
 
 
 class Controller:
@@ -106,6 +105,8 @@ class Controller:
         self._check_hot = check_hot
         self.stopping = threading.Event()
         self.told_to_end = threading.Event()
+        self.holder = LeaseHolder(self.database, self.run, holder_of(environment), self.stopping, self._overtaken)
+        self._lost: LeaseLost | None = None
         self._leaving_s = leaving_s(environment)
         self.pods = NodePods.of_cluster(environment) if fleet == "kubernetes" else None
         self._killings: Killings | None = None
@@ -131,6 +132,7 @@ class Controller:
         self.episodes = Episodes(
             self.database,
             self.run,
+            self.holder,
             self.network,
             self.configuration,
             self.node_addresses,
@@ -152,11 +154,15 @@ class Controller:
     # --- life ---------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Run until told to stop. Raises AlreadyControlled; FleetError when the nodes cannot be kept running."""
+        """Run until asked to stop.
+
+        Raises AlreadyControlled; LeaseLost when another process controls the run; FleetError when the nodes cannot be kept running.
+        """
         with ExitStack() as ending:
             ending.callback(self.database.close)
             ending.callback(self.server.stop)
-            self._require_alone()
+            self._patiently(lambda: take_control(self.holder, self.registry, self.run_name))
+            ending.callback(self.holder.release)
             self._check_hot(self.run.settings, self.run.settings.hot())
             self._take_over()
             hot = self.run.settings.hot()
@@ -172,7 +178,7 @@ class Controller:
                 self.pods.start()
             if self._fleet is not None:
                 ending.callback(self._fleet.stop)
-                self._fleet.start()
+                self._fleet.start(self.holder.lease.epoch)
             ending.callback(self._end_threads)
             self._threads["heartbeat"].start()
             if file := watched_file(self.services.configuration):
@@ -191,6 +197,8 @@ class Controller:
             while not self.stopping.wait(_NODES_S):
                 if self.told_to_end.is_set():
                     self._leave()
+        if self._lost is not None:
+            raise self._lost
         if self.failure:
             raise FleetError(self.failure)
 
@@ -204,6 +212,7 @@ class Controller:
             ready = set(self._patiently(self.node_addresses))
             missing = sorted(set(range(self.network.nodes)) - ready)
             if not missing:
+                self._log_clocks()
                 return
             refused = self._patiently(self._refused)
             if refused is not None and self._fall_back(refused):
@@ -217,6 +226,11 @@ class Controller:
                 told = words
             self.stopping.wait(_NODES_S)
 
+    def _log_clocks(self) -> None:
+        for one in self._patiently(lambda: self.registry.instances("edgenode", self.run_name)):
+            if words := clock_words(one):
+                _logger.warning("%s", words)
+
     def _words_of_pods(self, nodes: Sequence[int]) -> str:
         """What Kubernetes says that keeps nodes from working."""
         pods = {} if self.pods is None else self.pods.seen()
@@ -227,7 +241,7 @@ class Controller:
         """Why a node does not begin with the hot keys as they are now; None when none refuses them."""
         record = self.configuration.read(self.run_name)
         for one in self.registry.instances("edgenode", self.run_name):
-            if record is not None and one.metadata.get("refused") == record.revision and one.alive(time.time()):
+            if record is not None and one.metadata.get("refused") == record.revision and one.alive():
                 return f"node {one.instance} refuses: {one.metadata.get('problem')}"
         return None
 
@@ -238,6 +252,7 @@ class Controller:
         record = self._patiently(lambda: self.configuration.read(self.run_name))
         if record is not None and record.hot["scheduler"] == wanted:
             return False
+        self._patiently(self.holder.confirm)
         record = self._patiently(lambda: self.configuration.change(self.run_name, {"scheduler": wanted}, FALLBACK))
         self._fallen_back = (record.revision, why)
         _logger.error("%s; %s decides instead, revision %d", why, name, record.revision)
@@ -286,31 +301,27 @@ class Controller:
             if thread.is_alive():
                 thread.join(timeout=_ENDING_S)
 
+    def _overtaken(self, lost: LeaseLost) -> None:
+        """Another process controls the run: act no more. Whatever was under way is refused by the database and by the nodes."""
+        _logger.error("%s", lost)
+        self._lost = lost
+        self.stopping.set()
+        state = self.episodes.state
+        if state is not None:
+            state.abort(str(lost))
+
     def _fail(self, reason: str) -> None:
         _logger.error("%s", reason)
         self.failure = reason
         self.stopping.set()
 
-    def _require_alone(self) -> None:
-        """Two controllers would abort each other's episodes. A dead one's registration may still look fresh: ask it."""
-        now = time.time()
-        for other in self._patiently(lambda: self.registry.instances(SERVICE, self.run_name)):
-            if other.alive(now):
-                client = NodeClients({0: other.address}, self.access)
-                answer = client.ask("GET", "/v1/status", {0: None}, 2.0)[0]
-                client.close()
-                # One that refuses our token lives as well.
-                if answer.status == 401 or (answer.ok and answer.body.get("run") == self.run_name):
-                    raise AlreadyControlled(
-                        f"run '{self.run_name}' has a controller already, at {other.address} "
-                        f"(process {other.metadata.get('pid')}); stop that one, or choose another name"
-                    )
-
     def _take_over(self) -> None:
         """Learn what was played last. Episodes that a dead predecessor left open will not be finished by anybody."""
         for episode in self._patiently(lambda: find_episodes(self.database, self.run, status=None)):
             if episode.status == "open":
-                self._patiently(partial(abort_episode, self.database, self.run, episode.episode, "its controller died"))
+                number, lease = episode.episode, self.holder.lease
+                abort = partial(abort_episode, self.database, self.run, number, "its controller died", lease=lease)
+                self._patiently(abort)
                 _logger.warning("episode %d was left open by a controller that died; it is aborted", episode.episode)
             elif episode.status == "closed":
                 self.last.append(episode)
@@ -328,9 +339,8 @@ class Controller:
         """Where the nodes answer that are ready now."""
         if self._fleet is not None:
             return self._fleet.ready()
-        now = time.time()
         found = self.registry.instances("edgenode", self.run_name)
-        ready = {int(one.instance): one.address for one in found if one.alive(now) and one.metadata.get("ready")}
+        ready = {int(one.instance): one.address for one in found if one.alive() and one.metadata.get("ready")}
         leaving = set() if self.pods is None else {node for node, pod in self.pods.seen().items() if pod.leaving}
         return {node: address for node, address in ready.items() if node not in leaving}
 
@@ -383,6 +393,7 @@ class Controller:
 
     def change(self, changes: Mapping[str, Any], by: str) -> HotRecord:
         """Change hot keys. Raises SettingsError for what no node could apply: nothing is written then."""
+        self.holder.confirm()
         record = self.configuration.read(self.run_name)
         if record is not None:
             self._check_hot(self.run.settings, changed(record.hot, changes))
@@ -401,6 +412,8 @@ class Controller:
                         self.last.append(summary)
                     if state.plan.phase == SERVE_PHASE:
                         self._forget()
+        except LeaseLost as lost:
+            self._overtaken(lost)
         except Exception as error:
             if is_databases(error):  # its text holds the statement, with rows; and where it was raised says nothing
                 self._fail(f"no episode can be played: {in_words(error)}")
@@ -411,7 +424,8 @@ class Controller:
     def _forget(self) -> None:
         """Keep the database from growing for as long as arrivals are continuous."""
         try:
-            forget_episodes(self.database, self.run, SERVE_PHASE, self.run.settings.kept_episodes)
+            kept = self.run.settings.kept_episodes
+            forget_episodes(self.database, self.run, SERVE_PHASE, kept, lease=self.holder.lease)
         except Exception as error:
             bear(error, "deleting old episodes")  # it is done after the next one
 
@@ -458,19 +472,17 @@ class Controller:
         return self.episodes.open(plan)
 
     def _metadata(self) -> dict[str, Any]:
-        return {"pid": os.getpid(), "ready": self._ready, "serving": self.serving}
+        return {"pid": os.getpid(), "holder": self.holder.holder, "ready": self._ready, "serving": self.serving}
 
     def _instance(self) -> Instance:
-        return Instance(
-            SERVICE, "0", self.run_name, self.server.address, self._metadata(), self._started_at, time.time()
-        )
+        return Instance(SERVICE, "0", self.run_name, self.server.address, self._metadata(), self._started_at)
 
     def _heartbeat(self) -> None:
         keep_registered(self.registry, self._instance())
 
     def _deregister(self) -> None:
         try:
-            self.registry.deregister(SERVICE, "0", self.run_name)
+            self.registry.deregister(self._instance())
         except Exception as error:
             bear(error, "leaving the registry")
 
@@ -491,7 +503,8 @@ def serve(
     environment: as docs/contracts.md has it; fleet: `local` starts the nodes here with `node_command`, `none` finds them
     in the registry, `kubernetes` does and watches their pods; check_hot: raises SettingsError for hot keys of these settings that no node could apply; continuously: begin
     with continuous arrivals
-    Raises ValueError, LookupError or SchemaError for a wrong start, FleetError when nodes cannot be kept running.
+    Raises ValueError, LookupError or SchemaError for a wrong start, LeaseLost when another process controls the run,
+    FleetError when nodes cannot be kept running.
     """
     sys.setswitchinterval(0.0005)
     end_with_any_thread()

@@ -20,6 +20,7 @@ from flask import Flask, Response, request
 
 from edgenode.activation import ActivationError, RevisionLate
 from edgenode.core import Journey
+from edgenode.fencing import Fence
 from edgenode.interface import (
     OPERATIONS,
     Announcement,
@@ -62,11 +63,16 @@ class NodeApp:
     """
 
     def __init__(
-        self, node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics
+        self,
+        node: EdgeNode,
+        opener: Opener,
+        start_s_here: Callable[[float], float],
+        metrics: Metrics,
+        fence: Fence,
     ) -> None:
-        self._frequent = _frequent(node)
+        self._frequent = _frequent(node, fence)
         self._methods = {path: method for method, path in self._frequent}
-        self._flask = _flask(node, opener, start_s_here, metrics)
+        self._flask = _flask(node, opener, start_s_here, metrics, fence)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """WSGI."""
@@ -92,11 +98,12 @@ class NodeApp:
         return [content]
 
 
-def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:
+def _frequent(node: EdgeNode, fence: Fence) -> dict[tuple[str, str], Handler]:
     n, own, slots = node.identity.network.nodes, node.identity.node, node.identity.settings.time.slots
 
     def tick(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = parsed(Tick, _content(environ))
+        fence.check(environ)
         if body.slot > slots or (body.slot == slots and body.task is not None):
             raise HTTPProblem(
                 422,
@@ -203,7 +210,9 @@ def _journey(body: Handover, transfer: str, transmission_s: float) -> Journey:
     )
 
 
-def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics) -> Flask:
+def _flask(
+    node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics, fence: Fence
+) -> Flask:
     app = Flask("edgenode")
     n = node.identity.network.nodes
 
@@ -243,11 +252,14 @@ def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float
             raise HTTPProblem(
                 422, "Impossible value", f"peers: {len(body.peers)} addresses; this network has {n} nodes"
             )
+        fence.check(request.environ)
         return _json(opener(body))
 
     @app.post(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/start")
     def start_episode(episode: int) -> Response:
-        node.start_episode(episode, start_s_here(parsed(StartEpisode, request.get_data()).start_s))
+        body = parsed(StartEpisode, request.get_data())
+        fence.check(request.environ)
+        node.start_episode(episode, start_s_here(body.start_s))
         return Response(status=204)
 
     @app.get(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/progress")
@@ -256,6 +268,7 @@ def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float
 
     @app.post(f"/v1/episodes/<int(min=1, max={LARGEST}):episode>/close")
     def close_episode(episode: int) -> Response:
+        fence.check(request.environ)
         return _json(node.close_episode(episode))
 
     @app.errorhandler(Exception)

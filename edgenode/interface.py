@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from middleware.epoch import HEADER
 from middleware.openapi import LARGEST, PATH, Operation
 
 _LONGEST_S: Final = 1e7
@@ -183,6 +184,8 @@ class NodeStatus(BaseModel):
 
 
 _EPISODE: Final[dict[str, Any]] = {"type": "integer", "minimum": 1, "maximum": LARGEST}
+_EPOCH: Final[dict[str, dict[str, Any]]] = {HEADER: {"type": "integer", "minimum": 1, "maximum": LARGEST}}
+"""Of the controller's lease."""
 _SLOT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0, "maximum": LARGEST}
 
 OPERATIONS: Final = (
@@ -191,10 +194,12 @@ OPERATIONS: Final = (
     Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
     Operation("GET", PATH, "this description", answer="application/json"),
     Operation("GET", "/v1/status", "queues, scheduler, records that wait", answer=NodeStatus),
-    Operation("POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 424, 503)),
+    Operation(
+        "POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 412, 424, 503), headers=_EPOCH
+    ),
     Operation(
         "POST", "/v1/episodes/{episode}/start", "begin it at an instant", StartEpisode,
-        status=204, refusals=(404, 409), parameters={"episode": _EPISODE},
+        status=204, refusals=(404, 409, 412), parameters={"episode": _EPISODE}, headers=_EPOCH,
     ),
     Operation(
         "GET", "/v1/episodes/{episode}/progress", "what it has done with the tasks", answer=Progress,
@@ -202,9 +207,9 @@ OPERATIONS: Final = (
     ),
     Operation(
         "POST", "/v1/episodes/{episode}/close", "deliver all records of it", answer=Closed,
-        refusals=(404, 409, 413, 503), parameters={"episode": _EPISODE},
+        refusals=(404, 409, 412, 413, 503), parameters={"episode": _EPISODE}, headers=_EPOCH,
     ),
-    Operation("POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409,)),
+    Operation("POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409, 412), headers=_EPOCH),
     Operation(
         "GET", "/v1/reports", "a probe", answer=Report, refusals=(409, 422, 503),
         parameters={"episode": _EPISODE, "slot": _SLOT},

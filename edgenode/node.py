@@ -151,6 +151,12 @@ class EdgeNode:
             self._play = _Play(self, self.identity.facts(episode, trace), peers, self._application)
             self._opened_s = time.monotonic()
 
+    def change_controller(self) -> None:
+        """Another process controls the run: what is being played here is over, and its numbers say nothing of new episodes."""
+        with self._opening:
+            self.close_play()
+            self._closed = 0
+
     def start_episode(self, episode: int, start_s: float) -> None:
         """The episode starts at `start_s` of this machine's monotonic clock."""
         with self._opening:

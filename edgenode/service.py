@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ from typing import Any
 from edgenode.activation import Activation, ActivationError, ModelAway
 from edgenode.applications import create_application
 from edgenode.clock import offset_to
+from edgenode.fencing import Fence, end_with_controller
+from edgenode.folder import own_folder
 from edgenode.http import NodeApp, node_server
 from edgenode.identity import NodeIdentity
 from edgenode.interface import OpenEpisode
@@ -30,7 +33,7 @@ from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
-from middleware.database import Database, load_network, load_run, write_records
+from middleware.database import Database, current_epoch, load_network, load_run, write_records
 from middleware.descriptors import descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
@@ -52,13 +55,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NodeEnvironment:
-    """Who this pod is, from its environment variables (docs/contracts.md)."""
+    """Who this pod is, from its environment variables (docs/contracts.md).
+
+    epoch: of the controller that started it, for a node of a local fleet
+    """
 
     run: str
     node: int
     bind: str
     data_dir: Path
     leaving_s: float = 0.0
+    epoch: int | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
@@ -69,12 +76,16 @@ class NodeEnvironment:
         node = environment["OFFLOAD_NODE"]
         if not node.isdigit():
             raise ValueError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
+        epoch = environment.get("OFFLOAD_EPOCH")
+        if epoch is not None and not epoch.isdigit():
+            raise ValueError(f"OFFLOAD_EPOCH={epoch!r}: the number of the controller's lease is needed")
         return cls(
             run=environment["OFFLOAD_RUN"],
             node=int(node),
             bind=environment.get("OFFLOAD_BIND", "127.0.0.1:0"),
             data_dir=Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")),
             leaving_s=leaving_s(environment),
+            epoch=None if epoch is None else int(epoch),
         )
 
 
@@ -95,6 +106,14 @@ def serve(environment: Mapping[str, str]) -> None:
     patiently(database.check_schema, stopping=stop)
     run = patiently(lambda: load_run(database, who.run), stopping=stop)
     network = patiently(lambda: load_network(database, run), stopping=stop)
+
+    def epoch_now() -> int:
+        return current_epoch(database, run)
+
+    overtaken = threading.Event()
+    if who.epoch is not None:
+        started_by = who.epoch
+        overtaken = patiently(lambda: end_with_controller(started_by, epoch_now, stop), stopping=stop)
     if who.node >= network.nodes:
         raise ValueError(
             f"OFFLOAD_NODE={who.node}: run '{run.name}' has {network.nodes} nodes, 0 to {network.nodes - 1}"
@@ -108,8 +127,10 @@ def serve(environment: Mapping[str, str]) -> None:
     registration = _Registration(open_registry(services.registry, database), who)
 
     metrics = Metrics()
+    folder = who.data_dir / f"node-{who.node}" / "outbox"
+    owned = own_folder(folder, stop)
     outbox = Outbox(
-        who.data_dir / f"node-{who.node}" / "outbox",
+        folder,
         lambda records: write_records(database, run.number, records),
         settings.node.write_interval_s,
     )
@@ -148,16 +169,16 @@ def serve(environment: Mapping[str, str]) -> None:
 
     stop_watching = configuration.watch(run.name, apply, _WATCH_S)
     outbox.start()
-    server.start(NodeApp(node, open_episode, clock.here, metrics))
+    server.start(NodeApp(node, open_episode, clock.here, metrics, Fence(epoch_now, node.change_controller)))
     gc.freeze()  # what is loaded by now stays: no collection has to look through it
-    registration.begin(server.address, lambda: _acknowledgement(activation, stop.is_set()))
+    registration.begin(server.address, lambda: _acknowledgement(activation, stop.is_set(), who.epoch))
     _logger.info("node %d of run %s answers at %s", who.node, run.name, server.address)
     stop.wait()
-    if who.leaving_s and node.is_playing():
+    if who.leaving_s and node.is_playing() and not overtaken.is_set():
         _logger.info("node %d leaves when episode %d is over", who.node, node.status()["episode"])
         registration.soon()
         until = time.monotonic() + who.leaving_s
-        while node.is_playing() and time.monotonic() < until:
+        while node.is_playing() and time.monotonic() < until and not overtaken.is_set():
             time.sleep(_LEAVING_POLL_S)
     _logger.info("node %d ends", who.node)
     registration.end()
@@ -166,12 +187,14 @@ def serve(environment: Mapping[str, str]) -> None:
     outbox.stop()
     server.stop()
     database.close()
+    owned.close()
 
 
-def _acknowledgement(activation: Activation, leaving: bool) -> dict[str, Any]:
+def _acknowledgement(activation: Activation, leaving: bool, epoch: int | None) -> dict[str, Any]:
     active = activation.current
     return {
         "pid": os.getpid(),
+        "epoch": epoch,
         "ready": active is not None and not leaving,
         "revision": active.revision if active else 0,
         "scheduler": active.name if active else None,
@@ -222,6 +245,7 @@ class _Registration:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._looked_up: dict[int, float] = {}
+        self._started_at = time.time()
 
     def begin(self, address: str, metadata: Any) -> None:
         self._address, self._metadata = address, metadata
@@ -236,7 +260,7 @@ class _Registration:
         self._wake.set()
         self._thread.join(timeout=5)
         try:
-            self._registry.deregister(SERVICE, str(self._who.node), self._who.run)
+            self._registry.deregister(self._instance())
         except Exception as error:
             bear(error, "leaving the registry")
 
@@ -254,8 +278,8 @@ class _Registration:
         return next((one.address for one in found if one.instance == str(node)), None)
 
     def _instance(self) -> Instance:
-        now, who = time.time(), self._who
-        return Instance(SERVICE, str(who.node), who.run, self._address, self._metadata(), now, now)
+        who = self._who
+        return Instance(SERVICE, str(who.node), who.run, self._address, self._metadata(), self._started_at)
 
     def _beat(self) -> None:
         # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a node
@@ -267,9 +291,14 @@ class _Registration:
             except Exception as error:
                 bear(error, "registering")
             self._ending.wait(_REGISTER_S)
+        ours = True
         while not self._ending.is_set():
             self._wake.wait(timeout=_HEARTBEAT_S)
             self._wake.clear()
             if self._ending.is_set():
                 return
-            keep_registered(self._registry, self._instance())
+            before, ours = ours, keep_registered(self._registry, self._instance())
+            if before and not ours:
+                _logger.warning(
+                    "another process has registered as node %d; this one is not asked any more", self._who.node
+                )

@@ -116,8 +116,9 @@ def _registry(services: ServiceSettings) -> _Found:
 
 
 def _try_registry(registry: Registry) -> float:
-    name, now = uuid.uuid4().hex, time.time()
-    registry.register(Instance("check", name, "check", "http://127.0.0.1:1", {}, now, now))
+    name = uuid.uuid4().hex
+    probe = Instance("check", name, "check", "http://127.0.0.1:1", {}, time.time())
+    registry.register(probe)
     try:
         until = time.monotonic() + _SEEN_S
         while not any(one.instance == name for one in registry.instances("check", "check")):
@@ -126,7 +127,7 @@ def _try_registry(registry: Registry) -> float:
             time.sleep(0.05)
         return _took(lambda: registry.instances("check", "check"))
     finally:
-        registry.deregister("check", name, "check")
+        registry.deregister(probe)
 
 
 def _configuration(services: ServiceSettings) -> _Found:

@@ -32,7 +32,8 @@ class Operation:
     """One method of one path.
 
     path: with `{parameters}`, whose schemas are in `parameters`, as are those of the query; body: its model; answer: the model of
-    the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`
+    the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`;
+    headers: that a request must have, with their schemas
     """
 
     method: str
@@ -44,6 +45,7 @@ class Operation:
     refusals: tuple[int, ...] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def describe(title: str, operations: Sequence[Operation], secured: bool, open_paths: Sequence[str]) -> dict[str, Any]:
@@ -84,16 +86,20 @@ def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
         "responses": answers,
     }
     in_path = set(_PARAMETER.findall(operation.path))
-    if operation.parameters:
-        described["parameters"] = [
-            {
-                "name": name,
-                "in": "path" if name in in_path else "query",
-                "required": name not in operation.optional,
-                "schema": dict(schema),
-            }
-            for name, schema in operation.parameters.items()
-        ]
+    parameters = [
+        {
+            "name": name,
+            "in": "path" if name in in_path else "query",
+            "required": name not in operation.optional,
+            "schema": dict(schema),
+        }
+        for name, schema in operation.parameters.items()
+    ] + [
+        {"name": name, "in": "header", "required": True, "schema": dict(schema)}
+        for name, schema in operation.headers.items()
+    ]
+    if parameters:
+        described["parameters"] = parameters
     if operation.body is not None:
         described["requestBody"] = {"required": True, **_content(operation.body)}
     if needs_token:

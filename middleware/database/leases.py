@@ -53,12 +53,6 @@ class LeaseHeld(ValueError):
 class LeaseLost(RuntimeError):
     """Another process has acquired the lease: this one must change nothing of the run any more."""
 
-    def __init__(self, run: str, holder: str) -> None:
-        super().__init__(
-            f"another process controls run '{run}' now: {holder}; "
-            f"this one had not renewed its lease for more than {LEASE_S:g} s, and ends"
-        )
-
 
 @dataclass(frozen=True)
 class Lease:
@@ -119,7 +113,10 @@ def require(connection: Connection, lease: Lease) -> None:
     statement = sa.select(leases.c.holder, leases.c.epoch).where(leases.c.run == lease.run.number)
     row = connection.execute(statement.with_for_update(read=True)).one_or_none()
     if row is None or (row.holder, row.epoch) != (lease.holder, lease.epoch):
-        raise LeaseLost(lease.run.name, "nobody" if row is None else row.holder)
+        raise LeaseLost(
+            f"another process controls run '{lease.run.name}' now: {'unknown' if row is None else row.holder}; "
+            f"this one had not renewed its lease for more than {LEASE_S:g} s, and ends"
+        )
 
 
 @contextmanager

@@ -6,15 +6,17 @@ from middleware.patience import bear
 from middleware.registry.port import Instance, Registry
 
 
-def keep_registered(registry: Registry, instance: Instance) -> None:
+def keep_registered(registry: Registry, instance: Instance) -> bool:
     """Send a heartbeat with the instance's metadata; register again where the registry has forgotten it.
 
-    Whatever the registry answers raises nothing: it is logged once, and the next heartbeat may come through.
+    False: the name is another living process's by now. Whatever else the registry answers raises nothing: it is logged once, and
+    the next heartbeat may come through.
     """
     try:
         try:
-            registry.heartbeat(instance.service, instance.instance, instance.run, instance.metadata)
+            return registry.heartbeat(instance)
         except LookupError:
             registry.register(instance)
     except Exception as error:
         bear(error, f"the heartbeat of {instance.service} {instance.instance}")
+    return True

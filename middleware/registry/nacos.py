@@ -1,8 +1,8 @@
 """`nacos://…`: instances as ephemeral instances of the Nacos services `offload-<service>`.
 
 Nacos itself finds out after some fifteen seconds that an instance is gone. What counts here is the heartbeat's instant in the
-metadata, as in the table: a node that died is known to be dead after `MAX_AGE_S`. The clocks of all machines are assumed to
-agree within a second or two.
+metadata: a node that died is known to be dead after `MAX_AGE_S`. The instant is of the sender's clock; `ages.py` says what
+becomes of clocks that differ. Each process has an entry of its own, by its address.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from middleware.nacos import NacosServer
+from middleware.registry.ages import Ages
 from middleware.registry.port import Instance
 
 _OURS = "offload"
@@ -25,10 +27,11 @@ class NacosRegistry:
 
     def __init__(self, url: str) -> None:
         self._server = NacosServer(url, "registry")
+        self._ages = Ages()
 
     def register(self, instance: Instance) -> None:
         """See `Registry.register`."""
-        for old in self._find(instance.service, instance.instance, instance.run):
+        for old in self._find(instance):
             if old.address != instance.address:
                 self._remove(old)
         host, port = _host_port(instance.address)
@@ -40,51 +43,64 @@ class NacosRegistry:
             ),
         )  # fmt: skip
 
-    def heartbeat(self, service: str, instance: str, run: str, metadata: Mapping[str, Any]) -> None:
+    def heartbeat(self, instance: Instance) -> bool:
         """See `Registry.heartbeat`."""
-        found = self._find(service, instance, run)
-        if not found:
-            raise LookupError(f"{service} {instance} of run '{run}' is not registered")
-        known = found[-1]
-        now = Instance(service, instance, run, known.address, metadata, known.started_at, time.time())
-        host, port = _host_port(known.address)
-        name, group = _service(service), self._server.group
+        found = self._find(instance)
+        own = [one for one in found if one.is_process(instance)]
+        others = [one for one in found if not one.is_process(instance) and one.alive()]
+        if own and any(one.started_at >= instance.started_at for one in others):
+            # Nacos' answers may be old: a process that was replaced may have found its entry once more, and kept it.
+            for one in own:
+                self._remove(one)
+            return False
+        if not own and others:
+            return False
+        if not own:
+            raise LookupError(f"{instance.service} {instance.instance} of run '{instance.run}' is not registered")
+        host, port = _host_port(instance.address)
+        name, group, content = _service(instance.service), self._server.group, _packed(instance)
 
         def beat(client: Any) -> None:
-            client.modify_naming_instance(
-                name, host, port, cluster_name="DEFAULT", metadata=_packed(now), group_name=group
-            )
-            client.send_heartbeat(name, host, port, cluster_name="DEFAULT", metadata=_packed(now), group_name=group)
+            client.modify_naming_instance(name, host, port, cluster_name="DEFAULT", metadata=content, group_name=group)
+            client.send_heartbeat(name, host, port, cluster_name="DEFAULT", metadata=content, group_name=group)
 
-        self._server.call(f"the heartbeat of {service} {instance}", beat)
+        self._server.call(f"the heartbeat of {instance.service} {instance.instance}", beat)
+        return True
 
-    def deregister(self, service: str, instance: str, run: str) -> None:
+    def deregister(self, instance: Instance) -> None:
         """See `Registry.deregister`."""
-        for old in self._find(service, instance, run):
-            self._remove(old)
+        for one in self._find(instance):
+            if one.is_process(instance):
+                self._remove(one)
 
     def instances(self, service: str, run: str | None = None) -> list[Instance]:
         """See `Registry.instances`."""
-        answer = self._server.call(
-            f"looking for {service}",
-            lambda client: client.list_naming_instance(_service(service), group_name=self._server.group),
-        )
         found: dict[tuple[str, str], Instance] = {}
-        for host in answer.get("hosts") or []:
-            one = _unpacked(service, host)
-            if one is None or (run is not None and one.run != run):
-                continue
+        for one in self._all(service):
             other = found.get((one.run, one.instance))
-            if other is None or other.started_at <= one.started_at:  # a restarted process replaces its old entry
+            # A restarted process replaces its old entry, however the clocks of their machines differ.
+            if other is None or (other.alive(), other.started_at) <= (one.alive(), one.started_at):
                 found[one.run, one.instance] = one
-        return sorted(found.values(), key=lambda one: (one.run, len(one.instance), one.instance))
+        chosen = [one for one in found.values() if run is None or one.run == run]
+        return sorted(chosen, key=lambda one: (one.run, len(one.instance), one.instance))
 
     def version(self) -> str:
         """As the server says it itself."""
         return self._server.version()
 
-    def _find(self, service: str, instance: str, run: str) -> list[Instance]:
-        return [one for one in self.instances(service, run) if one.instance == instance]
+    def _find(self, instance: Instance) -> list[Instance]:
+        """The entries of all processes of a name."""
+        name = instance.run, instance.instance
+        return [one for one in self._all(instance.service) if (one.run, one.instance) == name]
+
+    def _all(self, service: str) -> list[Instance]:
+        answer = self._server.call(
+            f"looking for {service}",
+            lambda client: client.list_naming_instance(_service(service), group_name=self._server.group),
+        )
+        read = [one for host in answer.get("hosts") or [] if (one := _unpacked(service, host)) is not None]
+        ages = self._ages.look(service, {_process(one): heartbeat_at for one, heartbeat_at in read})
+        return [replace(one, **vars(ages[_process(one)])) for one, _ in read]
 
     def _remove(self, instance: Instance) -> None:
         host, port = _host_port(instance.address)
@@ -105,6 +121,10 @@ def _host_port(address: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or 80
 
 
+def _process(instance: Instance) -> tuple[Any, ...]:
+    return instance.run, instance.instance, instance.address, instance.started_at
+
+
 def _packed(instance: Instance) -> dict[str, str]:
     ours = {
         "scheme": urlsplit(instance.address).scheme,
@@ -112,18 +132,17 @@ def _packed(instance: Instance) -> dict[str, str]:
         "run": instance.run,
         "metadata": dict(instance.metadata),
         "started_at": instance.started_at,
-        "heartbeat_at": instance.heartbeat_at,
+        "heartbeat_at": time.time(),
     }
     return {_OURS: json.dumps(ours)}
 
 
-def _unpacked(service: str, host: Mapping[str, Any]) -> Instance | None:
-    """An instance as Nacos has it; None for one that is not ours."""
+def _unpacked(service: str, host: Mapping[str, Any]) -> tuple[Instance, float] | None:
+    """An instance as Nacos has it, and its last heartbeat by its own clock; None for one that is not ours."""
     try:
         ours = json.loads((host.get("metadata") or {})[_OURS])
         address = f"{ours['scheme']}://{host['ip']}:{host['port']}"
-        return Instance(
-            service, ours["instance"], ours["run"], address, ours["metadata"], ours["started_at"], ours["heartbeat_at"]
-        )
+        found = Instance(service, ours["instance"], ours["run"], address, ours["metadata"], ours["started_at"])
+        return found, float(ours["heartbeat_at"])
     except (KeyError, TypeError, ValueError):
         return None

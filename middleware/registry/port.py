@@ -12,7 +12,12 @@ MAX_AGE_S = 5.0
 
 @dataclass(frozen=True)
 class Instance:
-    """One process of a service: a node's index, or 0; `address` is `http://host:port`; instants are Unix seconds."""
+    """One process of a service: a node's index, or 0; `address` is `http://host:port`.
+
+    started_at: Unix seconds by the process's own clock; with the address, what tells one process from another of its name
+    age_s: real seconds since its last heartbeat, when it was read
+    clock_off_s: by how many seconds, at least, the process's clock is ahead of the reader's; None where that is not known or does not matter
+    """
 
     service: str
     instance: str
@@ -20,26 +25,49 @@ class Instance:
     address: str
     metadata: Mapping[str, Any]
     started_at: float
-    heartbeat_at: float
+    age_s: float = 0.0
+    clock_off_s: float | None = None
 
-    def alive(self, now: float, max_age_s: float = MAX_AGE_S) -> bool:
-        """Whether it has been heard of lately; `now` in Unix seconds."""
-        return now - self.heartbeat_at <= max_age_s
+    def alive(self, max_age_s: float = MAX_AGE_S) -> bool:
+        """Whether it had been heard of lately, when it was read."""
+        return self.age_s <= max_age_s
+
+    def is_process(self, other: Instance) -> bool:
+        """Whether both are entries of the same process, not of one process and its successor."""
+        return (self.address, self.started_at) == (other.address, other.started_at)
+
+
+def clock_words(instance: Instance) -> str | None:
+    """What is wrong with the clock of an instance's machine, and what helps; None while nothing is known to be."""
+    off_s = instance.clock_off_s
+    if off_s is None or abs(off_s) <= MAX_AGE_S:
+        return None
+    return (
+        f"the clock of {instance.service} {instance.instance}'s machine is at least {abs(off_s):.0f} s "
+        f"{'ahead of' if off_s > 0 else 'behind'} the clock here: synchronise the clocks of all machines (chrony, NTP)"
+    )
 
 
 class Registry(Protocol):
-    """Instances register, send heartbeats with what has changed of them, and deregister when they end."""
+    """Instances register, send heartbeats with what has changed of them, and deregister when they end.
+
+    A name (service, instance, run) has one entry: of the process that registered last. Heartbeats and deregistrations of
+    another process of that name leave it alone.
+    """
 
     def register(self, instance: Instance) -> None:
         """Enter an instance; one of the same name is replaced: the process was restarted."""
         ...
 
-    def heartbeat(self, service: str, instance: str, run: str, metadata: Mapping[str, Any]) -> None:
-        """Say that it is alive, and its metadata. Raises LookupError when it is not registered (any more)."""
+    def heartbeat(self, instance: Instance) -> bool:
+        """Say that it is alive, and its metadata. False: another process of this name has registered since, and lives.
+
+        Raises LookupError when the name has no entry (any more), or that of another process that is dead.
+        """
         ...
 
-    def deregister(self, service: str, instance: str, run: str) -> None:
-        """Take it out; one that is not there is fine."""
+    def deregister(self, instance: Instance) -> None:
+        """Take the process's own entry out; none, or another process's, is left as it is."""
         ...
 
     def instances(self, service: str, run: str | None = None) -> list[Instance]:

@@ -1,28 +1,27 @@
-"""`database:`: the registry as a table with heartbeats."""
+"""`database:`: the registry as a table with heartbeats. Their instants are of the database's clock alone."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from middleware.database.engine import Database
 from middleware.database.schema import instances
-from middleware.registry.port import Instance
+from middleware.registry.port import MAX_AGE_S, Instance
 
 
 class TableRegistry:
-    """Instances as rows; a heartbeat updates its row. The clocks of all machines are assumed to agree within a second or two."""
+    """Instances as rows; a heartbeat updates its row."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._age_s = (db.now - instances.c.heartbeat_at).label("age_s")
 
     def register(self, instance: Instance) -> None:
         """See `Registry.register`."""
         with self._db.transaction() as connection:
-            connection.execute(sa.delete(instances).where(*_key(instance.service, instance.instance, instance.run)))
+            connection.execute(sa.delete(instances).where(*_named(instance)))
             connection.execute(
                 sa.insert(instances).values(
                     service=instance.service,
@@ -31,29 +30,30 @@ class TableRegistry:
                     address=instance.address,
                     metadata=dict(instance.metadata),
                     started_at=instance.started_at,
-                    heartbeat_at=instance.heartbeat_at,
+                    heartbeat_at=self._db.now,
                 )
             )
 
-    def heartbeat(self, service: str, instance: str, run: str, metadata: Mapping[str, Any]) -> None:
+    def heartbeat(self, instance: Instance) -> bool:
         """See `Registry.heartbeat`."""
         with self._db.transaction() as connection:
-            changed = connection.execute(
-                sa.update(instances)
-                .where(*_key(service, instance, run))
-                .values(metadata=dict(metadata), heartbeat_at=time.time())
-            ).rowcount
-        if not changed:
-            raise LookupError(f"{service} {instance} of run '{run}' is not registered")
+            statement = sa.update(instances).where(*_own(instance))
+            values = {"metadata": dict(instance.metadata), "heartbeat_at": self._db.now}
+            if connection.execute(statement.values(values)).rowcount:
+                return True
+            age_s = connection.execute(sa.select(self._age_s).where(*_named(instance))).scalar()
+        if age_s is None or age_s > MAX_AGE_S:
+            raise LookupError(f"{instance.service} {instance.instance} of run '{instance.run}' is not registered")
+        return False
 
-    def deregister(self, service: str, instance: str, run: str) -> None:
+    def deregister(self, instance: Instance) -> None:
         """See `Registry.deregister`."""
         with self._db.transaction() as connection:
-            connection.execute(sa.delete(instances).where(*_key(service, instance, run)))
+            connection.execute(sa.delete(instances).where(*_own(instance)))
 
     def instances(self, service: str, run: str | None = None) -> list[Instance]:
         """See `Registry.instances`."""
-        statement = sa.select(instances).where(instances.c.service == service)
+        statement = sa.select(instances, self._age_s).where(instances.c.service == service)
         if run is not None:
             statement = statement.where(instances.c.run == run)
         with self._db.reading() as connection:
@@ -66,12 +66,16 @@ class TableRegistry:
                 row.address,
                 row._mapping["metadata"],
                 row.started_at,
-                row.heartbeat_at,
+                row.age_s,
             )
             for row in rows
         ]
         return sorted(found, key=lambda one: (one.run, len(one.instance), one.instance))
 
 
-def _key(service: str, instance: str, run: str) -> tuple[Any, ...]:
-    return instances.c.service == service, instances.c.instance == instance, instances.c.run == run
+def _named(one: Instance) -> tuple[Any, ...]:
+    return instances.c.service == one.service, instances.c.instance == one.instance, instances.c.run == one.run
+
+
+def _own(one: Instance) -> tuple[Any, ...]:
+    return *_named(one), instances.c.address == one.address, instances.c.started_at == one.started_at

@@ -1,4 +1,4 @@
-"""Faults of who controls a run, and of what was written: two controllers, a frozen one, a fresh database, lost answers."""
+"""Faults of what was written: a controller that stutters, a fresh database, lost answers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from fault import Fault
 from forwarder import Forwarder
-from running import wait_until
 
 if TYPE_CHECKING:
     from scene import Scene
-
-_SUCCESSOR = ("serve", "--config", "small.yaml", "--run", "chaos")
 
 
 def _controller_stutters(scene: Scene, draw: Random) -> None:
@@ -34,40 +31,6 @@ def _controller_stutters(scene: Scene, draw: Random) -> None:
 def _begun_anew(scene: Scene, draw: Random) -> None:
     scene.kill_all()
     scene.empty_database()
-    scene.start()
-
-
-def _second_controller(scene: Scene, draw: Random) -> None:
-    second = scene.start_other(*_SUCCESSOR)
-    try:
-        code = second.wait(60)
-    finally:
-        second.kill()
-        second.wait()
-    assert code == 2, f"a second controller of the run ended with code {code}"
-
-
-def _controller_frozen_and_succeeded(scene: Scene, draw: Random) -> None:
-    """Its lease expires while it is frozen; a successor serves; then it thaws, and has to leave the run alone."""
-    frozen = scene.processes("commands.controller")[0]
-    os.kill(frozen, signal.SIGSTOP)
-    successor = None
-    try:
-        until = time.monotonic() + 60
-        while not scene.episodes_of("serve"):
-            assert time.monotonic() < until, "no successor could take the run over"
-            if successor is None or successor.poll() is not None:  # refused while the lease is held
-                successor = scene.start_other(*_SUCCESSOR)
-            time.sleep(0.2)
-        os.kill(frozen, signal.SIGCONT)
-        wait_until(lambda: scene.trainer_code() is not None, 60)
-        assert scene.trainer_code() != 0, "the run whose controller was overtaken ended as if nothing had happened"
-        served = scene.episodes_of("serve")
-        wait_until(lambda: scene.episodes_of("serve") > served + 1, 60)  # it goes on, undisturbed
-    finally:
-        if successor is not None:
-            successor.send_signal(signal.SIGINT)
-            successor.wait(60)
     scene.start()
 
 
@@ -114,13 +77,6 @@ FAULTS = (
         unharmed=True,
     ),
     Fault("begun-anew", "everything killed, begun anew under the same name with an empty database", None, _begun_anew),
-    Fault("second-controller", "a second controller of the run started", None, _second_controller, unharmed=True),
-    Fault(
-        "controller-frozen-and-succeeded",
-        "the controller frozen until a successor serves, then thawed; the run started again",
-        None,
-        _controller_frozen_and_succeeded,
-    ),
     Fault(
         "answers-lost",
         "the database's answers to COMMIT lost, again and again for 6 s",

@@ -76,6 +76,21 @@ def _controller_killed(scene: Scene, draw: Random) -> None:
     os.kill(scene.processes("commands.controller")[0], signal.SIGKILL)
 
 
+def _controller_replaced(scene: Scene, draw: Random) -> None:
+    # Longer than its lease: the same command, given once more, takes the run over.
+    (controller,) = scene.processes("commands.controller")
+    os.kill(controller, signal.SIGSTOP)
+    first = scene.start_rival()
+    time.sleep(draw.uniform(7.0, 15.0))
+    os.kill(controller, signal.SIGCONT)
+    scene.expect_end(first, "another process controls run")
+
+
+def _second_command(scene: Scene, draw: Random) -> None:
+    second = scene.start_rival(takes_over=False)
+    scene.expect_end(second, "has a controller already")
+
+
 def _trainer_killed(scene: Scene, draw: Random) -> None:
     # At any instant, also while it learns or publishes: the start of an episode is not the only time to die.
     time.sleep(draw.uniform(0.0, 6.0))
@@ -99,6 +114,13 @@ FAULTS = (
     Fault("node-frozen", "an edge node frozen for 0.3 to 6 s", None, _node_frozen),
     Fault("node-frozen-for-good", "an edge node frozen for good", None, _node_frozen_for_good),
     Fault("controller-killed", "the controller killed", None, _controller_killed),
+    Fault(
+        "controller-replaced",
+        "the controller frozen for 7 to 15 s, the same command given again",
+        None,
+        _controller_replaced,
+    ),
+    Fault("second-command", "the same command given while it runs", None, _second_command),
     Fault("trainer-killed", "the trainer killed, started again", None, _trainer_killed),
     *control_faults.FAULTS,
     *network_faults.FAULTS,

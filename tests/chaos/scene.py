@@ -95,6 +95,7 @@ class Scene:
         self.forwarder: Forwarder | None = None
         """The way to the database, for a fault that needs one."""
         self._trainer: subprocess.Popen[bytes] | None = None
+        self._problems: list[str] = []
 
     # --- what faults use ----------------------------------------------------------------------------------------
 
@@ -128,11 +129,6 @@ class Scene:
                 stderr=subprocess.STDOUT,
             )
 
-    def trainer_code(self) -> int | None:
-        """How the run's command has ended; None while it goes on."""
-        assert self._trainer is not None
-        return self._trainer.poll()
-
     def kill_all(self) -> None:
         """Kill every process of ours at once."""
         for process in self._workplace.processes():
@@ -152,15 +148,6 @@ class Scene:
         url = sa.make_url(self._workplace.database_url).set(host="127.0.0.1", port=port)
         self._workplace.environment["OFFLOAD_SERVICES__DATABASE"] = url.render_as_string(hide_password=False)
 
-    def episodes_of(self, phase: str) -> int:
-        """How many episodes of a phase were opened."""
-        database = Database.connect(self._workplace.database_url)
-        counting = sa.select(sa.func.count()).where(episodes.c.phase == phase)
-        with database.reading() as connection:
-            found = int(connection.execute(counting).scalar_one())
-        database.close()
-        return found
-
     def node_addresses(self) -> dict[int, str]:
         """Where the edge nodes answer, as they are registered."""
         database = Database.connect(self._workplace.database_url)
@@ -168,6 +155,23 @@ class Scene:
         found = {int(one.instance): one.address for one in registry.instances("edgenode", "chaos")}
         database.close()
         return found
+
+    def start_rival(self, takes_over: bool = True) -> subprocess.Popen[bytes]:
+        """Start the same command once more; the process that must end of the two. takes_over: the first one's controller is frozen."""
+        first = self._trainer
+        assert first is not None
+        second = self.start_other(*_RUN)
+        self._trainer = second if takes_over else first
+        return first if takes_over else second
+
+    def expect_end(self, process: subprocess.Popen[bytes], words: str) -> None:
+        """Wait for a process that must leave the run to another one, and say so."""
+        code = process.wait(60)
+        if code == 0 and self._trainer is not process and self._trainer is not None and self._trainer.wait(10) == 0:
+            return  # the run was quicker
+        said = self._output.read_text(errors="replace")
+        if code != 2 or words not in said:
+            self._problems.append(f"the process that had to leave the run ended with code {code}: {self._last_words()}")
 
     # --- the run ------------------------------------------------------------------------------------------------
 
@@ -189,6 +193,7 @@ class Scene:
                 fault.inject(self, draw)
             injected_at = time.monotonic()
             code = self._end()
+            found.problems += self._problems
             found.wall_s = round(time.monotonic() - began, 1)
             self._went_on_s = time.monotonic() - injected_at
             if code != 0:

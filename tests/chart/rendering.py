@@ -68,8 +68,8 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 
 def environment(spec: Object) -> dict[str, Any]:
-    """A pod's first container's environment; of secrets where they come from."""
+    """A pod's first container's environment; of secrets, and of the pod's own fields, where they come from."""
     found = {}
     for one in spec["containers"][0]["env"]:
-        found[one["name"]] = one["value"] if "value" in one else one["valueFrom"]["secretKeyRef"]
+        found[one["name"]] = one["value"] if "value" in one else next(iter(one["valueFrom"].values()))
     return found

@@ -141,6 +141,20 @@ def test_the_mounted_settings_are_what_the_program_reads():
     assert settings.tasks.size_bits == (4e6, 20e6)
 
 
+def test_a_controllers_restarted_container_is_known_by_its_pod_and_no_two_pods_run_at_once():
+    rendered = render()
+    (deployment,) = of_kind(rendered, "Deployment")
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    variables = environment(deployment["spec"]["template"]["spec"])
+    assert variables["OFFLOAD_HOLDER"] == "pod $(POD_NAMESPACE)/$(POD_NAME)"
+    assert variables["POD_NAMESPACE"] == {"fieldPath": "metadata.namespace"}
+    assert variables["POD_NAME"] == {"fieldPath": "metadata.name"}
+    # A variable is known to those that follow it only.
+    assert list(variables).index("POD_NAME") < list(variables).index("OFFLOAD_HOLDER")
+    others = [environment(spec) for component, spec in pods(rendered) if component != "controller"]
+    assert not any("OFFLOAD_HOLDER" in found for found in others)
+
+
 @pytest.mark.parametrize("file", [None, "values-minimal.yaml", "values-production.yaml"])
 def test_each_service_is_the_charts_somebody_elses_or_the_database(file):
     found = environment(next(spec for component, spec in pods(render(file)) if component == "controller"))

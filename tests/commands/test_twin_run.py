@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from commands.local import open_run
+from commands.local import holding, open_run
 from commands.main import app
 from commands.parity import run_parity
 from commands.twin_source import TwinSource
@@ -47,6 +47,11 @@ def opened(**layers):
     return open_run(resolve_settings([SMALL, layers]), "one", by_twin=True)
 
 
+def played(run, plans):
+    with holding(run) as holder:
+        return list(TwinSource(run.database, run.storage, run.run, holder).play_all(plans))
+
+
 def test_the_whole_pipeline_in_the_twin(here) -> None:
     out = offload("run", "--twin", *sets(), "--out", "runs/one").output
     assert "in the numeric twin" in out
@@ -78,9 +83,8 @@ def test_the_whole_pipeline_in_the_twin(here) -> None:
 
 def test_records_and_logs_are_the_testbeds(here) -> None:
     run = opened()
-    source = TwinSource(run.database, run.storage, run.run)
     plans = [EpisodePlan("collect", name, trace, name) for trace in (1, 2, 3) for name in ("ratc", "rda")]
-    logs = list(source.play_all(plans))
+    logs = played(run, plans)
     assert sorted((log.plan.scheduler, log.plan.trace) for log in logs) == sorted((p.scheduler, p.trace) for p in plans)
     assert len(find_episodes(run.database, run.run, verdict="complete")) == 6
     for log in logs:
@@ -107,7 +111,7 @@ def test_a_run_is_played_by_one_of_them(here) -> None:
 )
 def test_a_data_set_that_does_not_fit_is_refused(here, dataset, layers, complaint) -> None:
     run = opened()
-    list(TwinSource(run.database, run.storage, run.run).play_all([EpisodePlan("collect", "ratc", 0, "ratc")]))
+    played(run, [EpisodePlan("collect", "ratc", 0, "ratc")])
     offload("dataset", "export", "runs/one", "offload/five-v0")
     result = CliRunner().invoke(
         app, ["run", "--twin", *sets(**{"offline.dataset": dataset, **layers}), "--out", "runs/x", "--phase", "offline"]
@@ -119,7 +123,7 @@ def test_exporting_nothing_or_twice_is_refused(here) -> None:
     run = opened()
     result = CliRunner().invoke(app, ["dataset", "export", "runs/one", "offload/none-v0"])
     assert "no complete episode" in str(result.exception)
-    list(TwinSource(run.database, run.storage, run.run).play_all([EpisodePlan("collect", "ratc", 0, "ratc")]))
+    played(run, [EpisodePlan("collect", "ratc", 0, "ratc")])
     offload("dataset", "export", "runs/one", "offload/once-v0")
     result = CliRunner().invoke(app, ["dataset", "export", "runs/one", "offload/once-v0"])
     assert "already" in str(result.exception)

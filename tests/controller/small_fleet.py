@@ -30,11 +30,10 @@ class Alive(BaseHTTPRequestHandler):
 server = HTTPServer(("127.0.0.1", 0), Alive)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 database = Database.connect(os.environ["TEST_DATABASE"])
-now = time.time()
-metadata = {"pid": os.getpid(), "ready": True, "data_dir": os.environ.get("OFFLOAD_DATA_DIR")}
+metadata = {"pid": os.getpid(), "epoch": int(os.environ["OFFLOAD_EPOCH"]), "ready": True, "data_dir": os.environ.get("OFFLOAD_DATA_DIR")}
 node = os.environ["OFFLOAD_NODE"]
 open_registry("database:", database).register(
-    Instance("edgenode", node, os.environ["OFFLOAD_RUN"], f"http://127.0.0.1:{server.server_port}", metadata, now, now)
+    Instance("edgenode", node, os.environ["OFFLOAD_RUN"], f"http://127.0.0.1:{server.server_port}", metadata, time.time())
 )
 print("node", node, "is there", flush=True)
 os.read(0, 1)
@@ -51,7 +50,7 @@ def make_fleet(url: str, log_dir: Path, nodes: int, failed: Callable[[str], None
 
 if __name__ == "__main__":
     parent = make_fleet(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), print)
-    parent.start()
+    parent.start(1)
     parent.addresses()
     print(*parent.pids().values(), flush=True)
     time.sleep(600)

@@ -31,7 +31,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def fleet(url: str, tmp_path: Path) -> Iterator[LocalFleet]:
     made = small_fleet.make_fleet(url, tmp_path / "logs", 3, pytest.fail)
-    made.start()
+    made.start(1)
     yield made
     made.stop()
 
@@ -88,7 +88,7 @@ def test_a_node_that_always_dies_is_given_up_with_the_reason(url: str, tmp_path:
         told.set()
 
     fleet = small_fleet.make_fleet(url, tmp_path / "logs", 1, failed, small_fleet.SOON_DEAD)
-    fleet.start()
+    fleet.start(1)
     try:
         assert told.wait(60)
         assert "node 0 died 6 times" in reasons[0]

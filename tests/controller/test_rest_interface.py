@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from testbed import Testbed, wait_until
 
 from commands.local import ControllerFailed, LocalController
+from trainer.controller_client import ControllerClient, ControllerError
 
 pytestmark = pytest.mark.timeout(300)
 PLAN = {"phase": "evaluate", "method": "ratc", "trace": 7, "scheduler": "ratc"}
@@ -164,6 +166,26 @@ def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_
     assert (found["trouble"], found["fallback"]) == (None, None)
     testbed.call("DELETE", "/v1/serve")
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["episode"] is None)
+
+
+def test_a_model_is_not_deployed_while_a_node_is_not_registered(testbed: Testbed):
+    """Who is not there has acknowledged nothing."""
+    registry, access = testbed.opened.registry, testbed.access
+    hot = testbed.call("GET", "/v1/configuration")[1]
+    assert hot["acknowledged"] == dict.fromkeys(("0", "1", "2"), hot["revision"])
+    testbed.signal_node(1, signal.SIGSTOP)
+    try:
+        (entry,) = [one for one in registry.instances("edgenode", "small") if one.instance == "1"]
+        registry.deregister(entry)
+        assert testbed.call("GET", "/v1/configuration")[1]["acknowledged"]["1"] == 0
+        client = ControllerClient(testbed.address, access=access)
+        client.activate = lambda version: None
+        with pytest.raises(ControllerError, match="nodes 1 have not acknowledged it within 0 s"):
+            client.deploy("any", patience_s=0)
+    finally:
+        testbed.signal_node(1, signal.SIGCONT)
+    wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["acknowledged"]["1"] == hot["revision"])
+    client.deploy("any", patience_s=0)
 
 
 def test_the_page_shows_every_node(testbed: Testbed):

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from middleware.configuration import open_configuration
 from middleware.database import Database, create_run
 from middleware.database import open_episode as write_episode
+from middleware.database.leases import acquire
+from middleware.epoch import HEADER
 from middleware.registry import open_registry
 from offload import EpisodePlan, Network, Settings, Trace, draw_network
 
@@ -38,11 +40,11 @@ class _Clock(BaseHTTPRequestHandler):
 
 
 def call(address: str, method: str, path: str, body: Any = None, timeout_s: float = 20.0, **headers: str) -> Any:
-    """(status, parsed answer) of one request on a connection of its own."""
+    """(status, parsed answer) of one request of the controller, on a connection of its own."""
     connection = HTTPConnection(urlsplit(address).netloc, timeout=timeout_s)
     try:
         content = body if isinstance(body, bytes | None) else json.dumps(body)
-        connection.request(method, path, content, {"Content-Type": "application/json", **headers})
+        connection.request(method, path, content, {"Content-Type": "application/json", HEADER: "1", **headers})
         response = connection.getresponse()
         answer = response.read()
         if "json" in (response.getheader("Content-Type") or ""):
@@ -82,6 +84,7 @@ class Fleet:
         self.database = Database.connect(self.url)
         self.database.migrate()
         self.run = create_run(self.database, "test", settings, self.network, {})
+        assert acquire(self.database, self.run, "test").epoch == 1
         self.storage_url = f"file:{folder}/storage"
         self.configuration = open_configuration("file:", self.database)
         self.hot = self.configuration.create("test", settings.hot(), "test")
@@ -204,7 +207,8 @@ class Fleet:
             connection = self._kept(node)
             try:
                 content = json.dumps({"episode": episode, "slot": slot, "task": facts})
-                connection.request("POST", "/v1/ticks", content, {"Content-Type": "application/json"})
+                headers = {"Content-Type": "application/json", HEADER: "1"}
+                connection.request("POST", "/v1/ticks", content, headers)
                 connections[node] = connection
             except OSError:
                 connection.close()

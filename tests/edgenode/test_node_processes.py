@@ -439,7 +439,7 @@ def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes:
     import subprocess
     import sys
 
-    environment = {**fleet.environment(0), **changes}
+    environment = {**fleet.environment(0), "OFFLOAD_DATA_DIR": str(fleet.folder / "wrong"), **changes}
     done = subprocess.run(
         [sys.executable, "-m", "commands.node"],
         env=environment,

@@ -43,7 +43,7 @@ def test_a_nodes_description_is_its_routes() -> None:
     settings = Settings()
     network = draw_network(settings.network, 1)
     node = SimpleNamespace(identity=SimpleNamespace(network=network, node=0, settings=settings, access=OPEN))
-    app = NodeApp(node, opener=None, start_s_here=None, metrics=None)
+    app = NodeApp(node, opener=None, start_s_here=None, metrics=None, fence=None)
     assert routes(app._flask) | set(app._frequent) == described(NODES)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -118,7 +119,7 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
         lambda: configuration.read("r"),
         lambda: configuration.change("r", {"log_level": "DEBUG"}, "Ada"),
         lambda: registry.instances("edgenode"),
-        lambda: registry.register(Instance("edgenode", "0", "r", "http://127.0.0.1:1", {}, 0.0, 0.0)),
+        lambda: registry.register(Instance("edgenode", "0", "r", "http://127.0.0.1:1", {}, 0.0)),
     ):
         with pytest.raises(ServiceAway, match="does not answer") as told:
             act()
@@ -194,7 +195,7 @@ def test_nobody_elses_instances_are_taken_for_ours(nacos_url) -> None:
                 "offload-edgenode", "10.0.0.1", 80 + len(str(metadata)), metadata=metadata, group_name=server.group
             ),
         )
-    registry.register(Instance("edgenode", "0", "r", "http://127.0.0.1:1", {}, 0.0, 0.0))
+    registry.register(Instance("edgenode", "0", "r", "http://127.0.0.1:1", {}, 0.0))
     assert [one.address for one in registry.instances("edgenode")] == ["http://127.0.0.1:1"]
 
 
@@ -235,9 +236,10 @@ def test_threads_share_a_server(nacos_url) -> None:
 
     def work(number: int) -> None:
         try:
-            registry.register(Instance("edgenode", str(number), "r", f"http://127.0.0.1:{number + 1}", {}, 0.0, 0.0))
+            own = Instance("edgenode", str(number), "r", f"http://127.0.0.1:{number + 1}", {}, 0.0)
+            registry.register(own)
             for count in range(5):
-                registry.heartbeat("edgenode", str(number), "r", {"count": count})
+                registry.heartbeat(replace(own, metadata={"count": count}))
         except BaseException as error:
             troubles.append(error)
 

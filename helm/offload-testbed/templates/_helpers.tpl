@@ -91,6 +91,15 @@ settings.yaml: |
 {{- end }}
 {{- end }}
 
+{{/* By what the run's lease knows the controller: the same pod's restarted container has it at once, another pod when it expires. */}}
+{{- define "offload.holder" -}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- {name: OFFLOAD_HOLDER, value: pod $(POD_NAMESPACE)/$(POD_NAME)}
+{{- end }}
+
 {{/* Pod Security Standard `restricted`, and more. */}}
 {{- define "offload.securityContext" -}}
 allowPrivilegeEscalation: false

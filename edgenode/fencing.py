@@ -1,0 +1,83 @@
+"""Which controller a node obeys: the one whose lease the database has (`middleware/database/leases.py`).
+
+A request that opens, starts, ticks or closes an episode carries the epoch of its controller's lease. One of another epoch
+than the last is compared with the database, and refused unless its controller is the run's. So a controller that was stopped
+for a while and was replaced meanwhile is refused, and one that goes on with a restored database, which counts episodes and
+epochs from lower numbers, is not.
+
+A node of a local fleet belongs to the controller that started it, and ends when another one controls the run: also when its
+own controller is frozen, and with it the pipe by which the node would notice its end.
+
+Concurrency: request threads call `check`; those that change the epoch do so one after the other. A thread of its own watches
+the lease.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from middleware.database import LeaseLost
+from middleware.epoch import ENVIRON, HEADER
+from middleware.problems import HTTPProblem
+
+_WATCH_S = 1.5
+_logger = logging.getLogger(__name__)
+
+
+class Fence:
+    """Lets the requests of the run's controller pass.
+
+    current: reads the epoch of the run's lease; replaced: called before the first request of another controller passes
+    """
+
+    def __init__(self, current: Callable[[], int], replaced: Callable[[], None]) -> None:
+        self._current, self._replaced = current, replaced
+        self._changing = threading.Lock()
+        self._epoch: str | None = None
+
+    def check(self, environ: Mapping[str, Any]) -> None:
+        """Raise HTTPProblem (412) unless the request of this WSGI environment is of the run's controller."""
+        sent = environ.get(ENVIRON)
+        if sent is not None and sent == self._epoch:
+            return
+        with self._changing:
+            current = self._current()
+            if sent is None or sent != str(current):
+                asked = f"the header {HEADER} is missing" if sent is None else f"{HEADER} is {sent[:20]}"
+                raise HTTPProblem(412, "Another controller", f"{asked}; the controller of this run has {current}")
+            if sent != self._epoch:
+                self._replaced()
+                self._epoch = sent
+
+
+def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.Event) -> threading.Event:
+    """Set `stop`, and the event that is returned, when the run's lease has another epoch than the controller that started us.
+
+    Raises LeaseLost when it has already.
+    """
+    overtaken = threading.Event()
+    if (found := current()) != epoch:
+        raise LeaseLost(_words(epoch, found))
+
+    def watch() -> None:
+        while not overtaken.wait(_WATCH_S):
+            try:
+                found = current()
+            except SQLAlchemyError:
+                continue  # the database's adapter logs that it is unavailable
+            if found != epoch:
+                _logger.warning("%s; this node ends", _words(epoch, found))
+                overtaken.set()
+                stop.set()
+
+    threading.Thread(target=watch, name="controller-watch", daemon=True).start()
+    return overtaken
+
+
+def _words(epoch: int, found: int) -> str:
+    return f"another process controls the run now (epoch {found}) than the one that started this node (epoch {epoch})"

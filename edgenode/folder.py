@@ -1,0 +1,55 @@
+"""A node's folder belongs to one process at a time: two would write and delete each other's records."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+_PATIENCE_S = 15.0
+"""For so many real seconds a predecessor that is ending is waited for: it delivers its records until then."""
+_RETRY_S = 0.1
+_LOCK = "lock"
+
+_logger = logging.getLogger(__name__)
+
+
+class FolderInUse(ValueError):
+    """Another process uses the folder; the message names both."""
+
+
+def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PATIENCE_S) -> IO[str]:
+    """Make the folder, and own it until the returned file is closed or this process ends, however that happens.
+
+    Waits for `patience_s` real seconds, or until `stopping` is set, for a process that owns it to end. Raises FolderInUse.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / _LOCK).open("a+", encoding="ascii")
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < until and not stopping.wait(_RETRY_S):
+                continue
+            file.seek(0)
+            other = file.read(20).strip() or "unknown"
+            file.close()
+            raise FolderInUse(
+                f"OFFLOAD_DATA_DIR: {folder} is used by another process of this node (process {other}); "
+                "end that one, or choose another folder"
+            ) from None
+        except OSError as error:
+            # Some network file systems know no locks: then nobody can be kept out.
+            _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
+            break
+    file.seek(0)
+    file.truncate()
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

@@ -1,0 +1,172 @@
+"""A node obeys the run's controller and no other, and shares its folder with no other process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+from small_controller import Fleet, call
+
+from middleware.database.leases import acquire
+from middleware.database.schema import episodes, leases, tasks
+from middleware.epoch import HEADER
+from offload import Trace, draw_trace, resolve_settings
+
+SETTINGS = resolve_settings([{"network": {"nodes": 3}, "time": {"slots": 6}, "scheduler": {"name": "random"}}])
+
+
+def trace_of(fleet: Fleet, number: int) -> Trace:
+    timing = fleet.settings.time
+    return draw_trace(fleet.settings.tasks, fleet.network, timing.slot_s, timing.slots, fleet.settings.seed, number)
+
+
+def replace_controller(fleet: Fleet) -> int:
+    """Another process acquires the run's lease; its epoch."""
+    with fleet.database.transaction() as connection:
+        connection.execute(sa.update(leases).values(expires_at=0.0))
+    lease = acquire(fleet.database, fleet.run, "successor")
+    return lease.epoch
+
+
+def wait_until(true: Callable[[], bool], timeout_s: float = 30) -> None:
+    until = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_controller_that_was_replaced_can_change_nothing_on_the_nodes(tmp_path: Path) -> None:
+    with Fleet(tmp_path, SETTINGS) as fleet:
+        first, second = (fleet.write_episode(trace_of(fleet, number)) for number in (1, 2))
+        fleet.open(first, 1)
+        new = {HEADER: str(replace_controller(fleet))}
+        address = fleet.addresses[1]
+        assert call(address, "POST", "/v1/episodes", fleet.opening(second, 2), **new)[0] == 200
+        for path, body in (
+            ("/v1/episodes", fleet.opening(second + 1, 3)),
+            (f"/v1/episodes/{second}/start", {"start_s": 0.0}),
+            ("/v1/ticks", {"episode": second, "slot": 0, "task": None}),
+            (f"/v1/episodes/{second}/close", {}),
+        ):
+            status, problem = call(address, "POST", path, body)
+            assert (status, problem["title"]) == (412, "Another controller"), path
+            assert problem["detail"] == "Offload-Epoch is 1; the controller of this run has 2"
+        assert call(address, "GET", "/v1/status")[1]["episode"] == second
+        assert call(address, "POST", f"/v1/episodes/{second}/start", {"start_s": time.monotonic()}, **new)[0] == 204
+
+
+def test_a_restored_database_may_count_from_lower_numbers(tmp_path: Path) -> None:
+    """A dump of yesterday has fewer episodes and fewer controllers than the nodes have seen."""
+    with Fleet(tmp_path, SETTINGS) as fleet:
+        for number in (1, 2, 3):
+            assert fleet.write_episode(trace_of(fleet, number)) == number
+        replace_controller(fleet)
+        later = {HEADER: str(replace_controller(fleet))}
+        assert later == {HEADER: "3"}
+        for node in range(3):
+            assert call(fleet.addresses[node], "POST", "/v1/episodes", fleet.opening(3, 3), **later)[0] == 200
+        with fleet.database.transaction() as connection:
+            for table in (tasks, episodes):
+                connection.execute(sa.delete(table))
+            connection.execute(sa.update(leases).values(epoch=1, expires_at=0.0))
+        lease = acquire(fleet.database, fleet.run, "after the restoration")
+        restored = {HEADER: str(lease.epoch)}
+        assert fleet.write_episode(trace_of(fleet, 1)) == 1
+        for node in range(3):
+            status, answer = call(fleet.addresses[node], "POST", "/v1/episodes", fleet.opening(1, 1), **restored)
+            assert status == 200, answer
+            assert call(fleet.addresses[node], "GET", "/v1/status")[1]["episode"] == 1
+
+
+def test_a_node_without_a_controller_is_changed_by_nobody(tmp_path: Path) -> None:
+    with Fleet(tmp_path, SETTINGS) as fleet:
+        episode = fleet.write_episode(trace_of(fleet, 1))
+        for epoch in ("0", "2", "x", "1.0"):
+            status, problem = call(
+                fleet.addresses[0], "POST", "/v1/episodes", fleet.opening(episode, 1), **{HEADER: epoch}
+            )
+            assert (status, problem["title"]) == (412, "Another controller")
+
+
+def test_a_node_that_was_restarted_says_that_it_plays_nothing(tmp_path: Path) -> None:
+    """The controller closes an episode without it then."""
+    with Fleet(tmp_path, SETTINGS) as fleet:
+        episode = fleet.write_episode(trace_of(fleet, 1))
+        status, problem = call(fleet.addresses[0], "POST", f"/v1/episodes/{episode}/close", {})
+        assert (status, problem["title"]) == (409, "Another episode")
+
+
+def test_a_second_process_of_a_node_ends_and_names_the_folder(tmp_path: Path) -> None:
+    with Fleet(tmp_path, SETTINGS) as fleet:
+        first = fleet.processes[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "commands.node"],
+            env=fleet.environment(1),
+            stdin=subprocess.PIPE,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        words = done.stderr.strip().splitlines()[-1]
+        folder = tmp_path / "pods" / "node-1" / "outbox"
+        assert f"OFFLOAD_DATA_DIR: {folder} is used by another process of this node (process {first.pid})" in words
+        assert "Traceback" not in done.stderr
+        fleet.play(trace_of(fleet, 1))
+
+
+def test_a_node_waits_for_its_dying_predecessor_to_leave_the_folder(tmp_path: Path) -> None:
+    with Fleet(tmp_path, SETTINGS) as fleet:
+        predecessor = fleet.processes[1]
+        fleet.start_node(1)
+        time.sleep(3.0)
+        assert fleet.processes[1].poll() is None
+        predecessor.terminate()
+        assert predecessor.wait(20) == 0
+        fleet.wait_ready()
+        fleet.play(trace_of(fleet, 1))
+
+
+def test_a_node_of_a_local_fleet_ends_when_another_controller_has_the_run(tmp_path: Path) -> None:
+    """Its own may be frozen: its end would never come, and the new controller's nodes need the folder."""
+    with Fleet(tmp_path, SETTINGS) as fleet:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "commands.node"],
+            env={
+                **fleet.environment(0),
+                "OFFLOAD_EPOCH": "1",
+                "OFFLOAD_DATA_DIR": str(tmp_path / "own"),
+                "OFFLOAD_LEAVING_S": "60",
+            },
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(lambda: fleet.registry.instances("edgenode", "test")[0].metadata["pid"] == process.pid)
+            assert fleet.registry.instances("edgenode", "test")[0].metadata["epoch"] == 1
+            replace_controller(fleet)
+            assert process.stderr is not None
+            assert process.wait(30) == 0, "its lifeline still holds"
+            words = process.stderr.read()
+            assert (
+                "another process controls the run now (epoch 2) than the one that started this node (epoch 1)" in words
+            )
+        finally:
+            process.kill()
+        late = subprocess.run(
+            [sys.executable, "-m", "commands.node"],
+            env={**fleet.environment(0), "OFFLOAD_EPOCH": "1", "OFFLOAD_DATA_DIR": str(tmp_path / "own")},
+            stdin=subprocess.PIPE,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert late.returncode == 3
+        assert "another process controls the run now" in late.stderr and "Traceback" not in late.stderr
