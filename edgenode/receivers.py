@@ -59,7 +59,11 @@ class Receivers:
             of_peer = [one for one in self._open if one.source == source]
             for oldest in of_peer[:-MOST_PER_PEER]:
                 _cut(oldest)
-        threading.Thread(target=self._run, args=(receiver, receive), name=f"link-{source}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(receiver, receive), name=f"link-{source}", daemon=True).start()
+        except RuntimeError:  # the system gives no thread
+            self._forget(receiver)
+            raise
 
     def has_ended(self, episode: int) -> bool:
         """Whether links of this episode are no longer taken."""
@@ -79,9 +83,12 @@ class Receivers:
         except OSError as trouble:
             _logger.warning("a link from node %d broke off: %s", receiver.source, trouble)
         finally:
-            with self._lock:
-                self._open.remove(receiver)
-                receiver.connection.end()
+            self._forget(receiver)
+
+    def _forget(self, receiver: _Receiver) -> None:
+        with self._lock:
+            self._open.remove(receiver)
+            receiver.connection.end()
 
 
 def _cut(receiver: _Receiver) -> None:

@@ -182,6 +182,14 @@ def test_behind_tls_everything_works_and_strangers_get_nothing(tmp_path: Path, t
             with pytest.raises(ssl.SSLCertVerificationError):
                 connection.request("GET", "/healthz")
             assert plain(address) is None, "HTTP without TLS is not answered"
+        links = [testbed.access.connection(node, 10) for _ in range(60)]
+        for link in links:
+            upgrade = {"Connection": "Upgrade", "Upgrade": "offload-link"}
+            link.request("GET", "/v1/link?episode=99999&source=1", headers=testbed.access.headers() | upgrade)
+            assert link.getresponse().status == 101
+        assert testbed.play()["verdict"] == "complete", "links on which nothing comes hold up the node"
+        for link in links:
+            link.close()
         with testbed.opened.database.reading() as connection:
             moved = connection.exec_driver_sql(
                 "SELECT COUNT(*) FROM outcomes WHERE destination <> source AND outcome = 'success'"
