@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from commands.report import Folder, RunName, open_recorded_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder; its name is the run's name.")],
+    folder: Folder,
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Of the data set, such as offload/ratc-v0.")],
     phases: Annotated[list[str] | None, typer.Option("--phase", help="Whose episodes; collect by default.")] = None,
     method: Annotated[str | None, typer.Option(help="Only this method's episodes.")] = None,
+    name: RunName = None,
     database: Annotated[
         str | None, typer.Option(help="URL of the database; else as settings and environment say.")
     ] = None,
@@ -26,12 +28,11 @@ def export(
     from rich.console import Console
     from rich.progress import Progress
 
-    from commands.report import open_recorded_run
     from middleware.database import find_episodes, stream_episode_logs
     from offload.profiles import make_profile
     from trainer.datasets import export_dataset
 
-    with open_recorded_run(folder, database) as (db, run):
+    with open_recorded_run(folder, database, name) as (db, run):
         found = [
             one
             for phase in phases or ["collect"]

@@ -22,9 +22,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from commands.naming import check_name, name_for
 from commands.pods import OVERTAKEN, WRONG_START
 from controller.fleet import last_line
-from middleware.database import PLAYED_BY, TWIN, Database, LeaseHolder, Run, RunConflict, create_run, new_holder
+from middleware.database import (
+    FOLDER,
+    PLAYED_BY,
+    TWIN,
+    Database,
+    LeaseHolder,
+    Run,
+    RunConflict,
+    UnknownRun,
+    create_run,
+    load_run,
+    new_holder,
+)
 from middleware.patience import bear, patiently
 from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
@@ -71,9 +84,10 @@ def _memory_gib() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2**30
 
 
-def open_run(settings: Settings, name: str, by_twin: bool = False) -> OpenRun:
+def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder: Path | None = None) -> OpenRun:
     """Open the run `name`, creating it, its network and the schema where they do not exist yet.
 
+    folder: where its results are written; its name follows from that where `name` is None (`commands/naming.py`)
     Raises RunConflict when a run of this name has other settings, or is played by the other one of testbed and twin, SchemaError for a database that is not ours,
     SettingsError for a service that there is no adapter for.
     """
@@ -84,12 +98,21 @@ def open_run(settings: Settings, name: str, by_twin: bool = False) -> OpenRun:
     except ValueError as wrong:
         raise SettingsError(str(wrong)) from None
     database.migrate()
+    if name is None:
+        assert folder is not None
+        name = name_for(database, folder, settings)
+    try:
+        load_run(database, name)
+    except UnknownRun:
+        check_name(name)
     network = draw_network(settings.network, settings.seed, settings.network.index)
-    run = create_run(database, name, settings, network, versions() | ({PLAYED_BY: TWIN} if by_twin else {}))
+    made_with = versions() | ({PLAYED_BY: TWIN} if by_twin else {})
+    made_with |= {} if folder is None else {FOLDER: str(folder.resolve())}
+    run = create_run(database, name, settings, network, made_with)
     if run.by_twin != by_twin:
         there, here = ("twin", "testbed") if run.by_twin else ("testbed", "twin")
         raise RunConflict(
-            f"the run '{name}' is played by the {there}, not by the {here}. Give this one another name (--out)"
+            f"the run '{name}' is played by the {there}, not by the {here}. Give this one another name (--out or --run)"
         )
     return OpenRun(run, settings, database, storage, registry)
 

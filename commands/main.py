@@ -21,6 +21,7 @@ from commands.services import check as check_services
 from commands.simulate import simulate
 from commands.terminal import INTERRUPTED, Commands, Interrupted, degrade_characters
 from commands.upkeep import await_, migrate, prepare
+from commands.usage import OnceEach, UsageError, is_help, usage_words
 
 app = typer.Typer(
     cls=Commands,
@@ -55,6 +56,9 @@ app.add_typer(services, name="services")
 database = typer.Typer(help="Look after the database.", no_args_is_help=True)
 database.command()(migrate)
 app.add_typer(database, name="database")
+for _group in (app, config, dataset, services, database):
+    for _command in _group.registered_commands:
+        _command.cls = OnceEach
 
 
 def main() -> None:
@@ -62,11 +66,15 @@ def main() -> None:
     degrade_characters()
     require_own_rooms("offload")
     try:
-        app()
+        code = app(standalone_mode=False, prog_name="offload")
+        sys.exit(code if isinstance(code, int) else 0)
     except Interrupted as interrupted:
         print(f"\noffload: {interrupted}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
+        if is_help(error):
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
         if not _is_users(error):
             raise
         print(f"offload: {_words(error)}", file=sys.stderr)
@@ -74,7 +82,10 @@ def main() -> None:
 
 
 def _is_users(error: Exception) -> bool:
+    import sqlite3
+
     from commands.local import ControllerFailed
+    from commands.places import is_of_users
     from commands.selftest import SelftestFailed
     from commands.serve import NoController
     from commands.upkeep import NotPrepared
@@ -97,12 +108,16 @@ def _is_users(error: Exception) -> bool:
         NoController,
         NotPrepared,
         SelftestFailed,
+        UsageError,
+        PermissionError,
     )
-    if isinstance(error, (*kinds, PermissionError)) or is_away(error):
+    if isinstance(error, kinds) or is_away(error) or (isinstance(error, OSError) and is_of_users(error)):
         return True
     database = sys.modules.get("sqlalchemy.exc")
     if database is not None and isinstance(error, database.OperationalError):
         return True  # a wrong password, a database that does not exist, a certificate that is not trusted
+    if type(getattr(error, "orig", None)) is sqlite3.DatabaseError:
+        return True  # a file that is no database, or a damaged one
     # torch is loaded only by the pipeline: where it is not, its errors cannot have been raised.
     trainer = sys.modules.get("trainer.pipeline")
     client = sys.modules.get("trainer.controller_client")
@@ -127,8 +142,13 @@ def _extra_of(missing: ModuleNotFoundError) -> str | None:
 
 
 def _words(error: Exception) -> str:
+    from commands.places import words
     from middleware.patience import is_away
 
+    if isinstance(error, UsageError):
+        return usage_words(error)
+    if isinstance(error, OSError) and not is_away(error):
+        return words(error)
     if isinstance(error, ModuleNotFoundError):
         extra = _extra_of(error)
         return f"{error.name} is not installed here: pip install 'offload-testbed[{extra}]', or [all] for everything"

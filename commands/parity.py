@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+
+from commands.report import Folder, RunName, open_recorded_run
 
 if TYPE_CHECKING:
     from evaluation.measurements import TaskColumns
@@ -18,7 +19,8 @@ _SIDE_BY_SIDE = 32
 
 
 def parity(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder; its name is the run's name.")],
+    folder: Folder,
+    name: RunName = None,
     database: Annotated[
         str | None, typer.Option(help="URL of the database; else as settings and environment say.")
     ] = None,
@@ -29,10 +31,9 @@ def parity(
 
     from rich.console import Console
 
-    from commands.report import open_recorded_run
     from evaluation.wording import parity_verdict
 
-    with open_recorded_run(folder, database) as (db, run):
+    with open_recorded_run(folder, database, name) as (db, run):
         console = Console(stderr=True)
         with console.status("replaying the recorded episodes"):
             found = run_parity(db, run)

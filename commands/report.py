@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
     from middleware.database import Database, Run
 
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder, as `offload run --out` was given it.")]
+RunName = Annotated[str | None, typer.Option("--run", help="The run's name, where it does not follow from the folder.")]
+
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder; its name is the run's name.")],
+    folder: Folder,
+    name: RunName = None,
     database: Annotated[
         str | None, typer.Option(help="URL of the database; else as settings and environment say.")
     ] = None,
@@ -29,13 +33,15 @@ def report(
     from rich.console import Console
 
     from commands.parity import recorded_parity
+    from commands.places import check_folder
     from evaluation.report import write_report
     from evaluation.tables import results_table
     from middleware.configuration import load_settings
     from middleware.storage import open_storage
 
     console = Console()
-    with open_recorded_run(folder, database) as (db, run):
+    check_folder("DIR", folder)
+    with open_recorded_run(folder, database, name) as (db, run):
         services = load_settings(sets=[f"services.storage={storage}"] if storage else []).services
         with console.status("reading the records, replaying them in the twin, drawing the figures"):
             kept = open_storage(services.storage, db)
@@ -46,31 +52,21 @@ def report(
 
 
 @contextmanager
-def open_recorded_run(folder: Path, url: str | None) -> Iterator[tuple[Database, Run]]:
-    """The database and the run that has the folder's name. Raises SettingsError or UnknownRun where there is none."""
+def open_recorded_run(folder: Path, url: str | None, name: str | None) -> Iterator[tuple[Database, Run]]:
+    """The database and the run of the folder, or of the name. Raises SettingsError or UnknownRun where there is none."""
+    from commands.naming import recorded_run
+    from commands.places import check_database
     from middleware.configuration import load_settings
-    from middleware.database import Database, load_run
+    from middleware.database import Database
 
     services = load_settings(sets=[f"services.database={url}"] if url else []).services
-    _refuse_absent(services.database)
+    check_database(services.database)
     db = Database.connect(services.database)
     try:
         db.check_schema()
-        yield db, load_run(db, folder.resolve().name)
+        yield db, recorded_run(db, folder, name)
     finally:
         db.close()
-
-
-def _refuse_absent(url: str) -> None:
-    """Connecting would make an empty SQLite file where there is none: say instead that this is the wrong place."""
-    from offload.settings import SettingsError
-
-    path = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not path.exists():
-        raise SettingsError(
-            f"services.database: there is no database {path} here; `offload run` makes one. Is this the folder in which it "
-            "was run? --database says where another is"
-        )
 
 
 def _write_events(db: Database, run: Run, folder: Path, console: Console) -> None:

@@ -92,7 +92,12 @@ def run(
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; its name is the run's name.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; runs/demo is the run demo, runs/a/b the run a.b.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--run", help="The run's name, where it is not to follow from the folder.")
+    ] = None,
     phases: Annotated[
         list[str] | None, typer.Option("--phase", help="Only this phase (again for more); all by default.")
     ] = None,
@@ -108,6 +113,8 @@ def run(
     from commands.attached import AttachedController
     from commands.checking import check_settings
     from commands.local import DATA_DIR, LocalController, holding, open_run
+    from commands.naming import name_of
+    from commands.places import check_places
     from middleware.configuration import load_settings
 
     console = Console()
@@ -116,14 +123,18 @@ def run(
     check_settings(settings)
     _check_training(settings, wanted)
     out = out or Path("runs") / (config.stem if config else preset or "default")
+    if name is None:
+        name_of(out)
+    own = [] if twin or attach else [("the data of processes", DATA_DIR)]
+    check_places(settings.services, ("--out", out), *own)
     # Until there is a run, an error says all that is to be said.
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(name)s: %(message)s")
-    opened = open_run(settings, out.name, by_twin=twin)
+    opened = open_run(settings, name, by_twin=twin, folder=out)
     logging.getLogger().setLevel(logging.WARNING)
     nodes, scale = settings.network.nodes, settings.time.time_scale
     speed = "in the numeric twin" if twin else "at real speed" if scale == 1 else f"at {scale:g} times real speed"
     console.print(
-        f"Run [bold]{out.name}[/]: {nodes} edge nodes, {settings.time.slots} slots of {settings.time.slot_s:g} s {speed}, "
+        f"Run [bold]{opened.run.name}[/]: {nodes} edge nodes, {settings.time.slots} slots of {settings.time.slot_s:g} s {speed}, "
         f"seed {settings.seed}; data in {DATA_DIR}/"
     )
 
@@ -136,7 +147,7 @@ def run(
                     holder = ending.enter_context(holding(opened))
                 results = _execute(opened, None, out, wanted, console, holder)
         else:
-            place = AttachedController(opened) if attach else LocalController(opened, DATA_DIR / out.name)
+            place = AttachedController(opened) if attach else LocalController(opened, DATA_DIR / opened.run.name)
             with place as controller:
                 with console.status(
                     "waiting for the controller" if attach else "starting the controller and the edge nodes"
@@ -152,7 +163,9 @@ def _wanted(phases: list[str] | None) -> list[str]:
 
     for phase in phases or []:
         if phase not in PHASES:
-            raise typer.BadParameter(f"there is no phase '{phase}'; there are {', '.join(PHASES)}")
+            raise typer.BadParameter(
+                f"there is no phase '{phase}'; there are {', '.join(PHASES)}", param_hint="--phase"
+            )
     return list(phases or PHASES)
 
 

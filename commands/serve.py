@@ -35,6 +35,7 @@ def serve(
     """Keep a local fleet running with continuous arrivals, until Ctrl-C."""
     from commands.checking import check_settings
     from commands.local import DATA_DIR, ControllerFailed, LocalController, open_run
+    from commands.places import check_places
     from middleware.configuration import load_settings
     from middleware.patience import bear
 
@@ -45,6 +46,7 @@ def serve(
         watched = settings.services.model_copy(update={"configuration": f"file:{config}"})
         settings = settings.model_copy(update={"services": watched})
     check_settings(settings)
+    check_places(settings.services, ("the data of processes", DATA_DIR))
     name = run or f"serve-{config.stem if config else preset or 'default'}"
     opened = open_run(settings, name)
     logging.getLogger().setLevel(logging.WARNING)
@@ -140,10 +142,11 @@ def set_(
     """Change hot keys of a running fleet; waits until every node has acknowledged."""
     from middleware.configuration.layers import command_line_layer
 
+    layer = command_line_layer(changes)
     address = find_controller(run, database)
-    revision = call_controller(
-        address, "PATCH", "/v1/configuration", {"hot": command_line_layer(changes).values, "by": "offload set"}
-    )["revision"]
+    revision = call_controller(address, "PATCH", "/v1/configuration", {"hot": layer.values, "by": "offload set"})[
+        "revision"
+    ]
     waiting: list[str] = []
     until = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < until:
@@ -162,8 +165,7 @@ def set_(
 
 def find_controller(run: str | None, database_url: str | None) -> str:
     """The address of the live controller (of a run; in a pod, of its own one)."""
-    from sqlalchemy import make_url
-
+    from commands.places import check_database, sqlite_file
     from middleware.configuration import load_settings
     from middleware.database import Database
     from middleware.registry import open_registry
@@ -171,8 +173,10 @@ def find_controller(run: str | None, database_url: str | None) -> str:
     run = run or os.environ.get("OFFLOAD_RUN")
     nobody = NoController("no controller is running here; start one with `offload serve --preset demo`")
     services = load_settings(sets=[f"services.database={database_url}"] if database_url else []).services
-    if services.database.startswith("sqlite:") and not Path(make_url(services.database).database or "").exists():
+    file = sqlite_file(services.database)
+    if file is not None and not file.exists():
         raise nobody  # connecting would make the file
+    check_database(services.database)
     database = Database.connect(services.database)
     database.check_schema()
     registry = open_registry(services.registry, database)

@@ -22,11 +22,13 @@ def migrate(
     database: Annotated[str | None, typer.Option(help="URL of the database; the configured one by default.")] = None,
 ) -> None:
     """Create the tables, or upgrade those of an older version."""
+    from commands.places import check_places
     from middleware.configuration import load_settings
     from middleware.database import Database
-    from offload.settings import redacted
+    from offload.settings import ServiceSettings, redacted
 
     url = load_settings(sets=[f"services.database={database}"] if database else []).services.database
+    check_places(ServiceSettings(database=url, storage="database:"))
     connected = Database.connect(url)
     connected.migrate()
     connected.check_schema()
@@ -45,11 +47,13 @@ def prepare(
     """
     from commands.checking import check_settings
     from commands.local import open_run
+    from commands.places import check_places
     from middleware.configuration import load_settings, open_configuration, watched_file
     from middleware.patience import patiently
 
     settings = load_settings(preset, config, sets or [])
     check_settings(settings)
+    check_places(settings.services)
     hot, url = settings.hot(), settings.services.configuration
     opened = patiently(lambda: open_run(settings, run))
     # It looks at a console's edit as the controller does, which may not be there.

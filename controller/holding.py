@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from middleware.database import LeaseHeld, LeaseHolder
-from middleware.patience import is_away_or_refuses
+from middleware.patience import bear
 from middleware.registry import Registry
 
 SERVICE = "controller"
@@ -29,7 +29,6 @@ def _address(registry: Registry, run_name: str, holder: str) -> str:
     try:
         found = registry.instances(SERVICE, run_name)
     except Exception as error:
-        if not is_away_or_refuses(error):
-            raise
+        bear(error, "looking for the run's controller")
         found = []
     return next((f", at {one.address}" for one in found if one.metadata.get("holder") == holder), "")

@@ -17,7 +17,7 @@ from evaluation.fidelity import measure_fidelity
 from evaluation.learning import learning_curve
 from evaluation.measurements import DecisionColumns, Fates, count_fates, read_decisions, read_tasks
 from evaluation.statistics import quantiles
-from middleware.database import Database, EpisodeSummary, Run, find_episodes, find_models, load_network
+from middleware.database import FOLDER, Database, EpisodeSummary, Run, find_episodes, find_models, load_network
 from offload.network import Network
 from offload.outcomes import Outcome
 from offload.settings import Settings
@@ -55,7 +55,7 @@ def build_results(db: Database, run: Run) -> dict[str, Any]:
         "run": run.name,
         "seed": settings.seed,
         "settings": settings.experiment(),
-        "versions": dict(run.versions),
+        "versions": {name: version for name, version in run.versions.items() if name != FOLDER},
         "services": dict(run.services),
         "created_at": run.created_at,
         "unit": "episodes",

@@ -128,7 +128,11 @@ class PodServer:
             # A ticket would come unasked, and be taken for the beginning of an answer.
             adapter.context.num_tickets = 0
             self._server.ssl_adapter = adapter
-        self._server.prepare()
+        try:
+            self._server.prepare()
+        except OSError as refused:
+            reason = "something else listens there" if "in use" in str(refused) else refused
+            raise ValueError(f"OFFLOAD_BIND={host}:{port}: {reason}; port 0 chooses a free one") from None
         bound_host, bound_port = self._server.bind_addr[:2]
         self.address = reachable_address(str(bound_host), bound_port, access.scheme)
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)

@@ -22,6 +22,7 @@ from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
 from middleware.database.records import write_records
 from middleware.database.runs import (
+    FOLDER,
     PLAYED_BY,
     TWIN,
     Run,
@@ -34,6 +35,7 @@ from middleware.database.runs import (
 )
 
 __all__ = [
+    "FOLDER",
     "PLAYED_BY",
     "TWIN",
     "ConservationError",

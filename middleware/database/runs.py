@@ -24,6 +24,8 @@ _logger = logging.getLogger(__name__)
 
 PLAYED_BY, TWIN = "played by", "the numeric twin"
 """In a run's versions: its episodes are the twin's, not a testbed's."""
+FOLDER = "folder"
+"""In a run's versions: where its results are written, an absolute path. It is no part of them."""
 
 
 class RunConflict(ValueError):
@@ -79,7 +81,7 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
     run = load_run(db, name)
     if differences := _differences(_fixed(run.settings), _fixed(settings)):
         raise RunConflict(
-            f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. Give this one another name (--out)"
+            f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. Give this one another name (--out or --run)"
         )
     return run
 

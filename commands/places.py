@@ -1,0 +1,135 @@
+"""Whether the files and folders that a command is about to use can be used, asked before anything is played.
+
+A folder is tried: a file is written into it, flushed to the disk and removed. So a read-only file system, a full disk and a quota are
+found at the beginning, and not after an hour, when the report is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from offload.settings import ServiceSettings, SettingsError
+
+_TRIED_BYTES = 1 << 20
+_SQLITE = "sqlite:///"
+_HEADER = b"SQLite format 3\0"
+_OF_USERS = {
+    getattr(errno, name)
+    for name in (
+        "EACCES",
+        "EPERM",
+        "EROFS",
+        "ENOSPC",
+        "EDQUOT",
+        "ENOTDIR",
+        "EISDIR",
+        "EEXIST",
+        "ENAMETOOLONG",
+        "ELOOP",
+        "EFBIG",
+    )
+}
+
+
+def check_places(services: ServiceSettings, *folders: tuple[str, Path]) -> None:
+    """The database's file, the storage's folder, the watched file, and `folders` (what names each: `--out`, …).
+
+    Nothing is left behind. Raises SettingsError with a line for each that cannot be used.
+    """
+    problems = [*_of_services(services)]
+    for name, folder in folders:
+        problems += _of_folder(name, folder)
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """A folder alone. Raises SettingsError."""
+    for problem in _of_folder(name, folder):
+        raise SettingsError(problem)
+
+
+def check_database(url: str) -> None:
+    """That of an SQLite URL, which must be there: connecting would make an empty one. Raises SettingsError."""
+    path = sqlite_file(url)
+    if path is None:
+        return
+    if not path.exists():
+        raise SettingsError(
+            f"services.database: there is no database {path} here; `offload run` makes one. Is this the folder in which it "
+            "was run? --database says where another is"
+        )
+    for problem in _of_sqlite(path):
+        raise SettingsError(problem)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for another database."""
+    return Path(url.removeprefix(_SQLITE).partition("?")[0]) if url.startswith(_SQLITE) else None
+
+
+def is_of_users(error: OSError) -> bool:
+    """Whether a file or a disk is in the way, which the user can change."""
+    return error.errno in _OF_USERS
+
+
+def words(error: OSError) -> str:
+    """`runs/demo: Not a directory`."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
+
+
+def _of_services(services: ServiceSettings) -> Iterator[str]:
+    database = sqlite_file(services.database)
+    if database is not None:
+        yield from _of_sqlite(database)
+    if services.storage.startswith("file:"):
+        yield from _of_folder("services.storage", Path(services.storage.removeprefix("file:").removeprefix("//")))
+    watched = services.configuration.removeprefix("file:").removeprefix("//")
+    if services.configuration.startswith("file:") and watched:
+        try:
+            Path(watched).read_bytes()
+        except OSError as error:
+            yield f"services.configuration: {watched} cannot be read: {error.strerror}"
+
+
+def _of_sqlite(path: Path) -> Iterator[str]:
+    if path.is_dir():
+        yield f"services.database: {path} is a folder; write sqlite:///{path}/offload.db"
+        return
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_HEADER))
+    except FileNotFoundError:
+        yield from _of_folder("services.database", path.parent)
+        return
+    except OSError as error:
+        yield f"services.database: {path} cannot be read: {error.strerror}"
+        return
+    if header and header != _HEADER:
+        yield f"services.database: {path} is not an SQLite database; name another file"
+
+
+def _of_folder(name: str, folder: Path) -> Iterator[str]:
+    made = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
+    trial = folder / f".offload-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with trial.open("xb") as file:
+            file.write(bytes(_TRIED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        in_the_way = next((one for one in (folder, *folder.parents) if os.path.exists(one) and not one.is_dir()), None)
+        reason = error.strerror if in_the_way is None else f"{in_the_way} is a file, not a folder"
+        yield f"{name}: {folder} cannot be written to: {reason}"
+    finally:
+        with suppress(OSError):  # of a folder that cannot be used, or that somebody else began to use
+            trial.unlink(missing_ok=True)
+            for one in made:
+                one.rmdir()

@@ -1,0 +1,37 @@
+"""How a wrong command line is refused: in one line, as every other mistake is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand
+
+# Newer Typer has a copy of Click of its own: its errors are not those of the package `click`.
+UsageError: Final[type[Exception]] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+
+
+class OnceEach(TyperCommand):
+    """A command that refuses an option given twice: the first one would be dropped without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `click.Command.parse_args`."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter, count in Counter(given).items():
+            if count > 1 and parameter.param_type_name == "option" and not parameter.multiple:
+                raise typer.BadParameter("is given twice; leave one out", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
+
+
+def is_help(error: Exception) -> bool:
+    """Whether this is no mistake: a group of commands was named alone, and shows what there is."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
+def usage_words(error: Any) -> str:
+    """`run: Invalid value for '--config': is given twice; leave one out`."""
+    command = "" if error.ctx is None else error.ctx.command_path.partition(" ")[2]
+    message = " ".join(error.format_message().split()).replace("Input should", "it should")
+    hint = "" if isinstance(error, typer.BadParameter) else f" (see `{' '.join(['offload', command]).strip()} --help`)"
+    return f"{command}: {message}{hint}" if command else f"{message}{hint}"
