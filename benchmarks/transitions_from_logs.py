@@ -19,6 +19,7 @@ import os
 import resource
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -111,8 +112,10 @@ def fill(url: str, name: str, rows: int) -> float | None:
     for index in range(present, wanted):
         plan = EpisodePlan("collect", "ratc", index, "ratc")
         trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, index)
-        episode = open_episode(db, run, plan, trace, 1)
-        write_records(db, run.number, list(records(settings, network, trace.has_task, episode, random)))
+        uid = uuid.uuid4().hex
+        episode = open_episode(db, run, plan, trace, 1, uid)
+        made = [{**one, "episode_uid": uid} for one in records(settings, network, trace.has_task, episode, random)]
+        write_records(db, run.number, made)
         summary = close_episode(db, run, episode, down={}, late_slots=0, mixed=None)
         assert summary.verdict == "complete", summary.reason
     db.close()

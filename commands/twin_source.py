@@ -7,6 +7,7 @@ playing (resuming, transitions, evaluation, report) is the same.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 
 from edgenode.schedulers import create_scheduler
@@ -60,9 +61,9 @@ class TwinSource:
         ]
         played = play_logged(Twin([network], traces, settings), scheduler, self._profile)
         for b, (plan, trace) in enumerate(zip(plans, traces, strict=True)):
-            lease = self._holder.lease
-            number = open_episode(self._db, self._run, plan, trace, revision=0, lease=lease)
-            rows = played.decision_rows(b, number, plan.model, revision=0) + played.outcome_rows(b, number)
+            uid, lease = uuid.uuid4().hex, self._holder.lease
+            number = open_episode(self._db, self._run, plan, trace, 0, uid, lease=lease)
+            rows = played.decision_rows(b, number, uid, plan.model, revision=0) + played.outcome_rows(b, number, uid)
             refused = write_records(self._db, self._run.number, rows)
             assert not refused, "an episode that has just been opened takes records"
             close_episode(self._db, self._run, number, lease=lease)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,7 @@ class EpisodeState:
     """The episode that is being played, for whoever asks."""
 
     episode: int
+    uid: str
     plan: EpisodePlan
     slots: int
     slot: int | None = None
@@ -137,9 +139,10 @@ class Episodes:
         trace = self.trace_of(plan, recorded)
         patiently(self._holder.confirm)
         record = self._set_hot_keys(plan)
+        uid = uuid.uuid4().hex  # before the first try: what an earlier try has written is found by it
         lease = self._holder.lease
-        number = patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision, lease=lease))
-        state = EpisodeState(number, plan, self._run.settings.time.slots)
+        number = patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision, uid, lease=lease))
+        state = EpisodeState(number, uid, plan, self._run.settings.time.slots)
         try:
             self._open_nodes(state, record)
         except Exception as failed:
@@ -216,6 +219,7 @@ class Episodes:
     ) -> dict[str, Any]:
         return {
             "episode": state.episode,
+            "episode_uid": state.uid,
             "trace": state.plan.trace,
             "controller": self._own_address,
             "revision": revision,

@@ -161,7 +161,7 @@ class Activation:
         identity = self._identity
         task = {"size_bits": identity.settings.tasks.size_bits[0], "deadline_s": identity.settings.tasks.deadline_s}
         task["cycles"] = task["size_bits"] * identity.settings.tasks.complexity_cycles_per_bit[0]
-        snapshot = NodeCore(identity.facts(episode=0, trace=0)).tick(0, task, 0.0)
+        snapshot = NodeCore(identity.facts(episode=0, episode_uid="", trace=0)).tick(0, task, 0.0)
         assert snapshot is not None
         states, draws = snapshot.states, Draws.single(identity.settings.seed, 0, 0, identity.node)
         reports = reports_from(probed_nodes(scheduler.probes(states, draws)), {}, states)

@@ -31,9 +31,13 @@ Settlement = Literal["accepted", "refused", "doubt"]
 
 @dataclass(frozen=True)
 class EpisodeFacts:
-    """What is fixed for an episode. `trace` keys the failures; `transfer` says how tasks travel."""
+    """What is fixed for an episode. `trace` keys the failures; `transfer` says how tasks travel.
+
+    episode, episode_uid: its number within the run, and its identity, which no other run's episode has
+    """
 
     episode: int
+    episode_uid: str
     trace: int
     node: int
     network: Network

@@ -24,11 +24,12 @@ class NodeIdentity:
     resolve: Callable[[int], str | None]
     access: Access = OPEN
 
-    def facts(self, episode: int, trace: int) -> EpisodeFacts:
+    def facts(self, episode: int, episode_uid: str, trace: int) -> EpisodeFacts:
         """What this node's core has to know of an episode."""
         settings = self.settings
         return EpisodeFacts(
             episode=episode,
+            episode_uid=episode_uid,
             trace=trace,
             node=self.node,
             network=self.network,

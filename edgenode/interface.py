@@ -20,6 +20,7 @@ _MOST_CYCLES: Final = 1e18
 Address = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._-]{1,253}:[0-9]{1,4}[0-9]?$")]
 """Of a pod."""
 Episode = Annotated[int, Field(ge=1, le=LARGEST)]
+Uid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slot = Annotated[int, Field(ge=0, le=LARGEST)]
 Index = Annotated[int, Field(ge=0, le=LARGEST)]
 Bits = Annotated[float, Field(gt=0, le=_MOST_BITS)]
@@ -38,6 +39,7 @@ class OpenEpisode(Body):
     """`POST /v1/episodes`: the addresses of all nodes by index; `start_s` on the controller's clock, for one that joins again."""
 
     episode: Episode
+    episode_uid: Uid
     trace: int = Field(ge=0, lt=2**32)
     controller: Address
     revision: int = Field(ge=0, le=LARGEST)

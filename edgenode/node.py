@@ -133,7 +133,7 @@ class EdgeNode:
         self._opened_s = -math.inf
         self._opening = threading.Lock()
 
-    def open_episode(self, episode: int, trace: int, peers: Sequence[str]) -> None:
+    def open_episode(self, episode: int, episode_uid: str, trace: int, peers: Sequence[str]) -> None:
         """Be ready for an episode; the one before is over. `peers`: all nodes' addresses, by index.
 
         Told again of one that is open here, nothing changes, unless a peer has moved before it began: its tasks would be gone. A
@@ -141,14 +141,16 @@ class EdgeNode:
         """
         with self._opening:
             if self._play is not None:
-                here = self._play.core.facts.episode
+                facts = self._play.core.facts
+                here = facts.episode
                 if episode < here:
                     raise WrongEpisode(f"episode {episode} is over; this node is playing episode {here}")
-                if episode == here and (self._play.has_begun or self._play.addresses == list(peers)):
+                same = (episode, episode_uid) == (here, facts.episode_uid)
+                if same and (self._play.has_begun or self._play.addresses == list(peers)):
                     return
             self.close_play()
             self.receivers.end(episode - 1)
-            self._play = _Play(self, self.identity.facts(episode, trace), peers, self._application)
+            self._play = _Play(self, self.identity.facts(episode, episode_uid, trace), peers, self._application)
             self._opened_s = time.monotonic()
 
     def change_controller(self) -> None:

@@ -1,4 +1,7 @@
-"""What a node records: a row of `decisions` per tick, a row of `outcomes` per task (`middleware/database/schema.py`)."""
+"""What a node records: a row of `decisions` per tick, a row of `outcomes` per task (`middleware/database/schema.py`).
+
+Beside the columns, each record has the uid of its episode, by which `write_records` knows what it belongs to.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ def decision_record(
     return {
         "table": "decisions",
         "episode": facts.episode,
+        "episode_uid": facts.episode_uid,
         "slot": snapshot.slot,
         "node": facts.node,
         "observation": profile.encode(states).astype("<f4").tobytes(),
@@ -66,6 +70,7 @@ def outcome_record(facts: EpisodeFacts, ended: Ended) -> dict[str, Any]:
     return {
         "table": "outcomes",
         "episode": facts.episode,
+        "episode_uid": facts.episode_uid,
         "slot": journey.slot,
         "source": journey.source,
         "destination": journey.destination,

@@ -33,7 +33,7 @@ from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
-from middleware.database import Database, current_epoch, load_network, load_run, write_records
+from middleware.database import Database, Run, current_epoch, load_network, load_run, write_records
 from middleware.descriptors import descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
@@ -127,7 +127,7 @@ def serve(environment: Mapping[str, str]) -> None:
     registration = _Registration(open_registry(services.registry, database), who)
 
     metrics = Metrics()
-    folder = who.data_dir / f"node-{who.node}" / "outbox"
+    folder = _outbox_folder(who, run)
     owned = own_folder(folder, stop)
     outbox = Outbox(
         folder,
@@ -162,7 +162,7 @@ def serve(environment: Mapping[str, str]) -> None:
             error = clock.map(body.controller, settings.node.request_timeout_s)
         except (OSError, HTTPException, LookupError, TypeError, ValueError) as trouble:
             raise ServiceAway(f"the controller's clock at {body.controller} does not answer: {trouble!r}") from None
-        node.open_episode(body.episode, body.trace, body.peers)
+        node.open_episode(body.episode, body.episode_uid, body.trace, body.peers)
         if body.start_s is not None:
             node.start_episode(body.episode, clock.here(body.start_s))
         return {"revision": active.revision, "model": active.model, "offset_error_s": error}
@@ -188,6 +188,17 @@ def serve(environment: Mapping[str, str]) -> None:
     server.stop()
     database.close()
     owned.close()
+
+
+def _outbox_folder(who: NodeEnvironment, run: Run) -> Path:
+    """Of this node in this run of this database: what another run left on the disk waits for that run."""
+    outboxes = who.data_dir / f"node-{who.node}" / "outbox"
+    if old := list(outboxes.glob("*.jsonl")):
+        _logger.warning(
+            "%d files of records in %s are of an older version: they do not name their run and are not delivered",
+            len(old), outboxes,
+        )  # fmt: skip
+    return outboxes / run.uid
 
 
 def _acknowledgement(activation: Activation, leaving: bool, epoch: int | None) -> dict[str, Any]:

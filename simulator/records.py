@@ -59,8 +59,11 @@ class LoggedEpisodes:
             successes=int((outcome == SUCCESS).sum()),
         )
 
-    def decision_rows(self, b: int, number: int, model: str | None, revision: int) -> list[dict[str, Any]]:
-        """Rows of the table `decisions`. `model`: whose actor decided; None for a scheduler that asks none."""
+    def decision_rows(self, b: int, number: int, uid: str, model: str | None, revision: int) -> list[dict[str, Any]]:
+        """Rows of the table `decisions`, for the episode of this number and uid.
+
+        model: whose actor decided; None for a scheduler that asks none
+        """
         ticks, nodes = self.actions.shape[1:]
         masks, observations = pack_masks(self.masks[b]), self.observations[b].astype("<f4")
         scores = self.scores[b].astype("<f4")
@@ -74,6 +77,7 @@ class LoggedEpisodes:
                     {
                         "table": "decisions",
                         "episode": number,
+                        "episode_uid": uid,
                         "slot": slot,
                         "node": node,
                         "observation": observations[slot, node].tobytes(),
@@ -95,7 +99,7 @@ class LoggedEpisodes:
                 )
         return rows
 
-    def outcome_rows(self, b: int, number: int) -> list[dict[str, Any]]:
+    def outcome_rows(self, b: int, number: int, uid: str) -> list[dict[str, Any]]:
         """Rows of the table `outcomes`: written by the node that the task was at when it ended."""
         fates, slots = self.fates, self.team_reward.shape[1]
         rows = []
@@ -110,6 +114,7 @@ class LoggedEpisodes:
                 {
                     "table": "outcomes",
                     "episode": number,
+                    "episode_uid": uid,
                     "slot": slot,
                     "source": source,
                     "destination": destination,

@@ -10,7 +10,6 @@ None where the caller is the run's only writer anyhow.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from sqlalchemy.engine import Connection
 from middleware.database.engine import Database
 from middleware.database.leases import Lease, fenced
 from middleware.database.runs import Run
-from middleware.database.schema import decisions, episodes, nodes, outcomes, runs, tasks
+from middleware.database.schema import decisions, episodes, nodes, outcomes, refusals, runs, tasks
 from offload.episodes import EpisodePlan
 from offload.outcomes import Outcome, end_slot
 from offload.tasks import Trace
@@ -63,11 +62,19 @@ class EpisodeSummary:
 
 
 def open_episode(
-    db: Database, run: Run, plan: EpisodePlan, trace: Trace, revision: int, *, lease: Lease | None = None
+    db: Database,
+    run: Run,
+    plan: EpisodePlan,
+    trace: Trace,
+    revision: int,
+    uid: str,
+    *,
+    lease: Lease | None = None,
 ) -> int:
     """Write the episode's row and its tasks; returns its number within the run (1, 2, …).
 
-    Raises ValueError for a trace that the run's network or slots cannot play.
+    uid: 32 random hexadecimal digits, chosen by the caller: the same call may be repeated when its answer was lost, and
+    returns the number of the episode that is there. Raises ValueError for a trace that the run's network or slots cannot play.
     """
     planned = run.settings.time
     if trace.slots > planned.slots or trace.nodes != run.settings.network.nodes or trace.slot_s != planned.slot_s:
@@ -78,6 +85,11 @@ def open_episode(
     with fenced(db, lease) as connection:
         # Two openings at once get two numbers.
         connection.execute(sa.select(runs.c.id).where(runs.c.id == run.number).with_for_update())
+        there = connection.execute(
+            sa.select(episodes.c.episode).where(episodes.c.run == run.number, episodes.c.uid == uid)
+        ).scalar()
+        if there is not None:
+            return int(there)
         last = connection.execute(
             sa.select(sa.func.max(episodes.c.episode)).where(episodes.c.run == run.number)
         ).scalar()
@@ -86,7 +98,7 @@ def open_episode(
             sa.insert(episodes).values(
                 run=run.number,
                 episode=number,
-                uid=uuid.uuid4().hex,
+                uid=uid,
                 phase=plan.phase,
                 method=plan.method,
                 trace=plan.trace,
@@ -177,7 +189,7 @@ def forget_episodes(
             .scalars()
             .all()
         )[::-1][:most]
-        for table in (outcomes, decisions, tasks, episodes) if old else ():
+        for table in (outcomes, decisions, refusals, tasks, episodes) if old else ():
             connection.execute(sa.delete(table).where(table.c.run == run.number, table.c.episode.in_(old)))
     return len(old)
 

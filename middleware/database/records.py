@@ -7,7 +7,6 @@ and `close_episode` takes it for update: a record is either counted in the close
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,15 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
-from middleware.database.schema import decisions, episodes, outcomes
+from middleware.database.schema import decisions, episodes, outcomes, refusals
 
 Record = Mapping[str, Any]
 
 _logger = logging.getLogger(__name__)
 
 _TABLES = {"decisions": decisions, "outcomes": outcomes}
+EPISODE_UID = "episode_uid"
+"""The key of a record that says which episode it is of; not a column."""
 _KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
 """What makes a record the one that is there: an outcome must be its owner's, not the controller's `lost`."""
 
@@ -30,9 +31,11 @@ _KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_
 def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Record]:
     """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
-    Each record has "table" ("decisions" or "outcomes") and the table's columns (`run` may be left out). A record that is there
-    already is left as it is, and is not refused: a delivery may be repeated. A second owner's outcome of one task is refused.
-    Refused ones are counted in the episode's `refused_records`. Raises ValueError for a record of another table or with an unknown column; nothing is written then.
+    Each record has "table" ("decisions" or "outcomes"), the table's columns (`run` may be left out), and "episode_uid", the uid of
+    its episode: it is refused where the episode of that number is another one. A record that is there already is left as
+    it is, and is not refused: a delivery may be repeated. A second owner's outcome of one task is refused. Refused ones are
+    counted in their own episode's `refused_records`, each once, however often it is delivered.
+    Raises ValueError for a record of another table or with an unknown column; nothing is written then.
     """
     if not records:
         return []
@@ -40,31 +43,50 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
         _check(record, run_number)
     with db.transaction() as connection:
         numbers = sorted({int(record["episode"]) for record in records})
-        states = connection.execute(
-            sa.select(episodes.c.episode, episodes.c.status)
+        found = connection.execute(
+            sa.select(episodes.c.episode, episodes.c.uid, episodes.c.status)
             .where(episodes.c.run == run_number, episodes.c.episode.in_(numbers))
             .with_for_update(read=True)
         )
-        taking = {row.episode for row in states if row.status == "open"}
+        states = {(row.episode, row.uid): row.status for row in found}
+        foreign: list[Record] = []
+        taken: list[Record] = []
+        late: list[Record] = []
+        for record in records:
+            state = states.get((record["episode"], record.get(EPISODE_UID)))
+            (foreign if state is None else taken if state == "open" else late).append(record)
         for name, table in _TABLES.items():
             columns = [column.name for column in table.columns]
             rows = [
                 {**{column: record.get(column) for column in columns}, "run": run_number}
-                for record in records
-                if record["table"] == name and record["episode"] in taking
+                for record in taken
+                if record["table"] == name
             ]
             if rows:
                 connection.execute(_insert_or_ignore(db, table), rows)
-        too_late = [record for record in records if record["episode"] not in taking]
-        refused = _not_there(connection, run_number, too_late) if too_late else []
-        refused += _second_fates(connection, run_number, [one for one in records if one["episode"] in taking])
-        for number, count in Counter(record["episode"] for record in refused).items():
-            connection.execute(
-                sa.update(episodes)
-                .where(episodes.c.run == run_number, episodes.c.episode == number)
-                .values(refused_records=episodes.c.refused_records + count)
-            )
-    return refused
+        refused = _not_there(connection, run_number, late) + _second_fates(connection, run_number, taken)
+        if refused:
+            _count(db, connection, run_number, refused)
+    if foreign:
+        _logger.warning("%d records are refused: their episode is not in this database", len(foreign))
+    return foreign + refused
+
+
+def _count(db: Database, connection: Connection, run_number: int, refused: Sequence[Record]) -> None:
+    """Enter refused records where each counts once: the answer to this very transaction may be lost."""
+    rows = []
+    for record in refused:
+        node, owner = ("node", "node") if record["table"] == "decisions" else ("source", "written_by")
+        place = {"slot": record["slot"], "node": record[node], "written_by": record[owner]}
+        rows.append({"run": run_number, "episode": record["episode"], "table": record["table"], **place})
+    connection.execute(_insert_or_ignore(db, refusals), rows)
+    for number in sorted({record["episode"] for record in refused}):
+        count = sa.select(sa.func.count()).where(refusals.c.run == run_number, refusals.c.episode == number)
+        connection.execute(
+            sa.update(episodes)
+            .where(episodes.c.run == run_number, episodes.c.episode == number)
+            .values(refused_records=count.scalar_subquery())
+        )
 
 
 def _second_fates(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Record]:
@@ -98,7 +120,7 @@ def _check(record: Record, run_number: int) -> None:
     table = _TABLES.get(record.get("table", ""))
     if table is None:
         raise ValueError(f"a record of table {record.get('table')!r}; there are {', '.join(_TABLES)}")
-    unknown = sorted(key for key in record if key != "table" and key not in table.c)
+    unknown = sorted(key for key in record if key not in ("table", EPISODE_UID) and key not in table.c)
     if unknown:
         raise ValueError(f"a record of {table.name} has unknown columns: {', '.join(unknown)}")
     if record.get("run", run_number) != run_number:

@@ -100,7 +100,7 @@ episodes = Table(
     Column("reason", String(512), nullable=True, comment="of a verdict other than complete, or of an abort"),
     Column("down", JSON, nullable=False, comment='slots in which a node was down: {"3": [7, 8]}'),
     Column("late_slots", Integer, nullable=False, comment="ticks that came more than a tenth of a slot late"),
-    Column("refused_records", Integer, nullable=False, comment="records that came after the close, kept aside"),
+    Column("refused_records", Integer, nullable=False, comment="rows of `refusals`"),
     Column("opened_at", Double, nullable=False),
     Column("closed_at", Double, nullable=True),
 )
@@ -153,6 +153,18 @@ outcomes = Table(
     Column("transfer", String(16), nullable=True, comment="emulated or payload; NULL for local tasks"),
     Column("written_by", Integer, nullable=False, comment="the owner's index; −1 for the controller"),
     comment="one per task; written by the task's owner, or as lost by the controller at the close",
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    _run_key(),
+    Column("episode", Integer, primary_key=True, autoincrement=False),
+    Column("table", String(16), primary_key=True, comment="decisions or outcomes"),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("node", Integer, primary_key=True, autoincrement=False, comment="decisions.node, outcomes.source"),
+    Column("written_by", Integer, primary_key=True, autoincrement=False),
+    comment="records that were refused, so that one that is delivered twice is counted once; nodes keep the records",
 )
 
 decisions = Table(

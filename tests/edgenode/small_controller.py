@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,6 +92,7 @@ class Fleet:
         self.registry = open_registry("database:", self.database)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.addresses: dict[int, str] = {}
+        self.uids: dict[int, str] = {}
 
     def __enter__(self) -> Fleet:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Clock)
@@ -168,13 +170,17 @@ class Fleet:
         assert hot is not None
         chosen = hot.hot["scheduler"]
         plan = EpisodePlan("evaluate", chosen["name"], trace.episode, chosen["name"], model=chosen["model"])
-        return write_episode(self.database, self.run, plan, trace, hot.revision)
+        uid = uuid.uuid4().hex
+        number = write_episode(self.database, self.run, plan, trace, hot.revision, uid)
+        self.uids[number] = uid
+        return number
 
     def opening(self, episode: int, trace: int, start_s: float | None = None) -> dict[str, Any]:
         hot = self.configuration.read("test")
         assert hot is not None
         return {
             "episode": episode,
+            "episode_uid": self.uids.get(episode, "0" * 32),
             "trace": trace,
             "controller": self.address,
             "revision": hot.revision,

@@ -28,6 +28,7 @@ def _network(failure_rate: float = 0.0, link_failure_rate: float = 0.0) -> Netwo
 def _core(**changes: object) -> NodeCore:
     facts = EpisodeFacts(
         episode=1,
+        episode_uid="",
         trace=5,
         node=0,
         network=_network(),

@@ -6,6 +6,7 @@ deadlines drop, failures strike. Measured durations carry a noise of which tests
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,11 @@ def play(
     drawn = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, trace)
     scheduler = "drl" if model else method
     plan = EpisodePlan(phase, method, trace, scheduler, model=model)
-    number = open_episode(db, run, plan, drawn, 1)
+    uid = uuid.uuid4().hex
+    number = open_episode(db, run, plan, drawn, 1, uid)
     records = _records(settings, network, drawn, number, _policy(method, skill), model, noise)
+    for record in records:
+        record["episode_uid"] = uid
     assert write_records(db, run.number, records) == []
     return close_episode(db, run, number, mixed=mixed, late_slots=late_slots)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from middleware.database import Database, Run, load_network, open_episode
+from middleware.database import Database, Run, find_episodes, load_network, open_episode
 from offload.episodes import EpisodePlan
 from offload.masks import pack_masks
 from offload.outcomes import end_slot
@@ -22,7 +22,13 @@ def opened(db: Database, run: Run, number: int = 0, plan: EpisodePlan | None = N
     trace = draw_trace(
         run.settings.tasks, load_network(db, run), time.slot_s, time.slots, run.settings.seed, plan.trace
     )
-    return open_episode(db, run, plan, trace, 1), trace
+    number = 1 + max((one.episode for one in find_episodes(db, run, status=None)), default=0)
+    return open_episode(db, run, plan, trace, 1, uid_of(number)), trace
+
+
+def uid_of(episode: int) -> str:
+    """The uid that `opened` gives an episode."""
+    return f"{episode:032x}"
 
 
 def decision(
@@ -33,6 +39,7 @@ def decision(
     return {
         "table": "decisions",
         "episode": episode,
+        "episode_uid": uid_of(episode),
         "slot": slot,
         "node": node,
         "observation": np.array([slot, node, episode, 1], "<f4").tobytes(),
@@ -61,6 +68,7 @@ def outcome(
     return {
         "table": "outcomes",
         "episode": episode,
+        "episode_uid": uid_of(episode),
         "slot": slot,
         "source": source,
         "destination": source,

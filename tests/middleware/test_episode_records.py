@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from recorded_episodes import NODES, SLOTS, decision, decisions_of, opened, outcome, outcomes_of
+from recorded_episodes import NODES, SLOTS, decision, decisions_of, opened, outcome, outcomes_of, uid_of
 
 from middleware.database import (
     ConservationError,
@@ -80,7 +80,7 @@ def test_a_trace_that_the_run_cannot_play_is_refused(db: Database, run: Run) -> 
     shape = SLOTS + 3, NODES
     trace = Trace(0, run.settings.time.slot_s, np.zeros(shape, bool), np.zeros(shape), np.zeros(shape), np.zeros(shape))
     with pytest.raises(ValueError, match=rf"{SLOTS + 3} slots.*has {SLOTS} slots"):
-        open_episode(db, run, EpisodePlan("serve", "ratc", 0, "ratc"), trace, 1)
+        open_episode(db, run, EpisodePlan("serve", "ratc", 0, "ratc"), trace, 1, "f" * 32)
     assert find_episodes(db, run, status=None) == []
 
 
@@ -188,6 +188,35 @@ def test_a_delivery_whose_answer_was_lost_is_not_refused_when_it_comes_again(db:
     _close(db, run, episode)
     assert write_records(db, run.number, decisions_of(trace, episode) + outcomes_of(run, trace, episode)) == []
     assert find_episodes(db, run)[0].refused_records == 0
+
+
+def test_records_of_another_databases_episode_are_refused_whatever_its_number(db: Database, run: Run) -> None:
+    """Two experiments of one name both have an episode 1: the second must not be closed with decisions of the first."""
+    episode, trace = _played(db, run)
+    foreign = [{**one, "episode_uid": "f" * 32} for one in outcomes_of(run, trace, episode)]
+    nameless = {key: value for key, value in decision(episode, 0, 0).items() if key != "episode_uid"}
+    assert write_records(db, run.number, [*foreign, nameless]) == [*foreign, nameless]
+    summary = _close(db, run, episode)
+    assert (summary.verdict, summary.refused_records) == ("complete", 0), "they are not this episode's"
+    assert write_records(db, run.number, foreign) == foreign, "after the close as well"
+
+
+def test_a_record_that_is_refused_twice_is_counted_once(db: Database, run: Run) -> None:
+    """The answer to the first delivery got lost: the number of refused records in the results must be right all the same."""
+    episode, trace = opened(db, run)
+    _close(db, run, episode)
+    late = [*decisions_of(trace, episode)[:2], *outcomes_of(run, trace, episode)[:1]]
+    for _ in range(2):
+        assert write_records(db, run.number, late) == late
+    assert find_episodes(db, run, episode=episode)[0].refused_records == 3
+
+
+def test_an_opening_that_is_repeated_opens_one_episode(db: Database, run: Run) -> None:
+    first, trace = opened(db, run)
+    plan = EpisodePlan("collect", "ratc", 0, "ratc")
+    assert open_episode(db, run, plan, trace, 1, uid_of(first)) == first
+    assert open_episode(db, run, plan, trace, 1, uid_of(first + 1)) == first + 1
+    assert [one.tasks for one in find_episodes(db, run, status=None)] == 2 * [trace.has_task.sum()]
 
 
 def test_records_of_an_episode_that_nobody_opened_are_refused(db: Database, run: Run) -> None:

@@ -18,6 +18,7 @@ from middleware.database import (
     Run,
     close_episode,
     create_run,
+    find_episodes,
     load_network,
     open_episode,
     read_episode_log,
@@ -64,7 +65,12 @@ def play(
 
 def begin(db: Database, run: Run, plan: EpisodePlan) -> int:
     """Open an episode."""
-    return open_episode(db, run, plan, trace_of(db, run, plan), 1)
+    number = 1 + max((one.episode for one in find_episodes(db, run, status=None)), default=0)
+    return open_episode(db, run, plan, trace_of(db, run, plan), 1, _uid(run, number))
+
+
+def _uid(run: Run, number: int) -> str:
+    return f"{run.number:016x}{number:016x}"
 
 
 def trace_of(db: Database, run: Run, plan: EpisodePlan):
@@ -88,6 +94,8 @@ def finish(
     records = _records(storage, run, plan, trace_of(db, run, plan), number)
     if missing:
         del records[0]
+    for record in records:
+        record["episode_uid"] = _uid(run, number)
     assert write_records(db, run.number, records) == []
     return close_episode(db, run, number, down={}, late_slots=0, mixed=mixed)
 

@@ -1,4 +1,4 @@
-"""Identities of runs and episodes; the lease that makes one process at a time the controller of a run; failed decisions."""
+"""Identities of runs, episodes and refused records; the lease by which one process at a time controls a run; failed decisions."""
 
 import uuid
 
@@ -36,9 +36,23 @@ def upgrade() -> None:
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )
+    op.create_table(
+        "refusals",
+        sa.Column("run", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("episode", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("table", sa.String(16), nullable=False),
+        sa.Column("slot", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("node", sa.Integer, autoincrement=False, nullable=False),
+        sa.Column("written_by", sa.Integer, autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("run", "episode", "table", "slot", "node", "written_by", name="pk_refusals"),
+        sa.ForeignKeyConstraint(["run"], ["runs.id"], name="fk_refusals_run"),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("refusals")
     op.drop_table("leases")
     op.drop_column("decisions", "failed")
     for table in ("episodes", "runs"):
