@@ -296,6 +296,7 @@ class Episodes:
         until = time.monotonic() + PATIENCE_S
         waiting = set(range(self._network.nodes))
         unreached: set[int] = set()
+        recorded: dict[int, int] = {}
         while waiting:
             answers = self._clients.ask("POST", path, {node: {} for node in sorted(waiting)}, self._timeout_s + 60)
             for node, answer in answers.items():
@@ -303,6 +304,8 @@ class Episodes:
                 # ticks, has nothing more to deliver for us to wait for.
                 if answer.ok or answer.status == 409 or (answer.status == 0 and node in unreached):
                     waiting.discard(node)
+                    if answer.ok:
+                        recorded[node] = int(answer.body["outcomes"])
                 elif answer.status == 0:
                     unreached.add(node)
             if not waiting:
@@ -325,6 +328,7 @@ class Episodes:
                 down=down,
                 late_slots=late_slots,
                 mixed=mixed,
+                recorded=recorded,
             )
         )
         self._metrics.episodes.labels(summary.verdict or summary.status).inc()

@@ -219,7 +219,9 @@ def _flask(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float
             metrics.queue_length.labels(queue).set(length)
         metrics.pending.set(status["pending"])
         metrics.outbox.set(status["outbox"])
+        metrics.in_memory.set(status["outbox_in_memory"])
         metrics.refused.set(status["refused_records"])
+        metrics.dropped.set(status["dropped_records"])
         return Response(metrics.text(), mimetype="text/plain; version=0.0.4")
 
     @app.get(PATH)

@@ -1,8 +1,9 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `runs`, `episodes`, `records`, `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
+`engine`: connecting. `errors`: what an error means. `runs`, `episodes`, `records` (with `record_checks` and `delivery`), `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
 """
 
+from middleware.database.delivery import deliver_records
 from middleware.database.engine import Database, SchemaError
 from middleware.database.episodes import (
     ConservationError,
@@ -18,7 +19,7 @@ from middleware.database.errors import is_unavailable
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
-from middleware.database.records import write_records
+from middleware.database.records import Refused, write_records
 from middleware.database.runs import (
     PLAYED_BY,
     TWIN,
@@ -39,6 +40,7 @@ __all__ = [
     "EpisodeSummary",
     "ModelRow",
     "PodEvent",
+    "Refused",
     "Run",
     "RunConflict",
     "SchemaError",
@@ -46,6 +48,7 @@ __all__ = [
     "abort_episode",
     "close_episode",
     "create_run",
+    "deliver_records",
     "find_episodes",
     "find_models",
     "find_pod_events",

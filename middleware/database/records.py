@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,28 +16,35 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
-from middleware.database.schema import decisions, episodes, outcomes
-
-Record = Mapping[str, Any]
+from middleware.database.record_checks import TABLES, Record, check_record
+from middleware.database.schema import episodes, outcomes, tasks
 
 _logger = logging.getLogger(__name__)
 
-_TABLES = {"decisions": decisions, "outcomes": outcomes}
 _KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
 """What makes a record the one that is there: an outcome must be its owner's, not the controller's `lost`."""
 
 
-def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Record]:
+class Refused(dict[str, Any]):
+    """A record that is refused for good, and the reason."""
+
+    def __init__(self, record: Record, reason: str) -> None:
+        super().__init__(record)
+        self.reason = reason
+
+
+def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
     Each record has "table" ("decisions" or "outcomes") and the table's columns (`run` may be left out). A record that is there
-    already is left as it is, and is not refused: a delivery may be repeated. A second owner's outcome of one task is refused.
-    Refused ones are counted in the episode's `refused_records`. Raises ValueError for a record of another table or with an unknown column; nothing is written then.
+    already is left as it is, and is not refused: a delivery may be repeated. Refused are a second owner's outcome of one task, and an
+    outcome of a task that the episode does not have. Refused ones are counted in the episode's `refused_records`.
+    Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then. `deliver_records` sets that one aside.
     """
     if not records:
         return []
     for record in records:
-        _check(record, run_number)
+        check_record(record, run_number)
     with db.transaction() as connection:
         numbers = sorted({int(record["episode"]) for record in records})
         states = connection.execute(
@@ -46,30 +53,63 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
             .with_for_update(read=True)
         )
         taking = {row.episode for row in states if row.status == "open"}
-        for name, table in _TABLES.items():
+        known = _tasks_of(connection, run_number, [one for one in records if one["episode"] in taking])
+        for name, table in TABLES.items():
             columns = [column.name for column in table.columns]
             rows = [
                 {**{column: record.get(column) for column in columns}, "run": run_number}
                 for record in records
-                if record["table"] == name and record["episode"] in taking
+                if record["table"] == name and record["episode"] in taking and _is_of_task(record, known)
             ]
             if rows:
                 connection.execute(_insert_or_ignore(db, table), rows)
         too_late = [record for record in records if record["episode"] not in taking]
         refused = _not_there(connection, run_number, too_late) if too_late else []
+        refused += [
+            Refused(record, "the episode has no such task")
+            for record in records
+            if record["episode"] in taking and not _is_of_task(record, known)
+        ]
         refused += _second_fates(connection, run_number, [one for one in records if one["episode"] in taking])
         for number, count in Counter(record["episode"] for record in refused).items():
-            connection.execute(
-                sa.update(episodes)
-                .where(episodes.c.run == run_number, episodes.c.episode == number)
-                .values(refused_records=episodes.c.refused_records + count)
-            )
+            count_refused(connection, run_number, number, count)
     return refused
 
 
-def _second_fates(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Record]:
-    """The outcomes of tasks that already have one by another owner. A task has one owner: this is told as the defect it is."""
-    found: list[Record] = []
+def count_refused(connection: Connection, run_number: int, episode: int, count: int) -> None:
+    """Add to an episode's `refused_records`; of an episode that does not exist nothing is counted."""
+    connection.execute(
+        sa.update(episodes)
+        .where(episodes.c.run == run_number, episodes.c.episode == episode)
+        .values(refused_records=episodes.c.refused_records + count)
+    )
+
+
+def _tasks_of(connection: Connection, run_number: int, records: Sequence[Record]) -> set[tuple[int, int, int]]:
+    """(episode, slot, source) of the tasks in the slots of these outcomes."""
+    slots: dict[int, set[int]] = {}
+    for record in records:
+        if record["table"] == "outcomes":
+            slots.setdefault(record["episode"], set()).add(record["slot"])
+    known: set[tuple[int, int, int]] = set()
+    for episode, wanted in slots.items():
+        found = connection.execute(
+            sa.select(tasks.c.slot, tasks.c.source).where(
+                tasks.c.run == run_number, tasks.c.episode == episode, tasks.c.slot.in_(wanted)
+            )
+        )
+        known.update((episode, slot, source) for slot, source in found)
+    return known
+
+
+def _is_of_task(record: Record, known: set[tuple[int, int, int]]) -> bool:
+    """Whether an outcome is one of a task of its episode. A decision needs none."""
+    return record["table"] != "outcomes" or (record["episode"], record["slot"], record["source"]) in known
+
+
+def _second_fates(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
+    """The outcomes of tasks that already have one by another owner. A task has one owner: it is logged as the defect that it is."""
+    found: list[Refused] = []
     for episode in sorted({record["episode"] for record in records if record["table"] == "outcomes"}):
         ours = {
             (one["slot"], one["source"]): one
@@ -90,33 +130,22 @@ def _second_fates(connection: Connection, run_number: int, records: Sequence[Rec
                     "task of slot %d at node %d, episode %d, has two fates: %s by node %s stays, %s by node %s is refused",
                     slot, source, episode, outcome, owner, second["outcome"], second["written_by"],
                 )  # fmt: skip
-                found.append(second)
+                found.append(Refused(second, f"the task has the outcome {outcome} by node {owner}"))
     return found
 
 
-def _check(record: Record, run_number: int) -> None:
-    table = _TABLES.get(record.get("table", ""))
-    if table is None:
-        raise ValueError(f"a record of table {record.get('table')!r}; there are {', '.join(_TABLES)}")
-    unknown = sorted(key for key in record if key != "table" and key not in table.c)
-    if unknown:
-        raise ValueError(f"a record of {table.name} has unknown columns: {', '.join(unknown)}")
-    if record.get("run", run_number) != run_number:
-        raise ValueError(f"a record of run {record['run']} in a delivery of run {run_number}")
-
-
-def _not_there(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Record]:
+def _not_there(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """Those that no earlier delivery has brought: its answer may have been lost on the way."""
     there: set[tuple[Any, ...]] = set()
     for name, episode in {(record["table"], record["episode"]) for record in records}:
-        table = _TABLES[name]
+        table = TABLES[name]
         found = connection.execute(
             sa.select(*(table.c[key] for key in _KEYS[name])).where(
                 table.c.run == run_number, table.c.episode == episode
             )
         )
         there.update((name, episode, *row) for row in found)
-    return [record for record in records if _place(record) not in there]
+    return [Refused(record, "its episode is not open") for record in records if _place(record) not in there]
 
 
 def _place(record: Record) -> tuple[Any, ...]:

@@ -99,7 +99,7 @@ episodes = Table(
     Column("reason", String(512), nullable=True, comment="of a verdict other than complete, or of an abort"),
     Column("down", JSON, nullable=False, comment='slots in which a node was down: {"3": [7, 8]}'),
     Column("late_slots", Integer, nullable=False, comment="ticks that came more than a tenth of a slot late"),
-    Column("refused_records", Integer, nullable=False, comment="records that came after the close, kept aside"),
+    Column("refused_records", Integer, nullable=False, comment="kept aside by the nodes: damaged, or after the close"),
     Column("opened_at", Double, nullable=False),
     Column("closed_at", Double, nullable=True),
 )
