@@ -108,7 +108,9 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
         queues = node["queues"] or {}
         table.add_row(
             str(node["node"]),
-            node["problem"] or (node["scheduler"] or "starting") if node["alive"] else "[red]down[/]",
+            node["problem"] or node["outbox_problem"] or (node["scheduler"] or "starting")
+            if node["alive"]
+            else "[red]down[/]",
             f"{node['capacity_hz'] / 1e9:g}",
             f"{node['arrival_probability']:.2f}",
             *(str(queues.get(key, "–")) for key in ("execution", "sending", "receiving")),

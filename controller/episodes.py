@@ -305,6 +305,7 @@ class Episodes:
         until = time.monotonic() + PATIENCE_S
         waiting = set(range(self._network.nodes))
         unreached: set[int] = set()
+        recorded: dict[int, int] = {}
         while waiting:
             answers = self._clients.ask("POST", path, {node: {} for node in sorted(waiting)}, self._timeout_s + 60)
             moved = follow(self._clients, answers, self._address_now)
@@ -319,6 +320,8 @@ class Episodes:
                 unreachable = answer.status in UNREACHABLE and node not in moved
                 if answer.ok or answer.status == 409 or (unreachable and node in unreached):
                     waiting.discard(node)
+                    if answer.ok:
+                        recorded[node] = int(answer.body["outcomes"])
                 elif unreachable:
                     unreached.add(node)
             if not waiting:
@@ -341,6 +344,7 @@ class Episodes:
                 down=down,
                 late_slots=late_slots,
                 mixed=mixed,
+                recorded=recorded,
                 lease=self._holder.lease,
             )
         )

@@ -263,7 +263,16 @@ def status_of(controller: Controller) -> dict[str, Any]:
                 "pod": pods[node].to_json() if node in pods else None,
                 **{
                     key: inside.get(key)
-                    for key in ("revision", "scheduler", "model", "problem", "pending", "queues", "outbox")
+                    for key in (
+                        "revision",
+                        "scheduler",
+                        "model",
+                        "problem",
+                        "pending",
+                        "queues",
+                        "outbox",
+                        "outbox_problem",
+                    )
                 },
             }
         )

@@ -128,6 +128,7 @@ class Node(BaseModel):
     pending: int | None
     queues: dict[str, int] | None
     outbox: int | None
+    outbox_problem: str | None
     pod: Pod | None
 
 

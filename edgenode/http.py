@@ -233,7 +233,9 @@ def _flask(
             metrics.queue_length.labels(queue).set(length)
         metrics.pending.set(status["pending"])
         metrics.outbox.set(status["outbox"])
+        metrics.in_memory.set(status["outbox_in_memory"])
         metrics.refused.set(status["refused_records"])
+        metrics.dropped.set(status["dropped_records"])
         return Response(metrics.text(), mimetype="text/plain; version=0.0.4")
 
     @app.get(PATH)

@@ -182,7 +182,10 @@ class NodeStatus(BaseModel):
     revision: int
     problem: str | None
     outbox: int
+    outbox_in_memory: int
+    outbox_problem: str | None
     refused_records: int
+    dropped_records: int
 
 
 _EPISODE: Final[dict[str, Any]] = {"type": "integer", "minimum": 1, "maximum": LARGEST}

@@ -34,10 +34,20 @@ class Metrics:
         )
         self.pending = Gauge("offload_pending_tasks", "Tasks that this node owns", registry=self._registry)
         self.outbox = Gauge(
-            "offload_outbox_records", "Records that wait for the database on this node's disk", registry=self._registry
+            "offload_outbox_records", "Records that wait for the database on this node", registry=self._registry
+        )
+        self.in_memory = Gauge(
+            "offload_outbox_memory_records",
+            "Records that wait in memory, because the disk takes none",
+            registry=self._registry,
+        )
+        self.dropped = Gauge(
+            "offload_dropped_records",
+            "Records that were lost, because neither disk nor memory took them",
+            registry=self._registry,
         )
         self.refused = Gauge(
-            "offload_refused_records", "Records that came after their episode was closed", registry=self._registry
+            "offload_refused_records", "Records that were refused for good, and are kept aside", registry=self._registry
         )
 
     def text(self) -> bytes:

@@ -245,7 +245,10 @@ class EdgeNode:
             "revision": active.revision if active else 0,
             "problem": self.activation.problem,
             "outbox": self.outbox.waiting,
+            "outbox_in_memory": self.outbox.in_memory,
+            "outbox_problem": self.outbox.problem,
             "refused_records": self.outbox.refused,
+            "dropped_records": self.outbox.dropped,
         }
 
     def is_playing(self) -> bool:

@@ -2,81 +2,143 @@
 
 A record is appended to the current segment (a file of JSON lines) before anything else happens to it. Every write
 interval the delivery thread closes the segment and delivers all closed ones, oldest first; a segment is deleted when
-the database has it, and stays while the database is away. What a killed node left behind is delivered at the next start.
+the database has it, and stays while the database is unavailable. What a killed node left behind is delivered at the next start.
 The operating system keeps what was written when the process is killed; only a crash of the machine can lose the last second.
 
-Concurrency: `append` may be called by any thread; `_lock` guards the current segment. Deliveries are made by the delivery
-thread and by `flush`, one at a time (`_delivering`). `stop` ends the thread after one last attempt.
+What is refused for good is set aside in the same folder: records, with the reason, in `refused.jsonl`, and lines that are no
+records in `NNN.damaged`, as they were in segment NNN.
+
+While the disk takes no records, they are kept in memory, at most `most_in_memory`, and delivered from there or written when the disk
+takes them again. What does not fit is dropped and counted: its episode then lacks records, and its close finds that out.
+
+Concurrency: `append` may be called by any thread; `_lock` guards the current segment, the memory and the counts. Deliveries are made by
+the delivery thread and by `flush`, one at a time (`_delivering`). `stop` ends the thread after one last attempt.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from edgenode.segments import (
+    REFUSED,
+    SUFFIX,
+    WholeWriter,
+    append,
+    line_of,
+    lines_of,
+    number,
+    read_segment,
+    record_of,
+    segments_in,
+    takes_records,
+)
+from middleware.database import Refused
+from middleware.database.errors import in_words
+from middleware.outages import FULL_DISK
+from middleware.patience import is_services
 
-from middleware.patience import is_away
-
-Deliver = Callable[[Sequence[Mapping[str, Any]]], list[Mapping[str, Any]]]
-"""Writes records to the database; returns those that it refused."""
+Deliver = Callable[[Sequence[Mapping[str, Any]]], Sequence[Refused]]
+"""Writes records to the database; returns those that are refused for good."""
 
 _logger = logging.getLogger(__name__)
-_SUFFIX = ".jsonl"
-_BYTES = "base64:"
 _LONGEST_PAUSE_S = 5.0
+_MOST_IN_MEMORY = 100_000
+_AT_ONCE = 256
+"""So many records are written from memory to the disk while `append` waits."""
+_MOST_ASIDE = 1000
+"""So many deliveries' refused records are kept in memory while the disk does not take them."""
+
+
+def most_records(nodes: int, slots: int) -> int:
+    """How many records may be kept in memory: what one episode leaves at a node at most, and never more than 100,000.
+
+    That is a decision per slot, T + 1, and an outcome per task if each of the N·T tasks ended there.
+    """
+    return min(slots + 1 + nodes * slots, _MOST_IN_MEMORY)
 
 
 class OutboxError(RuntimeError):
-    """Records are still on this node's disk: the database does not take them now. The message says why."""
+    """Records are still on this node: the database does not take them now. The message says why."""
 
 
 class Outbox:
     """Records of one node in `folder`; `deliver` writes a batch to the database."""
 
-    def __init__(self, folder: Path, deliver: Deliver, interval_s: float) -> None:
+    def __init__(
+        self, folder: Path, deliver: Deliver, interval_s: float, most_in_memory: int = _MOST_IN_MEMORY
+    ) -> None:
         self._folder = folder
         self._deliver = deliver
         self._interval_s = interval_s
+        self._most_in_memory = most_in_memory
         self._lock = threading.Lock()
         self._delivering = threading.Lock()
         self._stopping = threading.Event()
         self._trouble: str | None = None
+        self._disk_trouble: str | None = None
+        self._memory: list[bytes] = []
+        self._aside: list[tuple[str, bytes]] = []
+        self._delivered: set[Path] = set()
         self.refused = 0
+        self.dropped = 0
         self.waiting = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        left = self._closed_segments()
-        self.waiting = sum(sum(1 for _ in path.open("rb")) for path in left)
-        self._next = 1 + max((int(path.stem) for path in left), default=0)
-        self._current: IO[str] | None = None
+        self._next = 1
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            left = segments_in(folder)
+            self.waiting = sum(len(lines_of(path)) for path in left)
+            self._next = 1 + max(map(number, left), default=0)
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise
+            self._disk_failed(error)
+        self._writer: WholeWriter | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    @property
+    def in_memory(self) -> int:
+        """How many records are not on the disk, because it takes none."""
+        return len(self._memory)
+
+    @property
+    def problem(self) -> str | None:
+        """Why records wait, and what is wrong with the disk; None while all is well."""
+        return "; ".join(words for words in (self._trouble, self._disk_words()) if words) or None
 
     def start(self) -> None:
         """Start the delivery thread."""
         self._thread.start()
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Put a record (a row of `decisions` or `outcomes`, see `write_records`) on the disk."""
-        line = json.dumps({key: _plain(value) for key, value in record.items()}, separators=(",", ":")) + "\n"
+        """Put a record (a row of `decisions` or `outcomes`, see `write_records`) on the disk; in memory while that takes none."""
+        line = line_of(record)
         with self._lock:
-            if self._current is None:
-                self._current = (self._folder / f"{self._next:09d}{_SUFFIX}").open("a", encoding="ascii")
-                self._next += 1
-            self._current.write(line)
-            self._current.flush()
-            self.waiting += 1
+            # While older ones are in memory the delivery thread sees to the disk: not every record has to find out that it is full.
+            if not self._memory:
+                try:
+                    self._write(line)
+                    self.waiting += 1
+                    return
+                except OSError as error:
+                    self._disk_failed(error)
+            if len(self._memory) < self._most_in_memory:
+                self._memory.append(line)
+                self.waiting += 1
+                return
+            self.dropped += 1
+            if self.dropped == 1:
+                _logger.error("%d records are in memory, which is the most: further ones are lost", len(self._memory))
 
     def flush(self) -> None:
         """Deliver everything that was appended before the call. Raises OutboxError when the database does not take it."""
         with self._delivering:
             self._deliver_all()
             if self._trouble is not None:
-                raise OutboxError(self._trouble)
+                raise OutboxError(self.problem or self._trouble)
 
     def stop(self) -> None:
         """End the thread, after an attempt to deliver what is left; what cannot be delivered stays on the disk."""
@@ -86,7 +148,9 @@ class Outbox:
         try:
             self.flush()
         except OutboxError as trouble:
-            _logger.warning("%d records stay in %s: %s", self.waiting, self._folder, trouble)
+            _logger.warning("%d records stay in %s: %s", self.waiting - self.in_memory, self._folder, trouble)
+            if self._memory:
+                _logger.error("%d records that could not be written to the disk are lost", len(self._memory))
 
     def _run(self) -> None:
         pause = self._interval_s
@@ -95,73 +159,156 @@ class Outbox:
                 self._deliver_all()
             pause = self._interval_s if self._trouble is None else min(2 * pause, _LONGEST_PAUSE_S)
 
-    def _deliver_all(self) -> None:
-        with self._lock:
-            if self._current is not None:
-                self._current.close()
-                self._current = None
-            # Listed within the lock: a segment that is opened from now on is still being written.
-            segments = self._closed_segments()
-        for segment in segments:
-            records, lines = _read(segment)
-            try:
-                refused = self._deliver(records)
-            except SQLAlchemyError as error:
-                self._hold(error)
-                return
-            self._keep_aside(refused)
-            segment.unlink()
-            with self._lock:
-                self.waiting -= lines
-        if self._trouble is not None:
-            _logger.info("the records that waited on this node's disk are delivered")
-        self._trouble = None
+    # --- the disk -----------------------------------------------------------------------------------------------
 
-    def _hold(self, error: SQLAlchemyError) -> None:
-        """The database does not take the records now. Told once: its adapter tells how long it is away."""
-        # The driver's text may hold a password or whole rows: only the kind of error is told.
-        why = "the database is away" if is_away(error) else "the database refuses the records"
-        trouble = f"{why} ({type(error).__name__}); {self.waiting} records wait on this node's disk"
-        if self._trouble is None:
+    def _write(self, line: bytes) -> None:
+        """With `_lock`: append to the current segment. Raises OSError; the next one then begins a new segment."""
+        if self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._writer = WholeWriter(self._folder / f"{self._next:09d}{SUFFIX}")
+            self._next += 1
+        try:
+            self._writer.write(line)
+        except OSError:
+            self._close_segment()
+            raise
+
+    def _close_segment(self) -> None:
+        """With `_lock`."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            try:
+                writer.close()
+            except OSError as error:
+                self._disk_failed(error)
+
+    def _disk_failed(self, error: OSError) -> None:
+        """Say it once, until the disk takes records again."""
+        if self._disk_trouble is None:
+            _logger.error(
+                "%s takes no records (%s): they are kept in memory, at most %d",
+                self._folder, error.strerror or error, self._most_in_memory,
+            )  # fmt: skip
+        self._disk_trouble = error.strerror or str(error)
+
+    def _disk_words(self) -> str | None:
+        if self._disk_trouble is None:
+            return None
+        lost = f", {self.dropped} were dropped" if self.dropped else ""
+        return f"the disk takes no records ({self._disk_trouble}): {len(self._memory)} are in memory{lost}"
+
+    def _leave_memory(self) -> None:
+        """Write what is in memory to the disk, where that takes it again, and what could not be set aside."""
+        if self._disk_trouble is None or not takes_records(self._folder):
+            return
+        try:
+            while self._aside:
+                name, piece = self._aside[0]
+                append(self._folder / name, piece)
+                del self._aside[0]
+            more = True
+            while more:
+                with self._lock:
+                    some = self._memory[:_AT_ONCE]
+                    if some:
+                        self._write(b"".join(some))
+                        del self._memory[: len(some)]
+                    more = bool(self._memory)
+        except OSError as error:
+            self._disk_failed(error)
+            return
+        _logger.warning("%s takes records again", self._folder)
+        self._disk_trouble = None
+
+    # --- delivery -----------------------------------------------------------------------------------------------
+
+    def _deliver_all(self) -> None:
+        self._leave_memory()
+        troubles: list[str] = []
+        with self._lock:
+            self._close_segment()
+            # Listed within the lock: a segment that is opened from now on is still being written.
+            try:
+                segments = segments_in(self._folder)
+            except OSError as error:
+                segments = []
+                troubles.append(f"{self._folder} cannot be read ({error.strerror or error})")
+        try:
+            for segment in segments:
+                trouble = self._deliver_segment(segment)
+                troubles += [trouble] if trouble else []
+            self._deliver_memory()
+        except Exception as error:
+            if not is_services(error):
+                raise
+            troubles.append(f"{in_words(error)}; {self.waiting} records wait on this node")
+        self._tell("; ".join(troubles) or None)
+
+    def _deliver_segment(self, segment: Path) -> str | None:
+        """Deliver one; why it could not be read, None when it is delivered. Raises what the database raises."""
+        try:
+            if segment not in self._delivered:
+                content = read_segment(segment)
+                refused = self._deliver(content.records)
+                self._delivered.add(segment)
+                self._keep_damaged(segment, content.damaged)
+                self._keep_refused(refused)
+                with self._lock:
+                    self.waiting = max(0, self.waiting - content.lines)
+            segment.unlink()
+        except FileNotFoundError:
+            _logger.error("%s has vanished, with the records in it", segment)
+        except OSError as error:
+            if segment in self._delivered:  # a disk that is read only now: it is deleted later
+                self._disk_failed(error)
+                return None
+            return f"{segment.name} cannot be read ({error.strerror or error})"
+        self._delivered.discard(segment)
+        return None
+
+    def _deliver_memory(self) -> None:
+        with self._lock:
+            lines = list(self._memory)
+        records = [record for line in lines if (record := record_of(line)) is not None]
+        if records:
+            self._keep_refused(self._deliver(records))
+            with self._lock:
+                del self._memory[: len(lines)]
+                self.waiting = max(0, self.waiting - len(lines))
+
+    def _tell(self, trouble: str | None) -> None:
+        """Log that records wait, and that they do not wait any more: each once."""
+        if trouble is not None and self._trouble is None:
             _logger.warning("%s", trouble)
+        if trouble is None and self._trouble is not None:
+            _logger.info("the records that waited on this node are delivered")
         self._trouble = trouble
 
-    def _keep_aside(self, refused: Sequence[Mapping[str, Any]]) -> None:
+    # --- what is set aside --------------------------------------------------------------------------------------
+
+    def _keep_damaged(self, segment: Path, lines: Sequence[bytes]) -> None:
+        if not lines:
+            return
+        self.refused += len(lines)
+        self._keep(f"{segment.stem}.damaged", b"\n".join(lines) + b"\n")
+        _logger.warning(
+            "%s: %d lines are no records, as after a power loss; kept in %s.damaged",
+            segment.name, len(lines), segment.stem,
+        )  # fmt: skip
+
+    def _keep_refused(self, refused: Sequence[Refused]) -> None:
         if not refused:
             return
         self.refused += len(refused)
-        with (self._folder / "refused.jsonl").open("a", encoding="ascii") as file:
-            file.writelines(
-                json.dumps({key: _plain(value) for key, value in record.items()}) + "\n" for record in refused
-            )
+        self._keep(REFUSED, b"".join(line_of(record, refused=record.reason) for record in refused))
         _logger.warning(
-            "%d records were refused, mostly because their episode is closed; kept in refused.jsonl", len(refused)
+            "%d records were refused, the first because: %s; kept in %s", len(refused), refused[0].reason, REFUSED
         )
 
-    def _closed_segments(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
-
-
-def _plain(value: Any) -> Any:
-    return _BYTES + base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
-
-
-def _parsed(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_BYTES):
-        return base64.b64decode(value[len(_BYTES) :])
-    return value
-
-
-def _read(segment: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a segment, and how many lines it has.
-
-    A torn last line, of a node that was killed while writing it, is left out and told.
-    """
-    records = []
-    lines = segment.read_text(encoding="ascii", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
+    def _keep(self, name: str, piece: bytes) -> None:
         try:
-            records.append({key: _parsed(value) for key, value in json.loads(line).items()})
-        except ValueError:
-            _logger.warning("%s: line %d is torn and left out", segment.name, number)
-    return records, len(lines)
+            append(self._folder / name, piece)
+        except OSError as error:
+            self._disk_failed(error)
+            if len(self._aside) < _MOST_ASIDE:
+                self._aside.append((name, piece))

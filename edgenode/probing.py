@@ -160,11 +160,11 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, Answer], states: L
 
 
 def chosen_node(choice: Choice, nodes: int) -> int:
-    """The destination of one decision. Raises ValueError where that is not a node."""
-    destination = int(choice.destination[0])
-    if not 0 <= destination < nodes:
-        raise ValueError(f"it chose node {destination}; there are 0 to {nodes - 1}")
-    return destination
+    """The destination of one decision. Raises ValueError for one that cannot be carried out or recorded."""
+    fault = choice.fault(1, nodes) if isinstance(choice, Choice) else f"choose() gave {type(choice).__name__}"
+    if fault is not None:
+        raise ValueError(f"its choice cannot be taken: {fault}")
+    return int(choice.destination[0])
 
 
 def probed_nodes(probes: NDArray[np.int64]) -> list[int]:

@@ -30,10 +30,10 @@ from edgenode.identity import NodeIdentity
 from edgenode.interface import OpenEpisode
 from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode
-from edgenode.outbox import Outbox
+from edgenode.outbox import Outbox, most_records
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
-from middleware.database import Database, Run, current_epoch, load_network, load_run, write_records
+from middleware.database import Database, Run, current_epoch, deliver_records, load_network, load_run
 from middleware.descriptors import descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
@@ -131,8 +131,9 @@ def serve(environment: Mapping[str, str]) -> None:
     owned = own_folder(folder, stop)
     outbox = Outbox(
         folder,
-        lambda records: write_records(database, run.number, records),
+        lambda records: deliver_records(database, run.number, records),
         settings.node.write_interval_s,
+        most_records(network.nodes, settings.time.slots),
     )
     identity = NodeIdentity(run.name, who.node, network, settings, profile, registration.address_of, access)
     activation = Activation(identity, storage, registration.soon)

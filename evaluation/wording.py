@@ -129,7 +129,7 @@ def conservation_verdict(conservation: Mapping[str, Any]) -> str:
     if not conservation["episodes"]:
         return "Conservation: no episode has been closed yet."
     late = conservation["refused_records"]
-    refused = f" {late:,} records came after their episode's close and were refused." if late else ""
+    refused = f" {late:,} records were refused: they were damaged, or came after their episode's close." if late else ""
     here = f"in {conservation['episodes']:,} closed episodes"
     if conservation["conserved"]:
         return f"Conservation: each of the {conservation['tasks']:,} tasks {here} has exactly one outcome.{refused}"

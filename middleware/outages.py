@@ -5,11 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from errno import EDQUOT, EIO, ENOSPC, EROFS
+from typing import Final
 
 SLOW_S = 3.0
 """A service that is well answers sooner."""
-_QUIET_S = 5.0
-"""A service that answers, and cannot do some of what it is asked, is well again after so long without a refusal."""
+_QUIET_S = 8.0
+"""A service that answers, and cannot do some of what it is asked, is well again after so long without a refusal.
+
+Longer than anything waits before it tries again.
+"""
+
+
+FULL_DISK: Final = (ENOSPC, EDQUOT, EIO, EROFS)
+"""The errors of a disk that takes nothing now, and may later."""
 
 
 class ServiceAway(OSError):

@@ -183,23 +183,9 @@ def _check_probes(where: str, probes: IntArray, states: LocalState) -> None:
 
 
 def _check_choice(where: str, choice: Choice, states: LocalState) -> None:
-    batch, n = states.batch, states.nodes
     _require(isinstance(choice, Choice), f"{where}: choose() gave {type(choice).__name__}, not a Choice")
-    for name, shape, kind in (
-        ("destination", (batch,), np.integer),
-        ("scores", (batch, n), np.floating),
-        ("log_probability", (batch,), np.floating),
-    ):
-        value = getattr(choice, name)
-        _require(
-            isinstance(value, np.ndarray) and value.shape == shape and np.issubdtype(value.dtype, kind),
-            f"{where}: {name} is {getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}; "
-            f"it must be {kind.__name__} of shape {shape}",
-        )
-    wrong = choice.destination[(choice.destination < 0) | (choice.destination >= n)]
-    _require(not wrong.size, f"{where}: destination {wrong[:1]}; there are the nodes 0 … {n - 1}")
-    likely = choice.log_probability[choice.log_probability > _TOLERANCE]
-    _require(not likely.size, f"{where}: log_probability {likely[:1]}; the logarithm of a probability is at most 0")
+    fault = choice.fault(states.batch, states.nodes)
+    _require(fault is None, f"{where}: {fault}")
 
 
 def _check_absent(where: str, choice: Choice, states: LocalState, reports: Reports) -> None:

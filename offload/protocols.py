@@ -14,6 +14,10 @@ from offload.episodes import EpisodeLog, EpisodePlan
 from offload.profiles import Profile
 from offload.state import FloatArray, IntArray, LocalState, Reports
 
+_LARGEST = float(np.finfo(np.float32).max)
+"""Scores are recorded as float32: what is larger would be an infinity there."""
+_ROUNDING = 1e-5
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -36,6 +40,32 @@ class Choice:
         if scores is None:
             scores = np.full((batch, nodes), np.nan)
         return cls(destination.astype(np.int64), scores, np.full(batch, np.nan))
+
+    def fault(self, batch: int, nodes: int) -> str | None:
+        """What is wrong with it as B decisions among N nodes, in words; None when it can be carried out and recorded.
+
+        NaN has a meaning in scores and log-probabilities. An infinity has none, and a database that takes one there does not exist.
+        """
+        for name, shape, kinds, words in (
+            ("destination", (batch,), "iu", "integer"),
+            ("scores", (batch, nodes), "f", "floating"),
+            ("log_probability", (batch,), "f", "floating"),
+        ):
+            value = getattr(self, name)
+            if not (isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in kinds):
+                found = f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}"
+                return f"{name} is {found}; it must be {words} of shape {shape}"
+        wrong = self.destination[(self.destination < 0) | (self.destination >= nodes)]
+        if wrong.size:
+            return f"destination {wrong[:1]}; there are the nodes 0 … {nodes - 1}"
+        for name, values in (("scores", self.scores), ("log_probability", self.log_probability)):
+            infinite = values[np.abs(values) > _LARGEST]
+            if infinite.size:
+                return f"{name} {infinite[:1]}; it must be a finite number, or NaN where it is not defined"
+        likely = self.log_probability[self.log_probability > _ROUNDING]
+        if likely.size:
+            return f"log_probability {likely[:1]}; the logarithm of a probability is at most 0"
+        return None
 
 
 class Actor(Protocol):

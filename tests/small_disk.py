@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -24,8 +25,23 @@ def _until_full() -> Iterator[None]:
             raise
 
 
+class NoSmallDisk(RuntimeError):
+    """None can be made here: mounting is not possible. The message says why."""
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[SmallDisk]:
+    """For a test, which is skipped where none can be made."""
+    try:
+        made = SmallDisk(folder, kib).__enter__()
+    except NoSmallDisk as why:
+        pytest.skip(str(why))
+    with contextlib.closing(made):
+        yield made
+
+
 class SmallDisk:
-    """A tmpfs of `kib` KiB at `folder`, which is made. A context manager; the test is skipped where mounting is not allowed."""
+    """A tmpfs of `kib` KiB at `folder`, which is made. A context manager; raises NoSmallDisk where mounting is not possible."""
 
     def __init__(self, folder: Path, kib: int) -> None:
         self.folder, self._kib = folder, kib
@@ -37,15 +53,18 @@ class SmallDisk:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             words = done.stderr.strip()
         except FileNotFoundError as missing:
-            pytest.skip(f"no small file system can be made here: {missing}")
+            raise NoSmallDisk(f"no small file system can be made here: {missing}") from None
         if done.returncode:
-            pytest.skip(f"no small file system can be mounted here: {words}")
+            raise NoSmallDisk(f"no small file system can be mounted here: {words}")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Lazily: what a process that is just ending holds open goes with it.
+        self.close()
+
+    def close(self) -> None:
+        """Unmount it, lazily: what a process that is just ending holds open goes with it."""
         subprocess.run(["umount", "-l", str(self.folder)], check=True)
 
     def fill(self) -> None:

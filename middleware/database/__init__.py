@@ -1,9 +1,10 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `episodes`, `records`, `logs`,
-`models`, `pod_events`: what is stored, by subject. `migrations`: versions.
+`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `episodes`, `records` (with
+`record_checks` and `delivery`), `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
 """
 
+from middleware.database.delivery import deliver_records
 from middleware.database.engine import Database, SchemaError
 from middleware.database.episodes import (
     ConservationError,
@@ -20,7 +21,7 @@ from middleware.database.leases import LeaseHeld, LeaseHolder, LeaseLost, curren
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
-from middleware.database.records import write_records
+from middleware.database.records import Refused, write_records
 from middleware.database.runs import (
     FOLDER,
     PLAYED_BY,
@@ -46,6 +47,7 @@ __all__ = [
     "LeaseLost",
     "ModelRow",
     "PodEvent",
+    "Refused",
     "Run",
     "RunConflict",
     "SchemaError",
@@ -54,6 +56,7 @@ __all__ = [
     "close_episode",
     "create_run",
     "current_epoch",
+    "deliver_records",
     "find_episodes",
     "find_models",
     "find_pod_events",

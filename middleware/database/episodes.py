@@ -138,12 +138,15 @@ def close_episode(
     down: Mapping[int, Sequence[int]] | None = None,
     late_slots: int = 0,
     mixed: str | None = None,
+    recorded: Mapping[int, int] | None = None,
     lease: Lease | None = None,
 ) -> EpisodeSummary:
     """Close an episode in one transaction: `lost` for every task without an outcome, the verdict, the conservation check.
 
     down: slots in which a node was down. mixed: why several schedulers decided, None when it was one. An episode with a
-    decision whose scheduler failed is mixed as well: the task stayed where it was, which the scheduler did not choose.
+        decision whose scheduler failed is mixed as well: the task stayed where it was, which the scheduler did not choose.
+    recorded: how many outcomes each node says that it has recorded; an episode that has fewer of them is incomplete, as is one
+        of which records were refused.
     An episode that is not open is left as it is. Raises ConservationError, having changed nothing.
     """
     down = down or {}
@@ -152,9 +155,18 @@ def close_episode(
         if row.status == "open":
             _write_lost(connection, run, episode)
             check_conservation(connection, run, episode)
-            missing = _missing_decision(connection, run, episode, down)
-            mixed = mixed or _failed_decisions(connection, run, episode)
-            verdict, reason = ("mixed", mixed) if mixed else ("incomplete", missing) if missing else ("complete", None)
+            missing = [
+                words
+                for words in (
+                    _missing_decision(connection, run, episode, down),
+                    _refused_records(row.refused_records),
+                    _missing_outcome(connection, run, episode, recorded or {}),
+                )
+                if words is not None
+            ]
+            verdict, reason = ("incomplete", "; ".join(missing)) if missing else ("complete", None)
+            if mixed := mixed or _failed_decisions(connection, run, episode):
+                verdict, reason = "mixed", mixed
             connection.execute(
                 sa.update(episodes)
                 .where(episodes.c.run == run.number, episodes.c.episode == episode)
@@ -349,6 +361,26 @@ def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | N
         return None
     slot, node = failed[0]
     return f"the scheduler failed in {len(failed)} decisions, the first at node {node} in slot {slot}; its log says why"
+
+
+def _refused_records(count: int) -> str | None:
+    """In words, that records of the episode were refused; None when none was."""
+    if not count:
+        return None
+    return f"{count} of its records were refused: refused.jsonl of the nodes says which, and why"
+
+
+def _missing_outcome(connection: Connection, run: Run, episode: int, recorded: Mapping[int, int]) -> str | None:
+    """In words, the first node of whose outcomes some are not in the database; None when all are there."""
+    here = outcomes.c.run == run.number, outcomes.c.episode == episode
+    counted = sa.select(outcomes.c.written_by, sa.func.count().label("count")).where(*here)
+    there = {
+        row.written_by: row._mapping["count"] for row in connection.execute(counted.group_by(outcomes.c.written_by))
+    }
+    for node, count in sorted(recorded.items()):
+        if there.get(node, 0) < count:
+            return f"of the {count} outcomes that node {node} recorded, {there.get(node, 0)} are in the database"
+    return None
 
 
 def _summaries(db: Database, run: Run, *conditions: Any) -> list[EpisodeSummary]:

@@ -72,7 +72,8 @@ def refuses_value(error: BaseException) -> bool:
         # The driver itself refuses an infinity, without a code.
         unsent = isinstance(error, ProgrammingError) and not isinstance(error.orig, sqlite3.Error)
         return _code(error) in _VALUE or (unsent and _code(error) is None)
-    return isinstance(error, StatementError | ValueError | TypeError | OverflowError)
+    # What Python raises of a value of another kind than it should be.
+    return isinstance(error, StatementError | ArithmeticError | AttributeError | LookupError | TypeError | ValueError)
 
 
 def is_databases(error: BaseException) -> bool:

@@ -6,8 +6,9 @@ and `close_episode` takes it for update: a record is either counted in the close
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,32 +16,36 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
-from middleware.database.schema import decisions, episodes, outcomes, refusals
-
-Record = Mapping[str, Any]
+from middleware.database.record_checks import EPISODE_UID, TABLES, Record, check_record
+from middleware.database.schema import episodes, outcomes, refusals, tasks
 
 _logger = logging.getLogger(__name__)
 
-_TABLES = {"decisions": decisions, "outcomes": outcomes}
-EPISODE_UID = "episode_uid"
-"""The key of a record that says which episode it is of; not a column."""
 _KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
 """What makes a record the one that is there: an outcome must be its owner's, not the controller's `lost`."""
 
 
-def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Record]:
+class Refused(dict[str, Any]):
+    """A record that is refused for good, and the reason."""
+
+    def __init__(self, record: Record, reason: str) -> None:
+        super().__init__(record)
+        self.reason = reason
+
+
+def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
     Each record has "table" ("decisions" or "outcomes"), the table's columns (`run` may be left out), and "episode_uid", the uid of
-    its episode: it is refused where the episode of that number is another one. A record that is there already is left as
-    it is, and is not refused: a delivery may be repeated. A second owner's outcome of one task is refused. Refused ones are
-    counted in their own episode's `refused_records`, each once, however often it is delivered.
-    Raises ValueError for a record of another table or with an unknown column; nothing is written then.
+    its episode: it is refused where the episode of that number is another one. A record that is there already is left as it is, and is
+    not refused: a delivery may be repeated. Refused are also a second owner's outcome of one task, and an outcome of a task that the
+    episode does not have. Refused ones are counted in their own episode's `refused_records`, each once, however often it is delivered.
+    Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then. `deliver_records` sets that one aside.
     """
     if not records:
         return []
     for record in records:
-        _check(record, run_number)
+        check_record(record, run_number)
     with db.transaction() as connection:
         numbers = sorted({int(record["episode"]) for record in records})
         found = connection.execute(
@@ -49,13 +54,19 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
             .with_for_update(read=True)
         )
         states = {(row.episode, row.uid): row.status for row in found}
-        foreign: list[Record] = []
+        refused: list[Refused] = []
         taken: list[Record] = []
         late: list[Record] = []
         for record in records:
             state = states.get((record["episode"], record.get(EPISODE_UID)))
-            (foreign if state is None else taken if state == "open" else late).append(record)
-        for name, table in _TABLES.items():
+            if state is None:
+                refused.append(Refused(record, "its episode is not in this database"))
+            else:
+                (taken if state == "open" else late).append(record)
+        known = _tasks_of(connection, run_number, taken)
+        refused += [Refused(one, "the episode has no such task") for one in taken if not _is_of_task(one, known)]
+        taken = [one for one in taken if _is_of_task(one, known)]
+        for name, table in TABLES.items():
             columns = [column.name for column in table.columns]
             rows = [
                 {**{column: record.get(column) for column in columns}, "run": run_number}
@@ -64,34 +75,65 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
             ]
             if rows:
                 connection.execute(_insert_or_ignore(db, table), rows)
-        refused = _not_there(connection, run_number, late) + _second_fates(connection, run_number, taken)
-        if refused:
-            _count(db, connection, run_number, refused)
-    if foreign:
-        _logger.warning("%d records are refused: their episode is not in this database", len(foreign))
-    return foreign + refused
+        refused += _not_there(connection, run_number, late) + _second_outcomes(connection, run_number, taken)
+        count_refused(db, connection, run_number, refused)
+    return refused
 
 
-def _count(db: Database, connection: Connection, run_number: int, refused: Sequence[Record]) -> None:
-    """Enter refused records where each counts once: the answer to this very transaction may be lost."""
-    rows = []
-    for record in refused:
-        node, owner = ("node", "node") if record["table"] == "decisions" else ("source", "written_by")
-        place = {"slot": record["slot"], "node": record[node], "written_by": record[owner]}
-        rows.append({"run": run_number, "episode": record["episode"], "table": record["table"], **place})
-    connection.execute(_insert_or_ignore(db, refusals), rows)
-    for number in sorted({record["episode"] for record in refused}):
+def count_refused(db: Database, connection: Connection, run_number: int, refused: Sequence[Refused]) -> None:
+    """Enter refused records where each counts once: the answer to this very transaction may be lost, and they come again.
+
+    Only those whose episode is in this database are counted. A record may be damaged in any way.
+    """
+    named = {
+        (number, uid)
+        for record in refused
+        if type(number := record.get("episode")) is int and isinstance(uid := record.get(EPISODE_UID), str)
+    }
+    for number, uid in sorted(named):
+        if not -(2**31) <= number < 2**31:
+            continue
+        here = episodes.c.run == run_number, episodes.c.episode == number, episodes.c.uid == uid
+        if connection.execute(sa.select(episodes.c.episode).where(*here)).one_or_none() is None:
+            continue
+        ours = [one for one in refused if (one.get("episode"), one.get(EPISODE_UID)) == (number, uid)]
+        rows = [{"run": run_number, "episode": number, "digest": _digest(one)} for one in ours]
+        connection.execute(_insert_or_ignore(db, refusals), rows)
         count = sa.select(sa.func.count()).where(refusals.c.run == run_number, refusals.c.episode == number)
-        connection.execute(
-            sa.update(episodes)
-            .where(episodes.c.run == run_number, episodes.c.episode == number)
-            .values(refused_records=count.scalar_subquery())
+        connection.execute(sa.update(episodes).where(*here).values(refused_records=count.scalar_subquery()))
+
+
+def _digest(record: Record) -> str:
+    """What is the same for two deliveries of one record, and for no other record."""
+    content = repr(sorted((str(key), repr(value)) for key, value in record.items()))
+    return hashlib.blake2b(content.encode(errors="backslashreplace"), digest_size=16).hexdigest()
+
+
+def _tasks_of(connection: Connection, run_number: int, records: Sequence[Record]) -> set[tuple[int, int, int]]:
+    """(episode, slot, source) of the tasks in the slots of these outcomes."""
+    slots: dict[int, set[int]] = {}
+    for record in records:
+        if record["table"] == "outcomes":
+            slots.setdefault(record["episode"], set()).add(record["slot"])
+    known: set[tuple[int, int, int]] = set()
+    for episode, wanted in slots.items():
+        found = connection.execute(
+            sa.select(tasks.c.slot, tasks.c.source).where(
+                tasks.c.run == run_number, tasks.c.episode == episode, tasks.c.slot.in_(wanted)
+            )
         )
+        known.update((episode, slot, source) for slot, source in found)
+    return known
 
 
-def _second_fates(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Record]:
-    """The outcomes of tasks that already have one by another owner. A task has one owner: this is told as the defect it is."""
-    found: list[Record] = []
+def _is_of_task(record: Record, known: set[tuple[int, int, int]]) -> bool:
+    """Whether an outcome is one of a task of its episode. A decision needs none."""
+    return record["table"] != "outcomes" or (record["episode"], record["slot"], record["source"]) in known
+
+
+def _second_outcomes(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
+    """The outcomes of tasks that already have one by another owner. A task has one owner: it is logged as the defect that it is."""
+    found: list[Refused] = []
     for episode in sorted({record["episode"] for record in records if record["table"] == "outcomes"}):
         ours = {
             (one["slot"], one["source"]): one
@@ -112,33 +154,22 @@ def _second_fates(connection: Connection, run_number: int, records: Sequence[Rec
                     "task of slot %d at node %d, episode %d, has two fates: %s by node %s stays, %s by node %s is refused",
                     slot, source, episode, outcome, owner, second["outcome"], second["written_by"],
                 )  # fmt: skip
-                found.append(second)
+                found.append(Refused(second, f"the task has the outcome {outcome} by node {owner}"))
     return found
 
 
-def _check(record: Record, run_number: int) -> None:
-    table = _TABLES.get(record.get("table", ""))
-    if table is None:
-        raise ValueError(f"a record of table {record.get('table')!r}; there are {', '.join(_TABLES)}")
-    unknown = sorted(key for key in record if key not in ("table", EPISODE_UID) and key not in table.c)
-    if unknown:
-        raise ValueError(f"a record of {table.name} has unknown columns: {', '.join(unknown)}")
-    if record.get("run", run_number) != run_number:
-        raise ValueError(f"a record of run {record['run']} in a delivery of run {run_number}")
-
-
-def _not_there(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Record]:
+def _not_there(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """Those that no earlier delivery has brought: its answer may have been lost on the way."""
     there: set[tuple[Any, ...]] = set()
     for name, episode in {(record["table"], record["episode"]) for record in records}:
-        table = _TABLES[name]
+        table = TABLES[name]
         found = connection.execute(
             sa.select(*(table.c[key] for key in _KEYS[name])).where(
                 table.c.run == run_number, table.c.episode == episode
             )
         )
         there.update((name, episode, *row) for row in found)
-    return [record for record in records if _place(record) not in there]
+    return [Refused(record, "its episode is not open") for record in records if _place(record) not in there]
 
 
 def _place(record: Record) -> tuple[Any, ...]:

@@ -100,7 +100,7 @@ episodes = Table(
     Column("reason", String(512), nullable=True, comment="of a verdict other than complete, or of an abort"),
     Column("down", JSON, nullable=False, comment='slots in which a node was down: {"3": [7, 8]}'),
     Column("late_slots", Integer, nullable=False, comment="ticks that came more than a tenth of a slot late"),
-    Column("refused_records", Integer, nullable=False, comment="rows of `refusals`"),
+    Column("refused_records", Integer, nullable=False, comment="rows of `refusals`: damaged, or after the close"),
     Column("opened_at", Double, nullable=False),
     Column("closed_at", Double, nullable=True),
 )
@@ -160,10 +160,7 @@ refusals = Table(
     metadata,
     _run_key(),
     Column("episode", Integer, primary_key=True, autoincrement=False),
-    Column("table", String(16), primary_key=True, comment="decisions or outcomes"),
-    Column("slot", Integer, primary_key=True, autoincrement=False),
-    Column("node", Integer, primary_key=True, autoincrement=False, comment="decisions.node, outcomes.source"),
-    Column("written_by", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(32), primary_key=True, comment="of the record's content"),
     comment="records that were refused, so that one that is delivered twice is counted once; nodes keep the records",
 )
 

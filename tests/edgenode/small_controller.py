@@ -76,9 +76,16 @@ class Fleet:
     """N node processes of one run. A context manager: nothing stays behind."""
 
     def __init__(
-        self, folder: Path, settings: Settings, network: Network | None = None, url: str | None = None
+        self,
+        folder: Path,
+        settings: Settings,
+        network: Network | None = None,
+        url: str | None = None,
+        path: Path | None = None,
     ) -> None:
         self.folder, self.settings = folder, settings
+        self.path = path
+        """Further modules that the nodes can import."""
         self.network = network or draw_network(settings.network, settings.seed)
         self.n = self.network.nodes
         self.url = url or f"sqlite:///{folder}/run.db"
@@ -120,6 +127,7 @@ class Fleet:
     def environment(self, node: int) -> dict[str, str]:
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("OFFLOAD_")},
+            **({} if self.path is None else {"PYTHONPATH": str(self.path)}),
             "OFFLOAD_RUN": "test",
             "OFFLOAD_NODE": str(node),
             "OFFLOAD_BIND": "127.0.0.1:0",

@@ -155,7 +155,9 @@ class _Broken:
         return Choice.of(np.array([states.nodes]), states.nodes)
 
 
-@pytest.mark.parametrize(("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "chose node 3")])
+@pytest.mark.parametrize(
+    ("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "destination [3]; there are the nodes 0 … 2")]
+)
 def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, monkeypatch, how, reason):
     entry = importlib.metadata.EntryPoint("broken", f"{__name__}:_Broken", schedulers.GROUP)
     entries = [*importlib.metadata.entry_points(group=schedulers.GROUP), entry]

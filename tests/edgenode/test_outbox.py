@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,20 +17,21 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from edgenode.outbox import Outbox, OutboxError
+from middleware.database import Refused
 
 
 class _Database:
-    """Takes what `write_records` takes; `away` makes it fail as a driver does, its words holding a secret."""
+    """Takes what `deliver_records` takes; `away` makes it fail as a driver does, its words holding a secret."""
 
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
         self.away = False
         self.closed: set[int] = set()
 
-    def write(self, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def write(self, records: Sequence[Mapping[str, Any]]) -> list[Refused]:
         if self.away:
             raise OperationalError("INSERT secret-rows", {}, Exception(2003, "password=hunter2"))
-        refused = [one for one in records if one["episode"] in self.closed]
+        refused = [Refused(one, "its episode is closed") for one in records if one["episode"] in self.closed]
         self.rows += [one for one in records if one["episode"] not in self.closed]
         return refused
 
@@ -58,7 +60,7 @@ def test_records_wait_on_the_disk_while_the_database_is_away(tmp_path: Path, cap
     database.away = True
     for slot in range(3):
         outbox.append(_record(slot))
-        with pytest.raises(OutboxError, match="away") as told:
+        with pytest.raises(OutboxError, match="cannot be used now") as told:
             outbox.flush()
         assert "hunter2" not in str(told.value) and "secret-rows" not in str(told.value)
     assert outbox.waiting == 3 and database.rows == []
@@ -130,6 +132,7 @@ def test_a_torn_last_line_costs_that_record_only(tmp_path: Path) -> None:
     again.flush()
     assert [row["slot"] for row in database.rows] == [0]
     assert again.waiting == 0, "a torn line would be shown as waiting for ever"
+    assert again.refused == 1
 
 
 def test_refused_records_are_kept_aside_and_counted(tmp_path: Path) -> None:
@@ -141,7 +144,8 @@ def test_refused_records_are_kept_aside_and_counted(tmp_path: Path) -> None:
     outbox.flush()
     assert outbox.refused == 1 and outbox.waiting == 0
     assert [row["episode"] for row in database.rows] == [2]
-    assert len((tmp_path / "refused.jsonl").read_text().splitlines()) == 1
+    (line,) = (tmp_path / "refused.jsonl").read_text().splitlines()
+    assert json.loads(line)["refused"] == "its episode is closed" and json.loads(line)["episode"] == 1
     _outbox(tmp_path, database).flush()
     assert len(database.rows) == 1, "what was refused must not be delivered again"
 

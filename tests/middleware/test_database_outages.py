@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from small_disk import SmallDisk
+from small_disk import small_disk
 
 from middleware.database import Database, Run, is_unavailable, list_runs
 from middleware.database.errors import in_words, refuses_value, still_answers
@@ -122,7 +122,7 @@ def test_an_infinity_is_a_refused_value(mysql_url: str) -> None:
 
 
 def test_a_full_disk_is_an_outage_and_the_database_is_usable_afterwards(tmp_path: Path) -> None:
-    with SmallDisk(tmp_path / "disk", 2000) as disk:
+    with small_disk(tmp_path / "disk", 2000) as disk:
         db = Database.connect(f"sqlite:///{disk.folder}/offload.db")
         db.migrate()
         disk.fill()

@@ -156,10 +156,38 @@ def test_a_missing_decision_makes_an_episode_incomplete_unless_the_node_was_down
 def test_an_outcome_without_a_task_breaks_the_conservation_law(db: Database, run: Run) -> None:
     episode, trace = _played(db, run)
     slot, source = (int(part) for part in np.argwhere(~trace.has_task)[0])
-    write_records(db, run.number, [outcome(run, episode, slot, source)])
+    stray = outcome(run, episode, slot, source)
+    with db.transaction() as connection:
+        row = {key: value for key, value in stray.items() if key != "table"} | {"run": run.number}
+        connection.execute(sa.insert(outcomes).values(row))
     with pytest.raises(ConservationError, match=rf"{trace.has_task.sum()} tasks, {trace.has_task.sum() + 1} outcomes"):
         _close(db, run, episode)
     assert find_episodes(db, run) == []
+
+
+def test_an_outcome_of_no_task_is_refused_and_the_episode_is_closed(db: Database, run: Run) -> None:
+    """One damaged digit in a node's file ended the controller at every close."""
+    episode, trace = opened(db, run)
+    slot, source = (int(part) for part in np.argwhere(~trace.has_task)[0])
+    stray = outcome(run, episode, slot, source)
+    sound = decisions_of(trace, episode) + outcomes_of(run, trace, episode)
+    (refused,) = write_records(db, run.number, [*sound, stray])
+    assert refused == stray and refused.reason == "the episode has no such task"
+    summary = _close(db, run, episode)
+    assert (summary.verdict, summary.refused_records) == ("incomplete", 1)
+    assert summary.reason == "1 of its records were refused: refused.jsonl of the nodes says which, and why"
+
+
+def test_an_episode_that_lacks_outcomes_which_a_node_recorded_is_incomplete(db: Database, run: Run) -> None:
+    """A task whose record was dropped or damaged counts as lost, and nothing would say that it was not."""
+    episode, trace = opened(db, run)
+    ended = outcomes_of(run, trace, episode)
+    write_records(db, run.number, decisions_of(trace, episode) + ended[1:])
+    owner = ended[0]["written_by"]
+    recorded = sum(one["written_by"] == owner for one in ended)
+    summary = _close(db, run, episode, recorded={owner: recorded})
+    words = f"of the {recorded} outcomes that node {owner} recorded, {recorded - 1} are in the database"
+    assert (summary.verdict, summary.reason) == ("incomplete", words)
 
 
 def test_a_delivery_that_is_repeated_is_written_once_and_the_first_one_stays(db: Database, run: Run) -> None:

@@ -121,6 +121,30 @@ class ProbabilityNotItsLogarithm(Good):
         return dataclasses.replace(super().choose(states, reports, draws), log_probability=np.full(states.batch, 0.5))
 
 
+class InfiniteScores(Good):
+    """Infinite for the nodes that it does not want: as a float32 in a database it would be refused."""
+
+    def choose(self, states, reports, draws):
+        made = super().choose(states, reports, draws)
+        return dataclasses.replace(made, scores=np.where(np.isnan(made.scores), np.inf, made.scores))
+
+
+class EndlessScores(InfiniteScores):
+    """Finite, and an infinity as float32."""
+
+    def choose(self, states, reports, draws):
+        made = super().choose(states, reports, draws)
+        return dataclasses.replace(made, scores=np.where(np.isinf(made.scores), 1e300, made.scores))
+
+
+class ImpossibleChoice(Good):
+    """The logarithm of a probability of 0."""
+
+    def choose(self, states, reports, draws):
+        made = super().choose(states, reports, draws)
+        return dataclasses.replace(made, log_probability=np.full(states.batch, -np.inf))
+
+
 class BarePair(Good):
     """No Choice."""
 
@@ -245,6 +269,9 @@ class Half:
         (FractionalDestination, "destination is float64"),
         (FewScores, "scores is float64 of shape (48, 0)"),
         (ProbabilityNotItsLogarithm, "log_probability"),
+        (InfiniteScores, "scores [inf]; it must be a finite number, or NaN"),
+        (EndlessScores, "scores [1.e+300]; it must be a finite number, or NaN"),
+        (ImpossibleChoice, "log_probability [-inf]; it must be a finite number, or NaN"),
         (BarePair, "tuple, not a Choice"),
         (IgnoresSilence, "asked and did not answer"),
         (GoesAwayUnheard, "none of the other nodes asked has answered"),

@@ -1,0 +1,46 @@
+"""Delivery of records of which some may be damaged: those are found and set aside, the others are written.
+
+What a power loss leaves in a node's files may be anything, and one value that a database refuses makes it refuse the whole
+transaction: without this, that record would keep all later ones of its node from being written, for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from middleware.database.engine import Database
+from middleware.database.errors import reason, refuses_value
+from middleware.database.record_checks import Record
+from middleware.database.records import Refused, count_refused, write_records
+
+_LONGEST_REASON = 300
+
+
+def deliver_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
+    """Write every record that can be written; returns those that are refused for good, each with the reason.
+
+    They are counted in the `refused_records` of the episode that they name, each once, however often it is delivered.
+    Raises what the database raises when it cannot be used, or refuses the statement whatever the values: then all of them wait.
+    """
+    unfit: list[Refused] = []
+    refused = _write_apart(db, run_number, records, unfit)
+    if unfit:
+        with db.transaction() as connection:
+            count_refused(db, connection, run_number, unfit)
+    return refused + unfit
+
+
+def _write_apart(db: Database, run_number: int, records: Sequence[Record], unfit: list[Refused]) -> list[Refused]:
+    """Write the records, by halves where a value of them is refused; a single record that is refused is added to `unfit`."""
+    try:
+        return write_records(db, run_number, records)
+    except Exception as error:  # of a damaged record it may be any; those that are not about its values are raised
+        if not refuses_value(error):
+            raise
+        if len(records) == 1:
+            words = str(error) if isinstance(error, ValueError) else f"{reason(error)}: {getattr(error, 'orig', error)}"
+            unfit.append(Refused(records[0], words[:_LONGEST_REASON]))
+            return []
+    half = len(records) // 2
+    first = _write_apart(db, run_number, records[:half], unfit)
+    return first + _write_apart(db, run_number, records[half:], unfit)
