@@ -158,7 +158,7 @@ def test_an_outcome_without_a_task_breaks_the_conservation_law(db: Database, run
     slot, source = (int(part) for part in np.argwhere(~trace.has_task)[0])
     stray = outcome(run, episode, slot, source)
     with db.transaction() as connection:
-        row = {key: value for key, value in stray.items() if key != "table"} | {"run": run.number}
+        row = {key: value for key, value in stray.items() if key in outcomes.c} | {"run": run.number}
         connection.execute(sa.insert(outcomes).values(row))
     with pytest.raises(ConservationError, match=rf"{trace.has_task.sum()} tasks, {trace.has_task.sum() + 1} outcomes"):
         _close(db, run, episode)

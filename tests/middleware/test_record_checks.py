@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from recorded_episodes import decision, decisions_of, opened, outcome, outcomes_of
+from recorded_episodes import decision, decisions_of, opened, outcome, outcomes_of, uid_of
 
 from middleware.database import Database, Run, close_episode, deliver_records, find_episodes
 from middleware.database import record_checks as checks
@@ -71,7 +71,8 @@ def test_many_damaged_records_are_set_aside_and_counted_where_they_belong(db: Da
     second, _ = opened(db, run, 1)
     sound = decisions_of(trace, first)
     damaged = [{**record, "skew_s": np.inf} for record in sound[::3]]
-    damaged += [{"table": "decisions"}, {"table": "outcomes", "episode": second}, {"table": "outcomes", "episode": []}]
+    damaged += [{"table": "decisions"}, {"table": "outcomes", "episode": second, "episode_uid": uid_of(second)}]
+    damaged += [{"table": "outcomes", "episode": second}, {"table": "outcomes", "episode": []}]
     refused = deliver_records(db, run.number, [*damaged, *sound])
     assert len(refused) == len(damaged)
     counts = {one.episode: one.refused_records for one in find_episodes(db, run, status=None)}
