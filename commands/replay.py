@@ -113,9 +113,9 @@ def _trace(path: Path, network: Network) -> Trace:
         places = [(task["slot"], task["source"]) for task in data["tasks"]]
         for number in range(1, len(places)):
             if places[number] < places[number - 1]:
-                raise ValueError(f"task {number} is out of order: tasks are sorted by slot, then source")
+                raise ValueError(f"tasks[{number}]: is out of order: tasks are sorted by slot, then source")
         if not places:
-            raise ValueError("there is no task")
+            raise ValueError("tasks: there is no task")
         return trace
     except ValueError as wrong:
         raise _wrong("--tasks", f"{path}: {wrong}") from None
@@ -149,11 +149,22 @@ def _scheduler(name: str, settings: Settings, network: Network, model: Path | No
 
 def _json(path: Path, option: str) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_once_each)
     except OSError as error:
         raise _wrong(option, f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise _wrong(option, f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise _wrong(option, f"{path} is nested too deeply") from None
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Of two equal keys Python would take the second without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice in one object")
+    return found
 
 
 def _wrong(option: str, message: str) -> typer.BadParameter:

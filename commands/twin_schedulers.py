@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from offload.explanations import unknown_name
 from offload.manifest import ACTOR_FILE, MANIFEST_FILE, ManifestError, ModelManifest
-from offload.profiles import PROFILES, Profile
+from offload.profiles import PROFILES, Profile, make_profile
 from offload.protocols import SchedulerContext
+from offload.settings import Settings
 
 if TYPE_CHECKING:
     from offload.network import Network
@@ -38,9 +40,23 @@ def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
         raise ManifestError(f"{folder} is not a model's folder: {error.strerror}: {error.filename}") from None
     manifest = ModelManifest.from_bytes(content[MANIFEST_FILE], str(folder / MANIFEST_FILE))
     manifest.check_files({ACTOR_FILE: content[ACTOR_FILE]})
-    described = manifest.profile
-    if described.get("name") not in PROFILES:
-        raise ManifestError(f"{folder}: there is no profile {described.get('name')!r}; there are {', '.join(PROFILES)}")
-    profile = Profile(described["name"], described["version"], nodes, described["maxima"])
+    profile = _profile(manifest.profile, nodes, folder)
     manifest.check_fit(profile)
-    return OnnxActor(content[ACTOR_FILE]), profile
+    try:
+        return OnnxActor(content[ACTOR_FILE]), profile
+    except Exception as error:  # whatever onnxruntime raises for a file that is no network
+        raise ManifestError(f"{folder / ACTOR_FILE} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _profile(described: Mapping[str, Any], nodes: int, folder: Path) -> Profile:
+    """The profile of a manifest. Raises ManifestError where it describes none."""
+    if described.get("name") not in PROFILES:
+        raise ManifestError(f"{folder}: {unknown_name('profile', described.get('name'), PROFILES)}")
+    needed = make_profile(Settings()).maxima
+    maxima = described.get("maxima")
+    numbers = isinstance(maxima, dict) and all(
+        isinstance(value, int | float) and value > 0 for value in maxima.values()
+    )
+    if not numbers or set(maxima) != set(needed) or not isinstance(described.get("version"), int):
+        raise ManifestError(f"{folder / MANIFEST_FILE}: its profile needs a version, and maxima of {', '.join(needed)}")
+    return Profile(described["name"], described["version"], nodes, maxima)

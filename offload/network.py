@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offload.given import mapping, number, sequence
+
 if TYPE_CHECKING:
     from offload.settings import NetworkSettings
 
 FloatArray = NDArray[np.float64]
+
+_POSITIVE: dict[str, Any] = {"above": True}
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "capacity_hz": _POSITIVE,
+    "failure_rate": {},
+    "arrival_probability": {"most": 1.0},
+}
+_MATRICES: dict[str, dict[str, Any]] = {"rates_bps": _POSITIVE, "link_failure_rates": {}}
+"""The keys of `net.json`, and between what their values lie."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +89,21 @@ class Network:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Network:
-        """A network from `net.json`'s plain data. Raises ValueError naming what is missing or impossible."""
-        try:
-            nodes = data["nodes"]
-            columns = [
-                np.array([node[key] for node in nodes], dtype=float)
-                for key in ("capacity_hz", "failure_rate", "arrival_probability")
-            ]
-            matrices = [np.array(data[key], dtype=float) for key in ("rates_bps", "link_failure_rates")]
-        except KeyError as missing:
-            raise ValueError(f"the network has no {missing}") from None
-        except (TypeError, ValueError) as wrong:
-            raise ValueError(f"the network is malformed: {wrong}") from None
+        """A network from `net.json`'s plain data. Raises ValueError naming the place of what is missing, unknown or impossible."""
+        mapping(data, "", ("nodes", *_MATRICES))
+        nodes = sequence(data["nodes"], "nodes", "objects")
+        n = len(nodes)
+        if n == 0:
+            raise ValueError("nodes: a network needs at least one node, got none")
+        columns = np.zeros((len(_COLUMNS), n))
+        for i, node in enumerate(nodes):
+            mapping(node, f"nodes[{i}]", tuple(_COLUMNS))
+            columns[:, i] = [number(node[key], f"nodes[{i}].{key}", **_COLUMNS[key]) for key in _COLUMNS]
+        matrices = [np.zeros((n, n)) for _ in _MATRICES]
+        for matrix, (key, bounds) in zip(matrices, _MATRICES.items(), strict=True):
+            for i, row in enumerate(sequence(data[key], key, "rows, one for each node", n)):
+                for j, value in enumerate(sequence(row, f"{key}[{i}]", "numbers, one for each node", n)):
+                    matrix[i, j] = 0.0 if i == j else number(value, f"{key}[{i}][{j}]", **bounds)
         return cls(*columns, *matrices)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offload.draws import Purpose, uniform
+from offload.given import mapping, number, sequence, whole
 from offload.network import Network
 
 if TYPE_CHECKING:
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 MAX_SLOTS = 100_000
 MAX_EPISODE = 0xFFFFFFFF
 """Limits of a trace: its arrays must fit into memory, and the draws are keyed by 32-bit numbers."""
+LONGEST_SLOT_S = 1e6
+LONGEST_DEADLINE_S = 1e9
+"""Of a task that is given: thirty years are as good as no deadline, and instants are still exact to a tenth of a microsecond."""
+_FACTS: dict[str, dict[str, Any]] = {
+    "size_bits": {},
+    "cycles": {},
+    "deadline_s": {
+        "most": LONGEST_DEADLINE_S,
+        "hint": "; 1e9 s, thirty years, are as good as no deadline",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,51 +98,32 @@ class Trace:
     def from_json(cls, data: Mapping[str, Any], nodes: int) -> Trace:
         """A trace from `tasks.json`'s plain data for a network of `nodes` nodes.
 
-        `slots` is optional (the last task's slot + 1), so is `episode` (0). Raises ValueError naming the wrong task.
+        `slots` is optional (the last task's slot + 1), so is `episode` (0). Raises ValueError naming the place of what is wrong.
         """
-        try:
-            tasks = list(data["tasks"])
-            slots = _whole(data.get("slots") or max((_whole(task["slot"]) for task in tasks), default=0) + 1)
-            slot_s = float(data["slot_s"])
-            episode = _whole(data.get("episode", 0))
-        except KeyError as missing:
-            raise ValueError(f"the trace has no {missing}") from None
-        except (AttributeError, TypeError, ValueError) as wrong:
-            raise ValueError(f"the trace is malformed: {wrong}") from None
-        if not 1 <= slots <= MAX_SLOTS:
-            raise ValueError(f"the trace has {slots} slots; it needs 1 to {MAX_SLOTS}")
-        if not (math.isfinite(slot_s) and slot_s > 0):
-            raise ValueError(f"the trace's slot_s must be above 0, got {slot_s}")
-        if not 0 <= episode <= MAX_EPISODE:
-            raise ValueError(f"the trace's episode is {episode}; it keys random draws and lies in 0 … {MAX_EPISODE}")
+        mapping(data, "", ("slot_s", "tasks"), ("slots", "episode"))
+        tasks = sequence(data["tasks"], "tasks", "objects")
+        for k, task in enumerate(tasks):
+            mapping(task, f"tasks[{k}]", ("slot", "source", *_FACTS))
+        slot_s = number(data["slot_s"], "slot_s", most=LONGEST_SLOT_S, above=True)
+        episode = whole(data.get("episode", 0), "episode", 0, MAX_EPISODE)
+        if data.get("slots") is not None:
+            slots = whole(data["slots"], "slots", 1, MAX_SLOTS)
+        else:
+            last = [whole(task["slot"], f"tasks[{k}].slot", 0, MAX_SLOTS - 1) for k, task in enumerate(tasks)]
+            slots = max(last, default=0) + 1
         has_task = np.zeros((slots, nodes), dtype=bool)
-        values = {key: np.zeros((slots, nodes)) for key in ("size_bits", "cycles", "deadline_s")}
-        for number, task in enumerate(tasks):
-            try:
-                slot, source = _whole(task["slot"]), _whole(task["source"])
-                facts = {key: float(task[key]) for key in values}
-            except (KeyError, TypeError, ValueError) as wrong:
-                raise ValueError(f"task {number} of the trace is malformed: {wrong!r}") from None
-            if not (0 <= slot < slots and 0 <= source < nodes):
-                raise ValueError(
-                    f"task {number} of the trace is in slot {slot} at node {source}; "
-                    f"there are {slots} slots and {nodes} nodes"
-                )
+        values = {key: np.zeros((slots, nodes)) for key in _FACTS}
+        for k, task in enumerate(tasks):
+            slot = whole(task["slot"], f"tasks[{k}].slot", 0, slots - 1)
+            source = whole(task["source"], f"tasks[{k}].source", 0, nodes - 1)
             if has_task[slot, source]:
-                raise ValueError(f"the trace has two tasks in slot {slot} at node {source}; there is at most one")
-            for key, value in facts.items():
-                if not (np.isfinite(value) and value > 0):
-                    raise ValueError(f"task {number} of the trace has {key} = {value}; it must be above 0")
-                values[key][slot, source] = value
+                raise ValueError(
+                    f"tasks[{k}]: there are two tasks in slot {slot} at node {source}; there is at most one"
+                )
+            for key, bounds in _FACTS.items():
+                values[key][slot, source] = number(task[key], f"tasks[{k}].{key}", above=True, **bounds)
             has_task[slot, source] = True
         return cls(episode, slot_s, has_task, **values)
-
-
-def _whole(value: Any) -> int:
-    """A whole number as JSON may write it (3 or 3.0). Raises ValueError: 3.7 is not slot 3."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise ValueError(f"{value!r} is not a whole number")
-    return int(value)
 
 
 def draw_trace(settings: TaskSettings, network: Network, slot_s: float, slots: int, seed: int, episode: int) -> Trace:

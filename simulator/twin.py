@@ -112,8 +112,10 @@ class Twin:
                 f"of: one index of the {len(networks)} networks is needed for each of the {self.batch} traces"
             )
         self.episodes = _undecided(traces)
-        longest = math.ceil(max(float(trace.deadline_s.max(initial=0.0)) for trace in traces) / self.slot_s)
-        self._knowledge = _nothing_known(self.batch, self.nodes, min(self.slots, longest) + 1)
+        deadline_s = max(float(trace.deadline_s.max(initial=0.0)) for trace in traces)
+        # A deadline beyond the last slot is as long as the episode, as far as slots go.
+        longest = self.slots if deadline_s >= self.slots * self.slot_s else math.ceil(deadline_s / self.slot_s)
+        self._knowledge = _nothing_known(self.batch, self.nodes, longest + 1)
         # One that arrives at an executor right before its deadline may wait there for one whose deadline is later.
         self._longest_slots = 2 * longest + 1
         self._rewarded = 0  # slots whose team reward is there
