@@ -116,8 +116,9 @@ def _registry(services: ServiceSettings) -> _Found:
 
 
 def _try_registry(registry: Registry) -> float:
-    name, now = uuid.uuid4().hex, time.time()
-    registry.register(Instance("check", name, "check", "http://127.0.0.1:1", {}, now, now))
+    # Of an address of its own: two checks at once would take it from each other.
+    name, now, address = uuid.uuid4().hex, time.time(), f"http://127.{'.'.join(map(str, uuid.uuid4().bytes[:3]))}:1"
+    registry.register(Instance("check", name, "check", address, {}, now, now))
     try:
         until = time.monotonic() + _SEEN_S
         while not any(one.instance == name for one in registry.instances("check", "check")):
