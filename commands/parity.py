@@ -38,11 +38,13 @@ def parity(
         with console.status("replaying the recorded episodes"):
             found = run_parity(db, run)
         if as_json:
-            typer.echo(json.dumps(found))
+            typer.echo(json.dumps(found, allow_nan=False))
             return
         out = Console()
         if not found:
-            out.print(f"run '{run.name}' has no complete episode of the testbed to compare")
+            out.print(
+                f"run '{run.name}' has no complete episode of the testbed with a task: there is nothing to compare"
+            )
         for transfer, values in found.items():
             out.print(parity_verdict(transfer, values))
             for pair, count in values["different_outcomes"].items():

@@ -76,7 +76,7 @@ def replay(
             fates = twin.play(_scheduler(scheduler, settings, given, model))
     rows = fate_rows(fates, trace)
     if as_json:
-        typer.echo(json.dumps({"tasks": rows}))
+        typer.echo(json.dumps({"tasks": rows}, allow_nan=False))
     else:
         _show(rows, trace)
 

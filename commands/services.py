@@ -27,7 +27,7 @@ def check(
         found = check_services(services)
     if as_json:
         rows = [{**vars(one), "fine": one.is_fine} for one in found]
-        typer.echo(json.dumps({"services": rows}))
+        typer.echo(json.dumps({"services": rows}, allow_nan=False))
     else:
         table = Table()
         for column in ("service", "url", "", "version", "answers in"):

@@ -40,7 +40,6 @@ def simulate(
     from rich.progress import Progress
 
     from commands.checking import check_settings
-    from evaluation.statistics import estimate_mean
     from middleware.configuration import load_settings
     from offload.network import draw_network
 
@@ -48,7 +47,7 @@ def simulate(
     settings = load_settings(preset, config, [*given, *(sets or [])])
     check_settings(settings)
     read = check_schedulers(schedulers, settings, model)
-    rates: dict[str, list[float]] = {name: [] for name in schedulers}
+    rates: dict[str, list[float | None]] = {name: [] for name in schedulers}
     decisions = took_s = 0.0
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("networks", total=networks * len(rates))
@@ -62,14 +61,10 @@ def simulate(
                     took_s += time.perf_counter() - began
                     decisions += sum(int(trace.has_task.sum()) for trace in traces)
                 bars.advance(bar)
-    found = {}
-    for name, values in rates.items():
-        estimate = estimate_mean(values, 0.95)
-        interval = None if estimate.interval is None else list(estimate.interval)
-        found[name] = {"mean": estimate.mean, "ci95": interval, "networks": values}
+    found = {name: _estimated(values) for name, values in rates.items()}
     per_second = decisions / took_s if took_s else None
     if as_json:
-        typer.echo(json.dumps({"schedulers": found, "decisions_per_s": per_second}))
+        typer.echo(json.dumps({"schedulers": found, "decisions_per_s": per_second}, allow_nan=False))
     else:
         _show(found, networks, episodes, per_second)
 
@@ -92,14 +87,17 @@ def check_schedulers(names: list[str], settings: Settings, model: Path | None) -
 
 def success_rate(
     name: str, settings: Settings, network: Network, traces: list[Trace], model: tuple[Actor, Profile] | None
-) -> float:
-    """Of one scheduler or yardstick on one network: the mean over the traces that have tasks."""
+) -> float | None:
+    """Of one scheduler or reference planner on one network: the mean over the traces that have tasks; None without any."""
     from commands.twin_schedulers import make_scheduler
     from simulator.planners import ceiling, play_central
     from simulator.twin import Twin
 
+    traces = [trace for trace in traces if trace.has_task.any()]
+    if not traces:
+        return None
     if name == "ceiling":
-        return float(np.nanmean([ceiling(network, trace, settings) for trace in traces]))
+        return float(np.mean([ceiling(network, trace, settings) for trace in traces]))
     parts = [traces[first : first + _MOST_EPISODES] for first in range(0, len(traces), _MOST_EPISODES)]
     twins = [Twin([network], part, settings) for part in parts]
     if name == "central":
@@ -107,7 +105,19 @@ def success_rate(
     else:
         scheduler = make_scheduler(name, _parameters(name, settings), network, model)
         fates = [twin.play(scheduler) for twin in twins]
-    return float(np.nanmean(np.concatenate([one.success_rates() for one in fates])))
+    return float(np.mean(np.concatenate([one.success_rates() for one in fates])))
+
+
+def _estimated(rates: list[float | None]) -> dict[str, Any]:
+    """What `--json` has of a scheduler: null for the rate of a network without tasks, which does not count in the mean."""
+    from evaluation.statistics import estimate_mean
+
+    known = [rate for rate in rates if rate is not None]
+    if not known:
+        return {"mean": None, "ci95": None, "networks": rates}
+    estimate = estimate_mean(known, 0.95)
+    interval = None if estimate.interval is None else list(estimate.interval)
+    return {"mean": estimate.mean, "ci95": interval, "networks": rates}
 
 
 def _parameters(name: str, settings: Settings) -> dict[str, Any]:
@@ -134,10 +144,14 @@ def _show(found: dict[str, Any], networks: int, episodes: int, per_second: float
     table.add_column("scheduler")
     for column in ("success %", "95% interval over networks", "lowest", "highest"):
         table.add_column(column, justify="right")
-    for name, values in sorted(found.items(), key=lambda item: -item[1]["mean"]):
+    for name, values in sorted(found.items(), key=lambda item: -(item[1]["mean"] or 0.0)):
+        known = [rate for rate in values["networks"] if rate is not None]
+        if not known:
+            table.add_row(name, *4 * ["–"])
+            continue
         interval = values["ci95"]
         between = "–" if interval is None else f"{interval[0] * 100:.1f} … {interval[1] * 100:.1f}"
-        low, high = min(values["networks"]), max(values["networks"])
+        low, high = min(known), max(known)
         table.add_row(name, f"{values['mean'] * 100:.1f}", between, f"{low * 100:.1f}", f"{high * 100:.1f}")
     console = Console()
     console.print(table)

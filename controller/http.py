@@ -323,7 +323,7 @@ def _wait_s(text: str) -> float:
 
 
 def _json(content: Mapping[str, Any]) -> Response:
-    return Response(json.dumps(content), mimetype="application/json")
+    return Response(json.dumps(content, allow_nan=False), mimetype="application/json")
 
 
 def controller_server(bind: str, access: Access) -> PodServer:

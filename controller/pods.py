@@ -71,12 +71,14 @@ class NodePods:
         selector = environment.get("OFFLOAD_PODS", "")
         if not selector:
             raise ValueError("OFFLOAD_PODS is not set; a label selector of the edge nodes' pods is needed")
+        chosen = client.Configuration()
+        chosen.proxy = None  # the environment's, which is for what is outside the cluster
         try:
-            config.load_incluster_config()
+            config.load_incluster_config(chosen)
             namespace = _NAMESPACE_FILE.read_text().strip()
         except (config.ConfigException, OSError) as error:
             raise ValueError(f"--fleet kubernetes works in a pod with a service account's token: {error}") from None
-        return cls(client.CoreV1Api(), namespace, selector)
+        return cls(client.CoreV1Api(client.ApiClient(chosen)), namespace, selector)
 
     def start(self) -> None:
         """Begin to watch."""

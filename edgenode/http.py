@@ -88,7 +88,7 @@ class NodeApp:
         except Exception as error:
             problem = _explained(error, path)
             status, body, kind, extra = problem.status, problem.body(), MEDIA_TYPE, problem.headers()
-        content = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else json.dumps(body, allow_nan=False).encode()
         headers = [("Content-Length", str(len(content))), *extra]
         if status == 101:
             headers = [("Connection", "Upgrade"), ("Upgrade", PROTOCOL)]
@@ -315,7 +315,7 @@ def _content(environ: Environ) -> bytes:
 
 
 def _json(content: Mapping[str, Any]) -> Response:
-    return Response(json.dumps(content), mimetype="application/json")
+    return Response(json.dumps(content, allow_nan=False), mimetype="application/json")
 
 
 class _Connection(PodConnection):

@@ -64,19 +64,23 @@ def select_comparison(summaries: Sequence[EpisodeSummary], methods: Sequence[str
     asked = [set(usable[method]) for method in methods if usable[method]]
     played = [set(traces) for traces in usable.values() if traces]
     base = asked or played
-    common = set.intersection(*base) if base else set()
+    common: set[int] = set.intersection(*base) if base else set()
     if base and not common:
         missing.append("there is no trace that all methods have played: nothing can be compared yet")
     for method, traces in usable.items():
         if method not in methods and asked and traces and not common <= set(traces):
             missing.append(f"{method} has not played all of the other methods' traces and is left out")
+    idle = {trace for traces in usable.values() for trace in common & set(traces) if not traces[trace].tasks}
+    if idle:
+        missing.append(f"{len(idle)} of the {len(common)} evaluation traces have no task, and so no success rate")
+    common -= idle
     ordered = tuple(sorted(common))
     compared = {
         method: tuple(traces[trace] for trace in ordered)
         for method, traces in usable.items()
         if common and common <= set(traces)
     }
-    left_out = len(set().union(*base) - common) if base else 0
+    left_out = len(set().union(*base) - common - idle) if base else 0
     if common and left_out:
         missing.append(f"{left_out} traces are left out of the comparison: some methods have not played them")
     return Comparison(ordered, compared, tuple(missing))
@@ -127,7 +131,7 @@ def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int
     for summary in own:
         if summary.status != "closed" or summary.verdict != "complete":
             unusable.add(summary.plan.trace)
-        elif summary.tasks:
+        else:
             plan = summary.plan
             key = f"{plan.scheduler} {plan.model} {sorted(plan.parameters.items())}"
             variants.setdefault(key, {}).setdefault(plan.trace, summary)

@@ -60,7 +60,7 @@ def build_results(db: Database, run: Run) -> dict[str, Any]:
         "created_at": run.created_at,
         "unit": "episodes",
         "confidence": confidence,
-        "missing": [*comparison.missing, *_missing(summaries, settings, curve, fates)],
+        "missing": [*comparison.missing, *_missing(summaries, settings, fates)],
         "traces": list(comparison.traces),
         "methods": methods,
         "best_heuristic": best,
@@ -165,15 +165,19 @@ def _count_episodes(summaries: Sequence[EpisodeSummary]) -> dict[str, dict[str, 
     return counts
 
 
-def _missing(summaries: Sequence[EpisodeSummary], settings: Settings, curve: dict[str, Any], fates: Fates) -> list[str]:
-    lines = []
+def _missing(summaries: Sequence[EpisodeSummary], settings: Settings, fates: Fates) -> list[str]:
+    lines: list[str] = []
     if not summaries:
         lines.append("no episode has been played yet")
     elif not any(summary.plan.phase == "evaluate" for summary in summaries):
         lines.append("the phase evaluate has not begun")
-    for method, points in curve["online"].items():
-        if len(points) < settings.online.episodes:
-            lines.append(f"{method} has {len(points)} of {settings.online.episodes} online episodes")
+    online: dict[str, set[int]] = {}
+    for summary in summaries:
+        if summary.plan.phase == "online" and summary.verdict == "complete":
+            online.setdefault(summary.plan.method, set()).add(summary.plan.trace)
+    for method, traces in online.items():
+        if len(traces) < settings.online.episodes:
+            lines.append(f"{method} has {len(traces)} of {settings.online.episodes} online episodes")
     if not fates.conserved:
         lines.append(
             f"conservation is broken: {fates.tasks} tasks, {fates.outcomes} outcomes, {fates.matched} of them match"

@@ -43,6 +43,8 @@ def milliseconds(seconds: float | None) -> str:
 def headline(results: Results) -> str:
     """What the comparison found."""
     methods = results["methods"]
+    if not methods and results["conservation"]["episodes"] and not results["conservation"]["tasks"]:
+        return "There is nothing to compare: no episode had a task."
     if not methods:
         return "There is nothing to compare yet: no trace has been played completely by the methods."
     best = max(methods, key=lambda method: methods[method]["mean"])

@@ -116,8 +116,9 @@ def _registry(services: ServiceSettings) -> _Found:
 
 
 def _try_registry(registry: Registry) -> float:
-    name = uuid.uuid4().hex
-    probe = Instance("check", name, "check", "http://127.0.0.1:1", {}, time.time())
+    # Of an address of its own: two checks at once would take it from each other.
+    name, address = uuid.uuid4().hex, f"http://127.{'.'.join(map(str, uuid.uuid4().bytes[:3]))}:1"
+    probe = Instance("check", name, "check", address, {}, time.time())
     registry.register(probe)
     try:
         until = time.monotonic() + _SEEN_S

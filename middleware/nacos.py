@@ -124,6 +124,9 @@ class NacosServer:
             client.set_options(
                 default_timeout=TIMEOUT_S,
                 no_snapshot=True,
+                # Proxies of the environment are for the outside world. With a mapping of its own, here of a scheme that no
+                # request has, the client does not look for them; an empty one would not count.
+                proxies={"none": ""},
                 failover_base=f"{nowhere}/none",
                 snapshot_base=f"{nowhere}/none",
             )

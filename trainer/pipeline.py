@@ -183,7 +183,7 @@ class Pipeline:
         missing = [plan for plan in plans if key_of(plan) not in done]
         self.progress.advance(len(plans) - len(missing))
         for log in self.source.play_all(missing):
-            self.progress.advance(1, f"{log.plan.method}: success rate {log.success_rate:.3f}")
+            self.progress.advance(1, f"{log.plan.method}: success rate {_rate(log)}")
         self.progress.end()
 
     def _logs(self, plans: Sequence[EpisodePlan]) -> list[EpisodeLog]:
@@ -196,5 +196,9 @@ class Pipeline:
                 self.progress.advance(1, f"{plan.model}: played before")
         for log in self.source.play_all([plan for plan in plans if key_of(plan) not in logs]):
             logs[key_of(log.plan)] = log
-            self.progress.advance(1, f"{log.plan.model}: success rate {log.success_rate:.3f}")
+            self.progress.advance(1, f"{log.plan.model}: success rate {_rate(log)}")
         return [logs[key_of(plan)] for plan in plans]
+
+
+def _rate(log: EpisodeLog) -> str:
+    return f"{log.success_rate:.3f}" if log.tasks else "–"

@@ -35,13 +35,16 @@ class NacosRegistry:
             if old.address != instance.address:
                 self._remove(old)
         host, port = _host_port(instance.address)
-        self._server.call(
-            f"registering {instance.service} {instance.instance}",
-            lambda client: client.add_naming_instance(
-                _service(instance.service), host, port, cluster_name="DEFAULT", metadata=_packed(instance), ephemeral=True,
-                group_name=self._server.group,
-            ),
-        )  # fmt: skip
+        name, group, metadata = _service(instance.service), self._server.group, _packed(instance)
+
+        def enter(client: Any) -> None:
+            client.add_naming_instance(
+                name, host, port, cluster_name="DEFAULT", metadata=metadata, ephemeral=True, group_name=group
+            )
+            # r-nacos leaves an address that it knows the metadata of the process that was there before.
+            client.modify_naming_instance(name, host, port, cluster_name="DEFAULT", metadata=metadata, group_name=group)
+
+        self._server.call(f"registering {instance.service} {instance.instance}", enter)
 
     def heartbeat(self, instance: Instance) -> bool:
         """See `Registry.heartbeat`."""

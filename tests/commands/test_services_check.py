@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from commands.main import app
 from middleware.database import Database
+from middleware.registry.nacos import NacosRegistry
 
 
 @pytest.fixture
@@ -67,6 +68,14 @@ def test_servers_are_used_as_a_run_does(check, mysql_url, hdfs_url, nacos_url) -
     found = check(database=mysql_url, storage=hdfs_url)
     assert found["registry"]["version"].startswith(("a table of MariaDB ", "a table of MySQL "))
     assert "offload:offload@" not in json.dumps(found)
+
+
+@pytest.mark.nacos
+def test_a_check_may_follow_another_and_leaves_nothing_behind(check, nacos_url) -> None:
+    for _ in range(4):
+        found = check(registry=nacos_url, configuration=nacos_url)
+        assert found["registry"]["fine"], found["registry"]
+        assert NacosRegistry(nacos_url).instances("check") == []
 
 
 def test_what_is_wrong_is_said_in_words_without_passwords(check, tmp_path) -> None:

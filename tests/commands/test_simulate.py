@@ -15,7 +15,7 @@ SMALL = ("--preset", "paper-simulation", "--set", "network.nodes=6", "--set", "t
 def simulate(*options):
     result = CliRunner().invoke(app, ["simulate", *options])
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(result.stdout, parse_constant=pytest.fail)
 
 
 def test_networks_and_traces_are_the_same_whatever_else_is_asked() -> None:
@@ -45,6 +45,39 @@ def test_one_network_has_no_interval() -> None:
         simulate(*SMALL, "--scheduler", "local", "--networks", "1", "--episodes", "1")["schedulers"]["local"]["ci95"]
         is None
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_without_tasks_has_no_rate() -> None:
+    """NaN is not JSON: whoever reads the output with a strict parser would fail."""
+    names = (
+        "--scheduler",
+        "sed",
+        "--scheduler",
+        "central",
+        "--scheduler",
+        "ceiling",
+        "--networks",
+        "2",
+        "--episodes",
+        "1",
+    )
+    found = simulate(*SMALL, *names, "--set", "network.arrival_probability=[0,0]")
+    nothing = {"mean": None, "ci95": None, "networks": [None, None]}
+    assert found["schedulers"] == {"sed": nothing, "central": nothing, "ceiling": nothing}
+    shown = CliRunner().invoke(app, ["simulate", *SMALL[:-1], *names, "--set", "network.arrival_probability=[0,0]"])
+    assert shown.exit_code == 0
+    assert "nan" not in shown.output
+    assert shown.output.count("–") >= 12
+
+
+@pytest.mark.filterwarnings("error")
+def test_networks_without_tasks_do_not_count_in_the_mean() -> None:
+    few = (*SMALL, "--scheduler", "sed", "--networks", "12", "--episodes", "1")
+    found = simulate(*few, "--set", "network.arrival_probability=[0,0.02]")["schedulers"]["sed"]
+    known = [rate for rate in found["networks"] if rate is not None]
+    assert 0 < len(known) < 12
+    assert found["mean"] == pytest.approx(sum(known) / len(known))
 
 
 def test_weighted_knows_the_capacities_of_each_network() -> None:

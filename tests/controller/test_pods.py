@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import trustme
+from proxies import CLOSED_PROXIES
 
 from controller.killings import Killings, killings_per_hour
 from controller.pods import NodePods
@@ -84,6 +87,27 @@ class Api:
         configuration = kubernetes.client.Configuration(host=f"http://127.0.0.1:{self.server.server_port}")
         configuration.retries = False
         return kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(configuration))
+
+
+def test_the_api_is_not_asked_through_a_proxy(api: Api, tmp_path, monkeypatch) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    api.server.socket = context.wrap_socket(api.server.socket, server_side=True)
+    for name in ("token", "namespace"):
+        (tmp_path / name).write_text("space")
+    monkeypatch.setattr(kubernetes.config.incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(kubernetes.config.incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr("controller.pods._NAMESPACE_FILE", tmp_path / "namespace")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(api.server.server_port))
+    for name, value in CLOSED_PROXIES.items():
+        monkeypatch.setenv(name, value)
+    api.pods = [pod("node-1")]
+    of_cluster = NodePods.of_cluster({"OFFLOAD_PODS": "app=node"})
+    of_cluster.start()
+    until(lambda: 1 in of_cluster.seen())
+    of_cluster.stop()
 
 
 @pytest.fixture

@@ -191,6 +191,19 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     db.close()
 
 
+def test_a_run_without_any_task_is_complete_and_says_why_nothing_is_compared(tmp_path):
+    settings = settings_with(network={"arrival_probability": [0.0, 0.0]})
+    db, run = open_run(tmp_path, settings)
+    play_everything(db, run)
+    results = write_report(db, open_storage("database:", db), run, tmp_path / "out", {})
+    assert results["missing"] == ["4 of the 4 evaluation traces have no task, and so no success rate"]
+    assert "There is nothing to compare: no episode had a task." in printed(results)
+    content = (tmp_path / "out/results.json").read_text()
+    assert json.loads(content, parse_constant=pytest.fail)["methods"] == {}
+    assert "no episode had a task" in (tmp_path / "out/report.html").read_text()
+    db.close()
+
+
 def test_one_trace_gives_no_interval_and_still_a_report(tmp_path):
     db, run = open_run(tmp_path, settings_with(evaluation={"methods": ["random", "o2o-drl"], "episodes": 1}))
     play(db, run, "evaluate", "random", EVALUATION_TRACES)

@@ -39,6 +39,16 @@ def test_a_restarted_process_replaces_its_old_entry(registry: Registry) -> None:
     assert [one.address for one in registry.instances("edgenode", "r")] == ["http://127.0.0.1:2"]
 
 
+def test_an_address_may_be_taken_over_by_another_process(registry: Registry) -> None:
+    """Pods are given addresses that others have had."""
+    for name in ("0", "1", "2"):
+        registry.register(_instance(name, address="http://127.0.0.1:1"))
+        assert name in [one.instance for one in registry.instances("edgenode", "r")]
+        registry.heartbeat("edgenode", name, "r", {"revision": 4})
+        registry.deregister("edgenode", name, "r")
+        assert registry.instances("edgenode", "r") == []
+
+
 def test_a_heartbeat_keeps_an_instance_alive_and_tells_what_changed(registry: Registry) -> None:
     registry.register(_instance())
     time.sleep(1.0)
