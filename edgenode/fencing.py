@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from middleware.database import LeaseLost
 from middleware.epoch import ENVIRON, HEADER
+from middleware.openapi import LARGEST
 from middleware.problems import HTTPProblem
 
 _WATCH_S = 1.5
@@ -41,18 +42,29 @@ class Fence:
         self._epoch: str | None = None
 
     def check(self, environ: Mapping[str, Any]) -> None:
-        """Raise HTTPProblem (412) unless the request of this WSGI environment is of the run's controller."""
+        """Raise HTTPProblem unless the request of this WSGI environment is of the run's controller: 412; 422 without an epoch."""
         sent = environ.get(ENVIRON)
         if sent is not None and sent == self._epoch:
             return
+        epoch = _parsed(sent)
         with self._changing:
             current = self._current()
-            if sent is None or sent != str(current):
-                asked = f"the header {HEADER} is missing" if sent is None else f"{HEADER} is {sent[:20]}"
-                raise HTTPProblem(412, "Another controller", f"{asked}; the controller of this run has {current}")
-            if sent != self._epoch:
+            if epoch != current:
+                words = f"{HEADER} is {epoch}; the controller of this run has {current}"
+                raise HTTPProblem(412, "Another controller", words)
+            if self._epoch != str(epoch):
                 self._replaced()
-                self._epoch = sent
+                self._epoch = str(epoch)
+
+
+def _parsed(sent: str | None) -> int:
+    if sent is None:
+        raise HTTPProblem(
+            422, "Impossible value", f"the header {HEADER} is missing: the epoch of the controller's lease"
+        )
+    if not (sent.isascii() and sent.isdecimal() and len(sent) < 20 and 1 <= int(sent) <= LARGEST):
+        raise HTTPProblem(422, "Impossible value", f"{HEADER}: {sent[:20]!r}; an integer is needed, 1 to {LARGEST}")
+    return int(sent)
 
 
 def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.Event) -> threading.Event:

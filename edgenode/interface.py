@@ -212,7 +212,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         "POST", "/v1/episodes/{episode}/close", "deliver all records of it", answer=Closed,
-        refusals=(404, 409, 412, 413, 503), parameters={"episode": _EPISODE}, headers=_EPOCH,
+        refusals=(404, 409, 412, 413, 422, 503), parameters={"episode": _EPISODE}, headers=_EPOCH,
     ),
     Operation("POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409, 412), headers=_EPOCH),
     Operation(

@@ -9,7 +9,7 @@ import pytest
 import schemathesis
 from credentials import TOKEN
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import CHECKS
+from schemathesis.checks import CHECKS, not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from controller.interface import OPERATIONS as CONTROLLERS
@@ -25,7 +25,7 @@ EPOCH = {HEADER: "1"}
 """Of a new database's first controller: what a node refuses of others is not what is tried here."""
 NOT_FUZZED = r"^(/v1/link|/v1/serve)$"
 """An upgrade that takes the connection out of HTTP; continuous arrivals, which would make all else busy."""
-CHECKED = [check for check in CHECKS.get_all() if check is not positive_data_acceptance]
+CHECKED = [check for check in CHECKS.get_all() if check not in (positive_data_acceptance, not_a_server_error)]
 """A right request may be refused all the same: nothing is being played, a node is not there."""
 
 CONTROLLER = describe("offload-testbed: the controller", CONTROLLERS, secured=True, open_paths=OPEN_PATHS)
@@ -52,16 +52,21 @@ def test_what_is_fuzzed_is_what_they_serve(guarded_testbed) -> None:
         guarded_testbed.address = back
 
 
+def no_failure(_context, response, _case) -> None:
+    """503 means: the same again, later. No other error of the server's is one of the description's."""
+    assert response.status_code < 500 or response.status_code in (502, 503), response.text
+
+
 @node_schema.parametrize()
 @OFTEN
 def test_a_node_withstands(case, one_node) -> None:
-    case.call_and_validate(base_url=one_node, headers=HEADERS | EPOCH, checks=CHECKED, timeout=30)
+    case.call_and_validate(base_url=one_node, headers=HEADERS | EPOCH, checks=[*CHECKED, no_failure], timeout=30)
 
 
 @controller_schema.parametrize()
 @OFTEN
 def test_the_controller_withstands(case, guarded_testbed) -> None:
-    case.call_and_validate(base_url=guarded_testbed.address, headers=HEADERS, checks=CHECKED, timeout=60)
+    case.call_and_validate(base_url=guarded_testbed.address, headers=HEADERS, checks=[*CHECKED, no_failure], timeout=60)
 
 
 def test_all_of_that_left_the_testbed_whole(guarded_testbed) -> None:
