@@ -129,7 +129,7 @@ def _of_folder(name: str, folder: Path) -> Iterator[str]:
         reason = error.strerror if in_the_way is None else f"{in_the_way} is a file, not a folder"
         yield f"{name}: {folder} cannot be written to: {reason}"
     finally:
-        with suppress(OSError):  # of a folder that cannot be used, or that somebody else began to use
+        with suppress(OSError):  # of a folder that cannot be used, or that another process began to use
             trial.unlink(missing_ok=True)
             for one in made:
                 one.rmdir()

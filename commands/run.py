@@ -111,22 +111,14 @@ def run(
 ) -> None:
     """Run the pipeline: collect, offline, deploy, online, evaluate, report. Goes on where it was stopped."""
     from commands.attached import AttachedController
-    from commands.checking import check_settings
     from commands.local import DATA_DIR, LocalController, holding, open_run
-    from commands.naming import name_of
-    from commands.places import check_places
     from middleware.configuration import load_settings
 
     console = Console()
     settings = load_settings(preset, config, sets or [])
     wanted = _wanted(phases)
-    check_settings(settings)
-    _check_training(settings, wanted)
     out = out or Path("runs") / (config.stem if config else preset or "default")
-    if name is None:
-        name_of(out)
-    own = [] if twin or attach else [("the data of processes", DATA_DIR)]
-    check_places(settings.services, ("--out", out), *own)
+    _check(settings, wanted, out, name, starts_processes=not (twin or attach))
     # Until there is a run, an error says all that is to be said.
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(name)s: %(message)s")
     opened = open_run(settings, name, by_twin=twin, folder=out)
@@ -167,6 +159,21 @@ def _wanted(phases: list[str] | None) -> list[str]:
                 f"there is no phase '{phase}'; there are {', '.join(PHASES)}", param_hint="--phase"
             )
     return list(phases or PHASES)
+
+
+def _check(settings: Settings, phases: list[str], out: Path, name: str | None, starts_processes: bool) -> None:
+    """Whether all of this can be done, before any of it is. Raises SettingsError or DatasetError."""
+    from commands.checking import check_settings
+    from commands.local import DATA_DIR
+    from commands.naming import name_of
+    from commands.places import check_places
+
+    check_settings(settings)
+    _check_training(settings, phases)
+    if name is None:
+        name_of(out)
+    own = [("the data of processes", DATA_DIR)] if starts_processes else []
+    check_places(settings.services, ("--out", out), *own)
 
 
 def _check_training(settings: Settings, phases: list[str]) -> None:

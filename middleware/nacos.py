@@ -32,7 +32,7 @@ _outages: dict[str, OutageLog] = {}
 class NacosServer:
     """One or several servers, a namespace and a group. Thread-safe: each thread has a client of its own.
 
-    Raises ValueError for a URL that is none of this form.
+    Raises ValueError for a URL that is none of this form, SettingsError where the package is missing.
     """
 
     def __init__(self, url: str, setting: str) -> None:

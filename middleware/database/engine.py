@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from middleware.database.errors import is_contention, is_unavailable, reason, still_answers
 from middleware.outages import OutageLog
-from offload.settings import redacted
+from offload.settings import SettingsError, redacted
 
 _BUSY_TIMEOUT_S = 20
 _MYSQL_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
@@ -48,13 +48,13 @@ class Database:
     def connect(cls, url: str) -> Database:
         """Prepare an engine for `sqlite:///PATH` (its folder is made) or `mysql+pymysql://…`. No connection is made yet.
 
-        A relative path is relative to the working directory. Raises ValueError for a URL that cannot be used.
+        A relative path is relative to the working directory. Raises SettingsError for a URL that cannot be used.
         """
         parsed = sa.make_url(url)
         if parsed.get_backend_name() == "sqlite":
             path = Path(parsed.database or "")
             if parsed.database in (None, "", ":memory:"):
-                raise ValueError("services.database: sqlite needs a file, for example sqlite:///.offload/offload.db")
+                raise SettingsError("services.database: sqlite needs a file, for example sqlite:///.offload/offload.db")
             path.parent.mkdir(parents=True, exist_ok=True)
             engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_S}, json_serializer=_to_json)
             event.listen(engine, "connect", _prepare_sqlite)
@@ -70,7 +70,7 @@ class Database:
                     json_serializer=_to_json,
                 )
             except ModuleNotFoundError as missing:
-                raise ValueError(
+                raise SettingsError(
                     f"services.database: MySQL needs the package {missing.name}: pip install 'offload-testbed[mysql]'"
                 ) from missing
         return cls(url, engine)

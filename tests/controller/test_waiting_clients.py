@@ -80,7 +80,7 @@ class VanishingState(Episodes):
     def state(self) -> EpisodeState | None:  # type: ignore[override]
         """There once, then gone."""
         self._reads += 1
-        return EpisodeState(3, PLAN, 10) if self._reads == 1 else None
+        return EpisodeState(3, "0" * 32, PLAN, 10) if self._reads == 1 else None
 
 
 def test_an_episode_that_ends_while_another_is_asked_for_is_still_busy():

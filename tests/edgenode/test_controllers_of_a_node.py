@@ -115,7 +115,7 @@ def test_a_second_process_of_a_node_ends_and_names_the_folder(tmp_path: Path) ->
         )
         assert done.returncode == 2, done.stderr
         words = done.stderr.strip().splitlines()[-1]
-        folder = tmp_path / "pods" / "node-1" / "outbox"
+        folder = tmp_path / "pods" / "node-1" / "outbox" / fleet.run.uid
         assert f"OFFLOAD_DATA_DIR: {folder} is used by another process of this node (process {first.pid})" in words
         assert "Traceback" not in done.stderr
         fleet.play(trace_of(fleet, 1))

@@ -69,8 +69,7 @@ def _trace(fleet: Fleet, number: int) -> Trace:
 
 
 def _folder(fleet: Fleet, node: int) -> Path:
-    (folder,) = (fleet.folder / "pods").glob(f"**/node-{node}/**/outbox")
-    return folder
+    return fleet.folder / f"pods/node-{node}/outbox" / fleet.run.uid
 
 
 def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Path) -> None:
@@ -80,7 +79,8 @@ def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Pa
         before = fleet.play(_trace(fleet, 1))
         with fleet.database.reading() as connection:
             row = dict(connection.execute(sa.select(decisions).where(decisions.c.node == 1)).mappings().first() or {})
-        record = {"table": "decisions", **row}
+        uid = fleet.uids[before]
+        record = {"table": "decisions", "episode_uid": uid, **row}
         damaged = [
             {**record, "log_probability": float("-inf")},
             {**record, "observation": bytes(30_000)},
@@ -88,7 +88,7 @@ def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Pa
             {**record, "colour": "red"},
             {**record, "table": "tasks"},
             {**record, "slot": "three"},
-            {"table": "outcomes", "episode": before, "slot": 1, "source": 1},
+            {"table": "outcomes", "episode": before, "episode_uid": uid, "slot": 1, "source": 1},
         ]
         os.kill(fleet.processes[1].pid, signal.SIGKILL)
         fleet.processes[1].wait()
@@ -126,7 +126,8 @@ def test_a_scheduler_whose_numbers_are_not_finite_is_one_that_fails(tmp_path: Pa
         fleet.change({"scheduler": {"name": "unsure", "model": None}})
         episode = fleet.play(_trace(fleet, 3))
         summary = close_episode(fleet.database, fleet.run, episode)
-        assert summary.verdict == "complete" and "lost" not in summary.outcomes, (summary, fleet.logs())
+        assert summary.verdict == "mixed" and "lost" not in summary.outcomes, (summary, fleet.logs())
+        assert "the scheduler failed in" in summary.reason
         assert "scheduler unsure failed in slot" in fleet.logs() and "it must be a finite number" in fleet.logs()
         with fleet.database.reading() as connection:
             rows = connection.execute(sa.select(outcomes).where(outcomes.c.episode == episode)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from controller.episodes import Episodes
 from controller.metrics import Metrics
 from controller.nodes import NodeClients
 from middleware.access import OPEN
-from middleware.database import EpisodeSummary, close_episode
+from middleware.database import EpisodeSummary, LeaseHolder, close_episode
+from middleware.database.leases import Lease
 from offload import EpisodePlan, Network, Trace, resolve_settings
 
 SLOTS = 3
@@ -51,9 +53,12 @@ def one_task(number: int) -> Trace:
 
 def play(fleet: Fleet, number: int) -> EpisodeSummary:
     """An episode of `one_task`, played by a real controller's `Episodes`."""
+    holder = LeaseHolder(fleet.database, fleet.run, "test", threading.Event(), lambda lost: None)
+    holder._lease = Lease(fleet.run, "test", 1)  # the fleet's own
     episodes = Episodes(
         fleet.database,
         fleet.run,
+        holder,
         fleet.network,
         fleet.configuration,
         lambda: fleet.addresses,
@@ -76,18 +81,18 @@ def test_a_task_that_changes_hands_while_the_nodes_are_asked_is_waited_for(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Node 0 owns nothing when it is asked; by the time that node 1 is asked, it has handed its task over to node 0."""
-    send = NodeClients.send
+    start = NodeClients.start
 
     def slowly(
-        self: NodeClients, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
-    ) -> str | None:
+        self: NodeClients, node: int, method: str, path: str, body: Mapping[str, Any] | None, patience_s: float
+    ) -> None:
         if method == "GET" and node == 0:
             time.sleep(0.15)  # until its last tick is over
         if method == "GET" and node == 1:
             wait_until(lambda: status_of(fleet, 1)["pending"] == 0)
-        return send(self, node, method, path, body, timeout_s)
+        start(self, node, method, path, body, patience_s)
 
-    monkeypatch.setattr(NodeClients, "send", slowly)
+    monkeypatch.setattr(NodeClients, "start", slowly)
     summary = play(fleet, 1)
     wait_until(lambda: status_of(fleet, 0)["pending"] == status_of(fleet, 0)["outbox"] == 0)
     refused = sum(status_of(fleet, node)["refused_records"] for node in range(2))

@@ -1,4 +1,4 @@
-"""If these fail, a file of settings means something else than what stands in it, and nobody is told."""
+"""If these fail, a file of settings means something else than what stands in it, without a word."""
 
 from __future__ import annotations
 

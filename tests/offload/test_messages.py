@@ -1,4 +1,4 @@
-"""If these fail, somebody whose setting is refused does not learn which one, what it was, or what to write instead."""
+"""If these fail, a user whose setting is refused does not learn which one, what it was, or what to write instead."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ settings.yaml: |
 - {name: OFFLOAD_SERVICES__CONFIGURATION, value: {{ default "file:/etc/offload/settings.yaml" $nacos | quote }}}
 {{- end }}
 
-{{/* What every pod of ours is told. */}}
+{{/* The environment of every pod of ours. */}}
 {{- define "offload.environment" -}}
 - {name: OFFLOAD_RUN, value: {{ include "offload.run" . | quote }}}
 {{ include "offload.serviceUrls" . }}
