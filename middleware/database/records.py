@@ -53,24 +53,22 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
             .with_for_update(read=True)
         )
         taking = {row.episode for row in states if row.status == "open"}
-        known = _tasks_of(connection, run_number, [one for one in records if one["episode"] in taking])
+        taken = [record for record in records if record["episode"] in taking]
+        refused = _without_task(connection, run_number, taken)
+        if refused:
+            taken = [record for record in taken if record not in refused]
         for name, table in TABLES.items():
             columns = [column.name for column in table.columns]
             rows = [
                 {**{column: record.get(column) for column in columns}, "run": run_number}
-                for record in records
-                if record["table"] == name and record["episode"] in taking and _is_of_task(record, known)
+                for record in taken
+                if record["table"] == name
             ]
             if rows:
                 connection.execute(_insert_or_ignore(db, table), rows)
         too_late = [record for record in records if record["episode"] not in taking]
-        refused = _not_there(connection, run_number, too_late) if too_late else []
-        refused += [
-            Refused(record, "the episode has no such task")
-            for record in records
-            if record["episode"] in taking and not _is_of_task(record, known)
-        ]
-        refused += _second_fates(connection, run_number, [one for one in records if one["episode"] in taking])
+        refused += _not_there(connection, run_number, too_late) if too_late else []
+        refused += _second_fates(connection, run_number, taken)
         for number, count in Counter(record["episode"] for record in refused).items():
             count_refused(connection, run_number, number, count)
     return refused
@@ -85,26 +83,25 @@ def count_refused(connection: Connection, run_number: int, episode: int, count: 
     )
 
 
-def _tasks_of(connection: Connection, run_number: int, records: Sequence[Record]) -> set[tuple[int, int, int]]:
-    """(episode, slot, source) of the tasks in the slots of these outcomes."""
-    slots: dict[int, set[int]] = {}
+def _without_task(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
+    """The outcomes of tasks that their episode does not have."""
+    ended: dict[int, list[Record]] = {}
     for record in records:
         if record["table"] == "outcomes":
-            slots.setdefault(record["episode"], set()).add(record["slot"])
-    known: set[tuple[int, int, int]] = set()
-    for episode, wanted in slots.items():
-        found = connection.execute(
+            ended.setdefault(record["episode"], []).append(record)
+    found: list[Refused] = []
+    for episode, ours in ended.items():
+        rows = connection.execute(
             sa.select(tasks.c.slot, tasks.c.source).where(
-                tasks.c.run == run_number, tasks.c.episode == episode, tasks.c.slot.in_(wanted)
+                tasks.c.run == run_number,
+                tasks.c.episode == episode,
+                tasks.c.slot.in_({record["slot"] for record in ours}),
             )
         )
-        known.update((episode, slot, source) for slot, source in found)
-    return known
-
-
-def _is_of_task(record: Record, known: set[tuple[int, int, int]]) -> bool:
-    """Whether an outcome is one of a task of its episode. A decision needs none."""
-    return record["table"] != "outcomes" or (record["episode"], record["slot"], record["source"]) in known
+        known = {(slot, source) for slot, source in rows}
+        strays = [record for record in ours if (record["slot"], record["source"]) not in known]
+        found += [Refused(record, "the episode has no such task") for record in strays]
+    return found
 
 
 def _second_fates(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:

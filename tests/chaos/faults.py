@@ -16,12 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fault:
-    """words: for people; service: which one is away, None where one of our own processes is hurt; inject: does it"""
+    """What is injected.
+
+    words: for people; service: which one is away, None where one of our own processes is hurt; inject: does it; harmless: the
+    episode in which it happens is complete all the same, and no process is restarted, as with a service; small_disk: the
+    processes' own files are on a small disk, which the fault may fill
+    """
 
     name: str
     words: str
     service: str | None
     inject: Callable[[Scene, Random], None]
+    harmless: bool = False
+    small_disk: bool = False
+
+    @property
+    def spares_episodes(self) -> bool:
+        """Whether a running episode must not notice it."""
+        return self.harmless or self.service is not None
 
 
 def _database_killed(scene: Scene, draw: Random) -> None:
@@ -34,6 +46,14 @@ def _database_frozen(scene: Scene, draw: Random) -> None:
     scene.servers.mariadb.signal(signal.SIGSTOP, "mariadb")
     time.sleep(10.0)
     scene.servers.mariadb.signal(signal.SIGCONT, "mariadb")
+
+
+def _database_read_only(scene: Scene, draw: Random) -> None:
+    scene.sql("SET GLOBAL read_only = 1")
+    try:
+        time.sleep(draw.uniform(2.0, 10.0))
+    finally:
+        scene.sql("SET GLOBAL read_only = 0")
 
 
 def _data_node_killed(scene: Scene, draw: Random) -> None:
@@ -90,6 +110,29 @@ def _trainer_killed(scene: Scene, draw: Random) -> None:
     scene.kill_trainer()
 
 
+def _disk_full(scene: Scene, draw: Random) -> None:
+    until = time.monotonic() + draw.uniform(2.0, 10.0)
+    while time.monotonic() < until:
+        scene.disk.fill()  # again: delivered segments are deleted
+        time.sleep(0.05)
+    scene.disk.empty()
+
+
+def _poison(scene: Scene, draw: Random) -> None:
+    lines = [
+        b"[1, 2]",
+        b"{}",
+        b'{"table": "decision", "slot": 1}',
+        b'{"table": "decisions", "slot": 1, "node": 0, "log_probability": -Infinity}',
+        b'{"table": "outcomes", "slot": "one", "colour": "red"}',
+        bytes(512),
+        draw.randbytes(2000),
+    ]
+    draw.shuffle(lines)
+    for folder in scene.outboxes():
+        (folder / "000000000.jsonl").write_bytes(b"\n".join(lines))
+
+
 def _nothing(scene: Scene, draw: Random) -> None:
     pass
 
@@ -98,6 +141,7 @@ FAULTS = (
     Fault("none", "nothing, for comparison", None, _nothing),
     Fault("database-killed", "database killed, back after 10 s", "the database", _database_killed),
     Fault("database-frozen", "database frozen for 10 s", "the database", _database_frozen),
+    Fault("database-read-only", "database read only for 2 to 10 s", "the database", _database_read_only),
     Fault("data-node-killed", "one of two HDFS data nodes killed", "the storage", _data_node_killed),
     Fault("name-node-frozen", "HDFS name node frozen for 3 to 15 s", "the storage", _name_node_frozen),
     Fault("name-node-killed", "HDFS name node killed, restarted within 8 s", "the storage", _name_node_killed),
@@ -106,6 +150,15 @@ FAULTS = (
     Fault("node-killed", "an edge node killed", None, _node_killed),
     Fault("node-frozen", "an edge node frozen for 0.3 to 6 s", None, _node_frozen),
     Fault("node-frozen-for-good", "an edge node frozen for good", None, _node_frozen_for_good),
+    Fault(
+        "disk-full",
+        "the disk of all edge nodes and the controller full for 2 to 10 s",
+        None,
+        _disk_full,
+        harmless=True,
+        small_disk=True,
+    ),
+    Fault("poison", "random bytes and records that are none in the outboxes", None, _poison, harmless=True),
     Fault("controller-killed", "the controller killed", None, _controller_killed),
     Fault("trainer-killed", "the trainer killed, started again", None, _trainer_killed),
 )
