@@ -38,6 +38,7 @@ from middleware.database import (
     load_run,
     new_holder,
 )
+from middleware.outages import FULL_DISK
 from middleware.patience import bear, patiently
 from middleware.registry import Registry, open_registry
 from middleware.storage import Storage, open_storage
@@ -47,6 +48,7 @@ from offload.settings import ServiceSettings, SettingsError
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
 _START_TIMEOUT_S = 120.0
+_WAIT_FOR_DISK_S = 0.5
 
 _logger = logging.getLogger(__name__)
 
@@ -240,7 +242,21 @@ class LocalController:
                 return
             if self._process.stdin is not None:
                 self._process.stdin.close()
-            self._process = self._start()
+            if not self._start_again():
+                return
+
+    def _start_again(self) -> bool:
+        """Start the controller; on a full disk, which takes no log, when there is space again. False when that will not help."""
+        while True:
+            try:
+                self._process = self._start()
+                return True
+            except OSError as error:
+                if error.errno not in FULL_DISK:
+                    self._failure = f"the controller cannot be started again: {error}"
+                    return False
+            if self._stopping.wait(_WAIT_FOR_DISK_S):
+                return False
 
     def __enter__(self) -> Self:
         self._process = self._start()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from controller.nodes import NodeClients
 from middleware.access import OPEN, Access
+from middleware.outages import FULL_DISK
 from middleware.patience import bear
 from middleware.registry import Instance, Registry
 
@@ -27,6 +28,7 @@ _DEATHS_WITHIN_S = 60.0
 _ENDING_S = 10.0
 _WATCH_S = 0.05
 _LIVENESS_S = 2.0
+_WAIT_FOR_DISK_S = 0.5
 _MOST_FAILURES = 3
 """A node that has not answered so many times in a row, asked every `_LIVENESS_S`, is frozen."""
 
@@ -167,11 +169,25 @@ class LocalFleet:
                     )
                     return
                 _logger.warning("node %d ended with code %d; it is started again (its log: %s)", node, code, log)
-                try:
-                    self._start(node)
-                except OSError as error:
-                    self._failed(f"node {node} cannot be started again: {error}")
+                if not self._start_again(node):
                     return
+
+    def _start_again(self, node: int) -> bool:
+        """Start a node; on a full disk, which takes no log, when there is space again. False when it cannot be started."""
+        told = False
+        while True:
+            try:
+                self._start(node)
+                return True
+            except OSError as error:
+                if error.errno not in FULL_DISK:
+                    self._failed(f"node {node} cannot be started again: {error}")
+                    return False
+                if not told:
+                    _logger.error("node %d cannot be started now: %s", node, error)
+                told = True
+            if self._stopping.wait(_WAIT_FOR_DISK_S):
+                return False
 
     def _ask_all(self) -> None:
         """Ask every node that has registered whether it is alive, and kill one that is frozen."""

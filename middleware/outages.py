@@ -10,7 +10,7 @@ from typing import Final
 
 SLOW_S = 3.0
 """A service that is well answers sooner."""
-_QUIET_S = 8.0
+_QUIET_S = 6.0
 """A service that answers, and cannot do some of what it is asked, is well again after so long without a refusal.
 
 Longer than anything waits before it tries again.

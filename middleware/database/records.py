@@ -63,9 +63,10 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
                 refused.append(Refused(record, "its episode is not in this database"))
             else:
                 (taken if state == "open" else late).append(record)
-        known = _tasks_of(connection, run_number, taken)
-        refused += [Refused(one, "the episode has no such task") for one in taken if not _is_of_task(one, known)]
-        taken = [one for one in taken if _is_of_task(one, known)]
+        strays = _without_task(connection, run_number, taken)
+        if strays:
+            taken = [record for record in taken if record not in strays]
+            refused += strays
         for name, table in TABLES.items():
             columns = [column.name for column in table.columns]
             rows = [
@@ -109,26 +110,25 @@ def _digest(record: Record) -> str:
     return hashlib.blake2b(content.encode(errors="backslashreplace"), digest_size=16).hexdigest()
 
 
-def _tasks_of(connection: Connection, run_number: int, records: Sequence[Record]) -> set[tuple[int, int, int]]:
-    """(episode, slot, source) of the tasks in the slots of these outcomes."""
-    slots: dict[int, set[int]] = {}
+def _without_task(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
+    """The outcomes of tasks that their episode does not have."""
+    ended: dict[int, list[Record]] = {}
     for record in records:
         if record["table"] == "outcomes":
-            slots.setdefault(record["episode"], set()).add(record["slot"])
-    known: set[tuple[int, int, int]] = set()
-    for episode, wanted in slots.items():
-        found = connection.execute(
+            ended.setdefault(record["episode"], []).append(record)
+    found: list[Refused] = []
+    for episode, ours in ended.items():
+        rows = connection.execute(
             sa.select(tasks.c.slot, tasks.c.source).where(
-                tasks.c.run == run_number, tasks.c.episode == episode, tasks.c.slot.in_(wanted)
+                tasks.c.run == run_number,
+                tasks.c.episode == episode,
+                tasks.c.slot.in_({record["slot"] for record in ours}),
             )
         )
-        known.update((episode, slot, source) for slot, source in found)
-    return known
-
-
-def _is_of_task(record: Record, known: set[tuple[int, int, int]]) -> bool:
-    """Whether an outcome is one of a task of its episode. A decision needs none."""
-    return record["table"] != "outcomes" or (record["episode"], record["slot"], record["source"]) in known
+        known = {(slot, source) for slot, source in rows}
+        strays = [record for record in ours if (record["slot"], record["source"]) not in known]
+        found += [Refused(record, "the episode has no such task") for record in strays]
+    return found
 
 
 def _second_outcomes(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:

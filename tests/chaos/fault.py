@@ -17,6 +17,7 @@ class Fault:
     inject: does it, in the middle of an episode; it is over when `inject` returns. prepare: what has to be there before the run starts
     unharmed: no task may be lost, no record refused and no process restarted because of it, as where a service is unavailable
     repeated: the service is unavailable more than once
+    small_disk: the processes' own files are on a small disk, which the fault may fill
     network: needs a network namespace of its own, since it drops or redirects packets
     """
 
@@ -28,3 +29,9 @@ class Fault:
     unharmed: bool = False
     network: bool = False
     repeated: bool = False
+    small_disk: bool = False
+
+    @property
+    def spares_episodes(self) -> bool:
+        """Whether the episode in which it happens must be complete all the same, and no process may be restarted."""
+        return self.unharmed or self.service is not None

@@ -28,6 +28,14 @@ def _database_frozen(scene: Scene, draw: Random) -> None:
     scene.servers.mariadb.signal(signal.SIGCONT, "mariadb")
 
 
+def _database_read_only(scene: Scene, draw: Random) -> None:
+    scene.sql("SET GLOBAL read_only = 1")
+    try:
+        time.sleep(draw.uniform(2.0, 10.0))
+    finally:
+        scene.sql("SET GLOBAL read_only = 0")
+
+
 def _data_node_killed(scene: Scene, draw: Random) -> None:
     # Not brought back before the run has ended.
     scene.servers.hdfs.signal(signal.SIGKILL, f"datanode{draw.randrange(2)}")
@@ -97,6 +105,29 @@ def _trainer_killed(scene: Scene, draw: Random) -> None:
     scene.kill_trainer()
 
 
+def _disk_full(scene: Scene, draw: Random) -> None:
+    until = time.monotonic() + draw.uniform(2.0, 10.0)
+    while time.monotonic() < until:
+        scene.disk.fill()  # again: delivered segments are deleted
+        time.sleep(0.05)
+    scene.disk.empty()
+
+
+def _poison(scene: Scene, draw: Random) -> None:
+    lines = [
+        b"[1, 2]",
+        b"{}",
+        b'{"table": "decision", "slot": 1}',
+        b'{"table": "decisions", "slot": 1, "node": 0, "log_probability": -Infinity}',
+        b'{"table": "outcomes", "slot": "one", "colour": "red"}',
+        bytes(512),
+        draw.randbytes(2000),
+    ]
+    draw.shuffle(lines)
+    for folder in scene.outboxes():
+        (folder / "000000000.jsonl").write_bytes(b"\n".join(lines))
+
+
 def _nothing(scene: Scene, draw: Random) -> None:
     pass
 
@@ -105,6 +136,7 @@ FAULTS = (
     Fault("none", "nothing, for comparison", None, _nothing),
     Fault("database-killed", "database killed, back after 10 s", "the database", _database_killed),
     Fault("database-frozen", "database frozen for 10 s", "the database", _database_frozen),
+    Fault("database-read-only", "database read only for 2 to 10 s", "the database", _database_read_only),
     Fault("data-node-killed", "one of two HDFS data nodes killed", "the storage", _data_node_killed),
     Fault("name-node-frozen", "HDFS name node frozen for 3 to 15 s", "the storage", _name_node_frozen),
     Fault("name-node-killed", "HDFS name node killed, restarted within 8 s", "the storage", _name_node_killed),
@@ -113,6 +145,15 @@ FAULTS = (
     Fault("node-killed", "an edge node killed", None, _node_killed),
     Fault("node-frozen", "an edge node frozen for 0.3 to 6 s", None, _node_frozen),
     Fault("node-frozen-for-good", "an edge node frozen for good", None, _node_frozen_for_good),
+    Fault(
+        "disk-full",
+        "the disk of all edge nodes and the controller full for 2 to 10 s",
+        None,
+        _disk_full,
+        unharmed=True,
+        small_disk=True,
+    ),
+    Fault("poison", "random bytes and records that are none in the outboxes", None, _poison, unharmed=True),
     Fault("controller-killed", "the controller killed", None, _controller_killed),
     Fault(
         "controller-replaced",

@@ -22,7 +22,8 @@ import sqlalchemy as sa
 from fault import Fault
 from forwarder import Forwarder
 from running import Workplace, wait_until
-from servers import Servers
+from servers import Servers, grant_all
+from small_disk import SmallDisk
 
 from middleware.database import Database, find_episodes, find_models, load_run
 from middleware.database.schema import decisions, episodes, outcomes
@@ -42,9 +43,9 @@ evaluation: {episodes: 1, methods: [ratc, o2o-drl]}
 _METHODS = {"ratc", "o2o-drl"}
 _EPISODES = 6
 _EPISODE_S = 2.6
-_RUN = ("run", "--config", "small.yaml", "--out", "out/chaos")
+_RUN = ("run", "--config", "small.yaml", "--out", "runs/chaos")
 _LONGEST_S = 300.0
-_BACK_IS_NOTICED_S = 10.0
+_BACK_IS_NOTICED_S = 15.0
 """A run that goes on for so long after a service came back must say so."""
 _AWAY = re.compile(r"(the database|the storage|Nacos) [^\n]*: away \(")
 _BACK = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:back|answered) after ([\d.]+) s")
@@ -82,7 +83,9 @@ class Scene:
         self._seed = seed
         self._name = f"chaos_{uuid.uuid4().hex[:12]}"
         self._server = sa.make_url(servers.mariadb.url)
-        url = self._server.set(database=self._name).render_as_string(hide_password=False)
+        # A user of its own, who may do nothing with the server: one that may is not kept from writing by `read_only`.
+        user = self._server.set(database=self._name, username=self._name, password=self._name)
+        url = user.render_as_string(hide_password=False)
         self._workplace = Workplace(folder, url, f"seed: {seed}\n{SETTINGS}")
         nacos = f"{servers.nacos.url}?group={self._name}"
         self._storage_url = f"{servers.hdfs.url}/{self._name}"
@@ -96,6 +99,8 @@ class Scene:
         """The way to the database, for a fault that needs one."""
         self._trainer: subprocess.Popen[bytes] | None = None
         self._problems: list[str] = []
+        self._own_files = folder / ".offload/chaos"
+        self.disk = SmallDisk(self._own_files, 16 * 1024)
 
     # --- what faults use ----------------------------------------------------------------------------------------
 
@@ -103,6 +108,24 @@ class Scene:
         """The process ids of our own processes that run a module."""
         wait_until(lambda: bool(self._workplace.processes(module)))
         return [process.pid for process in self._workplace.processes(module)]
+
+    def outboxes(self) -> set[Path]:
+        """The folders of the outboxes that have a segment, at least one."""
+        found: set[Path] = set()
+
+        def look() -> bool:
+            found.update(path.parent for path in self._own_files.glob("**/[0-9]*.jsonl"))
+            return bool(found)
+
+        wait_until(look)
+        return found
+
+    def sql(self, statement: str) -> None:
+        """Run a statement as the user who may do everything."""
+        engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()
 
     def kill_trainer(self) -> None:
         """Kill it; its children end by themselves. Then start the same command again."""
@@ -180,7 +203,10 @@ class Scene:
         draw = Random(self._seed)
         found = Findings(", ".join(fault.name for fault in faults), self._seed)
         first = _EPISODES if len(faults) == 1 else 1
-        self._sql(f"CREATE DATABASE {self._name}")
+        self._make_database()
+        small_disk = any(fault.small_disk for fault in faults)
+        if small_disk:
+            self.disk.__enter__()
         try:
             for fault in faults:
                 if fault.prepare is not None:
@@ -206,8 +232,27 @@ class Scene:
                 self._trainer.wait()
                 wait_until(lambda: self._workplace.processes() == [], 30)
             self.servers.restore()
-            self._sql(f"DROP DATABASE {self._name}")
+            self.sql(f"DROP DATABASE {self._name}")
+            self.sql(f"DROP USER {self._name}@'%%'")
+            if small_disk:
+                self._leave_small_disk()
         return found
+
+    def _make_database(self) -> None:
+        self.sql(f"CREATE DATABASE {self._name}")
+        self.sql(f"CREATE USER {self._name}@'%%' IDENTIFIED BY '{self._name}'")
+        engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
+        grant_all(engine, self._name, self._name)
+        engine.dispose()
+
+    def _leave_small_disk(self) -> None:
+        """Keep the logs that are on it."""
+        logs, kept = self._own_files / "logs", self._workplace.folder / "logs"
+        if logs.exists():
+            shutil.copytree(logs, kept)
+        self.disk.close()
+        if kept.exists():
+            shutil.move(kept, logs)
 
     def keep_logs(self, folder: Path) -> None:
         """Copy what the processes said."""
@@ -241,12 +286,6 @@ class Scene:
         except sa.exc.ProgrammingError:
             return 0  # no tables yet
 
-    def _sql(self, statement: str) -> None:
-        engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(statement)
-        engine.dispose()
-
     # --- what must be true --------------------------------------------------------------------------------------
 
     def _look(self, faults: Sequence[Fault], found: Findings) -> None:
@@ -275,7 +314,7 @@ class Scene:
         if all(fault.unharmed for fault in faults) and (found.lost or found.refused):
             found.problems.append(f"{found.lost} tasks are lost, {found.refused} records were refused")
         for fault, (number, _) in zip(faults, found.hits, strict=True):
-            if not (fault.service or fault.unharmed):
+            if not fault.spares_episodes:
                 continue
             # A service's outage is nothing to a running episode.
             hit = next(one for one in played if one.episode == number)
@@ -316,7 +355,7 @@ class Scene:
             fetch_model(storage, "chaos", version, names=(ACTOR_FILE, LEARNER_FILE))  # raises for a damaged one
 
     def _look_at_results(self, found: Findings) -> None:
-        file = self._workplace.folder / "out/chaos/results.json"
+        file = self._workplace.folder / "runs/chaos/results.json"
         results = json.loads(file.read_text()) if file.exists() else {"methods": {}, "missing": ["results.json"]}
         if results["missing"] or set(results["methods"]) != _METHODS:
             found.problems.append(f"the results lack {results['missing']}")
@@ -334,9 +373,9 @@ class Scene:
                     found.problems.append(f"{log.name}: {line.strip()}: {_after(text, sign)}")
             away = [match[1] for match in _AWAY.finditer(text)]
             back = [(match[1], float(match[2])) for match in _BACK.finditer(text)]
-            if all(fault.service or fault.unharmed for fault in faults):
+            if all(fault.spares_episodes for fault in faults):
                 if text.count(" answers at ") > 1 and log != self._output:
-                    found.problems.append(f"{log.name}: its process was restarted, though only services were away")
+                    found.problems.append(f"{log.name}: its process was restarted, though no fault was to end one")
                 for service, times in Counter(away).items():
                     if times > expected[service] and not any(fault.repeated for fault in faults):
                         found.problems.append(f"{log.name}: says {times} times that {service} is away")

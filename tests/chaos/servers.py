@@ -2,7 +2,7 @@
 
 `OFFLOAD_TEST_SERVERS` names a folder of scripts `mariadb`, `hdfs`, `nacos`: `SCRIPT start DIR PORT` starts the server, or brings
 back what is not running of it, waits until it works and prints `NAME=url`; `SCRIPT stop DIR` ends it; `DIR/*.pid` hold the ids of its
-processes. `DATANODES` is the number of HDFS' data nodes.
+processes. The database's URL is of an account with all rights. `DATANODES` is the number of HDFS' data nodes.
 """
 
 from __future__ import annotations

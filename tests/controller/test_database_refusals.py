@@ -11,6 +11,23 @@ from testbed import Testbed, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
+def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_line(tmp_path: Path) -> None:
+    with Testbed(tmp_path, {}) as testbed:
+        assert testbed.call("POST", "/v1/serve")[0] == 204
+        wait_until(lambda: (testbed.call("GET", "/v1/status")[1]["episode"] or {}).get("slot") is not None)
+        before = testbed.controller.pid
+        with testbed.opened.database.transaction() as connection:
+            refused = "CREATE TRIGGER t BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'secret'); END"
+            connection.exec_driver_sql(refused)
+        wait_until(lambda: testbed.controller.pid != before)
+        log = (tmp_path / "pods/logs/controller.log").read_text()
+        words = (
+            "no episode can be played: the database refuses what is asked (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
+        )
+        assert f"\noffload-controller: {words}\n" in log
+        assert "Traceback" not in log and "secret" not in log, log
+
+
 def test_a_registry_table_that_is_gone_for_a_while_ends_no_process(tmp_path: Path) -> None:
     """A restored database, a lost right: what trying again is not known to help against ended every process."""
     with Testbed(tmp_path, {}) as testbed:
