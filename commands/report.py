@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console
 
@@ -29,17 +29,17 @@ def report(
     from rich.console import Console
 
     from commands.parity import recorded_parity
-    from evaluation.report import write_report
+    from evaluation.report import build_report, export_report
     from evaluation.tables import results_table
     from middleware.configuration import load_settings
-    from middleware.storage import open_storage
 
     console = Console()
     with open_recorded_run(folder, database) as (db, run):
         services = load_settings(sets=[f"services.storage={storage}"] if storage else []).services
         with console.status("reading the records, replaying them in the twin, drawing the figures"):
-            kept = open_storage(services.storage, db)
-            results = write_report(db, kept, run, folder, recorded_parity(db, run))
+            results, files = build_report(db, run, recorded_parity(db, run))
+            export_report(folder, files)
+        _store(services.storage, db, run, folder, files, console)
         _write_events(db, run, folder, console)
     console.print(results_table(results))
     console.print(f"\nReport: [bold]{folder / 'report.html'}[/]   Results: {folder / 'results.json'}")
@@ -63,13 +63,33 @@ def open_recorded_run(folder: Path, url: str | None) -> Iterator[tuple[Database,
 
 def _refuse_absent(url: str) -> None:
     """Connecting would make an empty SQLite file where there is none: say instead that this is the wrong place."""
+    from middleware.database import sqlite_file
     from offload.settings import SettingsError
 
-    path = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not path.exists():
+    path = sqlite_file(url)
+    if path is not None and not path.exists():
         raise SettingsError(
             f"services.database: there is no database {path} here; `offload run` makes one. Is this the folder in which it "
             "was run? --database says where another is"
+        )
+
+
+def _store(url: str, db: Database, run: Run, folder: Path, files: Mapping[str, bytes], console: Console) -> None:
+    """Put the report into the storage as well, where that takes it: it may be there for reading only."""
+    from sqlalchemy.exc import DBAPIError
+
+    from evaluation.report import store_report
+    from middleware.outages import ServiceAway
+    from middleware.storage import open_storage
+    from offload.settings import redacted
+
+    try:
+        store_report(open_storage(url, db), run, files)
+    except (OSError, DBAPIError, ServiceAway) as refused:
+        # A database error would go on with the statement and its values.
+        why = getattr(refused, "orig", None) or refused
+        console.print(
+            f"The storage {redacted(url)} does not take the report; it is in {folder} alone: {why}", markup=False
         )
 
 

@@ -158,16 +158,15 @@ def set_(
 
 def find_controller(run: str | None, database_url: str | None) -> str:
     """The address of the live controller (of a run; in a pod, of its own one)."""
-    from sqlalchemy import make_url
-
     from middleware.configuration import load_settings
-    from middleware.database import Database
+    from middleware.database import Database, sqlite_file
     from middleware.registry import open_registry
 
     run = run or os.environ.get("OFFLOAD_RUN")
     nobody = NoController("no controller is running here; start one with `offload serve --preset demo`")
     services = load_settings(sets=[f"services.database={database_url}"] if database_url else []).services
-    if services.database.startswith("sqlite:") and not Path(make_url(services.database).database or "").exists():
+    path = sqlite_file(services.database)
+    if path is not None and not path.exists():
         raise nobody  # connecting would make the file
     database = Database.connect(services.database)
     database.check_schema()

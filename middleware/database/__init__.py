@@ -14,6 +14,7 @@ from middleware.database.episodes import (
     load_trace,
     open_episode,
 )
+from middleware.database.location import sqlite_file
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
@@ -58,6 +59,7 @@ __all__ = [
     "read_episode_log",
     "record_model",
     "record_pod_event",
+    "sqlite_file",
     "stream_episode_logs",
     "write_records",
 ]
