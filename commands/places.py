@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from middleware.configuration import watched_file
+from middleware.database.location import sqlite_file
+from middleware.home import expanded
 from offload.settings import ServiceSettings, SettingsError
 
 _TRIED_BYTES = 1 << 20
-_SQLITE = "sqlite:///"
 _HEADER = b"SQLite format 3\0"
 _OF_USERS = {
     getattr(errno, name)
@@ -68,11 +70,6 @@ def check_database(url: str) -> None:
         raise SettingsError(problem)
 
 
-def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite URL; None for another database."""
-    return Path(url.removeprefix(_SQLITE).partition("?")[0]) if url.startswith(_SQLITE) else None
-
-
 def is_of_users(error: OSError) -> bool:
     """Whether a file or a disk is in the way, which the user can change."""
     return error.errno in _OF_USERS
@@ -89,11 +86,13 @@ def _of_services(services: ServiceSettings) -> Iterator[str]:
     if database is not None:
         yield from _of_sqlite(database)
     if services.storage.startswith("file:"):
-        yield from _of_folder("services.storage", Path(services.storage.removeprefix("file:").removeprefix("//")))
-    watched = services.configuration.removeprefix("file:").removeprefix("//")
-    if services.configuration.startswith("file:") and watched:
+        yield from _of_folder(
+            "services.storage", expanded(services.storage.removeprefix("file:").removeprefix("//"), "services.storage")
+        )
+    watched = watched_file(services.configuration)
+    if watched is not None:
         try:
-            Path(watched).read_bytes()
+            watched.read_bytes()
         except OSError as error:
             yield f"services.configuration: {watched} cannot be read: {error.strerror}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console
 
@@ -34,18 +34,18 @@ def report(
 
     from commands.parity import recorded_parity
     from commands.places import check_folder
-    from evaluation.report import write_report
+    from evaluation.report import build_report, export_report
     from evaluation.tables import results_table
     from middleware.configuration import load_settings
-    from middleware.storage import open_storage
 
     console = Console()
     check_folder("DIR", folder)
     with open_recorded_run(folder, database, name) as (db, run):
         services = load_settings(sets=[f"services.storage={storage}"] if storage else []).services
         with console.status("reading the records, replaying them in the twin, drawing the figures"):
-            kept = open_storage(services.storage, db)
-            results = write_report(db, kept, run, folder, recorded_parity(db, run))
+            results, files = build_report(db, run, recorded_parity(db, run))
+            export_report(folder, files)
+        _store(services.storage, db, run, folder, files, console)
         _write_events(db, run, folder, console)
     console.print(results_table(results))
     console.print(f"\nReport: [bold]{folder / 'report.html'}[/]   Results: {folder / 'results.json'}")
@@ -67,6 +67,25 @@ def open_recorded_run(folder: Path, url: str | None, name: str | None) -> Iterat
         yield db, recorded_run(db, folder, name)
     finally:
         db.close()
+
+
+def _store(url: str, db: Database, run: Run, folder: Path, files: Mapping[str, bytes], console: Console) -> None:
+    """Put the report into the storage as well, where that takes it: it may be there for reading only."""
+    from sqlalchemy.exc import DBAPIError
+
+    from evaluation.report import store_report
+    from middleware.outages import ServiceAway
+    from middleware.storage import open_storage
+    from offload.settings import redacted
+
+    try:
+        store_report(open_storage(url, db), run, files)
+    except (OSError, DBAPIError, ServiceAway) as refused:
+        # A database error would go on with the statement and its values.
+        why = getattr(refused, "orig", None) or refused
+        console.print(
+            f"The storage {redacted(url)} does not take the report; it is in {folder} alone: {why}", markup=False
+        )
 
 
 def _write_events(db: Database, run: Run, folder: Path, console: Console) -> None:

@@ -167,16 +167,16 @@ def set_(
 
 def find_controller(run: str | None, database_url: str | None) -> str:
     """The address of the live controller (of a run; in a pod, of its own one)."""
-    from commands.places import check_database, sqlite_file
+    from commands.places import check_database
     from middleware.configuration import load_settings
-    from middleware.database import Database
+    from middleware.database import Database, sqlite_file
     from middleware.registry import open_registry
 
     run = run or os.environ.get("OFFLOAD_RUN")
     nobody = NoController("no controller is running here; start one with `offload serve --preset demo`")
     services = load_settings(sets=[f"services.database={database_url}"] if database_url else []).services
-    file = sqlite_file(services.database)
-    if file is not None and not file.exists():
+    path = sqlite_file(services.database)
+    if path is not None and not path.exists():
         raise nobody  # connecting would make the file
     check_database(services.database)
     database = Database.connect(services.database)

@@ -38,20 +38,35 @@ def write_report(
 
     A run that is unfinished, or has heuristics only, gives a report too: it says what is missing.
     """
+    results, files = build_report(db, run, parity)
+    store_report(storage, run, files)
+    if out_dir is not None:
+        export_report(out_dir, files)
+    return results
+
+
+def build_report(db: Database, run: Run, parity: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The results, and the files of the report by name. Writes nothing."""
     results = build_results(db, run) | {"parity": parity}
     figures = draw_figures(results)
     files = {f"figures/{figure.kind.name}.svg": figure.svg for figure in figures}
     files |= {f"figures/{figure.kind.name}.png": figure.png for figure in figures}
     files["results.json"] = results_json(results)
     files["report.html"] = render_page(results, figures).encode()
-    folder = report_folder(run.name)
+    return results, files
+
+
+def store_report(storage: Storage, run: Run, files: Mapping[str, bytes]) -> None:
+    """Put the files where the run's report is in the storage."""
     for name, content in files.items():
-        storage.write(f"{folder}/{name}", content)
-    if out_dir is not None:
-        out = open_storage(f"file:{out_dir}", None)
-        for name, content in files.items():
-            out.write(name, content)
-    return results
+        storage.write(f"{report_folder(run.name)}/{name}", content)
+
+
+def export_report(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files into a folder of this machine."""
+    out = open_storage(f"file:{folder}", None)
+    for name, content in files.items():
+        out.write(name, content)
 
 
 def render_page(results: Mapping[str, Any], figures: list[DrawnFigure]) -> str:

@@ -8,14 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from middleware.configuration import watched_file
 from middleware.configuration.layers import settings_in
 from middleware.configuration.nacos import NacosConfiguration
-from middleware.database import Database, SchemaError, migrations
+from middleware.database import Database, SchemaError, migrations, sqlite_file
 from middleware.outages import ServiceAway
 from middleware.registry import Instance, Registry, open_registry
 from middleware.registry.nacos import NacosRegistry
@@ -150,11 +149,11 @@ def _configuration(services: ServiceSettings) -> _Found:
 @contextmanager
 def _connected(services: ServiceSettings) -> Iterator[Database | None]:
     """The database; None for a file that is not there: connecting would make it."""
-    url = services.database
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+    path = sqlite_file(services.database)
+    if path is not None and not path.exists():
         yield None
         return
-    database = Database.connect(url)
+    database = Database.connect(services.database)
     try:
         yield database
     finally:

@@ -30,9 +30,11 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
     node that its task goes to, or N where it has none. Each agent's reward is the team's: +1 for every task that succeeds in
     the slot, −1 for every other end. After T slots all agents are truncated, with the observation of tick T.
 
-    Infos of each agent: `action_mask` once more; `illegal`, whether its last action was not in its mask; at the end of the
-    episode also `success_rate`, the team's. An illegal action is no error: "no task" where there is a task leaves the task at
+    Infos of each agent: `illegal`, whether its last action was not in its mask; `success_rate`, the team's, which is 0 until
+    the end of the episode, and NaN at the end of one without tasks. An illegal action is no error: "no task" where there is a task leaves the task at
     its node, a node where there is no task is ignored, and to an overloaded node the task is sent all the same.
+
+    state() is (N·O,), all agents' observations one after the other, for algorithms with a central critic.
 
     Raises ValueError for an unknown preset, or a network of another size than the settings'.
     """
@@ -47,6 +49,7 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
         self.agents: list[str] = []
         # An object for each agent: PettingZoo seeds their action spaces apart.
         self._observation_space = {agent: observation_space(nodes, elements) for agent in self.possible_agents}
+        self.state_space = spaces.Box(0.0, 1.0, (nodes * elements,), np.float32)
         self._action_space = {agent: spaces.Discrete(nodes + 1) for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> spaces.Dict:
@@ -56,6 +59,11 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
     def action_space(self, agent: str) -> spaces.Discrete:
         """0 … N−1 send the task to that node, N is "no task"."""
         return self._action_space[agent]
+
+    def state(self) -> NDArray[np.float32]:
+        """(N·O,) what all agents observe now, in an array of its own."""
+        state: NDArray[np.float32] = self._sequence.observations[0].ravel().copy()
+        return state
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -76,12 +84,11 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
             raise ValueError("the episode is over, or none has begun: reset the environment")
         sequence, agents = self._sequence, self.possible_agents
         decided = sequence.decide(self._given(actions))
-        observations, infos = self._observed(decided.illegal[0].tolist())
+        success_rate = 0.0
         if decided.is_over:
             self.agents = []
             success_rate = float(sequence.twin.fates().success_rates()[0])
-            for info in infos.values():
-                info["success_rate"] = success_rate
+        observations, infos = self._observed(decided.illegal[0].tolist(), success_rate)
         return (
             observations,
             dict.fromkeys(agents, float(decided.reward[0])),
@@ -111,13 +118,13 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
                 break
         return ValueError(f"{agent}: action {action!r}; actions are the whole numbers 0 to {nodes}")
 
-    def _observed(self, illegal: list[bool]) -> tuple[dict[str, Observation], Infos]:
+    def _observed(self, illegal: list[bool], success_rate: float = 0.0) -> tuple[dict[str, Observation], Infos]:
         # Rows of arrays that belong to this slot alone: nothing that was handed out is written again.
         seen, masks = self._sequence.observations[0], self._sequence.masks[0]
         observations, infos = {}, {}
         for agent, one, mask, wrong in zip(self.possible_agents, seen, masks, illegal, strict=True):
             observations[agent] = {"observation": one, "action_mask": mask}
-            infos[agent] = {"action_mask": mask, "illegal": wrong}
+            infos[agent] = {"illegal": wrong, "success_rate": success_rate}
         return observations, infos
 
 

@@ -9,6 +9,7 @@ from middleware.configuration.layers import load_settings
 from middleware.configuration.port import Configuration, HotRecord
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
+from middleware.home import expanded
 from offload.settings import redacted
 
 __all__ = [
@@ -45,4 +46,4 @@ def watched_file(url: str) -> Path | None:
     if not url.startswith("file:"):
         return None
     rest = url.removeprefix("file:").removeprefix("//")
-    return Path(rest) if rest else None
+    return expanded(rest, "services.configuration") if rest else None

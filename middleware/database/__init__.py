@@ -18,6 +18,7 @@ from middleware.database.episodes import (
 )
 from middleware.database.errors import is_unavailable
 from middleware.database.leases import LeaseHeld, LeaseHolder, LeaseLost, current_epoch, holder_of, new_holder
+from middleware.database.location import sqlite_file
 from middleware.database.logs import read_episode_log, stream_episode_logs
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
@@ -72,6 +73,7 @@ __all__ = [
     "read_episode_log",
     "record_model",
     "record_pod_event",
+    "sqlite_file",
     "stream_episode_logs",
     "write_records",
 ]

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from middleware.database.errors import is_contention, is_unavailable, reason, still_answers
+from middleware.database.location import is_read_only, read_only_url, sqlite_file
 from middleware.outages import OutageLog
 from offload.settings import SettingsError, redacted
 
@@ -48,16 +48,16 @@ class Database:
     def connect(cls, url: str) -> Database:
         """Prepare an engine for `sqlite:///PATH` (its folder is made) or `mysql+pymysql://…`. No connection is made yet.
 
-        A relative path is relative to the working directory. Raises SettingsError for a URL that cannot be used.
+        A relative path is relative to the working directory. A file that may not be written is opened for reading. Raises
+        SettingsError for a URL that cannot be used.
         """
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            path = Path(parsed.database or "")
-            if parsed.database in (None, "", ":memory:"):
-                raise SettingsError("services.database: sqlite needs a file, for example sqlite:///.offload/offload.db")
+        parsed, path = sa.make_url(url), sqlite_file(url)
+        if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            read_only = is_read_only(path)
+            parsed = read_only_url(path) if read_only else parsed.set(database=str(path))
             engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT_S}, json_serializer=_to_json)
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", _prepare_reader if read_only else _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
             try:
@@ -159,6 +159,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -16384")
+
+
+def _prepare_reader(connection: sqlite3.Connection, _: Any) -> None:
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -258,4 +258,5 @@ for big in (tasks, outcomes, decisions):
 
 for table in metadata.tables.values():
     # Binary collation: names and paths that differ in case only are different, as they are in SQLite.
-    table.dialect_options["mysql"].update(charset="utf8mb4", collate="utf8mb4_bin")
+    # An engine with transactions, whatever the server's default is.
+    table.dialect_options["mysql"].update(engine="InnoDB", charset="utf8mb4", collate="utf8mb4_bin")

@@ -3,9 +3,8 @@
 `models.py`: models by version.
 """
 
-from pathlib import Path
-
 from middleware.database.engine import Database
+from middleware.home import expanded
 from middleware.storage.blobs import BlobStorage
 from middleware.storage.folder import FolderStorage
 from middleware.storage.models import fetch_model, model_folder, named_model, publish_model
@@ -19,7 +18,7 @@ def open_storage(url: str, db: Database | None) -> Storage:
     """The storage of a URL. Raises ValueError for one that this installation has no adapter for."""
     scheme, _, rest = url.partition(":")
     if scheme == "file" and rest:
-        return FolderStorage(Path(rest.removeprefix("//")))
+        return FolderStorage(expanded(rest.removeprefix("//"), "services.storage"))
     if url == "database:":
         if db is None:
             raise ValueError("services.storage: 'database:' needs a database")

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from middleware.extras import require_extra
+from middleware.home import expanded
 from middleware.outages import OutageLog
 from middleware.storage.port import StorageAway, checked_path
 from offload.addresses import HDFS, redacted
@@ -56,7 +57,8 @@ class HdfsStorage:
                 f"services.storage: '{self._shown}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"
             )
         require_extra("hdfs", "hdfs", "services.storage")
-        scheme, credentials, hosts, root, self._authority = form.groups()
+        scheme, credentials, hosts, root, authority = form.groups()
+        self._authority = None if authority is None else str(expanded(authority, "services.storage"))
         if self._authority and not (scheme == "https" and Path(self._authority).is_file()):
             raise ValueError(
                 f"services.storage: '{self._shown}': authority is a file with certificates in PEM, for hdfs+https://; {self._authority} is none"

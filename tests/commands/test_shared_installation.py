@@ -15,15 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from another_user import OTHER, as_another_user
 from running import SMALL
 
 PACKAGES = (
     "offload", "middleware", "edgenode", "controller", "trainer", "evaluation", "simulator", "commands", "offload_testbed.egg-info",
-)  # fmt: skip
-OTHER = 65534
-AS_ANOTHER = (
-    "setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", "--inh-caps=-all,+dac_read_search",
-    "--ambient-caps=-all,+dac_read_search", "--bounding-set=-all,+dac_read_search",
 )  # fmt: skip
 KEPT_NOT = "the compiled twin cannot be kept"
 
@@ -37,11 +33,8 @@ class Installation:
         for name in PACKAGES:
             shutil.copytree(root / name, self.packages / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.work.mkdir()
-        self._before: tuple[str, ...] = ()
-        if os.geteuid() == 0:
-            if not shutil.which("setpriv"):
-                pytest.skip("setpriv is not installed: root cannot become another user")
-            self._before = AS_ANOTHER
+        self._before = as_another_user()
+        if self._before:
             os.chown(self.work, OTHER, OTHER)
         for path in (self.packages, *self.packages.rglob("*")):
             path.chmod(path.stat().st_mode & ~0o222)

@@ -12,8 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from middleware.configuration import watched_file
 from middleware.database import Database, SchemaError, migrations
 from middleware.database.schema import metadata
+from middleware.storage import open_storage
+from offload.settings import SettingsError
 
 
 def test_migrations_make_the_tables_that_the_code_uses(db: Database) -> None:
@@ -85,6 +88,42 @@ def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: 
         Database.connect(database_url).check_schema()
 
 
+@pytest.fixture
+def myisam_url(mysql_url: str) -> str:
+    """An empty database on a server whose default engine is MyISAM."""
+    return f"{mysql_url}?init_command=SET%20SESSION%20default_storage_engine%3DMyISAM"
+
+
+@pytest.mark.mysql
+def test_tables_have_transactions_whatever_the_servers_default_is(myisam_url: str) -> None:
+    db = Database.connect(myisam_url)
+    with db.reading() as connection:
+        assert connection.execute(sa.text("SELECT @@SESSION.default_storage_engine")).scalar_one() == "MyISAM"
+    db.migrate()
+    db.check_schema()
+    with db.reading() as connection:
+        tables = sa.text("SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()")
+        engines = dict(connection.execute(tables).all())
+    assert {*metadata.tables, "alembic_version"} == set(engines)
+    assert set(engines.values()) == {"InnoDB"}
+    db.close()
+
+
+@pytest.mark.mysql
+def test_tables_without_transactions_are_refused_with_the_statement_that_helps(myisam_url: str) -> None:
+    db = Database.connect(myisam_url)
+    db.migrate()
+    with db.transaction() as connection:
+        connection.execute(sa.text("ALTER TABLE configuration ENGINE=MyISAM"))
+    for attempt in (db.check_schema, db.migrate):
+        with pytest.raises(SchemaError, match=r"keeps configuration in MyISAM.*`ALTER TABLE … ENGINE=InnoDB`"):
+            attempt()
+    with db.transaction() as connection:
+        connection.execute(sa.text("ALTER TABLE configuration ENGINE=InnoDB"))
+    db.check_schema()
+    db.close()
+
+
 def test_a_newer_database_is_neither_used_nor_changed(db: Database) -> None:
     with db.transaction() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
@@ -129,6 +168,21 @@ def test_the_password_of_a_database_is_not_in_messages() -> None:
 def test_a_database_that_other_processes_could_not_see_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"services\.database: sqlite needs a file"):
         Database.connect(url)
+
+
+def test_a_path_below_the_home_is_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    Database.connect("sqlite:///~/x.db").migrate()
+    assert (tmp_path / "home/x.db").is_file()
+    open_storage("file:~/files", None).write("a/b", b"1")
+    assert (tmp_path / "home/files/a/b").is_file()
+    assert watched_file("file:~/hot.yaml") == tmp_path / "home/hot.yaml"
+    assert list((tmp_path / "here").iterdir()) == []
+    for use in (Database.connect, lambda url: open_storage(url.replace("sqlite:///", "file:"), None)):
+        with pytest.raises(SettingsError, match=r"services\.\w+: '~nobody-here/x.db': there is no such home directory"):
+            use("sqlite:///~nobody-here/x.db")
 
 
 def test_a_relative_path_is_made_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

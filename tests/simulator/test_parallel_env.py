@@ -10,6 +10,8 @@ import numpy as np
 import pettingzoo
 import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
+from pettingzoo.test.state_test import state_test
+from pettingzoo.utils.conversions import parallel_to_aec
 
 from offload import draw_network, draw_trace, make_profile, resolve_settings
 from offload.presets import PRESETS
@@ -42,10 +44,11 @@ def first_sizes(seed: int, number: int):
     return (trace(seed, number).size_bits[0].astype(np.float32) * scale).tolist()
 
 
-def own_node(environment, infos):
+def own_node(environment, observed):
     """Each task stays where it is."""
     return {
-        agent: NODES if infos[agent]["action_mask"][NODES] else i for i, agent in enumerate(environment.possible_agents)
+        agent: NODES if observed[agent]["action_mask"][NODES] else i
+        for i, agent in enumerate(environment.possible_agents)
     }
 
 
@@ -55,6 +58,34 @@ def test_pettingzoos_own_tests_pass_without_a_warning(make) -> None:
         warnings.simplefilter("error")
         parallel_api_test(make(), num_cycles=100)
         parallel_seed_test(make, num_cycles=40)
+        state_test(parallel_to_aec(make()), make(), num_cycles=40)
+
+
+def test_infos_have_one_shape_from_the_reset_to_the_end() -> None:
+    """Libraries make room for what the first infos hold; a mask that stands in the observations and in them confuses them."""
+    environment = OffloadingParallelEnv(SETTINGS)
+    _, infos = environment.reset(seed=1)
+    while True:
+        for info in infos.values():
+            assert {key: type(value) for key, value in info.items()} == {"illegal": bool, "success_rate": float}
+        if not environment.agents:
+            break
+        *_, infos = environment.step(dict.fromkeys(environment.agents, 0))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("options", [{}, {"return_state": True}, {"categorical_actions": False}, {"use_mask": True}])
+def test_torchrl_plays_it(options) -> None:
+    torchrl = pytest.importorskip("torchrl.envs.libs.pettingzoo", reason="TorchRL is not installed")
+    from torchrl.envs.utils import check_env_specs
+
+    wrapped = torchrl.PettingZooWrapper(OffloadingParallelEnv("demo"), **{"categorical_actions": True, **options})
+    played = wrapped.rollout(60)
+    assert played.batch_size[0] == 30, "the episode's slots"
+    infos = played["next", "node", "info"]
+    assert not infos["illegal"].any(), "its actions obey the masks"
+    assert (infos["success_rate"][-1] > 0).all()
+    check_env_specs(wrapped)
 
 
 def test_an_episode_is_the_twins() -> None:
@@ -67,8 +98,9 @@ def test_an_episode_is_the_twins() -> None:
         for i, agent in enumerate(environment.possible_agents):
             np.testing.assert_array_equal(observed[agent]["observation"], seen[0, i])
             np.testing.assert_array_equal(observed[agent]["action_mask"], masks[0, i])
-            np.testing.assert_array_equal(infos[agent]["action_mask"], masks[0, i])
             assert environment.observation_space(agent).contains(observed[agent])
+        np.testing.assert_array_equal(environment.state(), seen[0].ravel())
+        assert environment.state_space.contains(environment.state())
         if slot == SLOTS:
             break
         assert environment.agents == environment.possible_agents
@@ -82,7 +114,7 @@ def test_an_episode_is_the_twins() -> None:
         assert not any(terminated.values())
         assert set(truncated.values()) == {slot == SLOTS - 1}
         assert not any(one["illegal"] for one in infos.values())
-        assert ("success_rate" in infos["node_0"]) == (slot == SLOTS - 1)
+        assert (infos["node_0"]["success_rate"] > 0) == (slot == SLOTS - 1)
     assert rewards == twin.team_reward[0].tolist()
     successes = int((twin.fates().outcome == core.SUCCESS).sum())
     tasks = int(trace(9, 4).has_task.sum())
@@ -114,10 +146,10 @@ def test_a_seed_draws_other_failures_as_well_and_leaves_the_network() -> None:
     environment, place = OffloadingParallelEnv(settings), make_profile(settings).elements().index("capacity")
     told = []
     for seed in (1, 2, 1):
-        observed, infos = environment.reset(seed=seed)
+        observed, _ = environment.reset(seed=seed)
         capacity, rewards = [observed[agent]["observation"][place] for agent in observed], []
         while environment.agents:
-            _, reward, _, _, infos = environment.step(own_node(environment, infos))
+            observed, reward, _, _, _ = environment.step(own_node(environment, observed))
             rewards.append(reward["node_0"])
         told.append((capacity, rewards))
     assert told[0] == told[2]
@@ -139,11 +171,11 @@ def test_a_network_may_be_given() -> None:
 def test_what_was_handed_out_is_not_overwritten() -> None:
     environment = OffloadingParallelEnv(SETTINGS)
     kept = []
-    observed, infos = environment.reset(seed=1)
+    observed, _ = environment.reset(seed=1)
     while environment.agents:
         kept += [(array, array.copy()) for one in observed.values() for array in one.values()]
-        kept += [(one["action_mask"], one["action_mask"].copy()) for one in infos.values()]
-        observed, _, _, _, infos = environment.step(dict.fromkeys(environment.agents, 0))
+        kept.append((environment.state(), environment.state()))
+        observed, *_ = environment.step(dict.fromkeys(environment.agents, 0))
     environment.reset()
     for array, was in kept:
         np.testing.assert_array_equal(array, was)
@@ -152,12 +184,12 @@ def test_what_was_handed_out_is_not_overwritten() -> None:
 def test_no_task_keeps_a_task_and_a_node_for_no_task_is_ignored() -> None:
     wrong, right = OffloadingParallelEnv(SETTINGS), OffloadingParallelEnv(SETTINGS)
     wrong.reset(seed=1)
-    _, infos = right.reset(seed=1)
+    observed, _ = right.reset(seed=1)
     told = 0
     while right.agents:
-        idle = {agent: bool(infos[agent]["action_mask"][NODES]) for agent in right.agents}
+        idle = {agent: bool(observed[agent]["action_mask"][NODES]) for agent in right.agents}
         mistaken = wrong.step({agent: 2 if idle[agent] else NODES for agent in wrong.agents})
-        observed, reward, _, _, infos = right.step(own_node(right, infos))
+        observed, reward, _, _, infos = right.step(own_node(right, observed))
         assert mistaken[1] == reward
         for agent in idle:
             np.testing.assert_array_equal(mistaken[0][agent]["observation"], observed[agent]["observation"])
@@ -171,12 +203,12 @@ def test_a_task_for_an_overloaded_node_is_sent_there() -> None:
     network = draw_network(settings.network, settings.seed)
     made = trace(settings.seed, 0, settings, network)
     environment, twin = OffloadingParallelEnv(settings), Twin([network], [made], settings)
-    _, infos = environment.reset()
+    observed, _ = environment.reset()
     forbidden = 0
     while environment.agents:
         # All to node 0, which is overloaded soon.
-        expected = {agent: not infos[agent]["action_mask"][0] for agent in environment.agents}
-        _, reward, _, _, infos = environment.step(dict.fromkeys(environment.agents, 0))
+        expected = {agent: not observed[agent]["action_mask"][0] for agent in environment.agents}
+        observed, reward, _, _, infos = environment.step(dict.fromkeys(environment.agents, 0))
         twin.decide(np.zeros((1, NODES), int))
         assert {agent: info["illegal"] for agent, info in infos.items()} == expected
         assert reward["node_3"] == twin.team_reward[0, twin.slot - 1]
@@ -200,13 +232,13 @@ def test_a_task_for_an_overloaded_node_is_sent_there() -> None:
 )
 def test_what_is_no_action_is_refused_by_agent_and_value_and_nothing_is_decided(actions, complaint) -> None:
     environment = OffloadingParallelEnv(SETTINGS)
-    _, infos = environment.reset(seed=1)
-    right = own_node(environment, infos)
+    observed, _ = environment.reset(seed=1)
+    right = own_node(environment, observed)
     with pytest.raises(ValueError, match=complaint):
         environment.step(actions and right | actions)
     steps = 0
     while environment.agents:
-        _, _, _, _, infos = environment.step(own_node(environment, infos))
+        observed, *_ = environment.step(own_node(environment, observed))
         steps += 1
     assert steps == SLOTS
 

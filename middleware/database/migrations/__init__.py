@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from middleware.database.engine import SchemaError
+from middleware.database.schema import metadata
 from offload.settings import redacted
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def current(db: Database) -> str | None:
 
 
 def check(db: Database) -> None:
-    """Raise SchemaError unless the revision is the one that this code needs."""
+    """Raise SchemaError unless the revision is the one that this code needs, in tables that have transactions."""
     found = current(db)
     if found == HEAD:
+        _require_transactions(db)
         return
     where = redacted(db.url)
     if found is None:
@@ -76,6 +78,8 @@ def upgrade(db: Database) -> None:
 
 def _upgrade(db: Database) -> None:
     found = current(db)
+    if found is not None:
+        _require_transactions(db)
     if found == HEAD:
         return
     if found is not None and found not in KNOWN:
@@ -84,8 +88,32 @@ def _upgrade(db: Database) -> None:
 
     config = _config()
     with db.transaction() as connection:
+        if not db.is_sqlite:
+            # Also for Alembic's own table, whose engine cannot be given otherwise.
+            connection.execute(sa.text("SET SESSION default_storage_engine = InnoDB"))
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
+
+
+_WITHOUT_TRANSACTIONS = """
+SELECT found.TABLE_NAME, found.ENGINE FROM information_schema.TABLES found JOIN information_schema.ENGINES engine
+ON engine.ENGINE = found.ENGINE WHERE found.TABLE_SCHEMA = DATABASE() AND engine.TRANSACTIONS = 'NO' ORDER BY found.TABLE_NAME
+"""
+
+
+def _require_transactions(db: Database) -> None:
+    """Raise SchemaError for tables that an earlier version made on a server whose default engine has no transactions."""
+    if db.is_sqlite:
+        return
+    with db.reading() as connection:
+        rows = connection.execute(sa.text(_WITHOUT_TRANSACTIONS)).all()
+    found = [(name, engine) for name, engine in rows if name in {*metadata.tables, _VERSION_TABLE}]
+    if found:
+        names = ", ".join(name for name, _ in found)
+        raise SchemaError(
+            f"{redacted(db.url)} keeps {names} in {found[0][1]}, which has no transactions: convert each with "
+            "`ALTER TABLE … ENGINE=InnoDB`, or use another database"
+        )
 
 
 @contextmanager

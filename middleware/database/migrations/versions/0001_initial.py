@@ -23,7 +23,16 @@ def _table(
     foreign = [sa.ForeignKeyConstraint(["run"], ["runs.id"], name=f"fk_{name}_run")] if of_run else []
     keys = [sa.PrimaryKeyConstraint(*primary_key, name=f"pk_{name}")]
     # Binary collation: names and paths that differ in case only are different, as they are in SQLite.
-    op.create_table(name, *columns, *keys, *foreign, mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin", **options)
+    op.create_table(
+        name,
+        *columns,
+        *keys,
+        *foreign,
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        **options,
+    )
 
 
 def _integer(name: str) -> Column:

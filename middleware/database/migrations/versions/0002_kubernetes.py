@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("happened_at", sa.Double, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_pod_events"),
         sa.ForeignKeyConstraint(["run"], ["runs.id"], name="fk_pod_events_run"),
+        mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )

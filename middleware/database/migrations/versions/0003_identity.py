@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Double, nullable=False),
         sa.PrimaryKeyConstraint("run", name="pk_leases"),
         sa.ForeignKeyConstraint(["run"], ["runs.id"], name="fk_leases_run"),
+        mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )

@@ -1,0 +1,15 @@
+"""Paths in settings that begin with `~`, as users write them for their shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offload.settings import SettingsError
+
+
+def expanded(path: str, setting: str) -> Path:
+    """The path with `~` or `~user` replaced. Raises SettingsError naming the setting where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{setting}: '{path}': there is no such home directory; write the whole path") from None
