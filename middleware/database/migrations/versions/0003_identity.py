@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(32), nullable=False),
         sa.PrimaryKeyConstraint("run", "episode", "digest", name="pk_refusals"),
         sa.ForeignKeyConstraint(["run"], ["runs.id"], name="fk_refusals_run"),
+        mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )
