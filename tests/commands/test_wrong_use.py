@@ -137,7 +137,7 @@ def test_a_part_that_is_not_installed_is_named_with_the_extra_that_brings_it(mon
     for name in [name for name in sys.modules if name.startswith("trainer")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "argv", ["offload", "run", "--phase", "collect", "--config", "absent.yaml"])
-    monkeypatch.setattr(main, "app", lambda: importlib.import_module("trainer.pipeline"))
+    monkeypatch.setattr(main, "app", lambda **_: importlib.import_module("trainer.pipeline"))
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 2

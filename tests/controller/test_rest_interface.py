@@ -95,7 +95,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
         ("POST", "/v1/episodes", {**PLAN, "phase": "holiday"}, 422, "phase"),
         ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "there is no scheduler 'rtac'"),
         ("POST", "/v1/episodes", {**PLAN, "parameters": {"d": 2}}, 422, "scheduler.parameters.d"),
-        ("POST", "/v1/episodes", {**PLAN, "scheduler": "drl"}, 422, "needs an active model"),
+        ("POST", "/v1/episodes", {**PLAN, "scheduler": "drl"}, 422, "needs a model"),
         ("POST", "/v1/episodes", {**PLAN, "tasks": {"slot_s": 0.1}}, 422, "tasks"),
         (
             "POST",
