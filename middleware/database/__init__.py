@@ -1,6 +1,7 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `runs`, `episodes`, `records` (with `record_checks` and `delivery`), `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
+`engine`: connecting. `errors`: what an error means. `runs`, `episodes`, `records` (with `record_checks` and
+`delivery`), `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
 """
 
 from middleware.database.delivery import deliver_records

@@ -124,8 +124,9 @@ def close_episode(
 ) -> EpisodeSummary:
     """Close an episode in one transaction: `lost` for every task without an outcome, the verdict, the conservation check.
 
-    down: slots in which a node was down. mixed: why the episode is mixed, None when it is not. recorded: how many outcomes each node
-        says that it has recorded; an episode that has fewer of them is incomplete, as is one of which records were refused.
+    down: slots in which a node was down. mixed: why the episode is mixed, None when it is not.
+    recorded: how many outcomes each node says that it has recorded; an episode that has fewer of them is incomplete, as
+        is one of which records were refused.
     An episode that is not open is left as it is. Raises ConservationError, having changed nothing.
     """
     down = down or {}

@@ -37,9 +37,10 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
     """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
     Each record has "table" ("decisions" or "outcomes") and the table's columns (`run` may be left out). A record that is there
-    already is left as it is, and is not refused: a delivery may be repeated. Refused are a second owner's outcome of one task, and an
-    outcome of a task that the episode does not have. Refused ones are counted in the episode's `refused_records`.
-    Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then. `deliver_records` sets that one aside.
+    already is left as it is, and is not refused: a delivery may be repeated. Refused are a second owner's outcome of
+    one task, and an outcome of a task that the episode does not have. Refused ones are counted in the episode's
+    `refused_records`. Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then.
+    `deliver_records` sets that one aside.
     """
     if not records:
         return []
@@ -68,7 +69,7 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
                 connection.execute(_insert_or_ignore(db, table), rows)
         too_late = [record for record in records if record["episode"] not in taking]
         refused += _not_there(connection, run_number, too_late) if too_late else []
-        refused += _second_fates(connection, run_number, taken)
+        refused += _second_outcomes(connection, run_number, taken)
         for number, count in Counter(record["episode"] for record in refused).items():
             count_refused(connection, run_number, number, count)
     return refused
@@ -104,8 +105,8 @@ def _without_task(connection: Connection, run_number: int, records: Sequence[Rec
     return found
 
 
-def _second_fates(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
-    """The outcomes of tasks that already have one by another owner. A task has one owner: it is logged as the defect that it is."""
+def _second_outcomes(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
+    """The outcomes of tasks that have one by another owner. A task has one owner: it is logged as a defect."""
     found: list[Refused] = []
     for episode in sorted({record["episode"] for record in records if record["table"] == "outcomes"}):
         ours = {

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Fault:
     """What is injected.
 
-    words: for people; service: which one is away, None where one of our own processes is hurt; inject: does it; harmless: the
-    episode in which it happens is complete all the same, and no process is restarted, as with a service; small_disk: the
-    processes' own files are on a small disk, which the fault may fill
+    words: for people; service: which one is unavailable, None where the fault is in our own processes or files; inject:
+    does it; harmless: the episode in which it happens is complete all the same, and no process is restarted, as with a
+    service; small_disk: the processes' own files are on a small disk, which the fault may fill
     """
 
     name: str
