@@ -246,7 +246,7 @@ class LocalController:
                 return
 
     def _start_again(self) -> bool:
-        """Start the controller; on a full disk, which takes no log, when there is space again. False when that will not help."""
+        """Start the controller; where a full disk takes no log, later. False when waiting will not help."""
         while True:
             try:
                 self._process = self._start()

@@ -173,8 +173,8 @@ class LocalFleet:
                     return
 
     def _start_again(self, node: int) -> bool:
-        """Start a node; on a full disk, which takes no log, when there is space again. False when it cannot be started."""
-        told = False
+        """Start a node; where a full disk takes no log, later. False when waiting will not help."""
+        logged = False
         while True:
             try:
                 self._start(node)
@@ -183,9 +183,9 @@ class LocalFleet:
                 if error.errno not in FULL_DISK:
                     self._failed(f"node {node} cannot be started again: {error}")
                     return False
-                if not told:
+                if not logged:
                     _logger.error("node %d cannot be started now: %s", node, error)
-                told = True
+                logged = True
             if self._stopping.wait(_WAIT_FOR_DISK_S):
                 return False
 

@@ -2,17 +2,20 @@
 
 A record is appended to the current segment (a file of JSON lines) before anything else happens to it. Every write
 interval the delivery thread closes the segment and delivers all closed ones, oldest first; a segment is deleted when
-the database has it, and stays while the database is unavailable. What a killed node left behind is delivered at the next start.
-The operating system keeps what was written when the process is killed; only a crash of the machine can lose the last second.
+the database has it, and stays while the database is unavailable. What a killed node left behind is delivered at the
+next start. The operating system keeps what was written when the process is killed; only a crash of the machine can lose
+the last second.
 
-What is refused for good is set aside in the same folder: records, with the reason, in `refused.jsonl`, and lines that are no
-records in `NNN.damaged`, as they were in segment NNN.
+What is refused for good is set aside in the same folder: records, with the reason, in `refused.jsonl`, and lines that
+are no records in `NNN.damaged`, as they were in segment NNN.
 
-While the disk takes no records, they are kept in memory, at most `most_in_memory`, and delivered from there or written when the disk
-takes them again. What does not fit is dropped and counted: its episode then lacks records, and its close finds that out.
+While the disk takes no records, they are kept in memory, at most `most_in_memory`, and delivered from there or written
+when the disk takes them again. What does not fit is dropped and counted: its episode then lacks records, and its close
+finds that out.
 
-Concurrency: `append` may be called by any thread; `_lock` guards the current segment, the memory and the counts. Deliveries are made by
-the delivery thread and by `flush`, one at a time (`_delivering`). `stop` ends the thread after one last attempt.
+Concurrency: `append` may be called by any thread; `_lock` guards the current segment, the memory and the counts.
+Deliveries are made by the delivery thread and by `flush`, one at a time (`_delivering`). `stop` ends the thread after
+one last attempt.
 """
 
 from __future__ import annotations
@@ -114,10 +117,11 @@ class Outbox:
         self._thread.start()
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Put a record (a row of `decisions` or `outcomes`, see `write_records`) on the disk; in memory while that takes none."""
+        """Put a record (a row, see `write_records`) on the disk; in memory while that takes none."""
         line = line_of(record)
         with self._lock:
-            # While older ones are in memory the delivery thread sees to the disk: not every record has to find out that it is full.
+            # While older ones are in memory the delivery thread sees to the disk: not every record has to find out that
+            # it is full.
             if not self._memory:
                 try:
                     self._write(line)

@@ -1,7 +1,7 @@
 """The outbox's files: segments of records as lines of JSON, and what was set aside of them.
 
-A write is whole or not at all, also on a full disk: half a line would spoil the one after it. What is read may be anything: the
-end of a file after a power loss, in which case only the lines that are records are taken.
+A write is whole or not at all, also on a full disk: half a line would spoil the one after it. What is read may be
+anything: the end of a file after a power loss, in which case only the lines that are records are taken.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BYTES: Final = "base64:"
 
 @dataclass(frozen=True)
 class Segment:
-    """What a segment holds. lines: how many there are, damaged ones included; damaged: lines that are no records, as they are"""
+    """What a segment holds. lines: how many, damaged ones included; damaged: those that are no records, as they are"""
 
     records: Sequence[Mapping[str, Any]]
     damaged: Sequence[bytes]
@@ -99,7 +99,7 @@ def line_of(record: Mapping[str, Any], **more: Any) -> bytes:
 
 
 def record_of(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, None for one that is none: no JSON, no object, cut off, or not encoded as `line_of` does."""
+    """The record of a line; None for one that is none: no JSON, no object, cut off, not encoded as by `line_of`."""
     try:
         content = json.loads(line)
         return {key: _parsed(value) for key, value in content.items()}

@@ -41,8 +41,8 @@ class OutageLog:
     def failed(self, why: str, since_s: float | None = None, answers: bool = False) -> None:
         """It could not do what it was asked. `since_s`: since when, on the monotonic clock; now by default.
 
-        answers: it did answer, and may do other work meanwhile (a database that is read only, or full, is still read): then an
-            answer does not end the outage, but some seconds without such a refusal
+        answers: it did answer, and may do other work meanwhile (a database that is read only, or full, is still read).
+            Then an answer does not end the outage, but some seconds without such a refusal do
         """
         with self._lock:
             now = time.monotonic()

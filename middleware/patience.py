@@ -1,4 +1,4 @@
-"""Waiting for a service that cannot work for a while, or going on without it. Its adapter logs the outage (`outages.py`).
+"""Waiting for a service that cannot work for a while, or going on without it. Its adapter logs the outage.
 
 Concurrency: any thread may call `bear`; `_lock` guards what has been logged.
 """
@@ -39,7 +39,8 @@ def is_services(error: BaseException) -> bool:
 def bear(error: Exception, doing: str) -> None:
     """Go on without a service, whatever it answered: for threads that report, and for what is tried again anyway.
 
-    Raises the error when it is none of a service. What no adapter logs as an outage is logged here, once in ten minutes.
+    Raises the error when it is none of a service. What no adapter logs as an outage is logged here, once in ten
+    minutes.
     """
     if not is_services(error):
         raise error

@@ -44,7 +44,8 @@ class Choice:
     def fault(self, batch: int, nodes: int) -> str | None:
         """What is wrong with it as B decisions among N nodes, in words; None when it can be carried out and recorded.
 
-        NaN has a meaning in scores and log-probabilities. An infinity has none, and a database that takes one there does not exist.
+        NaN has a meaning in scores and log-probabilities. An infinity has none, and a database that takes one there
+        does not exist.
         """
         for name, shape, kinds, words in (
             ("destination", (batch,), "iu", "integer"),

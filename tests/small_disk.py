@@ -41,7 +41,7 @@ def small_disk(folder: Path, kib: int) -> Iterator[SmallDisk]:
 
 
 class SmallDisk:
-    """A tmpfs of `kib` KiB at `folder`, which is made. A context manager; raises NoSmallDisk where mounting is not possible."""
+    """A tmpfs of `kib` KiB at `folder`, which is made. A context manager; raises NoSmallDisk where none can be mounted."""
 
     def __init__(self, folder: Path, kib: int) -> None:
         self.folder, self._kib = folder, kib

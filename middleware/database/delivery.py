@@ -1,7 +1,7 @@
 """Delivery of records of which some may be damaged: those are found and set aside, the others are written.
 
-What a power loss leaves in a node's files may be anything, and one value that a database refuses makes it refuse the whole
-transaction: without this, that record would keep all later ones of its node from being written, for ever.
+What a power loss leaves in a node's files may be anything, and one value that a database refuses makes it refuse the
+whole transaction: without this, that record would keep all later ones of its node from being written, for ever.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def deliver_records(db: Database, run_number: int, records: Sequence[Record]) ->
 
 
 def _write_apart(db: Database, run_number: int, records: Sequence[Record], unfit: list[Refused]) -> list[Refused]:
-    """Write the records, by halves where a value of them is refused; a single record that is refused is added to `unfit`."""
+    """Write the records, by halves where a value is refused; a single record that is refused goes to `unfit`."""
     try:
         return write_records(db, run_number, records)
     except Exception as error:  # of a damaged record it may be any; those that are not about its values are raised

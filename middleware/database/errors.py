@@ -1,8 +1,8 @@
 """What an error of the database means: try again later, a value that it never takes, or a wrong statement or right.
 
-Trying again later is the rule. Servers have hundreds of reasons for which they cannot work now (read only, quotas, time-outs,
-full disks, clusters without a quorum), and more with every version. So what trying again does *not* help against is listed:
-what is about the statement, the data, the tables, the account or the certificate.
+Trying again later is the rule. Servers have hundreds of reasons for which they cannot work now (read only, quotas,
+time-outs, full disks, clusters without a quorum), and more with every version. So what trying again does *not* help
+against is listed: what is about the statement, the data, the tables, the account or the certificate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _ACCOUNT: Final = frozenset(
     # Access denied (to the database, the table, the column, a routine, for lack of a privilege), no such host, an
-    # account that is locked or whose password has expired, an authentication that this client does not know, TLS required.
+    # account that is locked or whose password has expired, an authentication that this client does not know, TLS
+    # required.
     {1044, 1045, 1130, 1142, 1143, 1227, 1251, 1275, 1370, 1410, 1524, 1698, 1820, 1862, 3118, 3159, 4151}
     | {2026, 2049, 2054, 2058, 2059, 2061}
 )
@@ -38,7 +39,8 @@ _STATEMENT: Final = frozenset(
     | {1327, 1364, 1390}
 )
 _VALUE: Final = frozenset(
-    # A packet or a row that is too large, a value out of range, too long, of the wrong type or character set, or against a constraint.
+    # A packet or a row that is too large, a value out of range, too long, of the wrong type or character set, or
+    # against a constraint.
     {1118, 1153, 1264, 1265, 1292, 1300, 1365, 1366, 1367, 1406, 1411, 1690, 3140, 3819, 4025}
 )
 _CONTENTION: Final = frozenset({1205, 1213})

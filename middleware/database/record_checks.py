@@ -1,7 +1,7 @@
 """Whether a record can be a row: what its columns can hold, the same for every database.
 
-SQLite takes a text for a number and ten bytes for four, MySQL refuses the whole delivery for one value: so each record is checked here,
-before any of them is written.
+SQLite takes a text for a number and ten bytes for four, MySQL refuses the whole delivery for one value: so each record
+is checked here, before any of them is written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EPISODE_UID: Final = "episode_uid"
 """The key of a record that says which episode it is of; not a column."""
 _BITS: Final = ((sa.SmallInteger, 15), (sa.BigInteger, 63), (sa.Integer, 31))
 _FLOATS: Final = {"observation": False, "scores": True}
-"""Columns that hold little-endian float32, and whether NaN has a meaning there (a node that the scheduler did not look at)."""
+"""Columns that hold little-endian float32, and whether NaN has a meaning there (a node not looked at)."""
 
 
 _INFINITIES: Final = (np.array(np.inf, "<f4").tobytes(), np.array(-np.inf, "<f4").tobytes())
@@ -33,7 +33,7 @@ class UnfitRecord(ValueError):
 
 
 def check_record(record: Record, run_number: int) -> None:
-    """Raise UnfitRecord unless the record is a row of its table: known columns, none missing, values that they can hold."""
+    """Raise UnfitRecord unless the record is a row of its table: known columns, none missing, possible values."""
     name = record.get("table")
     if not isinstance(name, str) or name not in TABLES:
         raise UnfitRecord(f"a record of table {name!r}; there are {', '.join(TABLES)}")
@@ -184,7 +184,7 @@ def _shown(value: Any) -> str:
 
 
 def _plain(table: sa.Table) -> tuple[list[Any], list[str], list[Any]]:
-    """The columns for `_is_plainly_sound`: whole numbers with their bounds, numbers, and what has a check of its own."""
+    """The columns for `_is_plainly_sound`: whole numbers with their bounds, numbers, and those with a check."""
     whole: list[Any] = []
     numbers: list[str] = []
     others: list[Any] = []

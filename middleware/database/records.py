@@ -132,7 +132,7 @@ def _without_task(connection: Connection, run_number: int, records: Sequence[Rec
 
 
 def _second_outcomes(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
-    """The outcomes of tasks that already have one by another owner. A task has one owner: it is logged as the defect that it is."""
+    """The outcomes of tasks that have one by another owner. A task has one owner: it is logged as a defect."""
     found: list[Refused] = []
     for episode in sorted({record["episode"] for record in records if record["table"] == "outcomes"}):
         ours = {

@@ -1,6 +1,7 @@
 """A database that answers, and does not do what it is asked, for some seconds: nobody dies, and no task is lost.
 
-On a MariaDB of its own, as `SET GLOBAL` is for all of a server, and by a user whom that concerns; and on SQLite on a full disk.
+On a MariaDB of its own, as `SET GLOBAL` is for all of a server, and by a user whom that concerns; and on SQLite on a
+full disk.
 """
 
 from __future__ import annotations

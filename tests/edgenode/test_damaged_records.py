@@ -1,4 +1,4 @@
-"""What a power loss leaves in a node's files: it costs those records, and neither the node, nor later records, nor a close."""
+"""What a power loss leaves in a node's files costs those records: no node, no later record, no close."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _folder(fleet: Fleet, node: int) -> Path:
 
 
 def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Path) -> None:
-    """It died of the first line, at every start; one value that the database refuses kept all later records back, for ever."""
+    """It died of the first line, at every start; one refused value kept all later records back, for ever."""
     settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 6}, "scheduler": {"name": "local"}}])
     with Fleet(tmp_path, settings) as fleet:
         before = fleet.play(_trace(fleet, 1))

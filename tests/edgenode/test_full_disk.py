@@ -1,4 +1,4 @@
-"""A disk that takes no records: the node keeps them in memory and says so; no task is lost of it, and no line is half-written."""
+"""A disk that takes no records: the node keeps them in memory and says so; no task is lost, no line half-written."""
 
 from __future__ import annotations
 

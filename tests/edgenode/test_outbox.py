@@ -60,9 +60,9 @@ def test_records_wait_on_the_disk_while_the_database_is_away(tmp_path: Path, cap
     database.away = True
     for slot in range(3):
         outbox.append(_record(slot))
-        with pytest.raises(OutboxError, match="cannot be used now") as told:
+        with pytest.raises(OutboxError, match="cannot be used now") as refused:
             outbox.flush()
-        assert "hunter2" not in str(told.value) and "secret-rows" not in str(told.value)
+        assert "hunter2" not in str(refused.value) and "secret-rows" not in str(refused.value)
     assert outbox.waiting == 3 and database.rows == []
     assert "hunter2" not in caplog.text
     database.away = False
