@@ -24,7 +24,8 @@ from middleware.database import find_episodes, find_models, load_trace
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.outages import ServiceAway
 from middleware.problems import HTTPProblem, as_response, common_problem, parsed
-from middleware.server import PodServer, bound
+from middleware.registry import bound
+from middleware.server import PodServer
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError
 from offload.tasks import Trace

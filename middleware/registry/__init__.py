@@ -1,13 +1,22 @@
 """Which pods are there, where, and alive: a table of the database (`database:`) with heartbeats, or Nacos (`nacos://…`)."""
 
 from middleware.database.engine import Database
-from middleware.registry.address import reachable_address
+from middleware.registry.address import bound, loopback_beside, reachable_address
 from middleware.registry.heartbeat import keep_registered
 from middleware.registry.port import MAX_AGE_S, Instance, Registry
 from middleware.registry.table import TableRegistry
 from offload.settings import redacted
 
-__all__ = ["MAX_AGE_S", "Instance", "Registry", "keep_registered", "open_registry", "reachable_address"]
+__all__ = [
+    "MAX_AGE_S",
+    "Instance",
+    "Registry",
+    "bound",
+    "keep_registered",
+    "loopback_beside",
+    "open_registry",
+    "reachable_address",
+]
 
 
 def open_registry(url: str, db: Database) -> Registry:

@@ -110,7 +110,7 @@ def _host_port(address: str) -> tuple[str, int]:
 
 def _packed(instance: Instance) -> dict[str, str]:
     ours = {
-        "scheme": urlsplit(instance.address).scheme,
+        "address": instance.address,
         "instance": instance.instance,
         "run": instance.run,
         "metadata": dict(instance.metadata),
@@ -124,9 +124,9 @@ def _unpacked(service: str, host: Mapping[str, Any]) -> Instance | None:
     """An instance as Nacos has it; None for one that is not ours."""
     try:
         ours = json.loads((host.get("metadata") or {})[_OURS])
-        address = f"{ours['scheme']}://{host['ip']}:{host['port']}"
         return Instance(
-            service, ours["instance"], ours["run"], address, ours["metadata"], ours["started_at"], ours["heartbeat_at"]
-        )
+            service, ours["instance"], ours["run"], ours["address"], ours["metadata"], ours["started_at"],
+            ours["heartbeat_at"],
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError):
         return None
