@@ -25,8 +25,8 @@ from middleware.openapi import LARGEST, PATH, describe
 from middleware.outages import ServiceAway
 from middleware.patience import bear
 from middleware.problems import HTTPProblem, as_response, common_problem, parsed
-from middleware.registry import clock_words
-from middleware.server import PodServer, bound
+from middleware.registry import bound, clock_words
+from middleware.server import PodServer
 from offload.episodes import EpisodePlan
 from offload.settings import SettingsError
 from offload.tasks import Trace

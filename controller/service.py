@@ -48,7 +48,7 @@ from middleware.database.errors import in_words, is_databases
 from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.patience import bear, patiently
-from middleware.registry import Instance, clock_words, keep_registered, open_registry
+from middleware.registry import Instance, clock_words, keep_registered, loopback_beside, open_registry
 from middleware.storage import open_storage
 from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
 from offload.settings import Settings, SettingsError
@@ -116,19 +116,20 @@ class Controller:
             seed = self.run.settings.seed
             self._killings = Killings(self.pods, self.network.nodes, per_hour, seed, self._record_killing)
         self._fleet: LocalFleet | None = None
+        bind = environment.get("OFFLOAD_BIND", "127.0.0.1:0")
         if fleet == "local":
             self._fleet = LocalFleet(
                 self.network.nodes,
                 self.run_name,
                 node_command,
-                {**environment, "OFFLOAD_BIND": "127.0.0.1:0"},
+                {**environment, "OFFLOAD_BIND": loopback_beside(bind)},
                 data_dir / "logs",
                 self.registry,
                 self.stopping,
                 self._fail,
                 self.access,
             )
-        self.server = controller_server(environment.get("OFFLOAD_BIND", "127.0.0.1:0"), self.access)
+        self.server = controller_server(bind, self.access)
         self.episodes = Episodes(
             self.database,
             self.run,

@@ -38,7 +38,8 @@ from edgenode.outbox import OutboxError
 from middleware.access import OPEN_PATHS, Access
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.problems import MEDIA_TYPE, HTTPProblem, as_response, common_problem, parsed
-from middleware.server import PodConnection, PodServer, bound
+from middleware.registry import bound
+from middleware.server import PodConnection, PodServer
 
 _LONGEST_BODY = 64 * 1024
 _CONNECTION = "offload.connection"

@@ -17,8 +17,9 @@ _LONGEST_S: Final = 1e7
 _MOST_BITS: Final = 1e15
 _MOST_CYCLES: Final = 1e18
 
-Address = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._-]{1,253}:[0-9]{1,4}[0-9]?$")]
-"""Of a pod."""
+_HOST: Final = r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+Address = Annotated[str, Field(pattern=rf"^https?://{_HOST}:[0-9]{{1,4}}[0-9]?$")]
+"""Of a pod; an IPv6 address stands in brackets."""
 Episode = Annotated[int, Field(ge=1, le=LARGEST)]
 Uid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slot = Annotated[int, Field(ge=0, le=LARGEST)]

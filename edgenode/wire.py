@@ -27,7 +27,7 @@ class Wire:
         self.address = address
         self._access = access
         self._authorization = "".join(f"{name}: {value}\r\n" for name, value in access.headers().items())
-        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._host, self._port, self._place = parts.hostname or "", parts.port or 80, parts.netloc
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
@@ -57,11 +57,8 @@ class Wire:
 
     def head(self, method: str, path: str, headers: str) -> bytes:
         """A request's head; `headers` each ended by CRLF."""
-        return (
-            f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._authorization}{headers}\r\n".encode(
-                "ascii"
-            )
-        )
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._place}\r\n{self._authorization}{headers}\r\n"
+        return head.encode("ascii")
 
     def send_raw(self, content: bytes | memoryview) -> None:
         """Send bytes as they are. Raises OSError; the connection is closed then."""

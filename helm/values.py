@@ -148,9 +148,10 @@ class NetworkPolicy(Section):
         [], description="who else may ask controller and nodes: `from` of an ingress rule, as Prometheus"
     )
     externalCidr: str = Field(  # noqa: N815
-        "0.0.0.0/0", description="where services that are not the chart's own may be; their ports are opened only"
+        "",
+        description="where services that are not the chart's own may be; their ports are opened only; anywhere by default",
     )
-    apiServerCidr: str = Field("0.0.0.0/0", description="where the Kubernetes API may be")  # noqa: N815
+    apiServerCidr: str = Field("", description="where the Kubernetes API may be; anywhere by default")  # noqa: N815
     apiServerPorts: list[int] = Field([443, 6443], description="of the Kubernetes API, for the controller")  # noqa: N815
 
 

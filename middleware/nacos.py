@@ -21,6 +21,7 @@ from offload.addresses import NACOS, redacted
 
 TIMEOUT_S = 3.0
 DEFAULT_GROUP = "offload"
+_PORT = 8848
 
 _Result = TypeVar("_Result")
 
@@ -114,13 +115,16 @@ class NacosServer:
             from nacos import NacosClient
 
             nowhere = tempfile.gettempdir()
+            # The client itself takes an address apart at every colon, also at those of IPv6: it is given them below.
             client = NacosClient(
-                self._hosts,
+                "replaced",
                 namespace=self._namespace,
                 username=self._user or None,
                 password=self._password or None,
                 logDir=nowhere,
             )
+            client.server_list = [_host_port(one) for one in self._hosts.split(",")]
+            client.current_server = client.server_list[0]
             client.set_options(
                 default_timeout=TIMEOUT_S,
                 no_snapshot=True,
@@ -132,3 +136,9 @@ class NacosServer:
             )
             self._of_thread.client = client
         return client
+
+
+def _host_port(server: str) -> tuple[str, int]:
+    """`host`, `host:port`, `[IPv6]` or `[IPv6]:port` with Nacos' own port by default; the host as it stands in a URL."""
+    host, colon, port = server.rpartition(":")
+    return (host, int(port)) if colon and port.isdigit() and not server.endswith("]") else (server, _PORT)

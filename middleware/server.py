@@ -151,14 +151,3 @@ class PodServer:
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Any:
         assert self._app is not None
         return self._app(environ, start_response)
-
-
-def bound(bind: str) -> tuple[str, int]:
-    """`host:port` of OFFLOAD_BIND as a pair; port 0 chooses a free one. Raises ValueError."""
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port; port 0 chooses a free one")
-    try:
-        return socket.gethostbyname(host or "0.0.0.0"), int(port)  # noqa: S104
-    except OSError as unknown:
-        raise ValueError(f"OFFLOAD_BIND={bind!r}: {host} has no address here: {unknown}") from None

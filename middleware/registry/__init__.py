@@ -1,13 +1,23 @@
 """Which pods are there, where, and alive: a table of the database (`database:`) with heartbeats, or Nacos (`nacos://…`)."""
 
 from middleware.database.engine import Database
-from middleware.registry.address import reachable_address
+from middleware.registry.address import bound, loopback_beside, reachable_address
 from middleware.registry.heartbeat import keep_registered
 from middleware.registry.port import MAX_AGE_S, Instance, Registry, clock_words
 from middleware.registry.table import TableRegistry
 from offload.settings import redacted
 
-__all__ = ["MAX_AGE_S", "Instance", "Registry", "clock_words", "keep_registered", "open_registry", "reachable_address"]
+__all__ = [
+    "MAX_AGE_S",
+    "Instance",
+    "Registry",
+    "bound",
+    "clock_words",
+    "keep_registered",
+    "loopback_beside",
+    "open_registry",
+    "reachable_address",
+]
 
 
 def open_registry(url: str, db: Database) -> Registry:

@@ -1,10 +1,41 @@
-"""Where other pods reach a server that listens here."""
+"""Where a server listens, and where other pods reach it: IPv4 and IPv6 addresses, the latter in brackets."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
+_IPV4, _IPV6 = "0.0.0.0", "::"  # noqa: S104
+_LARGEST_PORT = 65535
+
+
+def bound(bind: str) -> tuple[str, int]:
+    """`host:port` or `[IPv6]:port` of OFFLOAD_BIND as an address without brackets, and the port; port 0 chooses a free one.
+
+    `[::]` is everywhere, by IPv4 as well; where the kernel has no IPv6 it is `0.0.0.0`. Raises ValueError.
+    """
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > _LARGEST_PORT:
+        raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port or [IPv6]:port; port 0 chooses a free one")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"OFFLOAD_BIND={bind!r}: write an IPv6 address in brackets, as [::1]:{port}")
+    try:
+        address = _resolved(host or _IPV4, socket.AF_UNSPEC)
+    except OSError as unknown:
+        raise ValueError(f"OFFLOAD_BIND={bind!r}: {host} has no address here: {unknown}") from None
+    if ipaddress.ip_address(address).is_link_local and ":" in address:
+        raise ValueError(
+            f"OFFLOAD_BIND={bind!r}: {host} is valid on one link only; write an address that others can use"
+        )
+    return (_IPV4 if address == _IPV6 and not _has_ipv6() else address), int(port)
+
+
+def loopback_beside(bind: str) -> str:
+    """For processes that are reached from this machine alone: a free port of the loopback of the family of OFFLOAD_BIND."""
+    address, _ = bound(bind)
+    return "[::1]:0" if ":" in address and address != _IPV6 else "127.0.0.1:0"
 
 
 def reachable_address(host: str, port: int, scheme: str = "http") -> str:
@@ -13,12 +44,27 @@ def reachable_address(host: str, port: int, scheme: str = "http") -> str:
 
     Raises ValueError where this machine's name has no address.
     """
-    if host in _EVERYWHERE:
+    if host in (_IPV4, _IPV6):
         try:
-            host = socket.gethostbyname(socket.gethostname())
+            host = _resolved(socket.gethostname(), socket.AF_INET if host == _IPV4 else socket.AF_UNSPEC)
         except OSError as error:
             raise ValueError(
                 f"OFFLOAD_BIND: {host}:{port} is everywhere, and '{socket.gethostname()}' has no address: {error}; "
                 "bind to the address by which the others reach this machine"
             ) from None
-    return f"{scheme}://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _resolved(name: str, family: int) -> str:
+    """An address of a name, of IPv4 where there is one. Raises OSError."""
+    found = [str(address[0]) for *_, address in socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)]
+    return min(found, key=lambda address: ":" in address)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind((_IPV6, 0))
+    except OSError:
+        return False
+    return True

@@ -130,7 +130,7 @@ def _process(instance: Instance) -> tuple[Any, ...]:
 
 def _packed(instance: Instance) -> dict[str, str]:
     ours = {
-        "scheme": urlsplit(instance.address).scheme,
+        "address": instance.address,
         "instance": instance.instance,
         "run": instance.run,
         "metadata": dict(instance.metadata),
@@ -144,8 +144,7 @@ def _unpacked(service: str, host: Mapping[str, Any]) -> tuple[Instance, float] |
     """An instance as Nacos has it, and its last heartbeat by its own clock; None for one that is not ours."""
     try:
         ours = json.loads((host.get("metadata") or {})[_OURS])
-        address = f"{ours['scheme']}://{host['ip']}:{host['port']}"
-        found = Instance(service, ours["instance"], ours["run"], address, ours["metadata"], ours["started_at"])
+        found = Instance(service, ours["instance"], ours["run"], ours["address"], ours["metadata"], ours["started_at"])
         return found, float(ours["heartbeat_at"])
     except (KeyError, TypeError, ValueError):
         return None

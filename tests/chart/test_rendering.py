@@ -239,11 +239,31 @@ def test_every_pod_has_a_policy_and_reaches_what_it_needs_only():
     assert not policies["prepare"]["ingress"] and not policies["trainer"]["ingress"]
     # The API's address is the controller's only way out beside names.
     assert [
-        rule["to"][0]["ipBlock"]["cidr"]
+        peer["ipBlock"]["cidr"]
         for rule in policies["controller"]["egress"]
-        if "to" in rule and "ipBlock" in rule["to"][0]
-    ] == ["0.0.0.0/0"]
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+    ] == ["0.0.0.0/0", "::/0"]
     assert not [rule for rule in policies["node"]["egress"] if "ipBlock" in str(rule)]
+
+
+def test_pods_are_reached_by_ipv4_and_ipv6():
+    binds = {
+        variable["value"]
+        for one in render()
+        if one["kind"] in ("StatefulSet", "Deployment")
+        for container in one["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env", [])
+        if variable["name"] == "OFFLOAD_BIND"
+    }
+    assert binds == {"[::]:8080"}
+    given = render(
+        mysql__enabled=False, mysql__host="db", mysql__existingSecret="s", networkPolicy__externalCidr="fd00::/8"
+    )
+    (policy,) = [one for one in given if one["metadata"]["name"].endswith("-node") and one["kind"] == "NetworkPolicy"]
+    assert {"ipBlock": {"cidr": "fd00::/8"}} in [
+        peer for rule in policy["spec"]["egress"] for peer in rule.get("to", [])
+    ]
 
 
 def test_data_goes_with_the_release_unless_it_is_to_be_kept():

@@ -231,7 +231,7 @@ def test_cluster_and_laptop_do_the_same_to_the_same_tasks(
     folder = tmp_path_factory.mktemp("local")
     settings = {**EXPERIMENT, "evaluation": {"episodes": 3, "methods": ["random"]}}
     workplace = Workplace(folder, settings=json.dumps(settings))
-    done = workplace.run("run", "--config", "small.yaml", "--out", "out/small", "--phase", "evaluate", timeout_s=300)
+    done = workplace.run("run", "--config", "small.yaml", "--out", "runs/small", "--phase", "evaluate", timeout_s=300)
     assert done.returncode == 0, done.stdout
     there = _fates(database, load_run(database, release.run()), "random")
     local = Database.connect(workplace.database_url)

@@ -9,7 +9,7 @@ import pytest
 from running import Workplace
 
 TWIN = (
-    "run", "--twin", "--config", "small.yaml", "--out", "out/small", "--phase", "collect", "--phase", "evaluate", "--phase", "report",
+    "run", "--twin", "--config", "small.yaml", "--out", "runs/small", "--phase", "collect", "--phase", "evaluate", "--phase", "report",
     "--set", "evaluation.methods=[local,ratc]",
 )  # fmt: skip
 
@@ -29,8 +29,8 @@ def test_every_command_prints_on_a_terminal_without_unicode(tmp_path: Path, enco
         ("simulate", "--scheduler", "sed", "--networks", "1", "--episodes", "1"),
         ("replay", "--network", "net.json", "--tasks", "tasks.json", "--scheduler", "sed"),
         TWIN,
-        ("report", "out/small"),
-        ("parity", "out/small"),
+        ("report", "runs/small"),
+        ("parity", "runs/small"),
     ):
         shown = workplace.run(*arguments)
         assert shown.returncode == 0, (arguments, shown.stdout)

@@ -25,7 +25,7 @@ def silent_database() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "command", [("parity", "out/small"), ("report", "out/small"), ("status",), ("await", "--run", "x")]
+    "command", [("parity", "runs/small"), ("report", "runs/small"), ("status",), ("await", "--run", "x")]
 )
 def test_a_command_that_waits_says_that_it_was_interrupted(tmp_path: Path, silent_database: str, command):
     workplace = Workplace(tmp_path, silent_database)
@@ -52,7 +52,7 @@ def test_a_simulation_says_that_it_was_interrupted(tmp_path: Path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("run", "--config", "small.yaml", "--out", "out/small"), "collect"),
+        (("run", "--config", "small.yaml", "--out", "runs/small"), "collect"),
         (("serve", "--config", "small.yaml"), "is served at"),
     ],
 )

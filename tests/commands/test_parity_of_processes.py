@@ -1,16 +1,27 @@
 """Real processes and the numeric twin do the same to each task: same network, trace, decisions and draws, at real speed.
 
-Slow: four edge nodes play for about twenty seconds, for each kind of transfer.
+Slow: four edge nodes play for about twenty seconds, for each kind of transfer. Real time needs a machine that has some left: a run
+whose slots, or whose wakes, came late is repeated, and then skipped with what was measured. One that was on time is judged.
 """
 
 from __future__ import annotations
 
 import json
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import sqlalchemy as sa
 from running import Workplace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+from middleware.database import Database
+from middleware.database.schema import nodes
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 SETTINGS = """
 preset: paper-testbed
@@ -19,19 +30,109 @@ network: {nodes: 4, failure_rate: [0, 1.0], link_failure_rate: [0, 0.5]}
 time: {slots: 30}
 evaluation: {episodes: 2, methods: [random, sed]}
 """
+ATTEMPTS = 3
+LATE_SLOTS = 0.02
+"""Of all slots, those whose tick may come more than a tenth of a slot late."""
+LATE_WAKE_S = 0.005
+"""A quarter of what waiting and completion may differ by: the 99th percentile of how late this machine wakes a sleeper."""
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """How busy the machine was while a run was played; says nothing about what the run did to its tasks."""
+
+    late_slots: int
+    slots: int
+    wake_p99_s: float
+
+    @property
+    def on_time(self) -> bool:
+        return self.late_slots <= LATE_SLOTS * self.slots and self.wake_p99_s <= LATE_WAKE_S
+
+    def __str__(self) -> str:
+        return f"{self.late_slots} of {self.slots} slots were late, and a sleeper woke up to {self.wake_p99_s * 1e3:.1f} ms late"
+
+
+class Sleeper:
+    """A thread that sleeps and notes how late it is woken."""
+
+    def __init__(self) -> None:
+        self._stopping, self._late_s = threading.Event(), [0.0]
+        self._thread = threading.Thread(target=self._sleep)
+
+    def __enter__(self) -> Sleeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def p99_s(self) -> float:
+        return float(np.quantile(self._late_s, 0.99))
+
+    def _sleep(self) -> None:
+        while not self._stopping.is_set():
+            due = time.monotonic() + 0.005
+            time.sleep(0.005)
+            self._late_s.append(time.monotonic() - due)
+
+
+def play(folder: Path, transfer: str) -> tuple[Workplace, Lateness]:
+    """A run in a folder of its own."""
+    folder.mkdir()
+    workplace = Workplace(folder, settings=SETTINGS)
+    options = ("--config", "small.yaml", "--set", f"node.transfer={transfer}", "--out", "runs/small")
+    with Sleeper() as sleeper:
+        done = workplace.run("run", *options, "--phase", "evaluate", "--phase", "report")
+    assert done.returncode == 0, done.stdout
+    fidelity = json.loads((folder / "runs/small/results.json").read_text())["fidelity"][transfer]
+    return workplace, Lateness(fidelity["late_slots"], fidelity["slots"], sleeper.p99_s())
+
+
+def parity(workplace: Workplace) -> dict[str, Any]:
+    """What `offload parity` finds."""
+    shown = workplace.run("parity", "runs/small", "--json")
+    assert shown.returncode == 0, shown.stdout
+    found: dict[str, Any] = json.loads(shown.stdout[shown.stdout.index("{") :])
+    return found
+
+
+def is_judged(found: dict[str, Any], lateness: Lateness) -> bool:
+    """Whether the run counts: False for one that disagrees and was late. Fails for one that disagrees and was on time."""
+    held = all(one["held"] for one in found.values())
+    assert held or not lateness.on_time, f"the testbed does not do what the twin says ({lateness}): {found}"
+    return held
 
 
 @pytest.mark.parametrize("transfer", ["emulated", "payload"])
-def test_the_testbed_does_what_the_twin_says(tmp_path, transfer):
-    workplace = Workplace(tmp_path, settings=SETTINGS)
-    options = ("--config", "small.yaml", "--set", f"node.transfer={transfer}", "--out", "out/small")
-    done = workplace.run("run", *options, "--phase", "evaluate", "--phase", "report")
-    assert done.returncode == 0, done.stdout
-    told = workplace.run("parity", "out/small", "--json")
-    assert told.returncode == 0, told.stdout
-    found = json.loads(told.stdout[told.stdout.index("{") :])
-    assert list(found) == [transfer]
-    assert found[transfer]["tasks"] > 100
-    assert found[transfer]["held"], found
-    assert json.loads((tmp_path / "out/small/results.json").read_text())["parity"] == found
-    assert "Parity with the numeric twin" in (tmp_path / "out/small/report.html").read_text()
+def test_the_testbed_does_what_the_twin_says(tmp_path: Path, transfer: str) -> None:
+    measured = []
+    for attempt in range(ATTEMPTS):
+        workplace, lateness = play(tmp_path / str(attempt), transfer)
+        measured.append(str(lateness))
+        found = parity(workplace)
+        assert list(found) == [transfer]
+        assert found[transfer]["tasks"] > 100
+        if is_judged(found, lateness):
+            break
+    else:
+        pytest.skip(f"this machine is too busy for real time: {'; '.join(measured)}")
+    out = workplace.folder / "runs/small"
+    assert json.loads((out / "results.json").read_text())["parity"] == found
+    assert "Parity with the numeric twin" in (out / "report.html").read_text()
+    disagrees(workplace, transfer)
+
+
+def disagrees(workplace: Workplace, transfer: str) -> None:
+    """The same run against a network whose nodes are a tenth faster than those that played: the test must notice."""
+    database = Database.connect(workplace.database_url)
+    with database.transaction() as connection:
+        connection.execute(sa.update(nodes).values(capacity_hz=1.1 * nodes.c.capacity_hz))
+    database.close()
+    found = parity(workplace)
+    assert not found[transfer]["held"]
+    with pytest.raises(AssertionError, match="does not do what the twin says"):
+        is_judged(found, Lateness(0, 124, 0.001))
+    assert not is_judged(found, Lateness(20, 124, 0.001))
+    assert not is_judged(found, Lateness(0, 124, 0.03))

@@ -20,7 +20,7 @@ from middleware.database import Database
 from middleware.storage import open_storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-RUN = ("run", "--config", "small.yaml", "--out", "out/small")
+RUN = ("run", "--config", "small.yaml", "--out", "runs/small")
 
 
 def conserved(workplace: Workplace) -> bool:
@@ -40,19 +40,19 @@ def test_the_loop_runs_and_its_folder_can_be_made_again(tmp_path):
     workplace = Workplace(tmp_path)
     done = workplace.run(*RUN)
     assert done.returncode == 0, done.stdout
-    results = json.loads((tmp_path / "out/small/results.json").read_text())
+    results = json.loads((tmp_path / "runs/small/results.json").read_text())
     assert set(results["methods"]) == {"local", "ratc", "offline-only", "online-only", "o2o-drl"}
     for method in results["methods"].values():
         assert len(method["episodes"]) == 2
         assert 0 <= method["mean"] <= 1
-    assert (tmp_path / "out/small/report.html").stat().st_size > 10_000
+    assert (tmp_path / "runs/small/report.html").stat().st_size > 10_000
     assert conserved(workplace)
     assert workplace.processes() == []
 
     shutil.rmtree(tmp_path / "out")
-    again = workplace.run("report", "out/small")
+    again = workplace.run("report", "runs/small")
     assert again.returncode == 0, again.stdout
-    assert json.loads((tmp_path / "out/small/results.json").read_text())["methods"] == results["methods"]
+    assert json.loads((tmp_path / "runs/small/results.json").read_text())["methods"] == results["methods"]
 
 
 def test_another_experiment_under_the_same_name_is_refused(tmp_path):
@@ -79,7 +79,7 @@ def test_a_killed_trainer_goes_on_where_it_was(tmp_path, phase, after):
     done = workplace.run(*RUN)
     assert done.returncode == 0, done.stdout
     assert conserved(workplace)
-    results = json.loads((tmp_path / "out/small/results.json").read_text())
+    results = json.loads((tmp_path / "runs/small/results.json").read_text())
     assert all(len(method["episodes"]) == 2 for method in results["methods"].values())
     assert workplace.closed_episodes(phase) >= played
     assert workplace.processes() == []
@@ -140,7 +140,7 @@ def test_the_loop_runs_on_a_database_server_hdfs_and_nacos(tmp_path, mysql_url, 
     done = workplace.run(*RUN)
     assert done.returncode == 0, done.stdout
     assert conserved(workplace)
-    results = json.loads((tmp_path / "out/small/results.json").read_text())
+    results = json.loads((tmp_path / "runs/small/results.json").read_text())
     assert results["missing"] == []
     assert results["services"]["storage"] == hdfs_url
     assert results["services"]["registry"] == results["services"]["configuration"] == nacos_url
@@ -149,5 +149,5 @@ def test_the_loop_runs_on_a_database_server_hdfs_and_nacos(tmp_path, mysql_url, 
     assert rows(workplace, "configuration") == rows(workplace, "instances") == 0
     storage = open_storage(hdfs_url, None)
     assert storage.exists("models/small/offline/manifest.json")
-    assert storage.read("reports/small/results.json") == (tmp_path / "out/small/results.json").read_bytes()
+    assert storage.read("reports/small/results.json") == (tmp_path / "runs/small/results.json").read_bytes()
     assert not (tmp_path / "storage").exists()

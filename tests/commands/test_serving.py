@@ -73,10 +73,10 @@ def test_a_pipeline_takes_over_a_served_fleet_and_gives_it_back(workplace: Workp
     with running(workplace, "serve", "--config", "small.yaml", "--run", "small"):
         wait_until(lambda: workplace.closed_episodes("serve") >= 1)
         controller = workplace.processes("commands.controller")[0].pid
-        done = workplace.run("run", "--attach", "--config", "small.yaml", "--out", "out/small")
+        done = workplace.run("run", "--attach", "--config", "small.yaml", "--out", "runs/small")
         assert done.returncode == 0, done.stdout
         assert [one.pid for one in workplace.processes("commands.controller")] == [controller]
-        assert (workplace.folder / "out/small/report.html").exists()
+        assert (workplace.folder / "runs/small/report.html").exists()
         before = workplace.closed_episodes("serve")
         wait_until(lambda: workplace.closed_episodes("serve") >= before + 2)
     counts = workplace.accounts("small")

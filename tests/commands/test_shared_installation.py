@@ -74,16 +74,16 @@ def installation() -> Iterator[Installation]:
 def test_a_run_its_report_and_its_parity_work(installation: Installation):
     (installation.work / "small.yaml").write_text(SMALL)
     phases = ("--phase", "evaluate", "--phase", "report", "--set", "evaluation.methods=[local,ratc]")
-    played = installation.run("run", "--config", "small.yaml", "--out", "out/small", *phases)
+    played = installation.run("run", "--config", "small.yaml", "--out", "runs/small", *phases)
     assert played.returncode == 0, played.stdout + played.stderr
-    results = json.loads((installation.work / "out/small/results.json").read_text())
+    results = json.loads((installation.work / "runs/small/results.json").read_text())
     assert results["parity"], "the report compares with the twin"
     assert (played.stdout + played.stderr).count(KEPT_NOT) == 1
-    parity = installation.run("parity", "out/small", "--json")
+    parity = installation.run("parity", "runs/small", "--json")
     assert parity.returncode == 0, parity.stderr
     assert json.loads(parity.stdout) == results["parity"]
     assert parity.stderr.count(KEPT_NOT) == 1
-    report = installation.run("report", "out/small")
+    report = installation.run("report", "runs/small")
     assert report.returncode == 0, report.stderr
 
 

@@ -49,7 +49,7 @@ def test_one_network_has_no_interval() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_network_without_tasks_has_no_rate() -> None:
-    """NaN is not JSON: whoever reads the output with a strict parser would fail."""
+    """NaN is not JSON: a program with a strict parser could not read the output."""
     names = (
         "--scheduler",
         "sed",

@@ -62,7 +62,7 @@ def test_pettingzoos_own_tests_pass_without_a_warning(make) -> None:
 
 
 def test_infos_have_one_shape_from_the_reset_to_the_end() -> None:
-    """Libraries make room for what the first infos hold; a mask that stands in the observations and in them confuses them."""
+    """Libraries allocate memory for the keys of the first infos, and take a mask from one place only."""
     environment = OffloadingParallelEnv(SETTINGS)
     _, infos = environment.reset(seed=1)
     while True:

@@ -230,3 +230,10 @@ the pod's user; (dict "root" $ "image" … "user" … "name" … "path" …) */}
   resources: {requests: {cpu: 20m, memory: 16Mi}, limits: {memory: 64Mi}}
   volumeMounts: [{name: {{ .name }}, mountPath: {{ .path }}}]
 {{- end }}
+
+{{/* Peers of a network policy outside the cluster: those of a CIDR, or of every IPv4 and IPv6 address where it is empty. */}}
+{{- define "offload.blocks" -}}
+{{- range empty . | ternary (list "0.0.0.0/0" "::/0") (list .) }}
+- ipBlock: {cidr: {{ . | quote }}}
+{{- end }}
+{{- end }}
