@@ -246,7 +246,8 @@ class LocalController:
                 return
 
     def _start_again(self) -> bool:
-        """Start the controller; where a full disk takes no log, later. False when waiting will not help."""
+        """Start the controller. A full disk takes no log: then it waits for space. False when waiting will not help."""
+        logged = False
         while True:
             try:
                 self._process = self._start()
@@ -255,6 +256,9 @@ class LocalController:
                 if error.errno not in FULL_DISK:
                     self._failure = f"the controller cannot be started again: {error}"
                     return False
+                if not logged:
+                    _logger.error("the controller cannot be started now: %s", error)
+                logged = True
             if self._stopping.wait(_WAIT_FOR_DISK_S):
                 return False
 

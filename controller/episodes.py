@@ -85,7 +85,7 @@ class EpisodeState:
 class Episodes:
     """Plays episodes on the run's nodes. `addresses`: where they answer now; `own_address`: where we do.
 
-    holder: holds the run's lease while episodes are played. All that writes raises LeaseLost when it was lost.
+    holder: holds the run's lease while episodes are played. All that writes episodes raises LeaseLost when it was lost.
     """
 
     def __init__(

@@ -28,7 +28,6 @@ _DEATHS_WITHIN_S = 60.0
 _ENDING_S = 10.0
 _WATCH_S = 0.05
 _LIVENESS_S = 2.0
-_WAIT_FOR_DISK_S = 0.5
 _MOST_FAILURES = 3
 """A node that has not answered so many times in a row, asked every `_LIVENESS_S`, is frozen."""
 
@@ -69,6 +68,7 @@ class LocalFleet:
         self._access = access
         self._epoch: int | None = None
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._unstarted: set[int] = set()
         self._deaths: dict[int, list[float]] = {node: [] for node in range(nodes)}
         self._stopping = stopping
         self._threads = [
@@ -157,6 +157,10 @@ class LocalFleet:
                 code = process.poll()
                 if code is None or self._stopping.is_set():
                     continue
+                if node in self._unstarted:
+                    if not self._start_again(node):
+                        return
+                    continue
                 _cut_lifeline(process)
                 now = time.monotonic()
                 deaths = [at for at in self._deaths[node] if now - at < _DEATHS_WITHIN_S] + [now]
@@ -173,21 +177,19 @@ class LocalFleet:
                     return
 
     def _start_again(self, node: int) -> bool:
-        """Start a node; where a full disk takes no log, later. False when waiting will not help."""
-        logged = False
-        while True:
-            try:
-                self._start(node)
-                return True
-            except OSError as error:
-                if error.errno not in FULL_DISK:
-                    self._failed(f"node {node} cannot be started again: {error}")
-                    return False
-                if not logged:
-                    _logger.error("node %d cannot be started now: %s", node, error)
-                logged = True
-            if self._stopping.wait(_WAIT_FOR_DISK_S):
+        """Start a node. A full disk takes no log: then the next look tries again. False when trying again will not help."""
+        try:
+            self._start(node)
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                self._failed(f"node {node} cannot be started again: {error}")
                 return False
+            if node not in self._unstarted:
+                _logger.error("node %d cannot be started now: %s", node, error)
+            self._unstarted.add(node)
+            return True
+        self._unstarted.discard(node)
+        return True
 
     def _ask_all(self) -> None:
         """Ask every node that has registered whether it is alive, and kill one that is frozen."""

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import IO
 
+from middleware.outages import FULL_DISK
+
 _PATIENCE_S = 15.0
 """For so many real seconds a predecessor that is ending is waited for: it delivers its records until then."""
 _RETRY_S = 0.1
@@ -22,13 +24,20 @@ class FolderInUse(ValueError):
     """Another process uses the folder; the message names both."""
 
 
-def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PATIENCE_S) -> IO[str]:
+def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PATIENCE_S) -> IO[str] | None:
     """Make the folder, and own it until the returned file is closed or this process ends, however that happens.
 
-    Waits for `patience_s` real seconds, or until `stopping` is set, for a process that owns it to end. Raises FolderInUse.
+    Waits for `patience_s` real seconds, or until `stopping` is set, for a process that owns it to end. None where a full disk
+    takes no lock file: the node keeps its records in memory then (`outbox.py`). Raises FolderInUse.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / _LOCK).open("a+", encoding="ascii")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("a+", encoding="ascii")
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
+        return None
     until = time.monotonic() + patience_s
     while True:
         try:
@@ -48,8 +57,10 @@ def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PAT
             # Some network file systems know no locks: then nobody can be kept out.
             _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
             break
-    file.seek(0)
-    file.truncate()
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    try:
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{os.getpid()}\n".encode("ascii"))
+    except OSError as error:  # the lock is held all the same; the other process cannot be named
+        if error.errno not in FULL_DISK:
+            raise
     return file

@@ -157,6 +157,7 @@ class EdgeNode:
         """Another process controls the run: what is being played here is over, and its numbers say nothing of new episodes."""
         with self._opening:
             self.close_play()
+            self.receivers.end_all()
             self._closed = 0
 
     def start_episode(self, episode: int, start_s: float) -> None:

@@ -155,6 +155,9 @@ class Outbox:
             _logger.warning("%d records stay in %s: %s", self.waiting - self.in_memory, self._folder, trouble)
             if self._memory:
                 _logger.error("%d records that could not be written to the disk are lost", len(self._memory))
+        lost = sum(piece.count(b"\n") for _, piece in self._aside)
+        if lost:
+            _logger.error("%d refused records that could not be set aside are lost", lost)
 
     def _run(self) -> None:
         pause = self._interval_s
@@ -203,7 +206,7 @@ class Outbox:
 
     def _leave_memory(self) -> None:
         """Write what is in memory to the disk, where that takes it again, and what could not be set aside."""
-        if self._disk_trouble is None or not takes_records(self._folder):
+        if not (self._disk_trouble or self._memory or self._aside) or not takes_records(self._folder):
             return
         try:
             while self._aside:
@@ -221,8 +224,11 @@ class Outbox:
         except OSError as error:
             self._disk_failed(error)
             return
+        with self._lock:
+            if self._memory or self._aside:
+                return  # the disk has refused one more meanwhile
+            self._disk_trouble = None
         _logger.warning("%s takes records again", self._folder)
-        self._disk_trouble = None
 
     # --- delivery -----------------------------------------------------------------------------------------------
 
@@ -316,3 +322,7 @@ class Outbox:
             self._disk_failed(error)
             if len(self._aside) < _MOST_ASIDE:
                 self._aside.append((name, piece))
+                return
+            lost = piece.count(b"\n")
+            self.dropped += lost
+            _logger.error("%d refused records could not be set aside: they are lost", lost)

@@ -77,6 +77,13 @@ class Receivers:
                 if self.has_ended(receiver.episode):
                     _cut(receiver)
 
+    def end_all(self) -> None:
+        """Close all links: another controller may count its episodes from a lower number."""
+        with self._lock:
+            self._ended = 0
+            for receiver in self._open:
+                _cut(receiver)
+
     def _run(self, receiver: _Receiver, receive: Callable[[socket.socket], None]) -> None:
         try:
             receive(receiver.connection.socket)

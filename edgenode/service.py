@@ -188,7 +188,8 @@ def serve(environment: Mapping[str, str]) -> None:
     outbox.stop()
     server.stop()
     database.close()
-    owned.close()
+    if owned is not None:
+        owned.close()
 
 
 def _outbox_folder(who: NodeEnvironment, run: Run) -> Path:

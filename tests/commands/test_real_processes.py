@@ -49,7 +49,7 @@ def test_the_loop_runs_and_its_folder_can_be_made_again(tmp_path):
     assert conserved(workplace)
     assert workplace.processes() == []
 
-    shutil.rmtree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "runs")
     again = workplace.run("report", "runs/small")
     assert again.returncode == 0, again.stdout
     assert json.loads((tmp_path / "runs/small/results.json").read_text())["methods"] == results["methods"]
