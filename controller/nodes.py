@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from middleware import epoch as epochs
 from middleware.access import OPEN, Access
-from middleware.epoch import HEADER
+from middleware.addressee import HEADER, MISDIRECTED, addressee
 from middleware.exchange import Exchange, NotConnected, Watch
 
-UNREACHABLE: Final = (0, 421)
-"""Statuses of an answer that is not the node's: nobody answers at its address, or another node does (middleware/addressee.py)."""
+UNREACHABLE: Final = (0, MISDIRECTED)
+"""Statuses of an answer that is not the node's: nobody answers at its address, or another node does."""
 _ACCEPT_S = 1.0
 """A node of this machine or cluster that does not accept a connection for so many real seconds is down."""
 _KEPT_S = 20.0
@@ -57,10 +58,16 @@ class _Asked:
 
 
 class NodeClients:
-    """The nodes at `addresses` (`http://host:port`, by index). epoch: of our lease, None where nothing is asked that changes them."""
+    """The nodes of a run at `addresses` (`http://host:port`, by index).
 
-    def __init__(self, addresses: Mapping[int, str], access: Access = OPEN, epoch: int | None = None) -> None:
+    epoch: of our lease, None where nothing is asked that changes them
+    """
+
+    def __init__(
+        self, addresses: Mapping[int, str], run_uid: str, access: Access = OPEN, epoch: int | None = None
+    ) -> None:
         self.addresses = dict(addresses)
+        self.run_uid = run_uid
         self.access = access
         self.epoch = epoch
         self._exchanges: dict[int, Exchange] = {}
@@ -91,14 +98,14 @@ class NodeClients:
         exchange = self._exchanges.get(node)
         if exchange is None or exchange.address != self.addresses[node]:
             self.drop(node)
-            exchange = self._exchanges[node] = Exchange(self.addresses[node], self.access)
+            exchange = self._exchanges[node] = Exchange(self.addresses[node], self.access, self._headers(node))
         elif now - self._used_s[node] > _KEPT_S:
             exchange.close()
         self._used_s[node] = now
         asked = _Asked(f"{method} {path}", patience_s, now + min(patience_s, _ACCEPT_S), now + patience_s)
-        content, headers = b"", "" if self.epoch is None else f"{HEADER}: {self.epoch}\r\n"
+        content, headers = b"", ""
         if body is not None:
-            content, headers = json.dumps(body).encode(), f"{headers}Content-Type: application/json\r\n"
+            content, headers = json.dumps(body).encode(), "Content-Type: application/json\r\n"
         try:
             exchange.start(method, path, content, headers)
         except OSError as error:
@@ -132,6 +139,13 @@ class NodeClients:
         exchange = self._exchanges.pop(node, None)
         if exchange is not None:
             exchange.close()
+
+    def _headers(self, node: int) -> dict[str, str]:
+        """Of every request to a node."""
+        found = {HEADER: addressee(self.run_uid, node)}
+        if self.epoch is not None:
+            found[epochs.HEADER] = str(self.epoch)
+        return found
 
     def _limit_s(self, node: int) -> float:
         asked = self._asked[node]

@@ -121,6 +121,7 @@ class Controller:
             self._fleet = LocalFleet(
                 self.network.nodes,
                 self.run_name,
+                self.run.uid,
                 node_command,
                 {**environment, "OFFLOAD_BIND": loopback_beside(bind)},
                 data_dir / "logs",

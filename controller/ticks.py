@@ -126,7 +126,8 @@ class Ticks:
         while not self._over.is_set():
             address = self._address_now(node)
             if address is not None and not self._over.is_set():
-                client = NodeClients({node: address}, self._clients.access, self._clients.epoch)
+                clients = self._clients
+                client = NodeClients({node: address}, clients.run_uid, clients.access, clients.epoch)
                 body = self._opening(node, address)
                 answer = client.ask("POST", "/v1/episodes", {node: body}, _PATIENCE_S)[node]
                 client.close()

@@ -47,10 +47,12 @@ def payload_bytes(size_bits: float) -> int:
 class Link:
     """The sending end, of node `source` in `episode`. Belongs to one thread at a time; only `cut` may be called by another."""
 
-    def __init__(self, address: str, episode: int, source: int, timeout_s: float, access: Access = OPEN) -> None:
+    def __init__(
+        self, address: str, to: str, episode: int, source: int, timeout_s: float, access: Access = OPEN
+    ) -> None:
         self.address = address
         self._path = f"/v1/link?episode={episode}&source={source}"
-        self._wire = Wire(address, timeout_s, access)
+        self._wire = Wire(address, to, timeout_s, access)
 
     @property
     def is_open(self) -> bool:

@@ -24,6 +24,7 @@ from edgenode.core import Settlement
 from edgenode.links import Link
 from edgenode.wire import Wire
 from middleware.access import OPEN, Access
+from middleware.addressee import MISDIRECTED
 from middleware.exchange import NotConnected
 
 _logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class _Acknowledgement:
 
 
 class Peer:
-    """Another node. `resolve` looks its address up when nobody answers at the old one.
+    """Another node, `to` in requests. `resolve` looks its address up when it does not answer at the old one.
 
     link_of: (episode, own node) of the links on which tasks' bytes are sent; None where only messages are
     """
@@ -69,12 +70,14 @@ class Peer:
         self,
         node: int,
         address: str,
+        to: str,
         timeout_s: float,
         resolve: Callable[[], str | None],
         link_of: tuple[int, int] | None = None,
         access: Access = OPEN,
     ) -> None:
         self.node = node
+        self._to = to
         self._timeout_s = timeout_s
         self._access = access
         self._resolve = resolve
@@ -82,7 +85,7 @@ class Peer:
         self._messages: queue.SimpleQueue[Message | _Acknowledgement | None] = queue.SimpleQueue()
         self._payloads: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._wire = Wire(address, timeout_s, access)
+        self._wire = Wire(address, to, timeout_s, access)
         self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
         self._carrying: Link | None = None
         self._courier = threading.Thread(target=self._deliver_messages, name=f"courier-{node}", daemon=True)
@@ -145,7 +148,9 @@ class Peer:
                 return
             except OSError:
                 continue
-            if status >= 400 and status != _WRONG_EPISODE:
+            if status == MISDIRECTED:
+                self._look_up()
+            elif status >= 400 and status != _WRONG_EPISODE:
                 _logger.warning("node %d refuses %s: %r", self.node, message.path, answer[:300])
             return
 
@@ -169,6 +174,8 @@ class Peer:
                     return
                 if status >= 500:
                     doubt = True
+                elif status == MISDIRECTED:
+                    self._look_up()  # as where nobody answers: this attempt was certainly not accepted
                 elif status != _WRONG_EPISODE:
                     _logger.warning("node %d refuses a handover: %r", self.node, answer[:300])
                     message.settled("doubt" if doubt else "refused")
@@ -189,7 +196,7 @@ class Peer:
         address = self._resolve()
         if address is not None and address != self._wire.address:
             self._wire.close()
-            self._wire = Wire(address, self._timeout_s, self._access)
+            self._wire = Wire(address, self._to, self._timeout_s, self._access)
 
     def _await_acknowledgement(self, waiting: _Acknowledgement) -> None:
         assert waiting.message.settled is not None
@@ -240,7 +247,7 @@ class Peer:
 
     def _new_link(self) -> Link:
         assert self._link_of is not None
-        return Link(self.address, *self._link_of, self._timeout_s, self._access)
+        return Link(self.address, self._to, *self._link_of, self._timeout_s, self._access)
 
     def _wait_until(self, instant_s: float) -> None:
         left = instant_s - time.monotonic()

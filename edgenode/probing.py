@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from middleware.access import OPEN, Access
+from middleware.addressee import HEADER
 from middleware.exchange import Exchange, Watch
 from middleware.openapi import LARGEST
 from offload.protocols import Choice
@@ -41,10 +42,17 @@ class Answer:
 
 
 class Prober:
-    """Asks the peers of one node. `address_of`: where a node answers now; it may move when it is restarted."""
+    """Asks the peers of one node.
 
-    def __init__(self, address_of: Callable[[int], str], timeout_s: float, access: Access = OPEN) -> None:
+    address_of: where a node answers now; that it has moved is found out by the messages to it (`peers.py`)
+    to: whom a probe of a node is for (`middleware/addressee.py`)
+    """
+
+    def __init__(
+        self, address_of: Callable[[int], str], to: Callable[[int], str], timeout_s: float, access: Access = OPEN
+    ) -> None:
         self._address_of = address_of
+        self._to = to
         self._access = access
         self._timeout_s = timeout_s
         self._exchanges: dict[int, Exchange] = {}
@@ -88,7 +96,7 @@ class Prober:
         if exchange is None or exchange.address != address:
             if exchange is not None:
                 exchange.close()
-            exchange = self._exchanges[node] = Exchange(address, self._access)
+            exchange = self._exchanges[node] = Exchange(address, self._access, {HEADER: self._to(node)})
         return exchange
 
     def _go_on(self, watch: Watch[int], node: int, step: Callable[[], _Result]) -> _Result | None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from middleware.access import OPEN, Access
+from middleware.addressee import HEADER
 from middleware.exchange import NotConnected, WireError, head_of
 from middleware.sockets import end_with_the_other
 
@@ -20,14 +21,18 @@ _LONGEST_LINE = 64 * 1024
 
 
 class Wire:
-    """A connection to a pod's address, made at the first request and kept. `timeout_s` bounds every wait."""
+    """A connection to a node's address, made at the first request and kept.
 
-    def __init__(self, address: str, timeout_s: float, access: Access = OPEN) -> None:
+    to: the node that is meant (`middleware/addressee.py`); timeout_s: bounds every wait
+    """
+
+    def __init__(self, address: str, to: str, timeout_s: float, access: Access = OPEN) -> None:
         parts = urlsplit(address)
         self.address = address
         self._access = access
-        self._authorization = "".join(f"{name}: {value}\r\n" for name, value in access.headers().items())
-        self._host, self._port, self._place = parts.hostname or "", parts.port or 80, parts.netloc
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        always = {"Host": parts.netloc, HEADER: to, **access.headers()}
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in always.items())
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
@@ -57,8 +62,7 @@ class Wire:
 
     def head(self, method: str, path: str, headers: str) -> bytes:
         """A request's head; `headers` each ended by CRLF."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._place}\r\n{self._authorization}{headers}\r\n"
-        return head.encode("ascii")
+        return f"{method} {path} HTTP/1.1\r\n{self._headers}{headers}\r\n".encode("ascii")
 
     def send_raw(self, content: bytes | memoryview) -> None:
         """Send bytes as they are. Raises OSError; the connection is closed then."""

@@ -14,7 +14,7 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -77,16 +77,16 @@ class Exchange:
     `start`, then `go_on` whenever a selector finds `fileno` ready for `events`, until that returns the answer; both may have
     changed after either. Both raise NotConnected where no connection comes about, another OSError where it breaks off; the
     connection is closed then, and the next `start` makes a new one. The address is numeric: a name would be looked up, which
-    may wait.
+    may wait. headers: of every request
     """
 
-    def __init__(self, address: str, access: Access = OPEN) -> None:
+    def __init__(self, address: str, access: Access = OPEN, headers: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(address)
         self.address = address
         self._access = access
         self._host, self._port = parts.hostname or "", parts.port or 80
-        authorization = "".join(f"{name}: {value}\r\n" for name, value in access.headers().items())
-        self._headers = f"Host: {parts.netloc}\r\n{authorization}"
+        always = {"Host": parts.netloc, **(headers or {}), **access.headers()}
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in always.items())
         self._socket: socket.socket | None = None
         self._place: tuple[Any, ...] = ()
         self._handshakes = False

@@ -11,10 +11,19 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from middleware.addressee import HEADER, MISDIRECTED, PATTERN
+
 PATH: Final = "/v1/openapi.json"
 LARGEST: Final = 2**31 - 1
 """Of the numbers in paths and queries: what a database's integer holds."""
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_ADDRESSEE: Final[Mapping[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": True,
+    "description": "for which node the request is: the run's uid, a slash, the node's index; another node answers 421",
+    "schema": {"type": "string", "pattern": PATTERN},
+}
 _REF = "#/components/schemas/{model}"
 
 
@@ -34,6 +43,7 @@ class Operation:
     path: with `{parameters}`, whose schemas are in `parameters`, as are those of the query; body: its model; answer: the model of
     the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`;
     headers: that a request must have, with their schemas
+    addressed: a request needs the header that says for which node it is (`addressee.py`)
     """
 
     method: str
@@ -46,6 +56,7 @@ class Operation:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    addressed: bool = False
 
 
 def describe(title: str, operations: Sequence[Operation], secured: bool, open_paths: Sequence[str]) -> dict[str, Any]:
@@ -76,6 +87,8 @@ def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
     refusals = {*operation.refusals}
     if operation.body is not None:
         refusals |= {400, 413, 422}
+    if operation.addressed:
+        refusals |= {400, MISDIRECTED}
     if needs_token:
         refusals.add(401)
     for status in sorted(refusals):
@@ -86,7 +99,7 @@ def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
         "responses": answers,
     }
     in_path = set(_PARAMETER.findall(operation.path))
-    parameters = [
+    parameters: list[dict[str, Any]] = [
         {
             "name": name,
             "in": "path" if name in in_path else "query",
@@ -98,6 +111,8 @@ def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
         {"name": name, "in": "header", "required": True, "schema": dict(schema)}
         for name, schema in operation.headers.items()
     ]
+    if operation.addressed:
+        parameters.append(dict(_ADDRESSEE))
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:

@@ -14,7 +14,7 @@ from controller.nodes import NodeClients
 
 @contextmanager
 def nodes(*made: Node) -> Iterator[NodeClients]:
-    clients = NodeClients({index: node.address for index, node in enumerate(made)})
+    clients = NodeClients({index: node.address for index, node in enumerate(made)}, "0" * 32)
     try:
         yield clients
     finally:
@@ -73,7 +73,7 @@ def test_unreachable_nodes_are_waited_for_together():
     """Opening, start, drain and close cost a second for each of them, one after the other."""
     away = [Unreachable() for _ in range(6)]
     node = Node()
-    clients = NodeClients({index: one.address for index, one in enumerate([*away, node])})
+    clients = NodeClients({index: one.address for index, one in enumerate([*away, node])}, "0" * 32)
     began = time.monotonic()
     answers = clients.ask("POST", "/v1/episodes", {index: {} for index in range(7)}, 10.0)
     took_s = time.monotonic() - began

@@ -21,7 +21,7 @@ def ticks_to(
     *servers: Node | Unreachable,
     address_now: Callable[[int], str | None] = lambda _: None,
 ) -> Iterator[Ticks]:
-    clients = NodeClients(addresses)
+    clients = NodeClients(addresses, "0" * 32)
 
     def opening(node: int, address: str) -> dict[str, Any]:
         return {"opened": node, "at": address}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
-from small_controller import Fleet, call
+from small_controller import Fleet
 
 from middleware.database.leases import acquire
 from middleware.database.schema import episodes, leases, tasks
@@ -44,19 +44,18 @@ def test_a_controller_that_was_replaced_can_change_nothing_on_the_nodes(tmp_path
         first, second = (fleet.write_episode(trace_of(fleet, number)) for number in (1, 2))
         fleet.open(first, 1)
         new = {HEADER: str(replace_controller(fleet))}
-        address = fleet.addresses[1]
-        assert call(address, "POST", "/v1/episodes", fleet.opening(second, 2), **new)[0] == 200
+        assert fleet.call(1, "POST", "/v1/episodes", fleet.opening(second, 2), **new)[0] == 200
         for path, body in (
             ("/v1/episodes", fleet.opening(second + 1, 3)),
             (f"/v1/episodes/{second}/start", {"start_s": 0.0}),
             ("/v1/ticks", {"episode": second, "slot": 0, "task": None}),
             (f"/v1/episodes/{second}/close", {}),
         ):
-            status, problem = call(address, "POST", path, body)
+            status, problem = fleet.call(1, "POST", path, body)
             assert (status, problem["title"]) == (412, "Another controller"), path
             assert problem["detail"] == "Offload-Epoch is 1; the controller of this run has 2"
-        assert call(address, "GET", "/v1/status")[1]["episode"] == second
-        assert call(address, "POST", f"/v1/episodes/{second}/start", {"start_s": time.monotonic()}, **new)[0] == 204
+        assert fleet.call(1, "GET", "/v1/status")[1]["episode"] == second
+        assert fleet.call(1, "POST", f"/v1/episodes/{second}/start", {"start_s": time.monotonic()}, **new)[0] == 204
 
 
 def test_a_restored_database_may_count_from_lower_numbers(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_a_restored_database_may_count_from_lower_numbers(tmp_path: Path) -> Non
         later = {HEADER: str(replace_controller(fleet))}
         assert later == {HEADER: "3"}
         for node in range(3):
-            assert call(fleet.addresses[node], "POST", "/v1/episodes", fleet.opening(3, 3), **later)[0] == 200
+            assert fleet.call(node, "POST", "/v1/episodes", fleet.opening(3, 3), **later)[0] == 200
         with fleet.database.transaction() as connection:
             for table in (tasks, episodes):
                 connection.execute(sa.delete(table))
@@ -77,18 +76,16 @@ def test_a_restored_database_may_count_from_lower_numbers(tmp_path: Path) -> Non
         restored = {HEADER: str(lease.epoch)}
         assert fleet.write_episode(trace_of(fleet, 1)) == 1
         for node in range(3):
-            status, answer = call(fleet.addresses[node], "POST", "/v1/episodes", fleet.opening(1, 1), **restored)
+            status, answer = fleet.call(node, "POST", "/v1/episodes", fleet.opening(1, 1), **restored)
             assert status == 200, answer
-            assert call(fleet.addresses[node], "GET", "/v1/status")[1]["episode"] == 1
+            assert fleet.call(node, "GET", "/v1/status")[1]["episode"] == 1
 
 
 def test_an_epoch_that_is_not_the_controllers_changes_nothing(tmp_path: Path) -> None:
     with Fleet(tmp_path, SETTINGS) as fleet:
         episode = fleet.write_episode(trace_of(fleet, 1))
         for epoch, expected in (("2", 412), ("0", 422), ("x", 422), ("1.0", 422), ("9" * 30, 422), ("²", 422)):
-            status, problem = call(
-                fleet.addresses[0], "POST", "/v1/episodes", fleet.opening(episode, 1), **{HEADER: epoch}
-            )
+            status, problem = fleet.call(0, "POST", "/v1/episodes", fleet.opening(episode, 1), **{HEADER: epoch})
             assert status == expected, problem
             assert HEADER in problem["detail"]
 
@@ -97,7 +94,7 @@ def test_a_node_that_was_restarted_says_that_it_plays_nothing(tmp_path: Path) ->
     """The controller closes an episode without it then."""
     with Fleet(tmp_path, SETTINGS) as fleet:
         episode = fleet.write_episode(trace_of(fleet, 1))
-        status, problem = call(fleet.addresses[0], "POST", f"/v1/episodes/{episode}/close", {})
+        status, problem = fleet.call(0, "POST", f"/v1/episodes/{episode}/close", {})
         assert (status, problem["title"]) == (409, "Another episode")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from small_controller import Fleet, call
+from small_controller import Fleet
 
 from edgenode.outbox import Outbox
 from edgenode.segments import line_of
@@ -101,7 +101,7 @@ def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Pa
         summary = close_episode(fleet.database, fleet.run, episode)
         assert (summary.verdict, summary.refused_records) == ("complete", 0), (summary, fleet.logs())
         assert fleet.processes[1].poll() is None
-        status = call(fleet.addresses[1], "GET", "/v1/status")[1]
+        status = fleet.call(1, "GET", "/v1/status")[1]
         assert status["refused_records"] > len(damaged) + 2 and status["outbox"] == 0
         kept = [json.loads(line) for line in (folder / "refused.jsonl").read_text().splitlines()]
         assert len(kept) == len(damaged) and all(one["refused"] for one in kept)

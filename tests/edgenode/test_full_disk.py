@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from small_controller import Fleet, call
+from small_controller import Fleet
 from small_disk import SmallDisk, small_disk
 
 from edgenode.outbox import Outbox, OutboxError, most_records
@@ -212,10 +212,10 @@ def test_nodes_on_a_full_disk_lose_no_task(tmp_path: Path) -> None:
                 with fleet.database.transaction() as connection:  # nobody takes the records now
                     connection.exec_driver_sql("ALTER TABLE decisions RENAME TO elsewhere")
             if slot == 15:
-                found = [call(fleet.addresses[node], "GET", "/v1/status")[1] for node in range(3)]
+                found = [fleet.call(node, "GET", "/v1/status")[1] for node in range(3)]
                 assert all(one["outbox_in_memory"] > 0 for one in found), found
                 assert all(_NO_SPACE in one["outbox_problem"] for one in found), found
-                assert "offload_outbox_memory_records 0.0" not in call(fleet.addresses[0], "GET", "/metrics")[1]
+                assert "offload_outbox_memory_records 0.0" not in fleet.call(0, "GET", "/metrics")[1]
             fleet.tick(episode, trace, slot, start_s)
         fleet.drain()
         for status, answer in fleet.close(episode):

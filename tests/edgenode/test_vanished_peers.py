@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from small_controller import Fleet, call, raw_link
+from small_controller import Fleet, raw_link
 
 from offload import Trace, draw_trace, resolve_settings
 
@@ -68,13 +68,12 @@ def threads(fleet: Fleet) -> int:
 
 def assert_answers(fleet: Fleet, episode: int, slot: int) -> None:
     """Node 0 answers what a kubelet, the controller and the other nodes ask, and takes a task over a new link of node 2."""
-    address = fleet.addresses[0]
-    assert call(address, "GET", "/healthz", timeout_s=5)[0] == 200
-    assert call(address, "GET", "/v1/status", timeout_s=5)[0] == 200
-    assert call(address, "GET", f"/v1/reports?episode={episode}&slot=0", timeout_s=5)[0] == 200
+    assert fleet.call(0, "GET", "/healthz", timeout_s=5)[0] == 200
+    assert fleet.call(0, "GET", "/v1/status", timeout_s=5)[0] == 200
+    assert fleet.call(0, "GET", f"/v1/reports?episode={episode}&slot=0", timeout_s=5)[0] == 200
     task = {"episode": episode, **HANDOVER, "source": 2, "slot": slot}
-    assert call(address, "POST", "/v1/handovers", task, timeout_s=5)[0] == 200
-    with raw_link(address, episode, 2) as link:
+    assert fleet.call(0, "POST", "/v1/handovers", task, timeout_s=5)[0] == 200
+    with raw_link(fleet, 0, episode, 2) as link:
         link.sendall(json.dumps({**task, "slot": slot + 1}).encode() + b"\n" + bytes(1000))
         with link.makefile("rb") as file:
             assert json.loads(file.readline())["status"] == 200
@@ -87,7 +86,7 @@ def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, am
     before = threads(fleet)
     silent = []
     for number in range(60):
-        link = raw_link(fleet.addresses[0], episode, 1)
+        link = raw_link(fleet, 0, episode, 1)
         task = json.dumps({"episode": episode, **HANDOVER, "slot": 5}).encode() + b"\n" + bytes(500)
         if number % 2:
             link.sendall(task if amid is None else amid)
@@ -101,21 +100,21 @@ def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, am
 def test_links_end_with_their_episode(fleet: Fleet):
     """They were kept into the next episodes: the peer that had opened them may be gone."""
     episode, _ = begun(fleet, 2)
-    link = raw_link(fleet.addresses[0], episode, 1)
+    link = raw_link(fleet, 0, episode, 1)
     after, _ = begun(fleet, 3)
     assert link.recv(1) == b"", "it is still open in the next episode"
-    link = raw_link(fleet.addresses[0], after, 1)
-    assert call(fleet.addresses[0], "POST", f"/v1/episodes/{after}/close", {})[0] == 200
+    link = raw_link(fleet, 0, after, 1)
+    assert fleet.call(0, "POST", f"/v1/episodes/{after}/close", {})[0] == 200
     assert link.recv(1) == b"", "it is still open after the close"
     with pytest.raises(AssertionError, match="409"):
-        raw_link(fleet.addresses[0], episode, 1)
+        raw_link(fleet, 0, episode, 1)
 
 
 @pytest.mark.parametrize(
     "query", ["", "?episode=1", "?episode=1&source=x", "?episode=1&source=0", "?episode=1&source=9"]
 )
 def test_a_link_says_whose_it_is_and_of_which_episode(fleet: Fleet, query: str):
-    status, answer = call(fleet.addresses[0], "GET", f"/v1/link{query}", Upgrade="offload-link", Connection="Upgrade")
+    status, answer = fleet.call(0, "GET", f"/v1/link{query}", Upgrade="offload-link", Connection="Upgrade")
     assert status == 422, answer
 
 

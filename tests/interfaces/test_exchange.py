@@ -63,7 +63,7 @@ def babbler() -> Iterator[str]:
 
 def test_a_frozen_pod_and_one_that_is_none_delay_no_other(access: Access, pod: str, frozen: str, babbler: str):
     """The handshake with a frozen pod blocked whoever made it, for a second each time."""
-    clients = NodeClients({0: frozen, 1: pod, 2: babbler, 3: frozen}, access)
+    clients = NodeClients({0: frozen, 1: pod, 2: babbler, 3: frozen}, "0" * 32, access)
     for number in range(3):
         answers = clients.ask("POST", "/", {node: {"n": number} for node in range(4)}, 0.5)
         assert {node: answer.status for node, answer in answers.items()} == {0: 504, 1: 200, 2: 0, 3: 504}
@@ -72,7 +72,7 @@ def test_a_frozen_pod_and_one_that_is_none_delay_no_other(access: Access, pod: s
 
 
 def test_a_request_and_an_answer_larger_than_all_buffers_arrive_whole(access: Access, pod: str):
-    clients = NodeClients({0: pod}, access)
+    clients = NodeClients({0: pod}, "0" * 32, access)
     for size in (20_000_000, 1, 3_000_000):
         body = {"text": "x" * size}
         answer = clients.ask("POST", "/", {0: body}, 60.0)[0]

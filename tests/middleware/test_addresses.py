@@ -65,7 +65,7 @@ def test_a_server_on_the_ipv6_loopback_is_reached_by_every_client(serve) -> None
     connection.request("GET", "/")
     assert connection.getresponse().read().decode() == place
     connection.close()
-    clients = NodeClients({0: address})
+    clients = NodeClients({0: address}, "0" * 32)
     assert clients.send(0, "GET", "/", None, 5) is None
     clients.close()
     opened = {"episode": 1, "trace": 0, "controller": address, "revision": 1, "peers": [address]}
