@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from small_controller import Fleet
+from small_controller import Fleet, call
 
 from edgenode.interface import OPERATIONS
 from middleware.addressee import HEADER, addressee
@@ -60,9 +60,9 @@ def test_a_request_for_another_node_is_refused_before_anything_else(fleet: _Flee
     path = operation.path.replace("{episode}", "1")
     misdirected = 421, f"this is {addressee(fleet.run.uid, 1)}, not "
     for to in (addressee(fleet.run.uid, 2), addressee("0" * 32, 1)):
-        status, answer = fleet.call(1, operation.method, path, b"{}", headers={HEADER: to})
+        status, answer = call(fleet.addresses[1], operation.method, path, b"{}", headers={HEADER: to})
         assert (status, answer["detail"].partition(to)[0]) == misdirected
-    status, answer = fleet.call(1, operation.method, path, b"{}")
+    status, answer = call(fleet.addresses[1], operation.method, path, b"{}")
     if operation.addressed:
         assert status == 400
         assert f"the header {HEADER} is missing" in answer["detail"]

@@ -166,7 +166,7 @@ def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
 ) -> None:
     """It was logged as a failed scheduler, in every slot, and the task was executed here without the other reports."""
     with _node() as sound, _node(answer=answer) as malformed:
-        prober = Prober({1: malformed, 2: sound}.__getitem__, timeout_s=5.0)
+        prober = Prober({1: malformed, 2: sound}.__getitem__, str, timeout_s=5.0)
         for _ in range(3):
             assert set(prober.ask([1, 2], 1, 4, None)) == {2}
         prober.close()
@@ -188,7 +188,7 @@ def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
             one.connect_ex(full.getsockname())
         away = f"http://127.0.0.1:{full.getsockname()[1]}"
         addresses = {1: away, 2: away, 3: alive, 4: away, 5: second}
-        prober = Prober(addresses.__getitem__, timeout_s=1.0)
+        prober = Prober(addresses.__getitem__, str, timeout_s=1.0)
         prober.connect(list(addresses))
         for slot in range(5):
             assert set(prober.ask(list(addresses), 1, slot, None)) == {3, 5}
@@ -206,7 +206,7 @@ def test_probes_work_beyond_a_thousand_descriptors() -> None:
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     try:
         with _node(lambda slot: 0.4 if slot == 1 else 0.0) as address:
-            prober = Prober({1: address}.__getitem__, timeout_s=0.2)
+            prober = Prober({1: address}.__getitem__, str, timeout_s=0.2)
             assert prober.ask([1], 1, 1, None) == {}
             time.sleep(0.5)  # now it owes an answer, which is there
             assert prober.ask([1], 1, 2, None)[1].report["slot"] == 2

@@ -57,7 +57,7 @@ def test_a_server_on_the_ipv6_loopback_is_reached_by_every_client(serve) -> None
     address = serve("[::1]:0").address
     place = address.removeprefix("http://")
     assert place.startswith("[::1]:")
-    wire = Wire(address, 5)
+    wire = Wire(address, "0" * 32, 5)
     wire.send("GET", "/")
     assert wire.receive() == (200, place.encode()), "HTTP wants the brackets in Host"
     wire.close()
