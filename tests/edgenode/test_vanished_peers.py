@@ -149,12 +149,12 @@ def other_machine() -> Iterator[tuple[str, str, list[str]]]:
 
 PEER = """
 import socket, sys, time
-host, port, episode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+host, port, episode, to = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 links = []
 for number in range(20):
     link = socket.create_connection((host, port))
-    head = f"GET /v1/link?episode={episode}&source=1 HTTP/1.1\\r\\nHost: n\\r\\nConnection: Upgrade\\r\\nUpgrade: offload-link\\r\\n\\r\\n"
-    link.sendall(head.encode())
+    head = f"GET /v1/link?episode={episode}&source=1 HTTP/1.1\\r\\nHost: n\\r\\n{to}\\r\\n"
+    link.sendall(f"{head}Connection: Upgrade\\r\\nUpgrade: offload-link\\r\\n\\r\\n".encode())
     assert link.recv(1000).startswith(b"HTTP/1.1 101")
     links.append(link)
 for number in range(20):
@@ -184,7 +184,8 @@ def test_the_links_of_a_machine_that_vanished_end_soon(tmp_path: Path, other_mac
         episode, _ = begun(fleet, 1)
         port = fleet.addresses[0].rpartition(":")[2]
         node = psutil.Process(fleet.processes[0].pid)
-        command = [*inside, sys.executable, "-c", PEER, ReachableFleet.bind, port, str(episode)]
+        (to,) = (f"{name}: {value}" for name, value in fleet.to(0).items())
+        command = [*inside, sys.executable, "-c", PEER, ReachableFleet.bind, port, str(episode), to]
         peer: subprocess.Popen[bytes] = subprocess.Popen(command, stdout=subprocess.PIPE)
         try:
             assert peer.stdout is not None and peer.stdout.readline() == b"there\n"

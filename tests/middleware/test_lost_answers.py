@@ -40,7 +40,7 @@ PLAN = EpisodePlan("collect", "ratc", 0, "ratc")
 SETTINGS = resolve_settings([{"network": {"nodes": NODES}, "time": {"slots": SLOTS}}])
 INSTANTS = {"created_at"}
 """A model that is recorded again was made again."""
-INSTANCE = Instance("edgenode", "0", "small", "http://127.0.0.1:1", {"ready": True}, 1.0, 1.0)
+INSTANCE = Instance("edgenode", "0", "small", "http://127.0.0.1:1", {"ready": True}, 1.0)
 
 
 class Lossy:
