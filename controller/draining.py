@@ -1,23 +1,25 @@
 """The end of an episode's tasks: when no node owns one any more.
 
 The nodes are asked one after the other, so that their answers are of different instants, and a task may change hands in
-between: node 0 says that it owns nothing, node 1 hands its task over to node 0 and then says the same. One round of answers
-therefore says nothing. Two do (after the four-counter method of Mattern, "Algorithms for distributed termination detection",
-Distributed Computing 2, 1987), when in both of them every node owns nothing and has the same counters:
+between: node 0 says that it owns nothing, node 1 hands its task over to node 0 and then says the same. One round of
+answers therefore says nothing. Two do, when in both of them every node owns nothing and has the same counters (after
+the four-counter method of Mattern, "Algorithms for distributed termination detection", Distributed Computing 2, 1987):
 
 * A task is owned by its sender until the receiver has accepted it, so it has an owner at every instant until it ends.
   No task comes into being: the ticks are over, and one that a node still holds counts as owned there.
-* Say that some node owns a task at the instant between the two rounds. It owned none when it was asked in the first round,
-  so it has accepted that task since (or a late tick brought it). It owns none when it is asked in the second round, so the
-  task has ended there or was handed over. Either way a counter (`accepted`, `settled`, `ended`) has grown: the rounds differ.
+* Say that some node owns a task at the instant between the two rounds. It owned none when it was asked in the first
+  round, so it has accepted that task since (or a late tick brought it). It owns none when it is asked in the second
+  round, so the task has ended there or was handed over. Either way a counter (`accepted`, `settled`, `ended`) has
+  grown: the rounds differ.
 * So no node owned a task at that instant, and none can own one later.
 
-A node that was restarted has another `incarnation`, whatever its counters are. One that cannot be reached, or plays another
-episode, has lost its tasks and owns none; that counts when it is so in both rounds, and its address is looked up in each: it
-may be somewhere else. From a node that is there but does not answer, nothing follows.
+A node that was restarted has another `incarnation`, whatever its counters are. One that cannot be reached, or plays
+another episode, has lost its tasks and owns none. That counts when it is so in both rounds. Its address is looked up in
+each: it may be somewhere else. From a node that is there but does not answer, nothing follows.
 
-A handover "in doubt", where the sender gave up without an answer, is the exception: the receiver may still accept it, with
-the sender owning nothing. It comes after the task's deadline, and ends as dropped, or, after the node's close, as lost.
+A handover "in doubt", where the sender gave up without an answer, is the exception: the receiver may still accept it,
+with the sender owning nothing. It comes after the task's deadline, and ends as dropped, or, after the node's close, as
+lost.
 
 Concurrency: runs in the player thread.
 """
@@ -33,7 +35,7 @@ from controller.nodes import UNREACHABLE, Answer, NodeClients
 
 _POLL_S = 0.01
 _GONE_S = 0.2
-"""Between two rounds, in real seconds, while nodes own tasks; the second where nodes are gone, whose addresses are looked up."""
+"""Real seconds between two rounds while nodes own tasks; longer where nodes are gone, whose addresses are looked up."""
 _OTHER_EPISODE: Final = 409
 
 Round = Mapping[int, Mapping[str, Any] | None]
@@ -50,8 +52,9 @@ def drain(
 ) -> bool:
     """Wait until no node owns a task of the episode; False when that is not known by `until_s`, or `stop` is set.
 
-    look_up: where a node is registered now, None for nowhere; until_s: an instant of the monotonic clock; timeout_s: real
-    seconds that a node has for each answer
+    look_up: where a node is registered now, None for nowhere
+    until_s: an instant of the monotonic clock
+    timeout_s: real seconds that a node has for each answer
     """
     before: Round | None = None
     while time.monotonic() < until_s and not stop.is_set():

@@ -102,7 +102,7 @@ class Episodes:
         self._addresses = addresses
         self._own_address = own_address
         self._metrics = metrics
-        self._clients = NodeClients({}, access)
+        self._clients = NodeClients({}, run.uid, access)
         self._timeout_s = run.settings.node.request_timeout_s
         self.state: EpisodeState | None = None
 
@@ -177,7 +177,7 @@ class Episodes:
             addresses = patiently(lambda: dict(self._addresses()))
             if addresses != self._clients.addresses:
                 self._clients.close()
-                self._clients = NodeClients(addresses, self._clients.access)
+                self._clients = NodeClients(addresses, self._run.uid, self._clients.access)
                 waiting = set(range(self._network.nodes))
             there = sorted(waiting & set(addresses))
             trouble = {node: "is not ready" for node in waiting if node not in addresses}
@@ -187,7 +187,7 @@ class Episodes:
                 for node, answer in answers.items():
                     if answer.ok:
                         waiting.discard(node)
-                    elif 400 <= answer.status < 500:
+                    elif answer.status not in UNREACHABLE and 400 <= answer.status < 500:
                         kind = RefusedError if answer.status == _REFUSED else OpeningError
                         raise kind(f"node {node} refuses: {answer.detail}")
                     else:

@@ -49,6 +49,7 @@ class LocalFleet:
         self,
         nodes: int,
         run_name: str,
+        run_uid: str,
         command: Sequence[str],
         environment: Mapping[str, str],
         log_dir: Path,
@@ -59,6 +60,7 @@ class LocalFleet:
     ) -> None:
         self._nodes = nodes
         self._run_name = run_name
+        self._run_uid = run_uid
         self._command = list(command)
         self._environment = {**environment, "PYTHONSAFEPATH": "1", "OFFLOAD_LIFELINE": "1"}
         self._log_dir = log_dir
@@ -181,7 +183,8 @@ class LocalFleet:
                 if not is_away_or_refuses(error):
                     raise
                 continue
-            clients = NodeClients({node: one.address for node, one in registered.items()}, self._access)
+            addresses = {node: one.address for node, one in registered.items()}
+            clients = NodeClients(addresses, self._run_uid, self._access)
             answers = clients.ask("GET", "/healthz", dict.fromkeys(registered), _LIVENESS_S)
             clients.close()
             seen = failures

@@ -220,7 +220,7 @@ def status_of(controller: Controller) -> dict[str, Any]:
     record = controller.configuration.read(run.name)
     instances = {int(one.instance): one for one in controller.registry.instances("edgenode", run.name)}
     alive = {node: one.address for node, one in instances.items() if one.alive(now)}
-    client = NodeClients(alive, controller.access)
+    client = NodeClients(alive, run.uid, controller.access)
     answers = client.ask("GET", "/v1/status", dict.fromkeys(alive), 1.0)
     client.close()
     pods = {} if controller.pods is None else controller.pods.seen()

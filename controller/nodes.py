@@ -16,9 +16,10 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 
 from middleware.access import OPEN, Access
+from middleware.addressee import HEADER, MISDIRECTED, addressee
 
-UNREACHABLE: Final = (0, 421)
-"""Statuses of an answer that is not the node's: nobody answers at its address, or another node does (middleware/addressee.py)."""
+UNREACHABLE: Final = (0, MISDIRECTED)
+"""Statuses of an answer that is not the node's: nobody answers at its address, or another node does."""
 _ACCEPT_S = 1.0
 _KEPT_S = 20.0
 """A connection that was idle for longer is not used again: servers close theirs after a while."""
@@ -46,10 +47,11 @@ class Answer:
 
 
 class NodeClients:
-    """The nodes at `addresses` (`http://host:port`, by index)."""
+    """The nodes of a run at `addresses` (`http://host:port`, by index)."""
 
-    def __init__(self, addresses: Mapping[int, str], access: Access = OPEN) -> None:
+    def __init__(self, addresses: Mapping[int, str], run_uid: str, access: Access = OPEN) -> None:
         self.addresses = dict(addresses)
+        self.run_uid = run_uid
         self.access = access
         self._connections: dict[int, HTTPConnection] = {}
         self._used_s: dict[int, float] = {}
@@ -100,7 +102,7 @@ class NodeClients:
     def send(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> str | None:
         """Send a request; in words why it could not be sent."""
         content = None if body is None else json.dumps(body)
-        headers = self.access.headers()
+        headers = {HEADER: addressee(self.run_uid, node), **self.access.headers()}
         if content is not None:
             headers["Content-Type"] = "application/json"
         now = time.monotonic()

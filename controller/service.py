@@ -116,6 +116,7 @@ class Controller:
             self._fleet = LocalFleet(
                 self.network.nodes,
                 self.run_name,
+                self.run.uid,
                 node_command,
                 {**environment, "OFFLOAD_BIND": "127.0.0.1:0"},
                 data_dir / "logs",
@@ -295,7 +296,7 @@ class Controller:
         now = time.time()
         for other in self._patiently(lambda: self.registry.instances(SERVICE, self.run_name)):
             if other.alive(now):
-                client = NodeClients({0: other.address}, self.access)
+                client = NodeClients({0: other.address}, self.run.uid, self.access)
                 answer = client.ask("GET", "/v1/status", {0: None}, 2.0)[0]
                 client.close()
                 # One that refuses our token lives as well.

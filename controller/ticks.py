@@ -149,7 +149,7 @@ class Ticks:
         while not self._over.is_set():
             address = self._address_now(node)
             if address is not None and not self._over.is_set():
-                client = NodeClients({node: address}, self._clients.access)
+                client = NodeClients({node: address}, self._clients.run_uid, self._clients.access)
                 body = self._opening(node, address)
                 answer = client.ask("POST", "/v1/episodes", {node: body}, _PATIENCE_S)[node]
                 client.close()

@@ -34,12 +34,14 @@ from edgenode.metrics import Metrics
 from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
 from edgenode.outbox import OutboxError
 from middleware.access import OPEN_PATHS, Access
+from middleware.addressee import ENVIRON, HEADER, MISDIRECTED
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.problems import MEDIA_TYPE, HTTPProblem, as_response, common_problem, parsed
 from middleware.server import PodConnection, PodServer, bound
 
 _LONGEST_BODY = 64 * 1024
 _CONNECTION = "offload.connection"
+_EPISODES = "/v1/episodes"
 
 _logger = logging.getLogger(__name__)
 
@@ -55,8 +57,9 @@ Handler = Callable[[Environ], tuple[int, Mapping[str, Any] | None]]
 class NodeApp:
     """The interface of a node as a WSGI application.
 
-    What is asked several times in every slot (`frequent`) is answered without Flask, whose routing and request objects
-    would take half of its time; everything else is Flask's. `start_s_here`: an instant of the controller's clock on this
+    Here, before anything else, a request that is meant for another node is refused (`middleware/addressee.py`). What is
+    asked several times in every slot (`frequent`) is answered without Flask, whose routing and request objects would
+    take half of its time; everything else is Flask's. `start_s_here`: an instant of the controller's clock on this
     machine's.
     """
 
@@ -66,11 +69,15 @@ class NodeApp:
         self._frequent = _frequent(node)
         self._methods = {path: method for method, path in self._frequent}
         self._flask = _flask(node, opener, start_s_here, metrics)
+        self._own = node.identity.addressee(node.identity.node)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """WSGI."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         handler = self._frequent.get((method, path))
+        to = environ.get(ENVIRON)
+        if to != self._own and (to is not None or path in self._methods or path.startswith(_EPISODES)):
+            handler = partial(self._refuse_addressee, to)
         if handler is None:
             if path not in self._methods:
                 return self._flask(environ, start_response)
@@ -89,6 +96,15 @@ class NodeApp:
             headers.append(("Content-Type", kind))
         start_response(f"{status} {http.client.responses[status]}", headers)
         return [content]
+
+    def _refuse_addressee(self, to: str | None, _: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        if to is None:
+            raise HTTPProblem(
+                400, "No addressee", f"the header {HEADER} is missing: <run uid>/<node index>, the node that is meant"
+            )
+        raise HTTPProblem(
+            MISDIRECTED, "Misdirected Request", f"this is {self._own}, not {to[:64]}; look its address up again"
+        )
 
 
 def _frequent(node: EdgeNode) -> dict[tuple[str, str], Handler]:

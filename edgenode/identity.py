@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgenode.core import EpisodeFacts
 from middleware.access import OPEN, Access
+from middleware.addressee import addressee
 from offload.network import Network
 from offload.profiles import Profile
 from offload.settings import Settings
@@ -17,12 +18,17 @@ class NodeIdentity:
     """Who this node is, and how it finds the others when their address changes."""
 
     run: str
+    run_uid: str
     node: int
     network: Network
     settings: Settings
     profile: Profile
     resolve: Callable[[int], str | None]
     access: Access = OPEN
+
+    def addressee(self, node: int) -> str:
+        """For whom a request to a node of this run is (`middleware/addressee.py`)."""
+        return addressee(self.run_uid, node)
 
     def facts(self, episode: int, episode_uid: str, trace: int) -> EpisodeFacts:
         """What this node's core has to know of an episode."""

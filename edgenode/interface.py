@@ -133,7 +133,7 @@ class Closed(BaseModel):
 
 
 class Progress(BaseModel):
-    """What the node has done with an episode's tasks, at one instant; `incarnation` is another one where it was restarted."""
+    """What the node has done with an episode's tasks, at one instant; `incarnation` changes when it is restarted."""
 
     incarnation: int
     owned: int
@@ -193,30 +193,34 @@ OPERATIONS: Final = (
     Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
     Operation("GET", PATH, "this description", answer="application/json"),
     Operation("GET", "/v1/status", "queues, scheduler, records that wait", answer=NodeStatus),
-    Operation("POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 424, 503)),
+    Operation("POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 424, 503), addressed=True),
     Operation(
         "POST", "/v1/episodes/{episode}/start", "begin it at an instant", StartEpisode,
-        status=204, refusals=(404, 409), parameters={"episode": _EPISODE},
+        status=204, refusals=(404, 409), parameters={"episode": _EPISODE}, addressed=True,
     ),
     Operation(
         "GET", "/v1/episodes/{episode}/progress", "what it has done with the tasks", answer=Progress,
-        refusals=(404, 409, 503), parameters={"episode": _EPISODE},
+        refusals=(404, 409, 503), parameters={"episode": _EPISODE}, addressed=True,
     ),
     Operation(
         "POST", "/v1/episodes/{episode}/close", "deliver all records of it", answer=Closed,
-        refusals=(404, 409, 413, 503), parameters={"episode": _EPISODE},
+        refusals=(404, 409, 413, 503), parameters={"episode": _EPISODE}, addressed=True,
     ),
-    Operation("POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409,)),
+    Operation("POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409,), addressed=True),
     Operation(
         "GET", "/v1/reports", "a probe", answer=Report, refusals=(409, 422, 503),
-        parameters={"episode": _EPISODE, "slot": _SLOT},
+        parameters={"episode": _EPISODE, "slot": _SLOT}, addressed=True,
     ),
-    Operation("POST", "/v1/announcements", "a task is on its way here", Announcement, status=204, refusals=(409,)),
-    Operation("POST", "/v1/withdrawals", "it will not come", Withdrawal, status=204, refusals=(409,)),
-    Operation("POST", "/v1/handovers", "hand a task over", Handover, Accepted, refusals=(409, 503)),
     Operation(
-        "GET", "/v1/link", "make the connection a link (Upgrade: offload-link)", status=101, refusals=(426,)
+        "POST", "/v1/announcements", "a task is on its way here", Announcement, status=204, refusals=(409,),
+        addressed=True,
     ),
-    Operation("POST", "/v1/overload", "another node's overload bit", Overload, status=204),
+    Operation("POST", "/v1/withdrawals", "it will not come", Withdrawal, status=204, refusals=(409,), addressed=True),
+    Operation("POST", "/v1/handovers", "hand a task over", Handover, Accepted, refusals=(409, 503), addressed=True),
+    Operation(
+        "GET", "/v1/link", "make the connection a link (Upgrade: offload-link)", status=101, refusals=(426,),
+        addressed=True,
+    ),
+    Operation("POST", "/v1/overload", "another node's overload bit", Overload, status=204, addressed=True),
 )  # fmt: skip
 """Everything that a node answers; a test compares it with the routes."""

@@ -46,9 +46,9 @@ def payload_bytes(size_bits: float) -> int:
 class Link:
     """The sending end. Belongs to one thread at a time; only `cut` may be called by another."""
 
-    def __init__(self, address: str, timeout_s: float, access: Access = OPEN) -> None:
+    def __init__(self, address: str, to: str, timeout_s: float, access: Access = OPEN) -> None:
         self.address = address
-        self._wire = Wire(address, timeout_s, access)
+        self._wire = Wire(address, to, timeout_s, access)
 
     @property
     def is_open(self) -> bool:

@@ -196,8 +196,8 @@ class EdgeNode:
     def close_episode(self, episode: int) -> dict[str, int]:
         """Deliver all records of the episode; how many there were of this node, and how many tasks it still owned.
 
-        From then on this node records nothing of it: those tasks are given up. Raises OutboxError while the database does
-        not take the records, Unsettled while decisions are being made, WrongEpisode.
+        From then on this node records nothing of it: those tasks are given up. Raises OutboxError while the database
+        does not take the records, Unsettled while decisions are being made, WrongEpisode.
         """
         if self._play is None or self._play.core.facts.episode != episode:
             self.outbox.flush()  # what the process before this one has recorded
@@ -282,11 +282,21 @@ class _Play:
         self.addresses = list(peers)
         access = node.identity.access
         self._peers = {
-            j: Peer(j, address, timeout, partial(node.identity.resolve, j), facts.transfer == "payload", access)
+            j: Peer(
+                j,
+                address,
+                node.identity.addressee(j),
+                timeout,
+                partial(node.identity.resolve, j),
+                facts.transfer == "payload",
+                access,
+            )
             for j, address in enumerate(peers)
             if j != facts.node
         }
-        self._prober = Prober(lambda j: self._peers[j].address, self._settings.node.probe_timeout_s, access)
+        self._prober = Prober(
+            lambda j: self._peers[j].address, node.identity.addressee, self._settings.node.probe_timeout_s, access
+        )
         self._loop_thread, self._decider, self._executor = self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("loop", self._loop), ("decider", self._decide_all), ("executor", self._execute_all))

@@ -24,6 +24,7 @@ from edgenode.core import Settlement
 from edgenode.links import Link
 from edgenode.wire import NotConnected, Wire
 from middleware.access import OPEN, Access
+from middleware.addressee import MISDIRECTED
 
 _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
@@ -59,25 +60,27 @@ class _Acknowledgement:
 
 
 class Peer:
-    """Another node. `resolve` looks its address up when nobody answers at the old one."""
+    """Another node, `to` in requests. `resolve` looks its address up when it does not answer at the old one."""
 
     def __init__(
         self,
         node: int,
         address: str,
+        to: str,
         timeout_s: float,
         resolve: Callable[[], str | None],
         carries: bool = False,
         access: Access = OPEN,
     ) -> None:
         self.node = node
+        self._to = to
         self._timeout_s = timeout_s
         self._access = access
         self._resolve = resolve
         self._messages: queue.SimpleQueue[Message | _Acknowledgement | None] = queue.SimpleQueue()
         self._payloads: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._wire = Wire(address, timeout_s, access)
+        self._wire = Wire(address, to, timeout_s, access)
         self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
         self._carrying: Link | None = None
         self._courier = threading.Thread(target=self._deliver_messages, name=f"courier-{node}", daemon=True)
@@ -140,7 +143,9 @@ class Peer:
                 return
             except OSError:
                 continue
-            if status >= 400 and status != _WRONG_EPISODE:
+            if status == MISDIRECTED:
+                self._look_up()
+            elif status >= 400 and status != _WRONG_EPISODE:
                 _logger.warning("node %d refuses %s: %r", self.node, message.path, answer[:300])
             return
 
@@ -164,6 +169,8 @@ class Peer:
                     return
                 if status >= 500:
                     doubt = True
+                elif status == MISDIRECTED:
+                    self._look_up()  # as where nobody answers: this attempt was certainly not accepted
                 elif status != _WRONG_EPISODE:
                     _logger.warning("node %d refuses a handover: %r", self.node, answer[:300])
                     message.settled("doubt" if doubt else "refused")
@@ -184,7 +191,7 @@ class Peer:
         address = self._resolve()
         if address is not None and address != self._wire.address:
             self._wire.close()
-            self._wire = Wire(address, self._timeout_s, self._access)
+            self._wire = Wire(address, self._to, self._timeout_s, self._access)
 
     def _await_acknowledgement(self, waiting: _Acknowledgement) -> None:
         assert waiting.message.settled is not None
@@ -204,7 +211,7 @@ class Peer:
 
     def _carry_payloads(self) -> None:
         for _ in range(_LINKS_AHEAD):
-            link = Link(self.address, self._timeout_s, self._access)
+            link = Link(self.address, self._to, self._timeout_s, self._access)
             with suppress(OSError):  # who cannot be reached now is tried again with a task
                 link.open()
                 self._idle.put(link)
@@ -231,7 +238,7 @@ class Peer:
             if link.address == self.address and link.is_open:
                 return link
             link.close()
-        return Link(self.address, self._timeout_s, self._access)
+        return Link(self.address, self._to, self._timeout_s, self._access)
 
     def _wait_until(self, instant_s: float) -> None:
         left = instant_s - time.monotonic()

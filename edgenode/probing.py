@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgenode.wire import NotConnected, Wire
 from middleware.access import OPEN, Access
+from middleware.addressee import MISDIRECTED
 from offload.protocols import Choice
 from offload.state import LocalState, Reports, report_of
 
@@ -37,10 +38,17 @@ class Answer:
 
 
 class Prober:
-    """Asks the peers of one node. `address_of`: where a node answers now; it may move when it is restarted."""
+    """Asks the peers of one node.
 
-    def __init__(self, address_of: Callable[[int], str], timeout_s: float, access: Access = OPEN) -> None:
+    address_of: where a node answers now; that it has moved is found out by the messages to it (`peers.py`)
+    to: whom a probe of a node is for (`middleware/addressee.py`)
+    """
+
+    def __init__(
+        self, address_of: Callable[[int], str], to: Callable[[int], str], timeout_s: float, access: Access = OPEN
+    ) -> None:
         self._address_of = address_of
+        self._to = to
         self._access = access
         self._timeout_s = timeout_s
         self._wires: dict[int, Wire] = {}
@@ -92,7 +100,7 @@ class Prober:
         if wire is None or wire.address != address:
             if wire is not None:
                 wire.close()
-            wire = self._wires[node] = Wire(address, self._timeout_s, self._access)
+            wire = self._wires[node] = Wire(address, self._to(node), self._timeout_s, self._access)
         return wire
 
     def _send(self, node: int, path: str, until: float) -> bool:
@@ -130,6 +138,8 @@ class Prober:
     def _receive(self, node: int) -> Mapping[str, Any] | None:
         try:
             status, content = self._wires[node].receive()
+            if status == MISDIRECTED:
+                self._resting[node] = time.monotonic() + _REST_S
             if status != 200:
                 return None
             report: Mapping[str, Any] = json.loads(content)

@@ -109,7 +109,7 @@ def serve(environment: Mapping[str, str]) -> None:
         lambda records: write_records(database, run.number, records),
         settings.node.write_interval_s,
     )
-    identity = NodeIdentity(run.name, who.node, network, settings, profile, registration.address_of, access)
+    identity = NodeIdentity(run.name, run.uid, who.node, network, settings, profile, registration.address_of, access)
     activation = Activation(identity, storage, registration.soon)
     application = create_application(settings.node.application)
     node = EdgeNode(identity, activation, outbox, application, metrics)

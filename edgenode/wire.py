@@ -12,6 +12,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from middleware.access import OPEN, Access
+from middleware.addressee import HEADER
 
 _READ_BYTES = 64 * 1024
 _LONGEST_HEAD = 64 * 1024
@@ -26,14 +27,18 @@ class WireError(OSError):
 
 
 class Wire:
-    """A connection to a pod's address, made at the first request and kept. `timeout_s` bounds every wait."""
+    """A connection to a node's address, made at the first request and kept.
 
-    def __init__(self, address: str, timeout_s: float, access: Access = OPEN) -> None:
+    to: the node that is meant (`middleware/addressee.py`); timeout_s: bounds every wait
+    """
+
+    def __init__(self, address: str, to: str, timeout_s: float, access: Access = OPEN) -> None:
         parts = urlsplit(address)
         self.address = address
         self._access = access
-        self._authorization = "".join(f"{name}: {value}\r\n" for name, value in access.headers().items())
         self._host, self._port = parts.hostname or "", parts.port or 80
+        always = {"Host": f"{self._host}:{self._port}", HEADER: to, **access.headers()}
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in always.items())
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
@@ -66,11 +71,7 @@ class Wire:
 
     def head(self, method: str, path: str, headers: str) -> bytes:
         """A request's head; `headers` each ended by CRLF."""
-        return (
-            f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._authorization}{headers}\r\n".encode(
-                "ascii"
-            )
-        )
+        return f"{method} {path} HTTP/1.1\r\n{self._headers}{headers}\r\n".encode("ascii")
 
     def send_raw(self, content: bytes | memoryview) -> None:
         """Send bytes as they are. Raises OSError; the connection is closed then."""

@@ -11,10 +11,19 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from middleware.addressee import HEADER, MISDIRECTED, PATTERN
+
 PATH: Final = "/v1/openapi.json"
 LARGEST: Final = 2**31 - 1
 """Of the numbers in paths and queries: what a database's integer holds."""
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_ADDRESSEE: Final[Mapping[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": True,
+    "description": "for which node the request is: the run's uid, a slash, the node's index; another node answers 421",
+    "schema": {"type": "string", "pattern": PATTERN},
+}
 _REF = "#/components/schemas/{model}"
 
 
@@ -32,7 +41,8 @@ class Operation:
     """One method of one path.
 
     path: with `{parameters}`, whose schemas are in `parameters`, as are those of the query; body: its model; answer: the model of
-    the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`
+    the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`;
+    addressed: a request needs the header that says for which node it is (`addressee.py`)
     """
 
     method: str
@@ -44,6 +54,7 @@ class Operation:
     refusals: tuple[int, ...] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    addressed: bool = False
 
 
 def describe(title: str, operations: Sequence[Operation], secured: bool, open_paths: Sequence[str]) -> dict[str, Any]:
@@ -74,6 +85,8 @@ def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
     refusals = {*operation.refusals}
     if operation.body is not None:
         refusals |= {400, 413, 422}
+    if operation.addressed:
+        refusals |= {400, MISDIRECTED}
     if needs_token:
         refusals.add(401)
     for status in sorted(refusals):
@@ -84,16 +97,19 @@ def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
         "responses": answers,
     }
     in_path = set(_PARAMETER.findall(operation.path))
-    if operation.parameters:
-        described["parameters"] = [
-            {
-                "name": name,
-                "in": "path" if name in in_path else "query",
-                "required": name not in operation.optional,
-                "schema": dict(schema),
-            }
-            for name, schema in operation.parameters.items()
-        ]
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "path" if name in in_path else "query",
+            "required": name not in operation.optional,
+            "schema": dict(schema),
+        }
+        for name, schema in operation.parameters.items()
+    ]
+    if operation.addressed:
+        parameters.append(dict(_ADDRESSEE))
+    if parameters:
+        described["parameters"] = parameters
     if operation.body is not None:
         described["requestBody"] = {"required": True, **_content(operation.body)}
     if needs_token:

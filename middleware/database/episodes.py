@@ -61,7 +61,8 @@ def open_episode(db: Database, run: Run, plan: EpisodePlan, trace: Trace, revisi
     """Write the episode's row and its tasks; returns its number within the run (1, 2, …).
 
     uid: 32 random hexadecimal digits, chosen by the caller: the same call may be repeated when its answer was lost, and
-    returns the number of the episode that is there. Raises ValueError for a trace that the run's network or slots cannot play.
+    returns the number of the episode that is there.
+    Raises ValueError for a trace that the run's network or slots cannot play.
     """
     planned = run.settings.time
     if trace.slots > planned.slots or trace.nodes != run.settings.network.nodes or trace.slot_s != planned.slot_s:

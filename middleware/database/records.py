@@ -31,10 +31,10 @@ _KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_
 def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Record]:
     """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
-    Each record has "table" ("decisions" or "outcomes"), the table's columns (`run` may be left out), and "episode_uid", the uid of
-    its episode: it is refused where the episode of that number is another one. A record that is there already is left as
-    it is, and is not refused: a delivery may be repeated. A second owner's outcome of one task is refused. Refused ones are
-    counted in their own episode's `refused_records`, each once, however often it is delivered.
+    Each record has "table" ("decisions" or "outcomes"), the table's columns (`run` may be left out), and "episode_uid",
+    the uid of its episode: it is refused where the episode of that number is another one. A record that is there
+    already is left as it is, and is not refused: a delivery may be repeated. A second owner's outcome of one task is refused.
+    Refused ones are counted in their own episode's `refused_records`, each once, however often it is delivered.
     Raises ValueError for a record of another table or with an unknown column; nothing is written then.
     """
     if not records:

@@ -46,7 +46,7 @@ def make_fleet(url: str, log_dir: Path, nodes: int, failed: Callable[[str], None
     registry = open_registry("database:", Database.connect(url))
     environment = {**os.environ, "OFFLOAD_RUN": "test", "TEST_DATABASE": url}
     command = [sys.executable, "-c", child]
-    return LocalFleet(nodes, "test", command, environment, log_dir, registry, threading.Event(), failed)
+    return LocalFleet(nodes, "test", "0" * 32, command, environment, log_dir, registry, threading.Event(), failed)
 
 
 if __name__ == "__main__":

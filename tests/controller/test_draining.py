@@ -1,4 +1,4 @@
-"""When an episode's tasks are over is concluded from what the nodes say at different instants: never too early, never for ever."""
+"""The end of an episode's tasks is concluded from answers of different instants: not too early, and not never."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IDLE = {"incarnation": 1, "owned": 0, "accepted": 0, "settled": 0, "ended": 0}
 
 @contextmanager
 def node(*answers: tuple[int, dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
-    """A real server that gives these answers one after the other, the last one for ever; its address, and what was asked."""
+    """A real server that gives these answers in turn, the last one for ever; its address, and what was asked."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -49,7 +49,7 @@ def node(*answers: tuple[int, dict[str, Any]]) -> Iterator[tuple[str, list[str]]
 
 
 def drained(*addresses: str, within_s: float = 30.0, look_up: Callable[[int], str | None] = lambda _: None) -> bool:
-    clients = NodeClients(dict(enumerate(addresses)))
+    clients = NodeClients(dict(enumerate(addresses)), "0" * 32)
     try:
         return drain(clients, 7, look_up, time.monotonic() + within_s, 1.0, threading.Event())
     finally:

@@ -13,7 +13,7 @@ from controller.nodes import NodeClients
 
 @contextmanager
 def nodes(*made: Node) -> Iterator[NodeClients]:
-    clients = NodeClients({index: node.address for index, node in enumerate(made)})
+    clients = NodeClients({index: node.address for index, node in enumerate(made)}, "0" * 32)
     try:
         yield clients
     finally:

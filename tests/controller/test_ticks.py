@@ -19,7 +19,7 @@ SLOT_S = 0.05
 def ticks_to(
     addresses: Mapping[int, str], *servers: Node, address_now: Callable[[int], str | None] = lambda _: None
 ) -> Iterator[Ticks]:
-    clients = NodeClients(addresses)
+    clients = NodeClients(addresses, "0" * 32)
 
     def opening(node: int, address: str) -> dict[str, Any]:
         return {"opened": node, "at": address}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from middleware.addressee import HEADER, addressee
 from middleware.configuration import open_configuration
 from middleware.database import Database, create_run
 from middleware.database import open_episode as write_episode
@@ -37,12 +38,19 @@ class _Clock(BaseHTTPRequestHandler):
         pass
 
 
-def call(address: str, method: str, path: str, body: Any = None, timeout_s: float = 20.0, **headers: str) -> Any:
+def call(
+    address: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    timeout_s: float = 20.0,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """(status, parsed answer) of one request on a connection of its own."""
     connection = HTTPConnection(urlsplit(address).netloc, timeout=timeout_s)
     try:
         content = body if isinstance(body, bytes | None) else json.dumps(body)
-        connection.request(method, path, content, {"Content-Type": "application/json", **headers})
+        connection.request(method, path, content, {"Content-Type": "application/json", **(headers or {})})
         response = connection.getresponse()
         answer = response.read()
         if "json" in (response.getheader("Content-Type") or ""):
@@ -142,6 +150,14 @@ class Fleet:
     def change(self, changes: Mapping[str, Any]) -> int:
         return self.configuration.change("test", changes, "test").revision
 
+    def to(self, node: int) -> dict[str, str]:
+        """The header of a request that is for a node."""
+        return {HEADER: addressee(self.run.uid, node)}
+
+    def call(self, node: int, method: str, path: str, body: Any = None) -> Any:
+        """(status, parsed answer) of a request to a node."""
+        return call(self.addresses[node], method, path, body, headers=self.to(node))
+
     # --- an episode, step by step -------------------------------------------------------------------------------
 
     def write_episode(self, trace: Trace) -> int:
@@ -169,14 +185,14 @@ class Fleet:
 
     def open(self, episode: int, trace: int) -> None:
         for node in range(self.n):
-            status, answer = call(self.addresses[node], "POST", "/v1/episodes", self.opening(episode, trace))
+            status, answer = self.call(node, "POST", "/v1/episodes", self.opening(episode, trace))
             assert status == 200, (answer, self.logs())
 
     def start(self, episode: int) -> float:
         start_s = time.monotonic() + 0.1
         for node in range(self.n):
             path = f"/v1/episodes/{episode}/start"
-            assert call(self.addresses[node], "POST", path, {"start_s": start_s})[0] == 204
+            assert self.call(node, "POST", path, {"start_s": start_s})[0] == 204
         return start_s
 
     def tick(self, episode: int, trace: Trace, slot: int, start_s: float) -> dict[int, int]:
@@ -192,7 +208,7 @@ class Fleet:
             connection = self._kept(node)
             try:
                 content = json.dumps({"episode": episode, "slot": slot, "task": facts})
-                connection.request("POST", "/v1/ticks", content, {"Content-Type": "application/json"})
+                connection.request("POST", "/v1/ticks", content, {"Content-Type": "application/json", **self.to(node)})
                 connections[node] = connection
             except OSError:
                 connection.close()
@@ -217,14 +233,14 @@ class Fleet:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             alive = [node for node, process in self.processes.items() if process.poll() is None]
-            found = [call(self.addresses[node], "GET", "/v1/status")[1] for node in alive]
+            found = [self.call(node, "GET", "/v1/status")[1] for node in alive]
             if all(one["pending"] == 0 for one in found):
                 return
             time.sleep(0.02)
         raise AssertionError(f"tasks did not end: {found}\n{self.logs()}")
 
     def close(self, episode: int) -> list[Any]:
-        return [call(self.addresses[node], "POST", f"/v1/episodes/{episode}/close", {}) for node in range(self.n)]
+        return [self.call(node, "POST", f"/v1/episodes/{episode}/close", {}) for node in range(self.n)]
 
     def play(self, trace: Trace) -> int:
         """A whole episode on all nodes, up to their `close`."""

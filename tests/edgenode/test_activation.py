@@ -33,7 +33,9 @@ def storage(tmp_path):
 
 def activation_of(storage, settings=SETTINGS) -> Activation:
     network = draw_network(settings.network, settings.seed, 0)
-    return Activation(NodeIdentity("r", 1, network, settings, make_profile(settings), lambda _: None), storage)
+    return Activation(
+        NodeIdentity("r", "0" * 32, 1, network, settings, make_profile(settings), lambda _: None), storage
+    )
 
 
 def publish(storage, version, settings=SETTINGS, content=None, run="r", **changes) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from running import wait_until
-from small_controller import Fleet, call
+from small_controller import Fleet
 
 from controller.episodes import Episodes
 from controller.metrics import Metrics
@@ -31,7 +31,8 @@ SETTINGS = resolve_settings(
         }
     ]
 )
-# Node 0 is so much faster that `weighted` has node 1 send it everything. A transmission takes 0.7 s, an execution 1.5 s.
+# Node 0 is so much faster that `weighted` has node 1 send it everything.
+# A transmission takes 0.7 s, an execution 1.5 s.
 NETWORK = Network(np.array([1e12, 1.0]), np.zeros(2), np.array([0.0, 1.0]), np.full((2, 2), 1e6), np.zeros((2, 2)))
 
 
@@ -68,7 +69,7 @@ def play(fleet: Fleet, number: int) -> EpisodeSummary:
 
 
 def status_of(fleet: Fleet, node: int) -> dict[str, Any]:
-    found: dict[str, Any] = call(fleet.addresses[node], "GET", "/v1/status")[1]
+    found: dict[str, Any] = fleet.call(node, "GET", "/v1/status")[1]
     return found
 
 
@@ -95,7 +96,7 @@ def test_a_task_that_changes_hands_while_the_nodes_are_asked_is_waited_for(
 
 
 def test_a_node_records_nothing_after_its_close(fleet: Fleet) -> None:
-    """A task that never ends is waited for until its deadline; one that ends just after the close must not be refused then."""
+    """A task that hangs is waited for until its deadline; where it ends after the close, its record is not refused."""
     trace = one_task(2)
     episode = fleet.write_episode(trace)
     fleet.open(episode, trace.episode)

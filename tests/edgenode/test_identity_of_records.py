@@ -1,4 +1,4 @@
-"""A record belongs to one episode of one run in one database: what another experiment left on a node's disk stays out."""
+"""A record belongs to one episode of one database: what another experiment left on a node's disk stays out."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from small_controller import Fleet, call
+from small_controller import Fleet
 
 from middleware.database import close_episode, load_trace
 from middleware.database.schema import decisions, outcomes
@@ -124,11 +124,11 @@ def test_a_node_killed_in_an_episode_costs_its_own_tasks_only(tmp_path: Path) ->
                 down.append(slot)
         fleet.drain()
         for node in (0, 1):
-            assert call(fleet.addresses[node], "POST", f"/v1/episodes/{episode}/close", {})[0] == 200
+            assert fleet.call(node, "POST", f"/v1/episodes/{episode}/close", {})[0] == 200
         fleet.start_node(2)  # delivers what the killed process left on its disk
         fleet.wait_ready()
         until = time.monotonic() + 20
-        while call(fleet.addresses[2], "GET", "/v1/status")[1]["outbox"] and time.monotonic() < until:
+        while fleet.call(2, "GET", "/v1/status")[1]["outbox"] and time.monotonic() < until:
             time.sleep(0.05)
         summary = close_episode(fleet.database, fleet.run, episode, down={2: down})
         assert sum(summary.outcomes.values()) == summary.tasks
@@ -151,7 +151,7 @@ def test_a_node_that_comes_back_joins_the_running_episode(tmp_path: Path) -> Non
                 fleet.start_node(2)
                 fleet.wait_ready()
                 opening = fleet.opening(episode, trace.episode, start_s)
-                assert call(fleet.addresses[2], "POST", "/v1/episodes", opening)[0] == 200
+                assert fleet.call(2, "POST", "/v1/episodes", opening)[0] == 200
             ticked.append(fleet.tick(episode, trace, slot, start_s).get(2))
         assert ticked[-1] == 202
         fleet.drain()
@@ -169,7 +169,7 @@ def test_an_episode_that_has_begun_is_not_opened_anew(fleet: Fleet) -> None:
         fleet.tick(episode, trace, slot, start_s)
         if slot in (4, 8):
             opening = fleet.opening(episode, trace.episode, start_s)
-            assert call(fleet.addresses[1], "POST", "/v1/episodes", opening)[0] == 200
+            assert fleet.call(1, "POST", "/v1/episodes", opening)[0] == 200
     fleet.drain()
     assert all(status == 200 for status, _ in fleet.close(episode))
     summary = close_episode(fleet.database, fleet.run, episode)
@@ -182,9 +182,7 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
     before, _ = _opened(fleet, 14)
     episode, trace = _opened(fleet, 15)
     held_up = fleet.opening(episode, trace.episode)
-    threads = [
-        threading.Thread(target=call, args=(fleet.addresses[1], "POST", "/v1/episodes", held_up)) for _ in range(6)
-    ]
+    threads = [threading.Thread(target=fleet.call, args=(1, "POST", "/v1/episodes", held_up)) for _ in range(6)]
     for thread in threads:
         thread.start()
     start_s = fleet.start(episode)
@@ -192,7 +190,7 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
         statuses = fleet.tick(episode, trace, slot, start_s)
         assert set(statuses.values()) == {202}, (slot, statuses)
         if slot == 4:
-            status, answer = call(fleet.addresses[1], "POST", "/v1/episodes", fleet.opening(before, 14))
+            status, answer = fleet.call(1, "POST", "/v1/episodes", fleet.opening(before, 14))
             assert (status, answer["title"]) == (409, "Another episode")
             assert f"episode {before} is over" in answer["detail"]
     for thread in threads:
@@ -206,12 +204,12 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
 def test_the_hot_keys_are_applied_while_running_and_a_wrong_one_keeps_the_last_good(fleet: Fleet) -> None:
     revision = fleet.change({"scheduler": {"name": "local", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
-    found = call(fleet.addresses[0], "GET", "/v1/status")[1]
+    found = fleet.call(0, "GET", "/v1/status")[1]
     assert (found["scheduler"], found["revision"]) == ("local", revision)
     fleet.change({"scheduler": {"name": "drl", "model": "nowhere"}})
-    status, answer = call(fleet.addresses[0], "POST", "/v1/episodes", fleet.opening(90, 7))
+    status, answer = fleet.call(0, "POST", "/v1/episodes", fleet.opening(90, 7))
     assert 400 <= status < 500 and "nowhere" in answer["detail"]
-    found = call(fleet.addresses[0], "GET", "/v1/status")[1]
+    found = fleet.call(0, "GET", "/v1/status")[1]
     assert found["scheduler"] == "local" and "nowhere" in found["problem"]
     revision = fleet.change({"scheduler": {"name": "random", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
@@ -227,7 +225,7 @@ def test_the_hot_keys_are_applied_while_running_and_a_wrong_one_keeps_the_last_g
 def test_a_refused_model_is_said_to_whoever_opens(fleet: Fleet) -> None:
     """A damaged model must not decide anything, and the operator must read which one and why."""
     fleet.change({"scheduler": {"name": "drl", "model": None}})
-    status, answer = call(fleet.addresses[0], "POST", "/v1/episodes", fleet.opening(91, 7))
+    status, answer = fleet.call(0, "POST", "/v1/episodes", fleet.opening(91, 7))
     assert status == 424 and "scheduler.model" in answer["detail"]
     fleet.change({"scheduler": {"name": "random", "model": None}})
 
@@ -236,7 +234,7 @@ def test_metrics_and_status_tell_the_same_story(fleet: Fleet) -> None:
     fleet.change({"scheduler": {"name": "random", "model": None}})
     episode = fleet.play(_trace(fleet, 8))
     close_episode(fleet.database, fleet.run, episode)
-    found = call(fleet.addresses[1], "GET", "/v1/status")[1]
+    found = fleet.call(1, "GET", "/v1/status")[1]
     wanted = {
         "run", "node", "episode", "slot", "pending", "queues", "scheduler", "model", "revision", "outbox",
         "refused_records",
@@ -249,7 +247,7 @@ def test_metrics_and_status_tell_the_same_story(fleet: Fleet) -> None:
         0,
         0,
     )
-    text = call(fleet.addresses[1], "GET", "/metrics")[1]
+    text = fleet.call(1, "GET", "/metrics")[1]
     assert 'offload_tasks_total{outcome="success"}' in text and "offload_decision_seconds_bucket" in text
     assert "offload_outbox_records 0.0" in text
 
@@ -331,11 +329,11 @@ def test_bad_requests_are_refused_with_a_problem_that_names_what_is_wrong(
     fleet, episode = playing
     if isinstance(body, dict):
         body = {"episode": episode, **body}
-    found, answer = call(fleet.addresses[0], method, path, body)
+    found, answer = fleet.call(0, method, path, body)
     assert found == status, answer
     assert set(answer) == {"type", "title", "status", "detail"} and answer["status"] == status
     assert words in answer["detail"]
-    assert call(fleet.addresses[0], "GET", "/healthz")[0] == 200
+    assert fleet.call(0, "GET", "/healthz")[0] == 200
 
 
 @contextlib.contextmanager
@@ -343,7 +341,8 @@ def _link(fleet: Fleet) -> Iterator[socket.socket]:
     """A connection to node 0 that has become a link, as another node would open it."""
     parts = urlsplit(fleet.addresses[0])
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
-        head = "GET /v1/link HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: offload-link\r\n\r\n"
+        head = "GET /v1/link HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: offload-link\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in fleet.to(0).items()) + "\r\n"
         connection.sendall(head.encode())
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
@@ -371,7 +370,7 @@ def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_
             link.sendall(bytes(600))
             assert _answer(link) == {"status": 200, "accepted": True}
     fleet.drain()
-    call(fleet.addresses[0], "POST", f"/v1/episodes/{episode}/close", {})
+    fleet.call(0, "POST", f"/v1/episodes/{episode}/close", {})
     measured = {row.slot: row.transmission_s for row in _rows(fleet, outcomes, episode) if row.source == 1}
     assert 0.05 <= measured[slots[0]] < 0.15 <= measured[slots[1]]
 
@@ -387,7 +386,7 @@ def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: byt
         answer = _answer(link)
         assert answer["status"] == status and words in answer["detail"]
         assert link.recv(1) == b""  # where the next task would begin is not known
-    assert call(fleet.addresses[0], "GET", "/healthz")[0] == 200
+    assert fleet.call(0, "GET", "/healthz")[0] == 200
 
 
 def test_a_line_without_an_end_closes_the_link(playing: tuple[Fleet, int]) -> None:
@@ -396,32 +395,32 @@ def test_a_line_without_an_end_closes_the_link(playing: tuple[Fleet, int]) -> No
         link.sendall(b"x" * 100_000)
         with contextlib.suppress(ConnectionError):
             assert link.recv(1) == b""
-    assert call(fleet.addresses[0], "GET", "/healthz")[0] == 200
+    assert fleet.call(0, "GET", "/healthz")[0] == 200
 
 
 def test_a_link_needs_the_upgrade(playing: tuple[Fleet, int]) -> None:
     fleet, _ = playing
-    assert call(fleet.addresses[0], "GET", "/v1/link")[0] == 426
+    assert fleet.call(0, "GET", "/v1/link")[0] == 426
 
 
 def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is(playing: tuple[Fleet, int]) -> None:
     """A link that breaks within a transfer must not lose the task, nor execute it twice."""
     fleet, episode = playing
     task = {"episode": episode, **_HANDOVER, "slot": 3, "deadline_s": 1000.0}
-    before = call(fleet.addresses[0], "GET", "/v1/status")[1]["pending"]
+    before = fleet.call(0, "GET", "/v1/status")[1]["pending"]
     with _link(fleet) as link:
         link.sendall(json.dumps(task).encode() + b"\n" + bytes(500))
     time.sleep(0.2)
-    assert call(fleet.addresses[0], "GET", "/v1/status")[1]["pending"] <= before
-    assert call(fleet.addresses[0], "POST", "/v1/handovers", task) == (200, {"accepted": True})
-    assert call(fleet.addresses[0], "POST", "/v1/handovers", task) == (200, {"accepted": False})
+    assert fleet.call(0, "GET", "/v1/status")[1]["pending"] <= before
+    assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": True})
+    assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": False})
 
 
 def test_a_probe_of_a_slot_that_does_not_come_gives_up_in_time(playing: tuple[Fleet, int]) -> None:
     fleet, episode = playing
-    status, answer = call(fleet.addresses[0], "GET", f"/v1/reports?episode={episode}&slot=11")
+    status, answer = fleet.call(0, "GET", f"/v1/reports?episode={episode}&slot=11")
     assert status == 503 and "11" in answer["detail"]
-    status, report = call(fleet.addresses[0], "GET", f"/v1/reports?episode={episode}&slot=0")
+    status, report = fleet.call(0, "GET", f"/v1/reports?episode={episode}&slot=0")
     assert status == 200 and report["slot"] == 0 and report["capacity_hz"] == fleet.network.capacity_hz[0]
 
 

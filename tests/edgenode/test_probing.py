@@ -69,7 +69,7 @@ def _nobody() -> str:
 def test_a_silent_node_is_left_out_after_the_time_out() -> None:
     with _node() as quick, _node(lambda _: 5.0) as slow:
         addresses = {1: quick, 2: slow}
-        prober = Prober(addresses.__getitem__, timeout_s=0.3)
+        prober = Prober(addresses.__getitem__, str, timeout_s=0.3)
         assert set(prober.ask([1, 2], 1, 0, None)) == {1}
         prober.close()
 
@@ -77,7 +77,7 @@ def test_a_silent_node_is_left_out_after_the_time_out() -> None:
 def test_enough_answers_end_the_wait() -> None:
     with _node() as one, _node() as two, _node(lambda _: 20.0) as slow:
         addresses = {1: one, 2: two, 3: slow}
-        prober = Prober(addresses.__getitem__, timeout_s=15.0)
+        prober = Prober(addresses.__getitem__, str, timeout_s=15.0)
         began = time.monotonic()
         assert set(prober.ask([1, 2, 3], 1, 0, 2)) == {1, 2}
         assert time.monotonic() - began < 10
@@ -87,7 +87,7 @@ def test_enough_answers_end_the_wait() -> None:
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next_slots() -> None:
     """The node would decide by what was true a slot ago, and by other numbers from then on."""
     with _node(lambda slot: 0.4 if slot == 1 else 0.0) as address:
-        prober = Prober({1: address}.__getitem__, timeout_s=0.2)
+        prober = Prober({1: address}.__getitem__, str, timeout_s=0.2)
         assert prober.ask([1], 1, 1, None) == {}
         time.sleep(0.5)  # it is there now
         assert prober.ask([1], 1, 2, None)[1].report["slot"] == 2
@@ -99,7 +99,7 @@ def test_an_answer_that_came_too_late_is_not_taken_for_the_next_slots() -> None:
 def test_dead_and_refusing_nodes_are_left_out() -> None:
     with _node() as alive, _node(status=503) as refusing:
         addresses = {1: alive, 2: _nobody(), 3: refusing}
-        prober = Prober(addresses.__getitem__, timeout_s=1.0)
+        prober = Prober(addresses.__getitem__, str, timeout_s=1.0)
         assert set(prober.ask([1, 2, 3], 1, 4, None)) == {1}
         prober.close()
 
@@ -107,7 +107,7 @@ def test_dead_and_refusing_nodes_are_left_out() -> None:
 def test_a_node_that_was_restarted_elsewhere_is_asked_there() -> None:
     with _node() as before, _node(lambda _: 0.0) as after:
         addresses = {1: before}
-        prober = Prober(addresses.__getitem__, timeout_s=1.0)
+        prober = Prober(addresses.__getitem__, str, timeout_s=1.0)
         assert 1 in prober.ask([1], 1, 0, None)
         addresses[1] = after
         assert prober.ask([1], 1, 1, None)[1].report["slot"] == 1

@@ -42,7 +42,8 @@ def test_the_controllers_description_is_its_routes() -> None:
 def test_a_nodes_description_is_its_routes() -> None:
     settings = Settings()
     network = draw_network(settings.network, 1)
-    node = SimpleNamespace(identity=SimpleNamespace(network=network, node=0, settings=settings, access=OPEN))
+    identity = SimpleNamespace(network=network, node=0, settings=settings, access=OPEN, addressee=str)
+    node = SimpleNamespace(identity=identity)
     app = NodeApp(node, opener=None, start_s_here=None, metrics=None)
     assert routes(app._flask) | set(app._frequent) == described(NODES)
 

@@ -5,6 +5,11 @@ Schemathesis makes requests from the description that the pods serve, right ones
 
 from __future__ import annotations
 
+import copy
+import json
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
 import pytest
 import schemathesis
 from credentials import TOKEN
@@ -15,6 +20,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from controller.interface import OPERATIONS as CONTROLLERS
 from edgenode.interface import OPERATIONS as NODES
 from middleware.access import OPEN_PATHS
+from middleware.addressee import HEADER, addressee
 from middleware.openapi import PATH, describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -27,8 +33,19 @@ CHECKED = [check for check in CHECKS.get_all() if check is not positive_data_acc
 
 CONTROLLER = describe("offload-testbed: the controller", CONTROLLERS, secured=True, open_paths=OPEN_PATHS)
 NODE = describe("offload-testbed: an edge node", NODES, secured=True, open_paths=OPEN_PATHS)
+
+
+def with_the_addressee_given(description: dict) -> dict:
+    """Requests have the right one: one for another node is refused before anything else of it is looked at."""
+    given = copy.deepcopy(description)
+    for methods in given["paths"].values():
+        for operation in methods.values():
+            operation["parameters"] = [one for one in operation.get("parameters", ()) if one["name"] != HEADER]
+    return given
+
+
 controller_schema = schemathesis.openapi.from_dict(CONTROLLER).exclude(path_regex=NOT_FUZZED)
-node_schema = schemathesis.openapi.from_dict(NODE).exclude(path_regex=NOT_FUZZED)
+node_schema = schemathesis.openapi.from_dict(with_the_addressee_given(NODE)).exclude(path_regex=NOT_FUZZED)
 
 
 def node_address(testbed) -> str:
@@ -38,6 +55,12 @@ def node_address(testbed) -> str:
 @pytest.fixture(scope="session")
 def one_node(guarded_testbed) -> str:
     return node_address(guarded_testbed)
+
+
+@pytest.fixture(scope="session")
+def to_that_node(guarded_testbed) -> dict[str, str]:
+    """The headers of a request that is for it."""
+    return {**HEADERS, HEADER: addressee(guarded_testbed.opened.run.uid, 1)}
 
 
 def test_what_is_fuzzed_is_what_they_serve(guarded_testbed) -> None:
@@ -51,8 +74,18 @@ def test_what_is_fuzzed_is_what_they_serve(guarded_testbed) -> None:
 
 @node_schema.parametrize()
 @OFTEN
-def test_a_node_withstands(case, one_node) -> None:
-    case.call_and_validate(base_url=one_node, headers=HEADERS, checks=CHECKED, timeout=30)
+def test_a_node_withstands(case, one_node, to_that_node) -> None:
+    case.call_and_validate(base_url=one_node, headers=to_that_node, checks=CHECKED, timeout=30)
+
+
+@pytest.mark.parametrize("to", ["", "x", "é" * 300, "0/1", f"{'0' * 32}/1", "a\tb"])
+def test_a_node_withstands_whatever_the_addressee_is(one_node, to) -> None:
+    place = urlsplit(one_node)
+    connection = HTTPConnection(place.hostname, place.port, timeout=20)
+    connection.request("POST", "/v1/ticks", b"{}", {**HEADERS, HEADER: to.encode("latin-1")})
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["title"]) == (421, "Misdirected Request")
+    connection.close()
 
 
 @controller_schema.parametrize()

@@ -190,7 +190,7 @@ def test_records_of_another_databases_episode_are_refused_whatever_its_number(db
 
 
 def test_a_record_that_is_refused_twice_is_counted_once(db: Database, run: Run) -> None:
-    """The answer to the first delivery got lost: the number of refused records in the results must be right all the same."""
+    """The answer to the first delivery was lost: the results' number of refused records must be right all the same."""
     episode, trace = opened(db, run)
     _close(db, run, episode)
     late = [*decisions_of(trace, episode)[:2], *outcomes_of(run, trace, episode)[:1]]

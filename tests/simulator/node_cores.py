@@ -32,8 +32,8 @@ class NodeCores:
         self.cores = [
             NodeCore(
                 EpisodeFacts(
-                    episode=0, episode_uid="", trace=trace.episode, node=i, network=self.network, seed=settings.seed, slot_s=trace.slot_s,
-                    slots=trace.slots, failure_timing=settings.time.failure_timing,
+                    episode=0, episode_uid="", trace=trace.episode, node=i, network=self.network, seed=settings.seed,
+                    slot_s=trace.slot_s, slots=trace.slots, failure_timing=settings.time.failure_timing,
                     overload_threshold_s=settings.overload_threshold_s, transfer="emulated",
                 )
             )

@@ -22,7 +22,8 @@ class SmallController:
     """Plays what it is asked for at once. `fates`: what becomes of the next episodes; then all are complete.
 
     complete, mixed, incomplete, aborted; refused (422), busy (409), starting (503), failed (502); vanishing: the server
-    goes away with the episode open, and comes back on another port, having aborted it.
+    goes away with the episode open, and comes back on another port, having aborted it;
+    unanswered: complete, but the answer is lost.
     """
 
     def __init__(self, folder: Path, *fates: str) -> None:
@@ -99,6 +100,9 @@ class SmallController:
             number = play(
                 *place, plan, mixed="by a test" if fate == "mixed" else None, missing=fate == "incomplete"
             ).episode
+        if fate == "unanswered":
+            request.close_connection = True
+            return
         request.answer(202, {"episode": number})
         if fate == "vanishing":
             threading.Thread(target=self._restart).start()
@@ -153,6 +157,14 @@ def test_an_episode_that_is_complete_already_is_not_played_again(controllers) ->
     assert len(controller.asked) == 1
     other = source_of(controller).play(EpisodePlan("collect", "ratc", 6, "ratc"))
     assert other.episode != first.episode
+
+
+def test_an_episode_whose_opening_was_not_answered_is_the_one_that_a_resumed_run_finds(controllers) -> None:
+    """Else the run learns from the second one, and after a restart from the first."""
+    controller = controllers("unanswered")
+    assert source_of(controller).play(PLAN).episode == 1
+    assert source_of(controller).play(PLAN).episode == 1
+    assert len(controller.asked) == 2
 
 
 @pytest.mark.parametrize("fate", ["mixed", "incomplete", "aborted", "vanishing", "failed"])

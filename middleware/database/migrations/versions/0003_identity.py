@@ -1,4 +1,4 @@
-"""Identities of runs, episodes and refused records, and the lease that makes one process at a time the controller of a run."""
+"""Identities of runs, episodes and refused records; the lease that makes one process at a time a run's controller."""
 
 import uuid
 
