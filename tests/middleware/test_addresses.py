@@ -70,7 +70,14 @@ def test_a_server_on_the_ipv6_loopback_is_reached_by_every_client(serve) -> None
     # The answer is the address as the node was asked for it, which is no object of JSON.
     assert place in clients.ask("GET", "/", {0: None}, 5)[0].detail
     clients.close()
-    opened = {"episode": 1, "episode_uid": "0" * 32, "trace": 0, "controller": address, "revision": 1, "peers": [address]}
+    opened = {
+        "episode": 1,
+        "episode_uid": "0" * 32,
+        "trace": 0,
+        "controller": address,
+        "revision": 1,
+        "peers": [address],
+    }
     assert OpenEpisode.model_validate_json(json.dumps(opened)).peers == [address]
 
 
