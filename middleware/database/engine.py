@@ -29,6 +29,8 @@ _BUSY_TIMEOUT_S = 20
 _MYSQL_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
 
 _logger = logging.getLogger(__name__)
+# The pool would log a traceback for each connection that breaks on its way back: it is replaced, and an outage is logged by its next use.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 class SchemaError(RuntimeError):

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from fault import Fault
 
+from middleware.addressee import HEADER
+
 if TYPE_CHECKING:
     from scene import Scene
 
@@ -55,20 +57,32 @@ def _node_unreachable(scene: Scene, draw: Random) -> None:
         time.sleep(draw.uniform(2.0, 5.0))
 
 
+def _silent_link(scene: Scene, node: int, source: int, address: str) -> socket.socket:
+    """A link to a node on which nothing is ever sent."""
+    parts = urlsplit(address)
+    assert parts.hostname is not None and parts.port is not None
+    while True:
+        episode = scene.open_episode()
+        peer = socket.create_connection((parts.hostname, parts.port), 5)
+        head = f"Host: {parts.netloc}\r\n{HEADER}: {scene.addressee(node)}\r\n"
+        upgrade = "Connection: Upgrade\r\nUpgrade: offload-link\r\n"
+        path = f"/v1/link?episode={episode}&source={source}"
+        peer.sendall(f"GET {path} HTTP/1.1\r\n{head}{upgrade}\r\n".encode())
+        answer = peer.recv(4096)
+        if b" 101 " in answer:
+            return peer
+        assert b" 409 " in answer, answer  # it has just ended
+        peer.close()
+
+
 def _peers_vanish(scene: Scene, draw: Random) -> None:
     # Each has opened a link, and is then cut off without a word: neither FIN nor an answer to the kernel's probes.
-    silent = []
-    for node, address in sorted(scene.node_addresses().items()):
-        parts = urlsplit(address)
-        assert parts.hostname is not None and parts.port is not None
-        for _ in range(_VANISHED_PEERS):
-            peer = socket.create_connection((parts.hostname, parts.port), 5)
-            head = "".join(f"{name}: {value}\r\n" for name, value in scene.headers_to(node).items())
-            upgrade = "Connection: Upgrade\r\nUpgrade: offload-link\r\n"
-            peer.sendall(f"GET /v1/link HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}{upgrade}\r\n".encode())
-            answer = peer.recv(4096)
-            assert b" 101 " in answer, answer
-            silent.append(peer)
+    addresses = scene.node_addresses()
+    silent = [
+        _silent_link(scene, node, (node + 1) % len(addresses), address)
+        for node, address in sorted(addresses.items())
+        for _ in range(_VANISHED_PEERS)
+    ]
     with _rules(*(f"OUTPUT -p tcp --sport {peer.getsockname()[1]} -j DROP" for peer in silent)):
         time.sleep(draw.uniform(4.0, 8.0))
         for peer in silent:

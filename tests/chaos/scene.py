@@ -25,6 +25,7 @@ from running import Workplace, wait_until
 from servers import Servers, grant_all
 from small_disk import SmallDisk
 
+from middleware.addressee import addressee
 from middleware.database import Database, find_episodes, find_models, load_run
 from middleware.database.schema import decisions, episodes, outcomes
 from middleware.registry import open_registry
@@ -163,8 +164,8 @@ class Scene:
 
     def empty_database(self) -> None:
         """Have an empty database under the name of the one that was there."""
-        self._sql(f"DROP DATABASE {self._name}")
-        self._sql(f"CREATE DATABASE {self._name}")
+        self.sql(f"DROP DATABASE {self._name}")
+        self.sql(f"CREATE DATABASE {self._name}")
 
     def reach_database_at(self, port: int) -> None:
         """Have our processes reach the database at another port of this machine."""
@@ -176,6 +177,21 @@ class Scene:
         database = Database.connect(self._workplace.database_url)
         registry = open_registry(self._workplace.environment["OFFLOAD_SERVICES__REGISTRY"], database)
         found = {int(one.instance): one.address for one in registry.instances("edgenode", "chaos")}
+        database.close()
+        return found
+
+    def addressee(self, node: int) -> str:
+        """How a request names an edge node of the run."""
+        database = Database.connect(self._workplace.database_url)
+        found = addressee(load_run(database, "chaos").uid, node)
+        database.close()
+        return found
+
+    def open_episode(self) -> int:
+        """The episode that is being played; waits for one."""
+        database = Database.connect(self._workplace.database_url)
+        wait_until(lambda: self._open_episode(database) > 0)
+        found = self._open_episode(database)
         database.close()
         return found
 
