@@ -2,6 +2,7 @@
 # make test   set-up, then the tests (those that need a server say so and are skipped without one)
 # make lint   ruff, mypy, import rules
 # make bench  the benchmarks; results go to benchmarks/results/
+# make soak   2,000 short episodes on each database, with each kind of transfer; about an hour
 # make chaos  every fault twenty times; more than an hour on two cores
 # make images the two images, with docker; make kind-up, kind-down, minikube-up, minikube-down: the testbed on a laptop's cluster
 # make e2e    the end-to-end tests on a Kubernetes (docs/kubernetes.md)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url $(TORCH_INDEX_URL))
 
-.PHONY: demo test lint bench chaos setup clean images kind-up kind-down minikube-up minikube-down e2e manifests
+.PHONY: demo test lint bench soak chaos setup clean images kind-up kind-down minikube-up minikube-down e2e manifests
 
 setup: $(VENV)/.installed
 
@@ -44,6 +45,10 @@ bench: setup
 	$(BIN)/python benchmarks/twin_speed.py
 	$(BIN)/python benchmarks/hot_keys.py
 	$(BIN)/python benchmarks/model_rollout.py
+
+# Thousands of short episodes without faults: nothing lost, nothing refused, no process that grows. About an hour.
+soak: setup
+	$(BIN)/python benchmarks/soak.py
 
 # Every fault RUNS times on real servers that it starts and hurts (docs/reliability.md). SERVERS: the folder of their scripts.
 RUNS ?= 20

@@ -151,7 +151,7 @@ def _second_outcomes(connection: Connection, run_number: int, records: Sequence[
             second = ours.get((slot, source))
             if second is not None and second["written_by"] != owner:
                 _logger.error(
-                    "task of slot %d at node %d, episode %d, has two fates: %s by node %s stays, %s by node %s is refused",
+                    "task of slot %d at node %d, episode %d, has two outcomes: %s by node %s stays, %s by node %s is refused",
                     slot, source, episode, outcome, owner, second["outcome"], second["written_by"],
                 )  # fmt: skip
                 found.append(Refused(second, f"the task has the outcome {outcome} by node {owner}"))

@@ -383,7 +383,7 @@ class Scene:
         noticed = False
         for log in [*logs, self._output]:
             text = log.read_text(errors="replace")
-            for sign in ("Traceback", "has two fates", " ERROR edgenode.activation"):
+            for sign in ("Traceback", "has two outcomes", " ERROR edgenode.activation"):
                 if sign in text:
                     line = next(line for line in text.splitlines() if sign in line)
                     found.problems.append(f"{log.name}: {line.strip()}: {_after(text, sign)}")

@@ -108,7 +108,7 @@ def test_a_second_fate_of_a_task_is_refused_counted_and_told(
     assert write_records(db, run.number, first) == [], "a repeated delivery is none"
     second = {**first[0], "written_by": first[0]["written_by"] + 1, "outcome": "dropped"}
     assert write_records(db, run.number, [second]) == [second]
-    assert "has two fates" in caplog.text
+    assert "has two outcomes" in caplog.text
     summary = _close(db, run, episode)
     assert summary.refused_records == 1
     assert sum(summary.outcomes.values()) == summary.tasks
