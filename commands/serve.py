@@ -155,6 +155,12 @@ def set_(
         acknowledged = call_controller(address, "GET", "/v1/configuration")["acknowledged"]
         waiting = [node for node, seen in acknowledged.items() if seen < revision]
         if not waiting:
+            state = call_controller(address, "GET", "/v1/status")
+            if state["fallback"] and state["revision"] > revision:
+                raise NoController(
+                    f"revision {revision} was refused, and {state['hot']['scheduler']['name']} decides instead: "
+                    f"{state['fallback']}"
+                )
             typer.echo(f"revision {revision} is applied on all {len(acknowledged)} nodes")
             return
         time.sleep(0.2)

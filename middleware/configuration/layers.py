@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,7 +105,19 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
         if "__" in name or path in _TOP_LEVEL:
             flat[path] = _value(path, text, f"the environment's {name}")
             origins[tuple(path.split("."))] = name
+        elif meant := _meant(path):
+            raise SettingsError(f"the environment's {name} is no setting; did you mean {_PREFIX}{meant.upper()}?")
     return Layer(nested(flat), origins)
+
+
+def _meant(path: str) -> str | None:
+    """The setting that a name without `__` looks like: one with a single underscore, or with a typing error."""
+    for section, values in Settings():
+        if isinstance(values, BaseModel) and path.startswith(f"{section}_"):
+            key = path.removeprefix(f"{section}_")
+            if key in type(values).model_fields:
+                return f"{section}__{key}"
+    return next(iter(difflib.get_close_matches(path, sorted(_TOP_LEVEL), 1, 0.85)), None)
 
 
 def command_line_layer(sets: Sequence[str]) -> Layer:

@@ -38,6 +38,11 @@ def test_a_served_fleet_is_watched_changed_and_ended(workplace: Workplace):
         assert refused.returncode == 2
         assert "there is no scheduler 'rtac'" in refused.stdout
         assert "scheduler rda, revision 2" in workplace.run("status").stdout
+        # A model that is not there is refused by the nodes, and the fallback scheduler decides: that is not "applied".
+        absent = workplace.run("set", "scheduler.name=drl", "scheduler.model=nope/offline")
+        assert absent.returncode == 2, absent.stdout
+        assert "was refused" in absent.stdout or "have not acknowledged it" in absent.stdout
+        assert "no model offline of run 'nope'" in absent.stdout
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -165,3 +165,27 @@ def test_a_password_that_the_urls_leave_out_comes_from_the_environment_or_a_file
     assert load_settings(None, None, (), whole).services.database == "mysql+pymysql://root:own@db/x"
     with pytest.raises(SettingsError, match="OFFLOAD_DATABASE_PASSWORD_FILE=/nowhere: cannot be read"):
         load_settings(None, None, (), {"OFFLOAD_DATABASE_PASSWORD_FILE": "/nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("OFFLOAD_NETWORK_NODES", "OFFLOAD_NETWORK__NODES"),
+        ("OFFLOAD_TIME_SLOT_S", "OFFLOAD_TIME__SLOT_S"),
+        ("OFFLOAD_SEEED", "OFFLOAD_SEED"),
+        ("OFFLOAD_LOG_LEVL", "OFFLOAD_LOG_LEVEL"),
+    ],
+)
+def test_a_variable_that_looks_like_a_setting_is_not_ignored(name: str, meant: str) -> None:
+    """The experiment ran with other settings than the user meant."""
+    with pytest.raises(SettingsError, match=rf"{name} is no setting; did you mean {meant}\?"):
+        load_settings(environment={name: "4"})
+
+
+@pytest.mark.parametrize(
+    "name", ["OFFLOAD_RUN", "OFFLOAD_NODE", "OFFLOAD_BIND", "OFFLOAD_HOLDER", "OFFLOAD_EPOCH", "OFFLOAD_TLS_KEY",
+             "OFFLOAD_DATABASE_PASSWORD", "OFFLOAD_CONTROLLER_SERVICE_HOST", "OFFLOAD_TESTBED_PORT", "OFFLOAD_LEAVING_S",
+             "OFFLOAD_DATA_DIR", "OFFLOAD_TOKEN", "OFFLOAD_PODS", "OFFLOAD_KILLINGS_PER_HOUR", "OFFLOAD_LIFELINE"]
+)  # fmt: skip
+def test_what_says_who_a_pod_is_is_no_setting(name: str) -> None:
+    load_settings(environment={name: "x"})
