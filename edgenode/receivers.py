@@ -40,7 +40,7 @@ class _Receiver:
 class Receivers:
     """The links that are open at a node.
 
-    A peer's new link closes its oldest one where it has `MOST_PER_PEER`: whoever vanished without a word and has come back does not
+    A peer's new link closes its oldest one where it has `MOST_PER_PEER`: one that vanished without a word and has come back does not
     leave more than that behind. The sender of a task on a link that was closed hands it over by its description.
     """
 

@@ -62,7 +62,7 @@ def babbler() -> Iterator[str]:
 
 
 def test_a_frozen_pod_and_one_that_is_none_delay_no_other(access: Access, pod: str, frozen: str, babbler: str):
-    """The handshake with a frozen pod blocked whoever made it, for a second each time."""
+    """The handshake with a frozen pod blocked its thread for a second each time."""
     clients = NodeClients({0: frozen, 1: pod, 2: babbler, 3: frozen}, "0" * 32, access)
     for number in range(3):
         answers = clients.ask("POST", "/", {node: {"n": number} for node in range(4)}, 0.5)
