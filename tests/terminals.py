@@ -7,12 +7,19 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+
+def _in_the_foreground() -> None:
+    """As a shell starts a foreground job. (Tests that run in the background have inherited that SIGINT is ignored.)"""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -29,7 +36,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_in_the_foreground,
         )
         os.close(slave)
 
