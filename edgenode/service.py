@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -158,12 +159,10 @@ def serve(environment: Mapping[str, str]) -> None:
         while node.is_playing() and time.monotonic() < until:
             time.sleep(_LEAVING_POLL_S)
     _logger.info("node %d ends", who.node)
-    registration.end()
-    stop_watching()
-    node.close_play()
-    outbox.stop()
-    server.stop()
-    database.close()
+    with ExitStack() as ending:
+        # The last one first, each whatever the ones before raise: a server that is not stopped keeps the process alive.
+        for stopped in (database.close, server.stop, outbox.stop, node.close_play, stop_watching, registration.end):
+            ending.callback(stopped)
 
 
 def _acknowledgement(activation: Activation, leaving: bool) -> dict[str, Any]:

@@ -28,6 +28,17 @@ def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_l
         assert "Traceback" not in log and "secret" not in log, log
 
 
+def test_nodes_end_while_the_database_refuses_them(tmp_path: Path) -> None:
+    """One that could not leave the registry stayed for ever, half alive: its server's threads kept the process."""
+    with Testbed(tmp_path, {}) as testbed:
+        nodes = list(testbed.node_processes().values())
+        with testbed.opened.database.transaction() as connection:
+            connection.exec_driver_sql("ALTER TABLE instances RENAME TO elsewhere")
+    wait_until(lambda: not any(node.is_running() and node.status() != "zombie" for node in nodes), 30)
+    for log in (tmp_path / "pods/logs").glob("node-*.log"):
+        assert "ends" in log.read_text() and "Traceback" not in log.read_text()
+
+
 def test_a_registry_table_that_is_gone_for_a_while_ends_no_process(tmp_path: Path) -> None:
     """A restored database, a lost right: what trying again is not known to help against ended every process."""
     with Testbed(tmp_path, {}) as testbed:
