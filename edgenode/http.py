@@ -154,7 +154,9 @@ def _frequent(node: EdgeNode, fence: Fence) -> dict[tuple[str, str], Handler]:
         # An emulated transmission counts as size / rate, however late its sender's timer was.
         on_link = body.size_bits / float(node.identity.network.rate_bps[body.source, own])
         journey = _journey(body, node.identity.settings.node.transfer, body.transmission_s)
-        return 200, {"accepted": node.handed_over(body.episode, journey, body.elapsed_at_start_s + on_link)}
+        return 200, {
+            "accepted": node.handed_over(body.episode, body.episode_uid, journey, body.elapsed_at_start_s + on_link)
+        }
 
     def link(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         if environ.get("HTTP_UPGRADE", "").lower() != PROTOCOL:
@@ -173,12 +175,14 @@ def _frequent(node: EdgeNode, fence: Fence) -> dict[tuple[str, str], Handler]:
     def expect(line: bytes) -> tuple[int, Accept]:
         body = parsed(Handover, line)
         check_origin(body.source, body.slot)
-        clock = node.clock_of(body.episode)
+        clock = node.clock_of(body.episode, body.episode_uid)
 
         def accept(real_s: float) -> Mapping[str, Any]:
             on_link = real_s * clock.time_scale
             journey = _journey(body, "payload", on_link)
-            return {"accepted": node.handed_over(body.episode, journey, body.elapsed_at_start_s + on_link)}
+            return {
+                "accepted": node.handed_over(body.episode, body.episode_uid, journey, body.elapsed_at_start_s + on_link)
+            }
 
         return payload_bytes(body.size_bits), accept
 

@@ -92,6 +92,7 @@ class Handover(Body):
     """`POST /v1/handovers`, and a line of a link."""
 
     episode: Episode
+    episode_uid: Uid
     slot: Slot
     source: Index
     size_bits: Bits

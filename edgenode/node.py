@@ -186,12 +186,13 @@ class EdgeNode:
         play = self._playing(episode)
         play.post(lambda _: play.core.withdrawn(source, slot))
 
-    def handed_over(self, episode: int, journey: Journey, elapsed_s: float) -> bool:
+    def handed_over(self, episode: int, episode_uid: str, journey: Journey, elapsed_s: float) -> bool:
         """Own a transferred task from now on; False when it was owned already. Returns when it is.
 
+        episode_uid: another database's episode of the same number may be what the sender is playing still.
         Raises WrongEpisode, also where the episode has not begun; Unsettled where the loop is too busy to say whether it is owned.
         """
-        play = self._playing(episode)
+        play = self._playing(episode, episode_uid)
         play.clock()
         return play.ask(lambda now: play.accept(journey, elapsed_s, now))
 
@@ -201,9 +202,9 @@ class EdgeNode:
         if play is not None:
             play.post(lambda _: play.core.overload_heard(node, overloaded, sequence))
 
-    def clock_of(self, episode: int) -> EpisodeClock:
+    def clock_of(self, episode: int, episode_uid: str) -> EpisodeClock:
         """The clock of the episode that is being played. Raises WrongEpisode."""
-        return self._playing(episode).clock()
+        return self._playing(episode, episode_uid).clock()
 
     def progress(self, episode: int) -> dict[str, int]:
         """What this node has done with the episode's tasks, at one instant: see `core.Progress`.
@@ -269,11 +270,15 @@ class EdgeNode:
         if play is not None:
             play.stop()
 
-    def _playing(self, episode: int) -> _Play:
+    def _playing(self, episode: int, episode_uid: str | None = None) -> _Play:
         play = self._play
         if play is None or play.core.facts.episode != episode:
             here = "none" if play is None else str(play.core.facts.episode)
             raise WrongEpisode(f"this node is playing episode {here}, not {episode}")
+        if episode_uid not in (None, play.core.facts.episode_uid):
+            raise WrongEpisode(
+                f"this node is playing another database's episode {episode}, not that of uid {episode_uid}"
+            )
         return play
 
 
@@ -525,6 +530,7 @@ class _Play:
         assert clock is not None
         body = {
             "episode": facts.episode,
+            "episode_uid": facts.episode_uid,
             "slot": journey.slot,
             "source": journey.source,
             "size_bits": journey.size_bits,

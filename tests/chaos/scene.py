@@ -143,7 +143,7 @@ class Scene:
         self._trainer = self.start_other(*_RUN)
 
     def start_other(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`offload ARGUMENTS` in the same workplace; whoever starts it ends it."""
+        """`offload ARGUMENTS` in the same workplace; the caller ends it."""
         with self._output.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "commands.main", *arguments],

@@ -314,8 +314,8 @@ _HANDOVER = {
         ("POST", "/v1/withdrawals", {"slot": 1, "source": 0}, 422, "source"),
         ("POST", "/v1/overload", {"node": 0, "overloaded": True, "sequence": 1, "episode": None}, 422, ""),
         ("POST", "/v1/overload", b'{"node": 0, "overloaded": true, "sequence": 1}', 422, "node"),
-        ("POST", "/v1/handovers", {**_HANDOVER, "source": 0}, 422, "source"),
-        ("POST", "/v1/handovers", {**_HANDOVER, "skew_s": -1e-3}, 422, "skew_s"),
+        ("POST", "/v1/handovers", {**_HANDOVER, "episode_uid": "0" * 32, "source": 0}, 422, "source"),
+        ("POST", "/v1/handovers", {**_HANDOVER, "episode_uid": "0" * 32, "skew_s": -1e-3}, 422, "skew_s"),
         ("POST", "/v1/handovers", b'{"slot": NaN}', 422, "slot"),
         ("POST", "/v1/episodes", b'{"episode": 1}', 422, "trace"),
         ("POST", "/v1/episodes/12345/close", {}, 409, "12345"),
@@ -349,7 +349,13 @@ def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_
     slots = [task.slot for task in trace if task.source == 1 and task.slot > 0][:2]
     with raw_link(fleet, 0, episode, 1) as link:
         for slot, pause_s in zip(slots, (0.05, 0.15), strict=True):
-            task = {"episode": episode, **_HANDOVER, "slot": slot, "deadline_s": 1000.0}
+            task = {
+                "episode": episode,
+                "episode_uid": fleet.uids[episode],
+                **_HANDOVER,
+                "slot": slot,
+                "deadline_s": 1000.0,
+            }
             link.sendall(json.dumps(task).encode() + b"\n" + bytes(400))
             time.sleep(pause_s)
             link.sendall(bytes(600))
@@ -391,12 +397,14 @@ def test_a_link_needs_the_upgrade(playing: tuple[Fleet, int]) -> None:
 def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is(playing: tuple[Fleet, int]) -> None:
     """A link that breaks within a transfer must not lose the task, nor execute it twice."""
     fleet, episode = playing
-    task = {"episode": episode, **_HANDOVER, "slot": 3, "deadline_s": 1000.0}
+    task = {"episode": episode, "episode_uid": fleet.uids[episode], **_HANDOVER, "slot": 3, "deadline_s": 1000.0}
     before = fleet.call(0, "GET", "/v1/status")[1]["pending"]
     with raw_link(fleet, 0, episode, 1) as link:
         link.sendall(json.dumps(task).encode() + b"\n" + bytes(500))
     time.sleep(0.2)
     assert fleet.call(0, "GET", "/v1/status")[1]["pending"] <= before
+    foreign = fleet.call(0, "POST", "/v1/handovers", {**task, "episode_uid": "f" * 32})
+    assert (foreign[0], foreign[1]["title"]) == (409, "Another episode"), "of another database's episode of this number"
     assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": True})
     assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": False})
 

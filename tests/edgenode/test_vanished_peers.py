@@ -71,7 +71,7 @@ def assert_answers(fleet: Fleet, episode: int, slot: int) -> None:
     assert fleet.call(0, "GET", "/healthz", timeout_s=5)[0] == 200
     assert fleet.call(0, "GET", "/v1/status", timeout_s=5)[0] == 200
     assert fleet.call(0, "GET", f"/v1/reports?episode={episode}&slot=0", timeout_s=5)[0] == 200
-    task = {"episode": episode, **HANDOVER, "source": 2, "slot": slot}
+    task = {"episode": episode, "episode_uid": fleet.uids[episode], **HANDOVER, "source": 2, "slot": slot}
     assert fleet.call(0, "POST", "/v1/handovers", task, timeout_s=5)[0] == 200
     with raw_link(fleet, 0, episode, 2) as link:
         link.sendall(json.dumps({**task, "slot": slot + 1}).encode() + b"\n" + bytes(1000))
@@ -87,7 +87,11 @@ def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, am
     silent = []
     for number in range(60):
         link = raw_link(fleet, 0, episode, 1)
-        task = json.dumps({"episode": episode, **HANDOVER, "slot": 5}).encode() + b"\n" + bytes(500)
+        task = (
+            json.dumps({"episode": episode, "episode_uid": fleet.uids[episode], **HANDOVER, "slot": 5}).encode()
+            + b"\n"
+            + bytes(500)
+        )
         if number % 2:
             link.sendall(task if amid is None else amid)
         silent.append(link)
