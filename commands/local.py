@@ -48,6 +48,8 @@ from offload.settings import ServiceSettings, SettingsError
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
 _START_TIMEOUT_S = 120.0
+_PROGRAM = "offload-controller: "
+"""What the line begins with by which a controller says why it ends (`pods.py`)."""
 _WAIT_FOR_DISK_S = 0.5
 
 _logger = logging.getLogger(__name__)
@@ -231,7 +233,7 @@ class LocalController:
             if self._stopping.is_set():
                 return
             if code in (WRONG_START, OVERTAKEN):
-                self._failure = last_line(self.log_file).removeprefix("offload-controller: ")
+                self._failure = last_line(self.log_file, _PROGRAM).removeprefix(_PROGRAM)
                 return
             deaths = [at for at in deaths if time.monotonic() - at < 60] + [time.monotonic()]
             if len(deaths) > _MOST_RESTARTS:

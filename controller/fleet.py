@@ -217,12 +217,16 @@ class LocalFleet:
                     process.kill()
 
 
-def last_line(log: Path) -> str:
-    """The end of a log, for a message that says why its process ended."""
+def last_line(log: Path, beginning: str = "") -> str:
+    """The last line of a log that begins so, or else its last one, for a message that says why its process ended.
+
+    Two commands of one run write into the same file: the very last line may be the other one's.
+    """
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - 4096))
         lines = file.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "(empty)")
+    said = [line.strip() for line in lines if line.strip()]
+    return next((line for line in reversed(said) if line.startswith(beginning)), said[-1] if said else "(empty)")
 
 
 def _cut_lifeline(process: subprocess.Popen[bytes]) -> None:

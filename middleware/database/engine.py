@@ -26,6 +26,7 @@ from middleware.outages import OutageLog
 from offload.settings import SettingsError, redacted
 
 _BUSY_TIMEOUT_S = 20
+_WAL_RETRY_S = 0.02
 _MYSQL_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
 
 _logger = logging.getLogger(__name__)
@@ -153,11 +154,24 @@ def _tell_outages(engine: Engine, outage: OutageLog) -> None:
 _to_json = partial(json.dumps, allow_nan=False)
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Of two processes that make a database at once, SQLite refuses one here at once, whatever its busy time-out."""
+    until = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(_WAL_RETRY_S)
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     # SQLAlchemy begins transactions itself (see _begin_sqlite); the driver must not.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -16384")
