@@ -16,6 +16,7 @@ from credentials import TOKEN, certificates
 from testbed import Testbed
 
 from middleware.access import OPEN, Access, guarded
+from middleware.addressee import HEADER, addressee
 from offload.settings import SettingsError
 
 
@@ -187,6 +188,7 @@ def test_behind_tls_everything_works_and_strangers_get_nothing(tmp_path: Path, t
         links = [testbed.access.connection(node, 10) for _ in range(60)]
         for link in links:
             upgrade = {"Connection": "Upgrade", "Upgrade": "offload-link"}
+            upgrade[HEADER] = addressee(testbed.opened.run.uid, 0)
             link.request("GET", "/v1/link?episode=99999&source=1", headers=testbed.access.headers() | upgrade)
             assert link.getresponse().status == 101
         assert testbed.play()["verdict"] == "complete", "links on which nothing comes hold up the node"

@@ -112,11 +112,11 @@ def test_who_was_overtaken_changes_no_episode(db: Database, run: Run) -> None:
     number, _ = opened(db, run)
     trace, plan = load_trace(db, run, number), find_episodes(db, run, status=None)[0].plan
     lease = acquire(db, run, "a")
-    second = open_episode(db, run, plan, trace, 1, lease=lease)
+    second = open_episode(db, run, plan, trace, 1, "a" * 32, lease=lease)
     expire(db)
     acquire(db, run, "b")
     for write in (
-        lambda: open_episode(db, run, plan, trace, 1, lease=lease),
+        lambda: open_episode(db, run, plan, trace, 1, "b" * 32, lease=lease),
         lambda: close_episode(db, run, second, lease=lease),
         lambda: abort_episode(db, run, second, "for no reason", lease=lease),
         lambda: forget_episodes(db, run, plan.phase, 0, lease=lease),

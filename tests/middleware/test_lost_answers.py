@@ -38,8 +38,8 @@ from offload.manifest import ModelManifest
 
 PLAN = EpisodePlan("collect", "ratc", 0, "ratc")
 SETTINGS = resolve_settings([{"network": {"nodes": NODES}, "time": {"slots": SLOTS}}])
-INSTANTS = {"created_at"}
-"""A model that is recorded again was made again."""
+INSTANTS = {"created_at", "heartbeat_at"}
+"""A model that is recorded again was made again; a process that registers again was alive again."""
 INSTANCE = Instance("edgenode", "0", "small", "http://127.0.0.1:1", {"ready": True}, 1.0)
 
 

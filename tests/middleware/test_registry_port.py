@@ -42,10 +42,11 @@ def test_a_restarted_process_replaces_its_old_entry(registry: Registry) -> None:
 def test_an_address_may_be_taken_over_by_another_process(registry: Registry) -> None:
     """Pods are given addresses that others have had."""
     for name in ("0", "1", "2"):
-        registry.register(_instance(name, address="http://127.0.0.1:1"))
+        own = _instance(name, address="http://127.0.0.1:1")
+        registry.register(own)
         assert name in [one.instance for one in registry.instances("edgenode", "r")]
-        registry.heartbeat("edgenode", name, "r", {"revision": 4})
-        registry.deregister("edgenode", name, "r")
+        assert registry.heartbeat(replace(own, metadata={"revision": 4}))
+        registry.deregister(own)
         assert registry.instances("edgenode", "r") == []
 
 
