@@ -61,7 +61,7 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
             seed=None if seed is None else int(seed)
         )  # only so that `np_random_seed` says it: nothing here draws from a stream
         observed = self._observed()
-        return observed, self._told(observed, np.zeros(self.num_envs, bool))
+        return observed, self._infos(np.zeros(self.num_envs, bool), np.zeros(self.num_envs))
 
     def step(
         self, actions: NDArray[np.int64]
@@ -79,7 +79,7 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
             sequence.start()
             illegal = np.zeros(self.num_envs, bool)
         observed = self._observed()
-        infos |= self._told(observed, illegal)
+        infos |= self._infos(illegal, np.zeros(self.num_envs))
         rewards = np.repeat(decided.reward, sequence.nodes)
         return observed, rewards, np.zeros(self.num_envs, bool), np.full(self.num_envs, decided.is_over), infos
 
@@ -101,12 +101,13 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
             "action_mask": sequence.masks.reshape(self.num_envs, -1),
         }
 
-    def _told(self, observed: Observations, illegal: NDArray[np.bool_]) -> dict[str, Any]:
+    def _infos(self, illegal: NDArray[np.bool_], success_rate: NDArray[np.float64]) -> dict[str, Any]:
+        """As of the parallel view: `success_rate` is 0 until an episode has ended. Both (B·N,)."""
         return {
-            "action_mask": observed["action_mask"],
-            "_action_mask": np.ones(self.num_envs, bool),
             "illegal": illegal,
             "_illegal": np.ones(self.num_envs, bool),
+            "success_rate": success_rate,
+            "_success_rate": np.ones(self.num_envs, bool),
         }
 
     def _last(self, decided: Decided) -> dict[str, Any]:
@@ -115,10 +116,8 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
         rows = np.empty(self.num_envs, object)
         for row, (one, mask) in enumerate(zip(observed["observation"], observed["action_mask"], strict=True)):
             rows[row] = {"observation": one, "action_mask": mask}
-        final_info = self._told(observed, decided.illegal.ravel()) | {
-            "success_rate": np.repeat(sequence.twin.fates().success_rates(), sequence.nodes),
-            "_success_rate": np.ones(self.num_envs, bool),
-        }
+        rates = np.repeat(sequence.twin.fates().success_rates(), sequence.nodes)
+        final_info = self._infos(decided.illegal.ravel(), rates)
         return {
             "final_obs": rows,
             "_final_obs": np.ones(self.num_envs, bool),
