@@ -27,10 +27,10 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
         made.chmod(0o755)
-        for below in ("data", "work"):
+        for below in ("data", "place"):
             (made / below).mkdir()
         if as_another_user():
-            os.chown(made / "work", OTHER, OTHER)
+            os.chown(made / "place", OTHER, OTHER)
         yield made
         (made / "data").chmod(0o755)
 
@@ -40,8 +40,8 @@ def reported(
 ) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OFFLOAD_")}
     return subprocess.run(
-        [*before, sys.executable, "-m", "commands.main", command, str(folder / "work/played"), *options],
-        cwd=folder / "work",
+        [*before, sys.executable, "-m", "commands.main", command, str(folder / "place/played"), *options],
+        cwd=folder / "place",
         env={**environment, "PYTHONPATH": str(Path.cwd()), "HOME": "/nonexistent", "COLUMNS": "500", **variables},
         capture_output=True,
         text=True,
@@ -58,7 +58,7 @@ def closed(folder: Path) -> None:
 
 
 def methods(folder: Path) -> set[str]:
-    return set(json.loads((folder / "work/played/results.json").read_text())["methods"])
+    return set(json.loads((folder / "place/played/results.json").read_text())["methods"])
 
 
 @pytest.mark.parametrize("storage", ["file:{}/storage", "database:"])
@@ -75,7 +75,7 @@ def test_a_file_that_may_not_be_written(folder: Path, storage: str) -> None:
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert NOT_TAKEN in shown.stdout
     assert methods(folder) == set(HEURISTICS)
-    assert (folder / "work/played/report.html").exists()
+    assert (folder / "place/played/report.html").exists()
     parity = reported(folder, "parity", *database, "--json", before=as_another_user())
     assert parity.returncode == 0, parity.stderr
     assert [path.name for path in (folder / "data").iterdir()] == ["testbed.db"]
@@ -94,7 +94,7 @@ def test_a_file_that_somebody_else_is_writing(folder: Path) -> None:
     assert (folder / "data/testbed.db-wal").stat().st_size > 0
     closed(folder)
     shown = reported(
-        folder, "report", "--database", db.url, "--storage", f"file:{folder}/work/storage", before=as_another_user()
+        folder, "report", "--database", db.url, "--storage", f"file:{folder}/place/storage", before=as_another_user()
     )
     writer.close()
     assert shown.returncode == 0, shown.stdout + shown.stderr
