@@ -56,16 +56,17 @@ class Choice:
             if not (isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in kinds):
                 found = f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}"
                 return f"{name} is {found}; it must be {words} of shape {shape}"
-        wrong = self.destination[(self.destination < 0) | (self.destination >= nodes)]
-        if wrong.size:
-            return f"destination {wrong[:1]}; there are the nodes 0 … {nodes - 1}"
+        # Lists, not arrays: a node asks this of every decision, and for ten numbers numpy takes several times as long.
+        for destination in self.destination.tolist():
+            if not 0 <= destination < nodes:
+                return f"destination {destination}; there are the nodes 0 … {nodes - 1}"
         for name, values in (("scores", self.scores), ("log_probability", self.log_probability)):
-            infinite = values[np.abs(values) > _LARGEST]
-            if infinite.size:
-                return f"{name} {infinite[:1]}; it must be a finite number, or NaN where it is not defined"
-        likely = self.log_probability[self.log_probability > _ROUNDING]
-        if likely.size:
-            return f"log_probability {likely[:1]}; the logarithm of a probability is at most 0"
+            for value in values.ravel().tolist():
+                if abs(value) > _LARGEST:
+                    return f"{name} {value}; it must be a finite number, or NaN where it is not defined"
+        for value in self.log_probability.tolist():
+            if value > _ROUNDING:
+                return f"log_probability {value}; the logarithm of a probability is at most 0"
         return None
 
 
