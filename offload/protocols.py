@@ -47,6 +47,32 @@ class Choice:
         NaN has a meaning in scores and log-probabilities. An infinity has none, and a database that takes one there
         does not exist.
         """
+        destinations, scores, log_probabilities = self.destination, self.scores, self.log_probability
+        # In one expression, and lists instead of arrays: a node asks this of every decision, within its decision time.
+        if not (
+            isinstance(destinations, np.ndarray)
+            and isinstance(scores, np.ndarray)
+            and isinstance(log_probabilities, np.ndarray)
+            and destinations.shape == log_probabilities.shape == (batch,)
+            and scores.shape == (batch, nodes)
+            and destinations.dtype.kind in "iu"
+            and scores.dtype.kind == log_probabilities.dtype.kind == "f"
+        ):
+            return self._wrong_shape(batch, nodes)
+        for destination in destinations.tolist():
+            if not 0 <= destination < nodes:
+                return f"destination {destination}; there are the nodes 0 … {nodes - 1}"
+        for score in scores.ravel().tolist():
+            if not -_LARGEST <= score <= _LARGEST and score == score:
+                return f"scores {score}; it must be a finite number, or NaN where it is not defined"
+        for value in log_probabilities.tolist():
+            if not -_LARGEST <= value <= _LARGEST and value == value:
+                return f"log_probability {value}; it must be a finite number, or NaN where it is not defined"
+            if value > _ROUNDING:
+                return f"log_probability {value}; the logarithm of a probability is at most 0"
+        return None
+
+    def _wrong_shape(self, batch: int, nodes: int) -> str:
         for name, shape, kinds, words in (
             ("destination", (batch,), "iu", "integer"),
             ("scores", (batch, nodes), "f", "floating"),
@@ -56,18 +82,7 @@ class Choice:
             if not (isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in kinds):
                 found = f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}"
                 return f"{name} is {found}; it must be {words} of shape {shape}"
-        # Lists, not arrays: a node asks this of every decision, and for ten numbers numpy takes several times as long.
-        for destination in self.destination.tolist():
-            if not 0 <= destination < nodes:
-                return f"destination {destination}; there are the nodes 0 … {nodes - 1}"
-        for name, values in (("scores", self.scores), ("log_probability", self.log_probability)):
-            for value in values.ravel().tolist():
-                if abs(value) > _LARGEST:
-                    return f"{name} {value}; it must be a finite number, or NaN where it is not defined"
-        for value in self.log_probability.tolist():
-            if value > _ROUNDING:
-                return f"log_probability {value}; the logarithm of a probability is at most 0"
-        return None
+        raise AssertionError("asked of a choice whose arrays have the right shapes")
 
 
 class Actor(Protocol):
