@@ -23,7 +23,7 @@ from middleware.addressee import HEADER
 from middleware.exchange import Exchange, Watch
 from middleware.openapi import LARGEST
 from offload.protocols import Choice
-from offload.state import LocalState, Reports, report_of
+from offload.state import LocalState, Reports
 
 _COLUMNS: Final = ("capacity_hz", "failure_rate", "execution_queue_length", "execution_backlog_s", "receiving_work_s")
 _LENGTH: Final = "execution_queue_length"
@@ -151,14 +151,13 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, Answer], states: L
     """The answers as `Reports` (B = 1), in the order of the probes; the deciding node's own comes from its snapshot."""
     own = int(states.node[0])
     reports = Reports.none(1, len(probed))
-    mine = report_of(states)
     for column, node in enumerate(probed):
         reports.node[0, column] = node
         if node == own:
             reports.answered[0, column] = True
             reports.answered_after_s[0, column] = 0.0
             for name in _COLUMNS:
-                getattr(reports, name)[0, column] = getattr(mine, name)[0, 0]
+                getattr(reports, name)[0, column] = getattr(states, name)[0]
         elif node in answers:
             reports.answered[0, column] = True
             reports.answered_after_s[0, column] = answers[node].after_s
