@@ -1,136 +1,29 @@
 """The state of one edge node in one episode: a machine without clock, threads or sockets.
 
-Events come in as method calls with the instant `now` (model seconds since the episode's start); what is to be done
-outside comes out as effects, in order. `advance(now)` carries out everything that is planned up to `now`;
-`next_instant()` says when it has to be called again. One thread at a time (`node.py`'s loop).
+Events come in as method calls with the instant `now` (model seconds since the episode's start). `take_effects()` returns
+what is to be done outside, in order. `advance(now)` carries out everything that is planned up to `now`;
+`next_instant()` says when it has to be called again. One thread at a time may call (`loop.py`'s).
 
 A task is *owned* here from its tick, or from the acceptance of its transfer, until its outcome is recorded or another
 node has accepted it.
+
+The core is deterministic: the same facts and the same events, in order, give the same effects. `stimuli.py` records the
+events of an episode and replays them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 
+from edgenode.effects import Announce, Effect, Ended, Execute, HandOver, Transmit, Withdraw
+from edgenode.facts import EpisodeFacts, Journey, Key, Progress, Settlement, Snapshot
 from edgenode.queues import FifoServer, Job
 from offload.draws import Purpose, failure_instant_s
-from offload.network import Network
 from offload.outcomes import LATE_TOLERANCE, Outcome, end_slot
 from offload.state import LocalState
-
-Key = tuple[int, int]
-"""A task within an episode: (slot, source)."""
-
-Settlement = Literal["accepted", "refused", "doubt"]
-"""How a handover ended, as its sender knows it."""
-
-
-@dataclass(frozen=True)
-class EpisodeFacts:
-    """What is fixed for an episode. `trace` keys the failures; `transfer` says how tasks travel.
-
-    episode, episode_uid: its number within the run, and its identity, which no other run's episode has
-    """
-
-    episode: int
-    episode_uid: str
-    trace: int
-    node: int
-    network: Network
-    seed: int
-    slot_s: float
-    slots: int
-    failure_timing: Literal["end", "event"]
-    overload_threshold_s: float
-    transfer: Literal["emulated", "payload"]
-
-
-@dataclass(slots=True)
-class Journey:
-    """A task's way so far: its facts, and the durations of its stages (model seconds, measured)."""
-
-    slot: int
-    source: int
-    size_bits: float
-    cycles: float
-    deadline_s: float
-    skew_s: float = 0.0
-    decision_s: float = 0.0
-    destination: int | None = None
-    transmission_waiting_s: float = 0.0
-    transmission_s: float = 0.0
-    handover_s: float = 0.0
-    execution_waiting_s: float = 0.0
-    execution_s: float = 0.0
-    transfer: str | None = None
-
-    @property
-    def key(self) -> Key:
-        """(slot, source)."""
-        return self.slot, self.source
-
-
-@dataclass(frozen=True)
-class Announce:
-    """Tell `destination` that a task has entered the sending queue to it."""
-
-    destination: int
-    journey: Journey
-    forget_after_s: float
-
-
-@dataclass(frozen=True)
-class Withdraw:
-    """Tell `destination` that an announced task will not come."""
-
-    destination: int
-    slot: int
-
-
-@dataclass(frozen=True)
-class Transmit:
-    """A transmission occupies the link from start to end; with `payload` the bytes are to be sent within it."""
-
-    destination: int
-    journey: Journey
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class HandOver:
-    """The transmission is over: `destination` is to accept the task. `elapsed_at_start_s`: when the transmission began."""
-
-    destination: int
-    journey: Journey
-    elapsed_at_start_s: float
-
-
-@dataclass(frozen=True)
-class Execute:
-    """The executor is held from start to end; `execution_ended` is to be called when the application is done."""
-
-    journey: Journey
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A task's one fate."""
-
-    journey: Journey
-    outcome: Outcome
-    completion_s: float
-    end_slot: int
-    late: bool
-
-
-Effect = Announce | Withdraw | Transmit | HandOver | Execute | Ended
 
 
 @dataclass(slots=True)
@@ -139,48 +32,12 @@ class _Announced:
     forget_at_s: float
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The node at its tick of a slot, before anything of the slot was queued; `states` has B = 1."""
-
-    slot: int
-    at_s: float
-    states: LocalState
-    task: Journey | None
-
-    def report(self) -> dict[str, Any]:
-        """The answer to a probe."""
-        states = self.states
-        return {
-            "slot": self.slot,
-            "capacity_hz": float(states.capacity_hz[0]),
-            "failure_rate": float(states.failure_rate[0]),
-            "execution_queue_length": int(states.execution_queue_length[0]),
-            "execution_backlog_s": float(states.execution_backlog_s[0]),
-            "receiving_work_s": float(states.receiving_work_s[0]),
-        }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How many tasks a node owns now; how many handovers it has accepted, how many of its own are settled, and how many
-    tasks have ended here, since the episode was opened.
-    """
-
-    owned: int
-    accepted: int
-    settled: int
-    ended: int
-
-
-@dataclass
 class NodeCore:
-    """All queues of a node. `effects` collects what is to be done; whoever drives the core empties it."""
+    """All queues of a node. Whoever calls an event's method carries out `take_effects()` afterwards."""
 
-    facts: EpisodeFacts
-    effects: list[Effect] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, facts: EpisodeFacts) -> None:
+        self.facts = facts
+        self._effects: list[Effect] = []
         self._executor: FifoServer[Journey] = FifoServer()
         network, i, n = self.facts.network, self.facts.node, self.facts.network.nodes
         # What is the same in every snapshot, in the form that a snapshot has it.
@@ -211,7 +68,7 @@ class NodeCore:
             return None
         self._last_slot = slot
         at_s = max(at_s, slot * self.facts.slot_s)
-        self.advance(at_s)
+        self._advance(at_s)
         journey = None
         if task is not None:
             journey = Journey(slot, self.facts.node, task["size_bits"], task["cycles"], task["deadline_s"])
@@ -219,12 +76,12 @@ class NodeCore:
             self._owned[journey.key] = journey
         return Snapshot(slot, at_s, self._local_state(slot, journey, at_s), journey)
 
-    def decided(self, journey: Journey, destination: int, now: float) -> None:
+    def decided(self, key: Key, destination: int, now: float) -> None:
         """The scheduler has chosen: the task enters the execution queue, or the sending queue to `destination`.
 
         `now` is the instant of the decision, not before that of the snapshot.
         """
-        facts = self.facts
+        facts, journey = self.facts, self._owned[key]
         begin = journey.slot * facts.slot_s
         journey.destination = destination
         journey.decision_s = max(0.0, now - begin - journey.skew_s)
@@ -235,8 +92,8 @@ class NodeCore:
             duration = journey.size_bits / float(facts.network.rate_bps[facts.node, destination])
             journey.transfer = facts.transfer
             self._links[destination].enqueue(Job(journey, journey.slot, journey.source, now, due, duration))
-            self.effects.append(Announce(destination, journey, max(0.0, due - now)))
-        self.advance(now)
+            self._effects.append(Announce(destination, journey, max(0.0, due - now)))
+        self._advance(now)
 
     def announced(self, source: int, slot: int, cycles: float, forget_at_s: float) -> None:
         """A task of `source` is on its way. One that has been accepted already is not announced any more."""
@@ -263,7 +120,7 @@ class NodeCore:
         journey.destination = self.facts.node
         self._owned[journey.key] = journey
         self._enqueue_execution(journey, arrival)
-        self.advance(now)
+        self._advance(now)
         return True
 
     def handover_settled(self, key: Key, result: Settlement, now: float) -> None:
@@ -271,7 +128,7 @@ class NodeCore:
 
         Where the bytes themselves were sent, that may be known before the transmission's planned end: kept until then.
         """
-        self.advance(now)
+        self._advance(now)
         if key not in self._handing_over:
             if key in self._owned:
                 self._settled_early[key] = result
@@ -302,7 +159,7 @@ class NodeCore:
             self._end(journey, Outcome.DROPPED, completion, late=True)
         else:
             self._end(journey, Outcome.SUCCESS, completion)
-        self.advance(now)
+        self._advance(now)
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node's overload bit; an older message than the last one changes nothing."""
@@ -314,14 +171,7 @@ class NodeCore:
 
     def advance(self, now: float) -> None:
         """Carry out all ends and starts that are planned up to `now`."""
-        for destination, link in self._links.items():
-            if not link.is_empty:
-                self._advance_link(destination, link, now)
-        self._advance_executor(now)
-        for tasks in self._announced.values():
-            if tasks:
-                for slot in [slot for slot, one in tasks.items() if one.forget_at_s <= now]:
-                    del tasks[slot]
+        self._advance(now)
 
     def next_instant(self) -> float:
         """When `advance` has something to do next; infinite when only an event can bring that about."""
@@ -331,6 +181,11 @@ class NodeCore:
                 instants.append(start)
         instants += [one.forget_at_s for tasks in self._announced.values() for one in tasks.values()]
         return min(instants, default=float("inf"))
+
+    def take_effects(self) -> list[Effect]:
+        """What the events since the last call ask for, in order. Each effect is returned once."""
+        effects, self._effects = self._effects, []
+        return effects
 
     # --- views --------------------------------------------------------------------------------------------------
 
@@ -364,6 +219,16 @@ class NodeCore:
 
     # --- within -------------------------------------------------------------------------------------------------
 
+    def _advance(self, now: float) -> None:
+        for destination, link in self._links.items():
+            if not link.is_empty:
+                self._advance_link(destination, link, now)
+        self._advance_executor(now)
+        for tasks in self._announced.values():
+            if tasks:
+                for slot in [slot for slot, one in tasks.items() if one.forget_at_s <= now]:
+                    del tasks[slot]
+
     def _enqueue_execution(self, journey: Journey, arrival_s: float) -> None:
         duration = journey.cycles / float(self.facts.network.capacity_hz[self.facts.node])
         due = journey.slot * self.facts.slot_s + journey.deadline_s
@@ -379,12 +244,12 @@ class NodeCore:
                 journey = running.job.item
                 journey.transmission_s = now - running.start_s
                 if self._transmission_failure(journey) < running.job.duration_s:
-                    self.effects.append(Withdraw(destination, journey.slot))
+                    self._effects.append(Withdraw(destination, journey.slot))
                     self._end(journey, Outcome.TRANSMISSION_FAILURE, now - journey.slot * facts.slot_s)
                 else:
                     self._handing_over.add(journey.key)
                     elapsed = running.start_s - journey.slot * facts.slot_s
-                    self.effects.append(HandOver(destination, journey, elapsed))
+                    self._effects.append(HandOver(destination, journey, elapsed))
                     if (known := self._settled_early.pop(journey.key, None)) is not None:
                         self._settle(journey.key, known)
             start = link.next_start()
@@ -394,13 +259,13 @@ class NodeCore:
             journey = job.item
             journey.transmission_waiting_s = start - job.arrival_s
             if not in_time:
-                self.effects.append(Withdraw(destination, journey.slot))
+                self._effects.append(Withdraw(destination, journey.slot))
                 self._end(journey, Outcome.DROPPED, start - journey.slot * facts.slot_s)
                 continue
             end = start + self._held(job.duration_s, self._transmission_failure(journey))
             link.hold(job, start, end)
             if self._transmission_failure(journey) >= job.duration_s:
-                self.effects.append(Transmit(destination, journey, start, end))
+                self._effects.append(Transmit(destination, journey, start, end))
 
     def _advance_executor(self, now: float) -> None:
         while (start := self._executor.next_start()) is not None and start <= now:
@@ -412,7 +277,7 @@ class NodeCore:
                 continue
             end = start + self._held(job.duration_s, self._execution_failure(journey))
             self._executor.hold(job, start, end)
-            self.effects.append(Execute(journey, start, end))
+            self._effects.append(Execute(journey, start, end))
 
     def _held(self, duration_s: float, failure_s: float) -> float:
         """How long a resource is held: to the failure's instant where failures show at once."""
@@ -439,7 +304,7 @@ class NodeCore:
         del self._owned[journey.key]
         self._ended += 1
         slot = end_slot(journey.slot, completion_s, self.facts.slot_s, self.facts.slots)
-        self.effects.append(Ended(journey, outcome, completion_s, slot, late))
+        self._effects.append(Ended(journey, outcome, completion_s, slot, late))
 
     def _local_state(self, slot: int, task: Journey | None, now: float) -> LocalState:
         """The snapshot for slot `slot`: nothing of that slot or later is in it."""

@@ -19,7 +19,8 @@ from cheroot.wsgi import Gateway_10
 from flask import Flask, Response, request
 
 from edgenode.activation import ActivationError, RevisionLate
-from edgenode.core import Journey
+from edgenode.errors import AlreadyTicked, ProbeTimeout, Unsettled, WrongEpisode
+from edgenode.facts import Journey
 from edgenode.fencing import Fence
 from edgenode.interface import (
     OPERATIONS,
@@ -33,7 +34,7 @@ from edgenode.interface import (
 )
 from edgenode.links import PROTOCOL, Accept, payload_bytes, receive_tasks
 from edgenode.metrics import Metrics
-from edgenode.node import AlreadyTicked, EdgeNode, ProbeTimeout, Unsettled, WrongEpisode
+from edgenode.node import EdgeNode
 from edgenode.outbox import OutboxError
 from middleware.access import OPEN_PATHS, Access
 from middleware.addressee import ENVIRON, HEADER, MISDIRECTED

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgenode.core import EpisodeFacts
+from edgenode.facts import EpisodeFacts
 from middleware.access import OPEN, Access
 from middleware.addressee import addressee
 from offload.network import Network
@@ -15,7 +16,10 @@ from offload.settings import Settings
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """Who this node is, and how it finds the others when their address changes."""
+    """Who this node is, and how it finds the others when their address changes.
+
+    stimulus_log: the folder of its stimulus logs (`stimuli.py`); None where it writes none
+    """
 
     run: str
     run_uid: str
@@ -25,6 +29,7 @@ class NodeIdentity:
     profile: Profile
     resolve: Callable[[int], str | None]
     access: Access = OPEN
+    stimulus_log: Path | None = None
 
     def addressee(self, node: int) -> str:
         """For whom a request to a node of this run is (`middleware/addressee.py`)."""

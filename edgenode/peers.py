@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from edgenode.core import Settlement
+from edgenode.facts import Settlement
 from edgenode.links import Link
 from edgenode.wire import Wire
 from middleware.access import OPEN, Access

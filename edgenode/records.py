@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edgenode.core import Ended, EpisodeFacts, Snapshot
+from edgenode.effects import Ended
+from edgenode.facts import EpisodeFacts, Snapshot
 from offload.masks import action_mask, pack_masks, recorded_mask
 from offload.profiles import Profile
 from offload.protocols import Choice

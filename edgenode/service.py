@@ -32,6 +32,7 @@ from edgenode.interface import OpenEpisode
 from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox, most_records
+from edgenode.stimuli import VARIABLE
 from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, Run, current_epoch, deliver_records, load_network, load_run
@@ -59,6 +60,7 @@ class NodeEnvironment:
     """Who this pod is, from its environment variables (docs/contracts.md).
 
     epoch: of the controller that started it, for a node of a local fleet
+    stimulus_log: the folder of its stimulus logs, if it writes any
     """
 
     run: str
@@ -67,6 +69,7 @@ class NodeEnvironment:
     data_dir: Path
     leaving_s: float = 0.0
     epoch: int | None = None
+    stimulus_log: Path | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
@@ -87,6 +90,7 @@ class NodeEnvironment:
             data_dir=Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")),
             leaving_s=leaving_s(environment),
             epoch=None if epoch is None else int(epoch),
+            stimulus_log=Path(folder) if (folder := environment.get(VARIABLE)) else None,
         )
 
 
@@ -136,7 +140,9 @@ def serve(environment: Mapping[str, str]) -> None:
         settings.node.write_interval_s,
         most_records(network.nodes, settings.time.slots),
     )
-    identity = NodeIdentity(run.name, run.uid, who.node, network, settings, profile, registration.address_of, access)
+    identity = NodeIdentity(
+        run.name, run.uid, who.node, network, settings, profile, registration.address_of, access, who.stimulus_log
+    )
     activation = Activation(identity, storage, registration.soon)
     application = create_application(settings.node.application)
     node = EdgeNode(identity, activation, outbox, application, metrics)
@@ -187,7 +193,7 @@ def serve(environment: Mapping[str, str]) -> None:
         # The last one first, each whatever the ones before raise: a server that is not stopped keeps the process alive.
         if owned is not None:
             ending.callback(owned.close)
-        for stopped in (database.close, server.stop, outbox.stop, node.close_play, stop_watching, registration.end):
+        for stopped in (database.close, server.stop, outbox.stop, node.end_episode, stop_watching, registration.end):
             ending.callback(stopped)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offload.draws import Draws, Purpose, uniform
+from offload.fidelity import PUSH_LEAD
 from offload.network import Network
 from offload.outcomes import Outcome
 from offload.protocols import Choice, Scheduler
@@ -32,8 +33,6 @@ OUTCOMES: Final = (
     Outcome.TRANSMISSION_FAILURE,
 )
 """By `core`'s outcome codes; 0 is "no task", or one that nobody has decided on yet."""
-PUSH_LEAD: Final = 0.25
-"""Overload bits are those of this share of a slot before the tick, as in an edge node (`edgenode/node.py`)."""
 
 
 class SlotFacts(NamedTuple):

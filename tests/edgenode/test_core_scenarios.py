@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgenode.core import Announce, Ended, EpisodeFacts, Execute, HandOver, Journey, NodeCore, Transmit, Withdraw
+from edgenode.core import NodeCore
+from edgenode.effects import Announce, Effect, Ended, Execute, HandOver, Transmit, Withdraw
+from edgenode.facts import EpisodeFacts, Journey
 from offload.draws import Purpose, failure_instant_s
 from offload.network import Network
 
@@ -25,7 +27,15 @@ def _network(failure_rate: float = 0.0, link_failure_rate: float = 0.0) -> Netwo
     )
 
 
-def _core(**changes: object) -> NodeCore:
+class _Core(NodeCore):
+    """Keeps the effects that a test has not asked for yet."""
+
+    def __init__(self, facts: EpisodeFacts) -> None:
+        super().__init__(facts)
+        self.left: list[Effect] = []
+
+
+def _core(**changes: object) -> _Core:
     facts = EpisodeFacts(
         episode=1,
         episode_uid="",
@@ -39,7 +49,7 @@ def _core(**changes: object) -> NodeCore:
         overload_threshold_s=0.25,
         transfer="emulated",
     )
-    return NodeCore(replace(facts, **changes))
+    return _Core(replace(facts, **changes))
 
 
 def _task(transmission_s: float = 0.1, execution_s: float = 0.1, deadline_s: float = 1.0) -> dict[str, float]:
@@ -50,13 +60,14 @@ def _arrive(core: NodeCore, slot: int, task: dict[str, float], destination: int,
     at = slot * 0.1 if at is None else at
     snapshot = core.tick(slot, task, at)
     assert snapshot is not None and snapshot.task is not None
-    core.decided(snapshot.task, destination, at)
+    core.decided(snapshot.task.key, destination, at)
     return snapshot.task
 
 
-def _take(core: NodeCore, kind: type) -> list:
-    found = [effect for effect in core.effects if isinstance(effect, kind)]
-    core.effects = [effect for effect in core.effects if not isinstance(effect, kind)]
+def _take(core: _Core, kind: type) -> list:
+    effects = core.left + core.take_effects()
+    found = [effect for effect in effects if isinstance(effect, kind)]
+    core.left = [effect for effect in effects if not isinstance(effect, kind)]
     return found
 
 
@@ -160,7 +171,7 @@ def test_skew_and_decision_count_against_the_deadline() -> None:
     core = _core()
     snapshot = core.tick(0, _task(execution_s=0.5, deadline_s=0.55), 0.03)
     assert snapshot is not None and snapshot.task is not None
-    core.decided(snapshot.task, 0, 0.06)
+    core.decided(snapshot.task.key, 0, 0.06)
     assert (snapshot.task.skew_s, snapshot.task.decision_s) == pytest.approx((0.03, 0.03))
     assert [one.outcome.value for one in _take(core, Ended)] == ["dropped"]
 
@@ -170,7 +181,7 @@ def test_a_tick_that_comes_a_hair_early_has_no_negative_durations() -> None:
     core = _core()
     snapshot = core.tick(5, _task(), 0.4995)
     assert snapshot is not None and snapshot.task is not None
-    core.decided(snapshot.task, 1, 0.4998)
+    core.decided(snapshot.task.key, 1, 0.4998)
     assert snapshot.task.skew_s >= 0 and snapshot.task.decision_s >= 0
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgenode.core import Announce, Ended, EpisodeFacts, Execute, HandOver, NodeCore, Snapshot, Withdraw
+from edgenode.core import NodeCore
+from edgenode.effects import Announce, Ended, Execute, HandOver, Withdraw
+from edgenode.facts import EpisodeFacts, Snapshot
+from offload.fidelity import PUSH_LEAD
 from offload.network import Network
 from offload.settings import Settings
 from offload.tasks import Trace
-
-PUSH_LEAD = 0.25
 
 
 @dataclass
@@ -64,7 +65,7 @@ class NodeCores:
             destinations = decide(slot, snapshots)
             for i, snapshot in enumerate(snapshots):
                 if snapshot.task is not None:
-                    self.cores[i].decided(snapshot.task, int(destinations[i]), now)
+                    self.cores[i].decided(snapshot.task.key, int(destinations[i]), now)
                     self._carry_out(i, now)
             push_at = (slot + 1 - PUSH_LEAD) * slot_s
             self._pass_until(push_at)
@@ -96,8 +97,7 @@ class NodeCores:
 
     def _carry_out(self, i: int, now: float) -> None:
         core = self.cores[i]
-        while core.effects:
-            effects, core.effects = core.effects, []
+        while effects := core.take_effects():
             for effect in effects:
                 match effect:
                     case Ended(journey):

@@ -1,0 +1,192 @@
+"""The decisions of a node's scheduler, and their records.
+
+A decision begins in the loop thread, right after its snapshot, and ends there when the scheduler asks nobody. What takes
+longer is done by the decider thread: it asks the other nodes, decides then, and records all decisions. A decision that
+begins while others wait there waits behind them. So a node's decisions are made one after the other, and its scheduler is
+never in two threads at once.
+
+Concurrency: `decide_at_once` and `take` belong to the loop thread, which counts what it has taken; the decider thread
+counts what it has recorded. A `Decision` is in the hands of one thread at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgenode.activation import ActiveScheduler
+from edgenode.clock import EpisodeClock
+from edgenode.facts import EpisodeFacts, Snapshot
+from edgenode.identity import NodeIdentity
+from edgenode.metrics import Metrics
+from edgenode.outbox import Outbox
+from edgenode.probing import Prober, chosen_node, probed_nodes, reports_from
+from edgenode.records import decision_record
+from offload.draws import Draws
+from offload.protocols import Choice
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Decision:
+    """One slot's decision, from its snapshot to its record.
+
+    `probed` is None until the scheduler was asked for it; `choice` is None until it is made, and without a task.
+    decided_s: the model instant of the choice; calls_before: of the model's actor, when the decision began
+    failed: the scheduler raised, and the task stays here
+    """
+
+    snapshot: Snapshot
+    active: ActiveScheduler
+    clock: EpisodeClock
+    probed: list[int] | None = None
+    asked: int = 0
+    choice: Choice | None = None
+    decided_s: float = 0.0
+    calls_before: int = 0
+    failed: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is a task that nobody has decided on yet."""
+        return self.snapshot.task is not None and self.choice is None
+
+    @property
+    def decision_s(self) -> float:
+        """How long it took, in model seconds; 0 without a task."""
+        return 0.0 if self.choice is None else self.decided_s - self.snapshot.at_s
+
+    @property
+    def destination(self) -> int:
+        """Where the task goes; only of a decision that is made."""
+        assert self.choice is not None
+        return int(self.choice.destination[0])
+
+    @property
+    def model(self) -> str | None:
+        """Whose actor decided: the model's that this decision asked; without a task, the one that would be asked."""
+        if self.failed:
+            return None
+        asked = self.choice is None or self.active.actor_calls > self.calls_before
+        return self.active.model if asked else None
+
+
+class Decider:
+    """Makes and records the decisions of one episode. `decided` is called by the decider thread for each that it makes."""
+
+    def __init__(
+        self,
+        facts: EpisodeFacts,
+        identity: NodeIdentity,
+        outbox: Outbox,
+        metrics: Metrics,
+        prober: Prober,
+        decided: Callable[[Decision], None],
+    ) -> None:
+        self._facts = facts
+        self._identity = identity
+        self._outbox = outbox
+        self._metrics = metrics
+        self._prober = prober
+        self._decided = decided
+        self._taken = 0
+        self._recorded = 0
+        self._waiting: queue.SimpleQueue[Decision | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="decider", daemon=True)
+
+    @property
+    def recorded(self) -> int:
+        """How many decisions are recorded."""
+        return self._recorded
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all decisions that were taken are recorded."""
+        return self._recorded == self._taken
+
+    def start(self) -> None:
+        """Start the thread, which connects to the other nodes at once: the first probes are as quick as later ones."""
+        self._thread.start()
+
+    def decide_at_once(self, decision: Decision) -> None:
+        """In the loop thread: make the decision, if none waits before it and nobody else has to be asked."""
+        if self.is_idle:
+            self._decide(decision, may_ask=False)
+
+    def take(self, decision: Decision) -> None:
+        """In the loop thread: have the decider thread make the decision, if it is not made yet, and record it."""
+        self._taken += 1
+        self._waiting.put(decision)
+
+    def stop(self) -> None:
+        """End the thread; `join` waits for that."""
+        self._stopping.set()
+        self._waiting.put(None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        self._prober.connect([node for node in range(self._facts.network.nodes) if node != self._facts.node])
+        while (decision := self._waiting.get()) is not None and not self._stopping.is_set():
+            if decision.is_due:
+                self._decide(decision, may_ask=True)
+                self._decided(decision)
+            self._record(decision)
+            self._recorded += 1
+        self._prober.close()
+
+    def _decide(self, decision: Decision, may_ask: bool) -> None:
+        """Go on with a decision; without `may_ask`, which is the loop thread, only if nobody has to be asked."""
+        if not decision.is_due:
+            return
+        facts, snapshot, scheduler = self._facts, decision.snapshot, decision.active.scheduler
+        states = snapshot.states
+        try:
+            draws = Draws.single(facts.seed, facts.trace, snapshot.slot, facts.node)
+            if decision.probed is None:
+                decision.calls_before = decision.active.actor_calls
+                decision.probed = probed_nodes(scheduler.probes(states, draws))
+            others = [node for node in decision.probed if node != facts.node]
+            if others and not may_ask:
+                return
+            answers = {}
+            if others:
+                decision.asked = len(others)
+                answers = self._prober.ask(others, facts.episode, snapshot.slot, scheduler.enough_reports)
+            choice = scheduler.choose(states, reports_from(decision.probed, answers, states), draws)
+            chosen_node(choice, states.nodes)
+        except Exception:
+            # A scheduler that raises must not take the node with it: its task stays here, the log says why, and the record
+            # says that it was not the scheduler's choice.
+            name = decision.active.name
+            _logger.exception("scheduler %s failed in slot %d; the task is executed here", name, snapshot.slot)
+            self._metrics.scheduler_failures.inc()
+            decision.failed = True
+            choice = Choice.of(states.node, states.nodes)
+        decision.decided_s = decision.clock.now()
+        decision.choice = choice
+
+    def _record(self, decision: Decision) -> None:
+        active = decision.active
+        if decision.choice is not None:
+            self._metrics.decision_seconds.labels(active.name).observe(decision.decision_s)
+        self._outbox.append(
+            decision_record(
+                self._facts,
+                decision.snapshot,
+                self._identity.profile,
+                decision.choice,
+                model=decision.model,
+                failed=decision.failed,
+                revision=active.revision,
+                probes=decision.asked,
+                decision_s=decision.decision_s,
+            )
+        )

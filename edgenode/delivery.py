@@ -1,0 +1,119 @@
+"""Messages and tasks to all other nodes: what the core's effects say, as requests.
+
+Concurrency: the loop thread calls; each peer has threads of its own (`peers.py`), of which one reports how a handover
+was settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from edgenode.clock import EpisodeClock
+from edgenode.effects import Announce, HandOver, Transmit, Withdraw
+from edgenode.facts import EpisodeFacts, Journey, Key, Settlement
+from edgenode.identity import NodeIdentity
+from edgenode.links import payload_bytes
+from edgenode.overload import OverloadBit
+from edgenode.peers import Message, Payload, Peer
+
+_HANDOVER_MARGIN_S = 1.0
+"""A task's handover is retried for this many real seconds after its deadline."""
+
+
+class Delivery:
+    """The peers of one episode. `settled` is called when it is known how a handover ended."""
+
+    def __init__(
+        self,
+        facts: EpisodeFacts,
+        identity: NodeIdentity,
+        addresses: Sequence[str],
+        settled: Callable[[Key, Settlement], None],
+    ) -> None:
+        self._facts = facts
+        self._settled = settled
+        link_of = (facts.episode, facts.node) if facts.transfer == "payload" else None
+        timeout_s = identity.settings.node.request_timeout_s
+        self._peers = {
+            j: Peer(
+                j, address, identity.addressee(j), timeout_s, partial(identity.resolve, j), link_of, identity.access
+            )
+            for j, address in enumerate(addresses)
+            if j != facts.node
+        }
+
+    @property
+    def nodes(self) -> list[int]:
+        """The other nodes."""
+        return list(self._peers)
+
+    def address_of(self, node: int) -> str:
+        """Where another node answers, as far as is known."""
+        return self._peers[node].address
+
+    def announce(self, effect: Announce) -> None:
+        """Tell a node that a task is on its way."""
+        body = {
+            "episode": self._facts.episode,
+            "slot": effect.journey.slot,
+            "source": effect.journey.source,
+            "cycles": effect.journey.cycles,
+            "forget_after_s": effect.forget_after_s,
+        }
+        self._peers[effect.destination].send(Message("/v1/announcements", body))
+
+    def withdraw(self, effect: Withdraw) -> None:
+        """Tell a node that an announced task will not come."""
+        body = {"episode": self._facts.episode, "slot": effect.slot, "source": self._facts.node}
+        self._peers[effect.destination].send(Message("/v1/withdrawals", body))
+
+    def transmit(self, effect: Transmit, clock: EpisodeClock) -> None:
+        """Send a task's bytes, where tasks travel as bytes; the handover follows them on the same link."""
+        if self._facts.transfer != "payload":
+            return
+        journey, start_s, end_s = effect.journey, effect.start_s, effect.end_s
+        elapsed = start_s - journey.slot * self._facts.slot_s
+        message = self._handover(journey, elapsed, end_s - start_s, clock)
+        start, end = (clock.start_s + instant / clock.time_scale for instant in (start_s, end_s))
+        self._peers[effect.destination].carry(Payload(payload_bytes(journey.size_bits), start, end, message))
+
+    def hand_over(self, effect: HandOver, clock: EpisodeClock) -> None:
+        """Hand a task over, where its transmission was emulated."""
+        if self._facts.transfer == "emulated":
+            journey = effect.journey
+            message = self._handover(journey, effect.elapsed_at_start_s, journey.transmission_s, clock)
+            self._peers[effect.destination].send(message)
+
+    def send_overload(self, bit: OverloadBit) -> None:
+        """Send the own overload bit to all nodes."""
+        body = {"node": self._facts.node, "overloaded": bit.overloaded, "sequence": bit.sequence}
+        for peer in self._peers.values():
+            peer.send(Message("/v1/overload", body))
+
+    def stop(self) -> None:
+        """End the peers' threads; what they have not delivered stays undelivered."""
+        for peer in self._peers.values():
+            peer.stop()
+
+    def _handover(
+        self, journey: Journey, elapsed_at_start_s: float, transmission_s: float, clock: EpisodeClock
+    ) -> Message:
+        facts, key = self._facts, journey.key
+        body = {
+            "episode": facts.episode,
+            "episode_uid": facts.episode_uid,
+            "slot": journey.slot,
+            "source": journey.source,
+            "size_bits": journey.size_bits,
+            "cycles": journey.cycles,
+            "deadline_s": journey.deadline_s,
+            "elapsed_at_start_s": elapsed_at_start_s,
+            "transmission_waiting_s": journey.transmission_waiting_s,
+            "transmission_s": transmission_s,
+            "skew_s": journey.skew_s,
+            "decision_s": journey.decision_s,
+        }
+        due = journey.slot * facts.slot_s + journey.deadline_s
+        give_up_s = clock.start_s + due / clock.time_scale + _HANDOVER_MARGIN_S
+        return Message("/v1/handovers", body, lambda result: self._settled(key, result), give_up_s)

@@ -1,0 +1,242 @@
+"""The loop of an episode: it owns the core, and carries out what the core asks for.
+
+Concurrency: the loop thread alone touches the core, the ticks that are held, the overload bit and `_finished`. Everybody
+else puts calls into the inbox. The loop makes them one after the other, advances the core to the instant, carries out the
+effects, and sleeps until the next planned instant. Other threads read `queue_lengths`, `last_slot`, `pending` and
+`outcomes`: numbers of a moment ago.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from edgenode.activation import Activation
+from edgenode.clock import EpisodeClock
+from edgenode.core import NodeCore
+from edgenode.decider import Decider, Decision
+from edgenode.delivery import Delivery
+from edgenode.effects import Announce, Effect, Ended, Execute, HandOver, Transmit, Withdraw
+from edgenode.errors import Unsettled, WrongEpisode
+from edgenode.executor import Executor
+from edgenode.facts import Journey, Key, Progress, Settlement
+from edgenode.metrics import Metrics
+from edgenode.outbox import Outbox
+from edgenode.overload import OverloadPush
+from edgenode.records import outcome_record
+from edgenode.reports import SlotReports
+
+_LONGEST_SLEEP_S = 1.0
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop works with: who decides, executes, delivers, answers probes, and where outcomes are recorded."""
+
+    activation: Activation
+    decider: Decider
+    executor: Executor
+    delivery: Delivery
+    reports: SlotReports
+    outbox: Outbox
+    metrics: Metrics
+
+
+class EpisodeLoop:
+    """The loop of one episode. Calls that are posted before `start` are made then."""
+
+    def __init__(self, core: NodeCore, overload_refresh_s: float, answer_timeout_s: float) -> None:
+        self._core = core
+        self._overload = OverloadPush(core, overload_refresh_s)
+        self._answer_timeout_s = answer_timeout_s
+        self._inbox: queue.SimpleQueue[Callable[[float], Any]] = queue.SimpleQueue()
+        self._held_ticks: list[tuple[float, int, Mapping[str, float] | None]] = []
+        self._finished = False
+        self._given_up = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.queue_lengths = core.queue_lengths()
+        self.outcomes = 0
+
+    # --- called by other threads --------------------------------------------------------------------------------
+
+    def start(self, clock: EpisodeClock, parts: Parts) -> None:
+        """Begin with the episode."""
+        self._thread = threading.Thread(target=self._run, args=(clock, parts), name="loop", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; `join` waits for that."""
+        self._stopping.set()
+        self.post(lambda _: None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def post(self, call: Callable[[float], Any]) -> None:
+        """Have the loop thread make this call, with the instant at which it makes it."""
+        self._inbox.put(call)
+
+    def ask(self, question: Callable[[float], _Answer]) -> _Answer:
+        """What the loop thread answers, between two of its rounds. Raises the question's WrongEpisode, and Unsettled."""
+        answer: queue.SimpleQueue[_Answer | WrongEpisode] = queue.SimpleQueue()
+
+        def answering(now: float) -> None:
+            try:
+                answer.put(question(now))
+            except WrongEpisode as wrong:
+                answer.put(wrong)
+
+        self.post(answering)
+        try:
+            found = answer.get(timeout=self._answer_timeout_s)
+        except queue.Empty:
+            episode = self._core.facts.episode
+            raise Unsettled(f"episode {episode}: the node is too busy to answer; retry") from None
+        if isinstance(found, WrongEpisode):
+            raise found
+        return found
+
+    @property
+    def last_slot(self) -> int:
+        """The last slot that was ticked, −1 before the first."""
+        return self._core.last_slot
+
+    @property
+    def pending(self) -> int:
+        """Tasks that are owned here, in the core or on their way into it."""
+        return self._core.pending + self._inbox.qsize() + len(self._held_ticks)
+
+    def hold_tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
+        """Take a slot's tick at the model instant `at_s`."""
+        self.post(lambda _: bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2]))
+
+    def announced(self, source: int, slot: int, cycles: float, forget_after_s: float) -> None:
+        """Another node's task is on its way."""
+        self.post(lambda now: self._core.announced(source, slot, cycles, now + forget_after_s))
+
+    def withdrawn(self, source: int, slot: int) -> None:
+        """An announced task will not come."""
+        self.post(lambda _: self._core.withdrawn(source, slot))
+
+    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+        """Another node's overload bit."""
+        self.post(lambda _: self._core.overload_heard(node, overloaded, sequence))
+
+    def decided(self, decision: Decision) -> None:
+        """The decider thread has made a decision."""
+        task = decision.snapshot.task
+        assert task is not None
+        self.post(lambda _: self._core.decided(task.key, decision.destination, decision.decided_s))
+
+    def handover_settled(self, key: Key, result: Settlement) -> None:
+        """It is known how a handover ended."""
+        self.post(lambda now: self._core.handover_settled(key, result, now))
+
+    def execution_ended(self, key: Key, at_s: float, broken: bool) -> None:
+        """The executor has run a task's application."""
+        self.post(lambda _: self._core.execution_ended(key, at_s, broken))
+
+    def accept(self, journey: Journey, elapsed_s: float) -> bool:
+        """Own a transferred task; False when it was owned already. Raises WrongEpisode, Unsettled."""
+        return self.ask(lambda now: self._accept(journey, elapsed_s, now))
+
+    def progress(self) -> Progress:
+        """At one instant, between two rounds: an outcome that counts as ended is in the outbox.
+
+        Ticks that are held count as owned. Before the start it may be read at once. Raises Unsettled.
+        """
+        return self._progress() if self._thread is None else self.ask(lambda _: self._progress())
+
+    def finish(self, decider: Decider) -> int | None:
+        """Record nothing from now on: how many tasks are owned here, which are given up.
+
+        None where records are still to come of slots that have been ticked. Raises Unsettled.
+        """
+        return self.ask(lambda _: self._finish(decider))
+
+    # --- loop thread --------------------------------------------------------------------------------------------
+
+    def _run(self, clock: EpisodeClock, parts: Parts) -> None:
+        core = self._core
+        while not self._stopping.is_set():
+            instant = min(core.next_instant(), self._overload.due_s, *(at for at, _, _ in self._held_ticks[:1]))
+            call: Callable[[float], Any] | None
+            try:
+                call = self._inbox.get(timeout=min(clock.real_delay_s(instant), _LONGEST_SLEEP_S))
+            except queue.Empty:
+                call = None
+            now = clock.now()
+            if call is not None:
+                call(now)
+            while self._held_ticks and self._held_ticks[0][0] <= now:
+                at_s, slot, task = self._held_ticks.pop(0)
+                # What was asked for is the planned instant; what counts is when it is really taken.
+                self._tick(slot, task, max(at_s, clock.now()), clock, parts)
+            core.advance(now)
+            for effect in core.take_effects():
+                self._carry_out(effect, clock, parts)
+            if now >= self._overload.due_s and (bit := self._overload.take(now)) is not None:
+                parts.delivery.send_overload(bit)
+            self.queue_lengths = core.queue_lengths()
+
+    def _tick(
+        self, slot: int, task: Mapping[str, float] | None, at_s: float, clock: EpisodeClock, parts: Parts
+    ) -> None:
+        """Take the snapshot, decide if nobody else is needed for that, and let probes have the snapshot."""
+        if self._finished:
+            return
+        snapshot = self._core.tick(slot, task, at_s)
+        if snapshot is None:
+            return
+        active = parts.activation.current
+        assert active is not None
+        decision = Decision(snapshot, active, clock)
+        parts.decider.decide_at_once(decision)
+        if decision.choice is not None:
+            assert snapshot.task is not None
+            self._core.decided(snapshot.task.key, decision.destination, decision.decided_s)
+        parts.reports.publish(slot, snapshot.report())
+        parts.decider.take(decision)
+
+    def _carry_out(self, effect: Effect, clock: EpisodeClock, parts: Parts) -> None:
+        match effect:
+            case Ended():
+                if not self._finished:
+                    parts.outbox.append(outcome_record(self._core.facts, effect))
+                    parts.metrics.tasks.labels(effect.outcome.value).inc()
+                    self.outcomes += 1
+            case Announce():
+                parts.delivery.announce(effect)
+            case Withdraw():
+                parts.delivery.withdraw(effect)
+            case Transmit():
+                parts.delivery.transmit(effect, clock)
+            case HandOver():
+                parts.delivery.hand_over(effect, clock)
+            case Execute():
+                parts.executor.execute(effect)
+
+    def _accept(self, journey: Journey, elapsed_s: float, now: float) -> bool:
+        if self._finished:
+            raise WrongEpisode(f"episode {self._core.facts.episode} is closed here")
+        return self._core.handed_over(journey, elapsed_s, now)
+
+    def _progress(self) -> Progress:
+        found = self._core.progress
+        return dataclasses.replace(found, owned=found.owned + len(self._held_ticks))
+
+    def _finish(self, decider: Decider) -> int | None:
+        if not self._finished:
+            if not decider.is_idle or self._held_ticks:
+                return None
+            self._finished, self._given_up = True, self._core.pending
+        return self._given_up

@@ -1,0 +1,122 @@
+"""One episode in one node: its parts, put together, and their beginning and end.
+
+Concurrency: the threads of an episode are the loop (`loop.py`), which owns the core; the decider (`decider.py`); the
+executor (`executor.py`); and those of each peer (`peers.py`). Request threads call the methods here. The decider and the
+peers connect as soon as the episode is opened; loop and executor start with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from edgenode.activation import Activation
+from edgenode.clock import EpisodeClock
+from edgenode.decider import Decider
+from edgenode.delivery import Delivery
+from edgenode.errors import Unsettled, WrongEpisode
+from edgenode.executor import Executor
+from edgenode.facts import EpisodeFacts, Progress
+from edgenode.identity import NodeIdentity
+from edgenode.loop import EpisodeLoop, Parts
+from edgenode.metrics import Metrics
+from edgenode.outbox import Outbox
+from edgenode.probing import Prober
+from edgenode.reports import SlotReports
+from edgenode.stimuli import core_for
+from offload.protocols import Application
+
+_ENDING_S = 5.0
+
+
+class EpisodeRuntime:
+    """One episode in this node. `addresses`: all nodes', by index."""
+
+    def __init__(
+        self,
+        facts: EpisodeFacts,
+        addresses: Sequence[str],
+        identity: NodeIdentity,
+        activation: Activation,
+        outbox: Outbox,
+        application: Application,
+        metrics: Metrics,
+    ) -> None:
+        self.facts = facts
+        self.addresses = list(addresses)
+        self.incarnation = time.time_ns()
+        node = identity.settings.node
+        self._answer_timeout_s, self._probe_timeout_s = node.request_timeout_s, node.probe_timeout_s
+        self._clock: EpisodeClock | None = None
+        self._beginning, self._begun = threading.Lock(), threading.Event()
+        core = core_for(facts, identity.stimulus_log)
+        self.loop = EpisodeLoop(core, node.overload_refresh_s, self._answer_timeout_s)
+        reports = SlotReports(facts.episode)
+        delivery = Delivery(facts, identity, addresses, self.loop.handover_settled)
+        prober = Prober(delivery.address_of, identity.addressee, self._probe_timeout_s, identity.access)
+        decider = Decider(facts, identity, outbox, metrics, prober, self.loop.decided)
+        executor = Executor(application, self.loop.execution_ended)
+        self._parts = Parts(activation, decider, executor, delivery, reports, outbox, metrics)
+        decider.start()
+
+    def begin(self, clock: EpisodeClock) -> None:
+        """Start the episode; asked again, nothing changes."""
+        with self._beginning:
+            if self._clock is not None:
+                return
+            self._clock = clock
+        self.loop.start(clock, self._parts)
+        self._parts.executor.start(clock)
+        self._begun.set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the episode has been started."""
+        return self._begun.is_set()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many records of the episode this process has written."""
+        return {"outcomes": self.loop.outcomes, "decisions": self._parts.decider.recorded}
+
+    def clock(self) -> EpisodeClock:
+        """The episode's clock. Waits for the start where a peer knows of it earlier. Raises WrongEpisode."""
+        if not self._begun.wait(timeout=self._answer_timeout_s) or self._clock is None:
+            raise WrongEpisode(f"episode {self.facts.episode} has not been started here")
+        return self._clock
+
+    def expect_tick(self, slot: int) -> None:
+        """A tick of the slot has come. Raises AlreadyTicked."""
+        self._parts.reports.expect(slot)
+
+    def report(self, slot: int) -> dict[str, Any]:
+        """The report of a slot, waiting for the own tick if need be. Raises ProbeTimeout."""
+        return self._parts.reports.wait_for(slot, self._probe_timeout_s)
+
+    def progress(self) -> Progress:
+        """What this node has done with the episode's tasks, at one instant. Raises Unsettled."""
+        return self.loop.progress()
+
+    def finish(self) -> int:
+        """Record nothing from now on; how many tasks are owned here, which are given up. Raises Unsettled."""
+        if not self.has_begun:
+            return 0
+        decider, until = self._parts.decider, time.monotonic() + self._answer_timeout_s
+        while not decider.is_idle and time.monotonic() < until:
+            time.sleep(0.002)
+        given_up = self.loop.finish(decider)
+        if given_up is None:
+            raise Unsettled(f"decisions of episode {self.facts.episode} are still being made")
+        return given_up
+
+    def stop(self) -> None:
+        """End all threads of the episode."""
+        self._parts.reports.close()
+        threads = (self.loop, self._parts.decider, self._parts.executor)
+        for thread in threads:
+            thread.stop()
+        self._parts.delivery.stop()
+        for thread in threads:
+            thread.join(_ENDING_S)

@@ -1,0 +1,196 @@
+"""The stimulus log: every event that a node's core has handled, in order, so that a wrong outcome can be replayed.
+
+Off unless `OFFLOAD_STIMULUS_LOG` names a folder. Each episode then has a file `episode-NNNNNN-node-N.jsonl`: the facts of
+the episode in its first line, then one line per event. The core is deterministic, so the replay gives the same effects.
+
+    python -m edgenode.stimuli FILE            prints all events, and what each of them led to
+    python -m edgenode.stimuli FILE 12/3       prints what concerns the task of slot 12 at node 3
+
+Concurrency: the loop thread writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from edgenode.core import NodeCore
+from edgenode.effects import Effect
+from edgenode.facts import EpisodeFacts, Journey, Key, Settlement, Snapshot
+from offload.network import Network
+
+_logger = logging.getLogger(__name__)
+VARIABLE = "OFFLOAD_STIMULUS_LOG"
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """One event: the core's method, and its arguments by name."""
+
+    event: str
+    arguments: Mapping[str, Any]
+
+
+class LoggedCore(NodeCore):
+    """A core that writes each event into a file before it handles the event."""
+
+    def __init__(self, facts: EpisodeFacts, folder: Path) -> None:
+        """Raises OSError where the file cannot be written."""
+        super().__init__(facts)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"episode-{facts.episode:06d}-node-{facts.node}.jsonl"
+        self._file: IO[str] | None = path.open("w", encoding="ascii", buffering=1)
+        self._write(_facts_as_json(facts))
+
+    def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> Snapshot | None:
+        """See NodeCore."""
+        self._log("tick", slot=slot, task=None if task is None else dict(task), at_s=at_s)
+        return super().tick(slot, task, at_s)
+
+    def decided(self, key: Key, destination: int, now: float) -> None:
+        """See NodeCore."""
+        self._log("decided", key=key, destination=destination, now=now)
+        super().decided(key, destination, now)
+
+    def announced(self, source: int, slot: int, cycles: float, forget_at_s: float) -> None:
+        """See NodeCore."""
+        self._log("announced", source=source, slot=slot, cycles=cycles, forget_at_s=forget_at_s)
+        super().announced(source, slot, cycles, forget_at_s)
+
+    def withdrawn(self, source: int, slot: int) -> None:
+        """See NodeCore."""
+        self._log("withdrawn", source=source, slot=slot)
+        super().withdrawn(source, slot)
+
+    def handed_over(self, journey: Journey, elapsed_s: float, now: float) -> bool:
+        """See NodeCore."""
+        self._log("handed_over", journey=dataclasses.asdict(journey), elapsed_s=elapsed_s, now=now)
+        return super().handed_over(journey, elapsed_s, now)
+
+    def handover_settled(self, key: Key, result: Settlement, now: float) -> None:
+        """See NodeCore."""
+        self._log("handover_settled", key=key, result=result, now=now)
+        super().handover_settled(key, result, now)
+
+    def execution_ended(self, key: Key, now: float, broken: bool = False) -> None:
+        """See NodeCore."""
+        self._log("execution_ended", key=key, now=now, broken=broken)
+        super().execution_ended(key, now, broken)
+
+    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+        """See NodeCore."""
+        self._log("overload_heard", node=node, overloaded=overloaded, sequence=sequence)
+        super().overload_heard(node, overloaded, sequence)
+
+    def advance(self, now: float) -> None:
+        """See NodeCore."""
+        self._log("advance", now=now)
+        super().advance(now)
+
+    def _log(self, event: str, **arguments: Any) -> None:
+        if self._file is not None:
+            try:
+                self._write({"event": event, **arguments})
+            except OSError as error:  # a full disk must not end the episode
+                self._file = None
+                _logger.warning("the stimulus log of episode %d ends here: %s", self.facts.episode, error)
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(content) + "\n")
+
+
+def core_for(facts: EpisodeFacts, folder: Path | None) -> NodeCore:
+    """The core of an episode; one with a stimulus log where a folder is given and can be written."""
+    if folder is None:
+        return NodeCore(facts)
+    try:
+        return LoggedCore(facts, folder)
+    except OSError as error:
+        _logger.warning("episode %d has no stimulus log: %s", facts.episode, error)
+        return NodeCore(facts)
+
+
+def replay(path: Path) -> Iterator[tuple[Stimulus, list[Effect]]]:
+    """Each event of a log, with the effects that it leads to. Raises ValueError naming the line that is none."""
+    with path.open(encoding="ascii") as file:
+        core = NodeCore(_parsed(path, 1, file.readline(), _facts_from_json))
+        for number, line in enumerate(file, start=2):
+            stimulus = _parsed(path, number, line, _stimulus_from_json)
+            _parsed(path, number, line, lambda _, again=stimulus: getattr(core, again.event)(**again.arguments))
+            yield stimulus, core.take_effects()
+
+
+def _parsed(path: Path, number: int, line: str, read: Any) -> Any:
+    try:
+        return read(json.loads(line))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}, line {number} is not of a stimulus log: {error!r}") from None
+
+
+def _stimulus_from_json(content: dict[str, Any]) -> Stimulus:
+    event = content.pop("event")
+    if event not in _EVENTS:
+        raise ValueError(f"there is no event {event!r}")
+    if "key" in content:
+        slot, source = content["key"]
+        content["key"] = slot, source
+    if "journey" in content:
+        content["journey"] = Journey(**content["journey"])
+    return Stimulus(event, content)
+
+
+_EVENTS = frozenset(name for name in vars(LoggedCore) if not name.startswith("_"))
+
+
+def _facts_as_json(facts: EpisodeFacts) -> dict[str, Any]:
+    content = {field.name: getattr(facts, field.name) for field in dataclasses.fields(facts)}
+    network = {field.name: getattr(facts.network, field.name).tolist() for field in dataclasses.fields(Network)}
+    return {**content, "network": network}
+
+
+def _facts_from_json(content: dict[str, Any]) -> EpisodeFacts:
+    network = Network(**{name: np.array(values, dtype=float) for name, values in content.pop("network").items()})
+    return EpisodeFacts(network=network, **content)
+
+
+def _concerns(key: Key | None, stimulus: Stimulus, effects: Sequence[Effect]) -> bool:
+    if key is None:
+        return True
+    named = stimulus.arguments.get("key"), (stimulus.arguments.get("slot"), stimulus.arguments.get("source"))
+    journeys = [effect.journey.key for effect in effects if hasattr(effect, "journey")]
+    handed = stimulus.arguments.get("journey")
+    return key in named or key in journeys or (handed is not None and handed.key == key)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a log with its effects. Exit code 2 where there is no such log, or it is none."""
+    if not 1 <= len(arguments) <= 2:
+        print("usage: python -m edgenode.stimuli FILE [SLOT/SOURCE]", file=sys.stderr)
+        return 2
+    key: Key | None = None
+    try:
+        if len(arguments) == 2:
+            slot, source = arguments[1].split("/")
+            key = int(slot), int(source)
+        for stimulus, effects in replay(Path(arguments[0])):
+            if _concerns(key, stimulus, effects) and (effects or stimulus.event != "advance"):
+                print(stimulus.event, dict(stimulus.arguments))
+                for effect in effects:
+                    print("    ", effect)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
