@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import control_faults
 import network_faults
 from fault import Fault
+from running import wait_until
 
 if TYPE_CHECKING:
     from scene import Scene
@@ -85,11 +86,13 @@ def _controller_killed(scene: Scene, draw: Random) -> None:
 
 
 def _controller_replaced(scene: Scene, draw: Random) -> None:
-    # Longer than its lease: the same command, given once more, takes the run over.
+    # Longer than its lease: the same command, given once more, takes the run over. How long that takes is the machine's matter.
     (controller,) = scene.processes("commands.controller")
+    epoch = scene.epoch()
     os.kill(controller, signal.SIGSTOP)
     first = scene.start_rival()
-    time.sleep(draw.uniform(7.0, 15.0))
+    wait_until(lambda: scene.epoch() > epoch)
+    time.sleep(draw.uniform(0.0, 8.0))
     os.kill(controller, signal.SIGCONT)
     scene.expect_end(first, "another process controls run")
 
@@ -157,7 +160,7 @@ FAULTS = (
     Fault("controller-killed", "the controller killed", None, _controller_killed),
     Fault(
         "controller-replaced",
-        "the controller frozen for 7 to 15 s, the same command given again",
+        "the controller frozen until the same command, given again, has the run, and 0 to 8 s more",
         None,
         _controller_replaced,
     ),

@@ -57,12 +57,11 @@ def _node_unreachable(scene: Scene, draw: Random) -> None:
         time.sleep(draw.uniform(2.0, 5.0))
 
 
-def _silent_link(scene: Scene, node: int, source: int, address: str) -> socket.socket:
-    """A link to a node on which nothing is ever sent."""
+def _silent_link(scene: Scene, node: int, source: int, address: str) -> socket.socket | None:
+    """A link to a node on which nothing is ever sent; None when the run is over."""
     parts = urlsplit(address)
     assert parts.hostname is not None and parts.port is not None
-    while True:
-        episode = scene.open_episode()
+    while (episode := scene.open_episode()) is not None:
         peer = socket.create_connection((parts.hostname, parts.port), 5)
         head = f"Host: {parts.netloc}\r\n{HEADER}: {scene.addressee(node)}\r\n"
         upgrade = "Connection: Upgrade\r\nUpgrade: offload-link\r\n"
@@ -73,16 +72,18 @@ def _silent_link(scene: Scene, node: int, source: int, address: str) -> socket.s
             return peer
         assert b" 409 " in answer, answer  # it has just ended
         peer.close()
+    return None
 
 
 def _peers_vanish(scene: Scene, draw: Random) -> None:
     # Each has opened a link, and is then cut off without a word: neither FIN nor an answer to the kernel's probes.
     addresses = scene.node_addresses()
-    silent = [
+    links = [
         _silent_link(scene, node, (node + 1) % len(addresses), address)
         for node, address in sorted(addresses.items())
         for _ in range(_VANISHED_PEERS)
     ]
+    silent = [link for link in links if link is not None]
     with _rules(*(f"OUTPUT -p tcp --sport {peer.getsockname()[1]} -j DROP" for peer in silent)):
         time.sleep(draw.uniform(4.0, 8.0))
         for peer in silent:

@@ -26,7 +26,7 @@ from servers import Servers, grant_all
 from small_disk import SmallDisk
 
 from middleware.addressee import addressee
-from middleware.database import Database, find_episodes, find_models, load_run
+from middleware.database import Database, current_epoch, find_episodes, find_models, load_run
 from middleware.database.schema import decisions, episodes, outcomes
 from middleware.registry import open_registry
 from middleware.storage import fetch_model, open_storage
@@ -187,11 +187,21 @@ class Scene:
         database.close()
         return found
 
-    def open_episode(self) -> int:
-        """The episode that is being played; waits for one."""
+    def open_episode(self) -> int | None:
+        """The episode that is being played; waits for one. None when the run is over."""
         database = Database.connect(self._workplace.database_url)
-        wait_until(lambda: self._open_episode(database) > 0)
+        wait_until(lambda: self._open_episode(database) > 0 or self._is_over())
         found = self._open_episode(database)
+        database.close()
+        return found if found > 0 else None
+
+    def _is_over(self) -> bool:
+        return self._trainer is not None and self._trainer.poll() is not None
+
+    def epoch(self) -> int:
+        """The epoch of the run's lease: it grows when another process acquires the lease."""
+        database = Database.connect(self._workplace.database_url)
+        found = current_epoch(database, load_run(database, "chaos"))
         database.close()
         return found
 
@@ -205,7 +215,11 @@ class Scene:
 
     def expect_end(self, process: subprocess.Popen[bytes], words: str) -> None:
         """Wait for a process that must leave the run to another one, and say so."""
-        code = process.wait(60)
+        try:
+            code = process.wait(120)
+        except subprocess.TimeoutExpired:
+            self._problems.append("the process that had to leave the run did not end within 120 s")
+            return
         if code == 0 and self._trainer is not process and self._trainer is not None and self._trainer.wait(10) == 0:
             return  # the run was quicker
         said = self._output.read_text(errors="replace")
