@@ -18,6 +18,8 @@ from offload.settings import Settings, SettingsError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST = 100
+_TAKEN = re.compile(r"storage|.*\.db(-journal|-wal|-shm)?")
+"""What else stands in `.offload/`: SQLite's files, and the storage. A folder of that name would make the database unreadable."""
 
 
 def name_of(folder: Path) -> str:
@@ -38,6 +40,11 @@ def check_name(name: str) -> None:
         raise SettingsError(
             f"a run cannot be called {name!r}: a name has letters, digits, dots, hyphens and underscores, begins with a letter or a "
             f"digit, and is at most {_LONGEST} characters long; give another --out, or --run NAME"
+        )
+    if _TAKEN.fullmatch(name):
+        raise SettingsError(
+            f"a run cannot be called {name!r}: .offload/ has the files of databases and the folder 'storage' beside the folders of "
+            "the runs; give another --out, or --run NAME"
         )
 
 

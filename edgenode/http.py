@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
-from cheroot.wsgi import Gateway_10
 from flask import Flask, Response, request
 
 from edgenode.activation import ActivationError, RevisionLate
@@ -41,10 +40,9 @@ from middleware.addressee import ENVIRON, HEADER, MISDIRECTED
 from middleware.openapi import LARGEST, PATH, describe
 from middleware.problems import MEDIA_TYPE, HTTPProblem, as_response, common_problem, parsed
 from middleware.registry import bound
-from middleware.server import PodConnection, PodServer
+from middleware.server import CONNECTION, PodConnection, PodServer
 
 _LONGEST_BODY = 64 * 1024
-_CONNECTION = "offload.connection"
 _EPISODES = "/v1/episodes"
 
 _logger = logging.getLogger(__name__)
@@ -166,7 +164,7 @@ def _frequent(node: EdgeNode, fence: Fence) -> dict[tuple[str, str], Handler]:
         check_origin(source, 0)
         if node.receivers.has_ended(episode):
             raise HTTPProblem(409, "Another episode", f"episode {episode} is over; it has no links any more")
-        connection: _Connection = environ[_CONNECTION]
+        connection: _Connection = environ[CONNECTION]
         connection.becomes_link = partial(node.receivers.take, connection, source, episode, receive)
         return 101, None
 
@@ -346,7 +344,7 @@ class _Connection(PodConnection):
     becomes_link: Callable[[], None] | None = None
 
     def communicate(self) -> bool:
-        more: bool = super().communicate()  # type: ignore[no-untyped-call]
+        more = super().communicate()
         if self.becomes_link is None:
             return more
         self.becomes_link()
@@ -362,11 +360,6 @@ class _Connection(PodConnection):
         super().close()
 
 
-class _Gateway(Gateway_10):
-    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
-        return {**super().get_environ(), _CONNECTION: self.req.conn}  # type: ignore[no-untyped-call]
-
-
 def node_server(bind: str, threads: int, access: Access) -> PodServer:
     """A node's server, on which connections may become links. Raises ValueError for an impossible `bind`."""
-    return PodServer(*bound(bind), threads, _LONGEST_BODY, access, _Connection, _Gateway)
+    return PodServer(*bound(bind), threads, _LONGEST_BODY, access, _Connection)

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from middleware.epoch import HEADER
 from middleware.openapi import LARGEST, PATH, Operation
+from offload.limits import LONGEST_DEADLINE_S, MOST_BITS, MOST_CYCLES
 
-_LONGEST_S: Final = 1e7
-_MOST_BITS: Final = 1e15
-_MOST_CYCLES: Final = 1e18
+_LONGEST_S: Final = 10 * LONGEST_DEADLINE_S
+"""Of what has passed of a task's time: it may be behind its deadline."""
 
 _HOST: Final = r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
 Address = Annotated[str, Field(pattern=rf"^https?://{_HOST}:[0-9]{{1,4}}[0-9]?$")]
@@ -24,8 +24,8 @@ Episode = Annotated[int, Field(ge=1, le=LARGEST)]
 Uid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slot = Annotated[int, Field(ge=0, le=LARGEST)]
 Index = Annotated[int, Field(ge=0, le=LARGEST)]
-Bits = Annotated[float, Field(gt=0, le=_MOST_BITS)]
-Cycles = Annotated[float, Field(gt=0, le=_MOST_CYCLES)]
+Bits = Annotated[float, Field(gt=0, le=MOST_BITS)]
+Cycles = Annotated[float, Field(gt=0, le=MOST_CYCLES)]
 Seconds = Annotated[float, Field(ge=0, le=_LONGEST_S)]
 Instant = Annotated[float, Field(ge=-1e12, le=1e12)]
 
@@ -59,7 +59,7 @@ class TickTask(Body):
 
     size_bits: Bits
     cycles: Cycles
-    deadline_s: float = Field(gt=0, le=_LONGEST_S)
+    deadline_s: float = Field(gt=0, le=LONGEST_DEADLINE_S)
 
 
 class Tick(Body):
@@ -97,7 +97,7 @@ class Handover(Body):
     source: Index
     size_bits: Bits
     cycles: Cycles
-    deadline_s: float = Field(gt=0, le=_LONGEST_S)
+    deadline_s: float = Field(gt=0, le=LONGEST_DEADLINE_S)
     elapsed_at_start_s: Seconds
     transmission_waiting_s: Seconds
     transmission_s: Seconds

@@ -1,16 +1,22 @@
 """A pod's HTTP server: cheroot, bounded, behind the token and TLS where these are configured.
 
 Concurrency: cheroot's worker threads run the application. A connection that is new waits among the idle ones for its first byte,
-and makes its TLS handshake in the worker that reads it: whoever connects and says nothing holds up nobody.
+and makes its TLS handshake in the worker that reads it: whoever connects and says nothing holds up nobody. A request that has begun
+must be here within seconds, head and body: the deadline thread cuts off those that are not, so that a client that sends a byte now
+and then does not keep a worker.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
 import ssl
 import threading
+import time
+from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 from cheroot.server import HTTPConnection, HTTPRequest
@@ -29,6 +35,11 @@ _KEPT_CONNECTIONS = 10_000
 """The default of 10 would close connections after each answer: nodes have two or three to each of their peers."""
 _BACKLOG = 1024
 """At an episode's begin all peers connect at once, each with up to four connections; one that is dropped comes a second later."""
+_REQUEST_S, _BYTES_PER_S = 4.0, 256 * 1024
+"""A request has so many seconds, and one more for so many bytes of its body."""
+_CHECK_S = 0.5
+CONNECTION = "offload.connection"
+"""The key of a WSGI environment under which the request's connection is."""
 _CLOSED_AFTER = (400, 408, 411, 413, 414)
 
 _logger = logging.getLogger(__name__)
@@ -37,9 +48,21 @@ _logger = logging.getLogger(__name__)
 class PodRequest(HTTPRequest):
     """What is wrong with a request itself is answered with a problem, and ends the connection: where the next one begins is unknown."""
 
+    def read_request_line(self) -> bool:
+        """False for a request that was refused."""
+        try:
+            return bool(super().read_request_line())  # type: ignore[no-untyped-call]
+        except ValueError:  # brackets that are no IPv6 address
+            self.simple_response("400 Bad Request", "the request's address cannot be read")
+            return False
+
     def read_request_headers(self) -> bool:
         """False for a request that was refused."""
-        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+        try:
+            if not super().read_request_headers():  # type: ignore[no-untyped-call]
+                return False
+        except (ValueError, UnboundLocalError):  # cheroot's own, for a first header that begins with a space
+            self.simple_response("400 Bad Request", "the request's headers cannot be read")
             return False
         if self.chunked_read:
             self.simple_response(
@@ -50,6 +73,8 @@ class PodRequest(HTTPRequest):
         if not length.isdigit():
             self.simple_response("400 Bad Request", "Content-Length is not a number of bytes")
             return False
+        if self.conn.must_be_here_s is not None:
+            self.conn.must_be_here_s += min(int(length), self.server.max_request_body_size) / _BYTES_PER_S
         return True
 
     def simple_response(self, status: str, msg: str = "") -> None:
@@ -68,17 +93,66 @@ class PodRequest(HTTPRequest):
 
 
 class PodConnection(HTTPConnection):
-    """`is_new`: nothing has come on it yet."""
+    """`is_new`: nothing has come on it yet. `must_be_here_s`: until when a request must be, while one is being read."""
 
     RequestHandlerClass = PodRequest
     is_new = True
+    must_be_here_s: float | None = None
 
-    def __init__(self, server: WSGIServer, sock: socket.socket, makefile: Any) -> None:
+    def __init__(self, server: _Server, sock: socket.socket, makefile: Any) -> None:
         super().__init__(server, sock, makefile)
         end_with_the_other(sock)
 
+    def communicate(self) -> bool:
+        """In a worker: read a request and answer it. False when the connection is to be closed."""
+        self.must_be_here_s = time.monotonic() + _REQUEST_S
+        self.server.reading.add(self)
+        try:
+            return bool(super().communicate())  # type: ignore[no-untyped-call]
+        finally:
+            self.has_read()
+
+    def has_read(self) -> None:
+        """The request is here: from now on it is the application that takes its time."""
+        self.must_be_here_s = None
+        self.server.reading.discard(self)
+
+    def cut_off(self) -> None:
+        """Whoever reads from it finds that it has ended."""
+        with suppress(OSError):
+            # Not by TLS: its own shutdown would have the worker read on without it.
+            socket.socket.shutdown(self.socket, socket.SHUT_RD)
+
+
+class PodGateway(Gateway_10):
+    """Takes the whole request in before the application begins."""
+
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        """As WSGI has it, with the connection, and with a body that is here."""
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        environ[CONNECTION] = self.req.conn
+        if length := int(environ.get("CONTENT_LENGTH") or 0):
+            body = environ["wsgi.input"].read(length)
+            if len(body) < length:
+                raise BrokenPipeError(errno.EPIPE, "the request's body ends early")
+            environ["wsgi.input"] = BytesIO(body)
+        self.req.conn.has_read()
+        return environ
+
 
 class _Server(WSGIServer):
+    """`reading`: connections on which a request is being read; by the workers, and by the deadline thread."""
+
+    reading: set[PodConnection]
+
+    def cut_off_the_slow(self) -> None:
+        """End the connections whose request is not here in time."""
+        now = time.monotonic()
+        for connection in self.reading.copy():
+            until = connection.must_be_here_s
+            if until is not None and now > until:
+                connection.cut_off()
+
     def process_conn(self, conn: PodConnection) -> None:
         if conn.is_new:
             conn.is_new = False
@@ -111,7 +185,7 @@ class PodServer:
         longest_body: int,
         access: Access = OPEN,
         connection: type[PodConnection] = PodConnection,
-        gateway: type[Gateway_10] = Gateway_10,
+        gateway: type[PodGateway] = PodGateway,
     ) -> None:
         self._app: WSGI | None = None
         self._access = access
@@ -119,6 +193,7 @@ class PodServer:
             (host, port), self._serve, numthreads=threads, timeout=_IDLE_S, request_queue_size=_BACKLOG
         )
         self._server.ConnectionClass, self._server.gateway = connection, gateway
+        self._server.reading = set()
         self._server.keep_alive_conn_limit = _KEPT_CONNECTIONS
         self._server.max_request_body_size = longest_body
         self._server.max_request_header_size = _LONGEST_HEADER
@@ -136,17 +211,25 @@ class PodServer:
         bound_host, bound_port = self._server.bind_addr[:2]
         self.address = reachable_address(str(bound_host), bound_port, access.scheme)
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
+        self._stopping = threading.Event()
+        self._deadline = threading.Thread(target=self._cut_off_the_slow, name="http-deadline", daemon=True)
 
     def start(self, app: WSGI) -> None:
         """Answer requests."""
         self._app = guarded(app, self._access)
         self._thread.start()
+        self._deadline.start()
 
     def stop(self) -> None:
         """Answer no more."""
+        self._stopping.set()
         self._server.stop()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+
+    def _cut_off_the_slow(self) -> None:
+        while not self._stopping.wait(_CHECK_S):
+            self._server.cut_off_the_slow()
 
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Any:
         assert self._app is not None

@@ -14,6 +14,7 @@ NACOS = re.compile(r"nacos://(?:([^/@]*)@)?([^/@?]+)(?:/([\w.-]*))?(?:\?group=([
 # A password may hold anything, `/` and `@` too.
 _MYSQL = re.compile(r"mysql\+pymysql://(?:.*@)?([^/@?]+)/([^/?]+)(?:\?.*)?", re.DOTALL)
 _PORT = re.compile(r":([^:\]]*)$")
+_IN_BRACKETS = re.compile(r"\[[0-9A-Fa-f:.]+(%[0-9A-Za-z._-]+)?\]")
 
 _FORMS: dict[str, tuple[str, tuple[tuple[str, re.Pattern[str]], ...]]] = {
     "database": (
@@ -56,6 +57,8 @@ def checked_url(service: str, url: str) -> str:
         name = _PORT.sub("", host)
         if ":" in name and not name.startswith("["):
             raise ValueError(f"'{redacted(url)}': '{name}' is not a host; IPv6 addresses stand in brackets, as [::1]")
+        if name.startswith("[") and not _IN_BRACKETS.fullmatch(name):
+            raise ValueError(f"'{redacted(url)}': '{name}' is not an IPv6 address in brackets, as [::1]")
         if not name:
             raise ValueError(f"'{redacted(url)}' names no host; write {right}")
     return url

@@ -10,9 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from offload.explanations import did_you_mean, shown
-
-LARGEST = 1e18
-"""Of sizes, cycles, capacities and rates, in SI units: far beyond what is built, and far from where arithmetic ends."""
+from offload.limits import MOST_PER_S
 
 
 def mapping(data: Any, where: str, needed: Sequence[str], optional: Collection[str] = ()) -> Mapping[str, Any]:
@@ -44,7 +42,7 @@ def sequence(data: Any, where: str, of: str, length: int | None = None) -> Seque
 
 
 def number(
-    data: Any, where: str, least: float = 0.0, most: float = LARGEST, above: bool = False, hint: str = ""
+    data: Any, where: str, least: float = 0.0, most: float = MOST_PER_S, above: bool = False, hint: str = ""
 ) -> float:
     """A finite number from `least` (above: or above it) to `most`. hint: what else to write. Raises ValueError."""
     if isinstance(data, bool) or not isinstance(data, int | float):

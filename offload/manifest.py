@@ -63,7 +63,7 @@ class ModelManifest(BaseModel):
             return cls.model_validate(json.loads(content))
         except ValidationError as invalid:
             raise ManifestError(f"{where} is not a manifest: {explain(invalid, cls)}") from None
-        except ValueError as invalid:
+        except (ValueError, RecursionError) as invalid:
             raise ManifestError(f"{where} is not a manifest: {invalid}") from None
 
     def to_bytes(self) -> bytes:

@@ -19,6 +19,15 @@ from offload.addresses import checked_url
 from offload.addresses import redacted as redacted
 from offload.draws import MAX_SEED
 from offload.explanations import Origin, explain
+from offload.limits import (
+    LONGEST_DEADLINE_S,
+    LONGEST_SLOT_S,
+    LONGEST_TIMEOUT_S,
+    MOST_BITS,
+    MOST_CYCLES,
+    MOST_PER_S,
+    SHORTEST_TIMEOUT_S,
+)
 from offload.tasks import MAX_SLOTS
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
@@ -54,7 +63,7 @@ def _device(name: str) -> str:
 
 
 def _model(name: str) -> str:
-    if not _MODEL.fullmatch(name):
+    if not (_MODEL.fullmatch(name) and name.isprintable()):
         raise ValueError(f"{name!r} is not a model; write VERSION or RUN/VERSION, for example offline or demo/offline")
     return name
 
@@ -65,46 +74,77 @@ def _probability(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _at_most(most: float) -> AfterValidator:
+    """For a range: neither end is above `most`."""
+
+    def check(pair: tuple[float, float]) -> tuple[float, float]:
+        if pair[1] > most:
+            raise ValueError(f"[{pair[0]:g}, {pair[1]:g}] must lie below or at {most:g}")
+        return pair
+
+    return AfterValidator(check)
+
+
 class NetworkSettings(_Section):
     """How networks are drawn: every value uniform in its range, the number of cores from the list."""
 
     nodes: int = Field(10, ge=1, le=1000, description="N, the number of edge nodes")
-    cores: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    cores: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(
         (4, 8, 12, 16, 20, 24, 28, 32), min_length=1, description="the numbers of cores a node may have"
     )
-    core_frequency_hz: Annotated[Hertz, Field(gt=0)] = Field(3e9, description="of one core; capacity F = cores x this")
+    core_frequency_hz: Annotated[Hertz, Field(gt=0, le=1e12)] = Field(
+        3e9, description="of one core; capacity F = cores x this"
+    )
     arrival_probability: Annotated[tuple[float, float], AfterValidator(_probability)] = Field(
         (0.0, 1.0), description="range of λ_i, per slot"
     )
-    failure_rate: Annotated[tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(_ordered)] = Field(
-        (0.0, 0.4), description="range of α_i, execution failures per second"
-    )
-    rate_bps: Annotated[tuple[BitsPerSecond, BitsPerSecond], AfterValidator(_positive)] = Field(
+    failure_rate: Annotated[
+        tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(_ordered), _at_most(MOST_PER_S)
+    ] = Field((0.0, 0.4), description="range of α_i, execution failures per second")
+    rate_bps: Annotated[tuple[BitsPerSecond, BitsPerSecond], AfterValidator(_positive), _at_most(MOST_PER_S)] = Field(
         (80e6, 320e6), description="range of r_ij"
     )
-    link_failure_rate: Annotated[tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(_ordered)] = Field(
-        (0.0, 0.03), description="range of β_ij, transmission failures per second"
-    )
+    link_failure_rate: Annotated[
+        tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(_ordered), _at_most(MOST_PER_S)
+    ] = Field((0.0, 0.03), description="range of β_ij, transmission failures per second")
     index: int = Field(0, ge=0, description="which of the seed's networks")
 
 
 class TaskSettings(_Section):
     """How tasks are drawn: size and complexity uniform in their ranges."""
 
-    size_bits: Annotated[tuple[Bits, Bits], AfterValidator(_positive)] = Field((4e6, 20e6), description="range of s_i")
+    size_bits: Annotated[tuple[Bits, Bits], AfterValidator(_positive), _at_most(MOST_BITS)] = Field(
+        (4e6, 20e6), description="range of s_i"
+    )
     complexity_cycles_per_bit: Annotated[tuple[CyclesPerBit, CyclesPerBit], AfterValidator(_positive)] = Field(
         (400.0, 800.0), description="range of c_i / s_i"
     )
-    deadline_s: Annotated[Seconds, Field(gt=0)] = Field(1.0, description="d_i, from the planned instant of the slot")
+    deadline_s: Annotated[Seconds, Field(gt=0, le=LONGEST_DEADLINE_S)] = Field(
+        1.0, description="d_i, from the planned instant of the slot"
+    )
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        most = self.size_bits[1] * self.complexity_cycles_per_bit[1]
+        if most > MOST_CYCLES:
+            raise ValueError(
+                f"size_bits and complexity_cycles_per_bit make tasks of up to {most:g} cycles; at most {MOST_CYCLES:g} are possible"
+            )
+        return self
 
 
 class TimeSettings(_Section):
     """The slotted clock."""
 
-    slot_s: Annotated[Seconds, Field(gt=0)] = Field(0.1, description="Δ, the duration of a time slot")
+    slot_s: Annotated[Seconds, Field(gt=0, le=LONGEST_SLOT_S)] = Field(
+        0.1, description="Δ, the duration of a time slot"
+    )
     slots: int = Field(50, ge=1, le=MAX_SLOTS, description="T, slots in an episode")
     time_scale: float = Field(1.0, gt=0, le=100, description="model seconds per real second")
     failure_timing: Literal["end", "event"] = Field("end", description="when a failure shows and frees its resource")
+
+
+_TIMEOUT = Field(ge=SHORTEST_TIMEOUT_S, le=LONGEST_TIMEOUT_S)
 
 
 class NodeSettings(_Section):
@@ -117,15 +157,15 @@ class NodeSettings(_Section):
     transfer: Literal["emulated", "payload"] = Field(
         "emulated", description="wait the model's time, or send real bytes"
     )
-    overload_threshold_s: Annotated[Seconds, Field(gt=0)] | None = Field(
+    overload_threshold_s: Annotated[Seconds, Field(gt=0, le=LONGEST_DEADLINE_S)] | None = Field(
         None, description="execution backlog above which the overload bit is set; a quarter of the deadline by default"
     )
-    overload_refresh_s: Annotated[Seconds, Field(gt=0)] = Field(5.0, description="period of repeating the overload bit")
-    probe_timeout_s: Annotated[Seconds, Field(gt=0)] = Field(
-        0.1, description="a peer that has not answered is excluded"
+    overload_refresh_s: Annotated[Seconds, Field(gt=0, le=LONGEST_DEADLINE_S)] = Field(
+        5.0, description="period of repeating the overload bit"
     )
-    request_timeout_s: Annotated[Seconds, Field(gt=0)] = Field(2.0, description="of every other call between pods")
-    write_interval_s: Annotated[Seconds, Field(gt=0)] = Field(2.0, description="between two batches to the database")
+    probe_timeout_s: Annotated[Seconds, _TIMEOUT] = Field(0.1, description="a peer that has not answered is excluded")
+    request_timeout_s: Annotated[Seconds, _TIMEOUT] = Field(2.0, description="of every other call between pods")
+    write_interval_s: Annotated[Seconds, _TIMEOUT] = Field(2.0, description="between two batches to the database")
 
 
 class SchedulerSettings(_Section):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from offload.draws import Purpose, uniform
 from offload.given import mapping, number, sequence, whole
+from offload.limits import LONGEST_DEADLINE_S, LONGEST_SLOT_S, MOST_BITS, MOST_CYCLES
 from offload.network import Network
 
 if TYPE_CHECKING:
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 MAX_SLOTS = 100_000
 MAX_EPISODE = 0xFFFFFFFF
 """Limits of a trace: its arrays must fit into memory, and the draws are keyed by 32-bit numbers."""
-LONGEST_SLOT_S = 1e6
-LONGEST_DEADLINE_S = 1e9
-"""Of a task that is given: thirty years are as good as no deadline, and instants are still exact to a tenth of a microsecond."""
 _FACTS: dict[str, dict[str, Any]] = {
-    "size_bits": {},
-    "cycles": {},
+    "size_bits": {"most": MOST_BITS},
+    "cycles": {"most": MOST_CYCLES},
     "deadline_s": {
         "most": LONGEST_DEADLINE_S,
         "hint": "; 1e9 s, thirty years, are as good as no deadline",

@@ -173,8 +173,10 @@ def _scalar(node: ScalarNode, path: KeyPath, where: str) -> Any:
         return text.lower() == "true"
     if kind == "int":
         digits = text.lstrip("+-")
-        # More digits than a float has places are no count of anything; Python refuses thousands of them.
-        return int(text, 0) if len(digits) < 400 else float(text)
+        # More digits than a float has places are no count of anything, and Python refuses thousands of them.
+        if len(digits) >= 400:
+            _refuse(where, node.start_mark, f"a number of {len(digits)} digits is beyond what any setting takes")
+        return int(text, 0)
     return float(re.sub(r"\.(?=[in])", "", text.lower()))  # `.inf` is Python's `inf`
 
 

@@ -118,7 +118,7 @@ class NacosConfiguration:
             if not isinstance(base, int):
                 raise SettingsError("it is not the JSON object that it was, with its revision")
             hot = changed({}, {key: edited[key] for key in HOT_SECTIONS if key in edited})
-        except (SettingsError, ValueError) as wrong:
+        except (SettingsError, ValueError, RecursionError) as wrong:
             self._complained[run_name] = content
             _logger.error(
                 "the edit of %s in Nacos is wrong; the last good hot keys stay:\n%s", _data_id(run_name), wrong
@@ -174,5 +174,5 @@ def _parsed(content: str) -> HotRecord | None:
             return None
         origins = dict(data.get("origins", {}))
         return HotRecord(int(data["revision"]), hot, str(data["written_by"]), float(data["written_at"]), origins)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -15,7 +15,7 @@ def bound(bind: str) -> tuple[str, int]:
     `[::]` is everywhere, by IPv4 as well; where the kernel has no IPv6 it is `0.0.0.0`. Raises ValueError.
     """
     host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > _LARGEST_PORT:
+    if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > _LARGEST_PORT:
         raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port or [IPv6]:port; port 0 chooses a free one")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -56,8 +56,11 @@ def reachable_address(host: str, port: int, scheme: str = "http") -> str:
 
 
 def _resolved(name: str, family: int) -> str:
-    """An address of a name, of IPv4 where there is one. Raises OSError."""
-    found = [str(address[0]) for *_, address in socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)]
+    """An address of a name, of IPv4 where there is one. Raises OSError, also for what cannot be a name."""
+    try:
+        found = [str(address[0]) for *_, address in socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)]
+    except UnicodeError as impossible:
+        raise OSError(f"{name!r} cannot be a host's name") from impossible
     return min(found, key=lambda address: ":" in address)
 
 

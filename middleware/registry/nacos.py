@@ -8,6 +8,7 @@ becomes of clocks that differ. Each process has an entry of its own, by its addr
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,9 @@ from urllib.parse import urlsplit
 
 from middleware.nacos import NacosServer
 from middleware.registry.ages import Ages
-from middleware.registry.port import Instance
+from middleware.registry.port import ForeignEntries, Instance, checked_instance, checked_seconds
+
+_logger = logging.getLogger(__name__)
 
 _OURS = "offload"
 """The one metadata key that we use: Nacos' values are texts."""
@@ -28,6 +31,7 @@ class NacosRegistry:
     def __init__(self, url: str) -> None:
         self._server = NacosServer(url, "registry")
         self._ages = Ages()
+        self._foreign = ForeignEntries(_logger)
 
     def register(self, instance: Instance) -> None:
         """See `Registry.register`."""
@@ -101,9 +105,16 @@ class NacosRegistry:
             f"looking for {service}",
             lambda client: client.list_naming_instance(_service(service), group_name=self._server.group),
         )
-        read = [one for host in answer.get("hosts") or [] if (one := _unpacked(service, host)) is not None]
+        read = [one for host in answer.get("hosts") or [] if (one := self._read(service, host)) is not None]
         ages = self._ages.look(service, {_process(one): heartbeat_at for one, heartbeat_at in read})
         return [replace(one, **vars(ages[_process(one)])) for one, _ in read]
+
+    def _read(self, service: str, host: Mapping[str, Any]) -> tuple[Instance, float] | None:
+        try:
+            return _unpacked(service, host)
+        except ValueError as wrong:
+            self._foreign.log(f"{service} at {host.get('ip')}:{host.get('port')}", wrong)
+            return None
 
     def _remove(self, instance: Instance) -> None:
         host, port = _host_port(instance.address)
@@ -141,10 +152,16 @@ def _packed(instance: Instance) -> dict[str, str]:
 
 
 def _unpacked(service: str, host: Mapping[str, Any]) -> tuple[Instance, float] | None:
-    """An instance as Nacos has it, and its last heartbeat by its own clock; None for one that is not ours."""
-    try:
-        ours = json.loads((host.get("metadata") or {})[_OURS])
-        found = Instance(service, ours["instance"], ours["run"], ours["address"], ours["metadata"], ours["started_at"])
-        return found, float(ours["heartbeat_at"])
-    except (KeyError, TypeError, ValueError):
+    """An instance as Nacos has it, and its last heartbeat by its own clock; None for another program's.
+
+    Raises ValueError for one that says it is ours and is damaged.
+    """
+    metadata = host.get("metadata")
+    if not isinstance(metadata, Mapping) or _OURS not in metadata:
         return None
+    try:
+        ours = json.loads(metadata[_OURS])
+        named = ours["instance"], ours["run"], ours["address"], ours["metadata"], ours["started_at"]
+        return checked_instance(service, *named), checked_seconds(ours["heartbeat_at"])
+    except (LookupError, TypeError, RecursionError) as wrong:
+        raise ValueError(f"{type(wrong).__name__}: {wrong}") from None

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from offload.explanations import shown
+
 MAX_AGE_S = 5.0
 """An instance whose last heartbeat is older does not count as alive."""
+
+
+_INDEX = re.compile(r"[0-9]{1,6}", re.ASCII)
+_ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}", re.ASCII)
+_LARGEST_S = 1e12
+_MOST_FOREIGN = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,30 @@ class Instance:
         return (self.address, self.started_at) == (other.address, other.started_at)
 
 
+def checked_instance(
+    service: str, instance: Any, run: Any, address: Any, metadata: Any, started_at: Any, age_s: Any = 0.0
+) -> Instance:
+    """An instance as a registry has it. Raises ValueError for an entry that none of our processes has written.
+
+    Anybody who reaches the registry's server may write there, and what is read must not end who reads it.
+    """
+    texts = (instance, run, address)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(metadata, Mapping):
+        raise ValueError("instance, run and address are texts, metadata is an object")
+    if not _INDEX.fullmatch(instance):
+        raise ValueError(f"{shown(instance)} is not an index")
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(f"{shown(address)} is not the address of a pod")
+    return Instance(service, instance, run, address, metadata, checked_seconds(started_at), checked_seconds(age_s))
+
+
+def checked_seconds(value: Any) -> float:
+    """A number of seconds that was read. Raises ValueError."""
+    if type(value) not in (int, float) or not abs(value) < _LARGEST_S:
+        raise ValueError(f"{shown(value)} is not a number of seconds")
+    return float(value)
+
+
 def clock_words(instance: Instance) -> str | None:
     """What is wrong with the clock of an instance's machine, and what helps; None while nothing is known to be."""
     off_s = instance.clock_off_s
@@ -46,6 +80,20 @@ def clock_words(instance: Instance) -> str | None:
         f"the clock of {instance.service} {instance.instance}'s machine is at least {abs(off_s):.0f} s "
         f"{'ahead of' if off_s > 0 else 'behind'} the clock here: synchronise the clocks of all machines (chrony, NTP)"
     )
+
+
+class ForeignEntries:
+    """Logs each entry that is none of ours once."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._seen: set[str] = set()
+
+    def log(self, entry: str, wrong: Exception) -> None:
+        """`entry`: which one, in words."""
+        if entry not in self._seen and len(self._seen) < _MOST_FOREIGN:
+            self._seen.add(entry)
+            self._logger.warning("the registry's entry %s is ignored: %s", entry, wrong)
 
 
 class Registry(Protocol):

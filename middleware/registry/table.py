@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import sqlalchemy as sa
 
 from middleware.database.engine import Database
 from middleware.database.schema import instances
-from middleware.registry.port import MAX_AGE_S, Instance
+from middleware.registry.port import MAX_AGE_S, ForeignEntries, Instance, checked_instance
+
+_logger = logging.getLogger(__name__)
 
 
 class TableRegistry:
@@ -16,6 +19,7 @@ class TableRegistry:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._foreign = ForeignEntries(_logger)
         self._age_s = (db.now - instances.c.heartbeat_at).label("age_s")
 
     def register(self, instance: Instance) -> None:
@@ -58,19 +62,18 @@ class TableRegistry:
             statement = statement.where(instances.c.run == run)
         with self._db.reading() as connection:
             rows = connection.execute(statement).all()
-        found = [
-            Instance(
-                row.service,
-                row.instance,
-                row.run,
-                row.address,
-                row._mapping["metadata"],
-                row.started_at,
-                row.age_s,
-            )
-            for row in rows
-        ]
+        found = [one for row in rows if (one := self._read(row)) is not None]
         return sorted(found, key=lambda one: (one.run, len(one.instance), one.instance))
+
+    def _read(self, row: sa.Row[Any]) -> Instance | None:
+        metadata = row._mapping["metadata"]
+        try:
+            return checked_instance(
+                row.service, row.instance, row.run, row.address, metadata, row.started_at, row.age_s
+            )
+        except ValueError as wrong:
+            self._foreign.log(f"{row.service} {row.instance!r} of run {row.run!r}", wrong)
+            return None
 
 
 def _named(one: Instance) -> tuple[Any, ...]:
