@@ -27,7 +27,7 @@ def main() -> None:
 def _load(chosen: argparse.Namespace) -> Callable[[], None]:
     from commands.checking import check_live
     from controller.fleet import FleetError
-    from controller.service import serve
+    from controller.process import serve
 
     def work() -> None:
         try:

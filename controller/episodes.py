@@ -1,7 +1,13 @@
 """The life of an episode (docs/contracts.md): opened, started, ticked, drained, closed, accounted for.
 
-Concurrency: `Episodes.play` runs in the one player thread (`service.py`); `state` may be read by any thread, once for each use:
-the player thread sets it to None at an episode's end. Nodes that come back are opened again by helper threads (`ticks.py`), which only read what `open` has set.
+Concurrency:
+
+* `open` runs in one thread at a time, which the caller ensures (`player.py` holds a lock). It writes `state`, `_trace`,
+  `_revision` and `_clients` for the episode that it opens.
+* `play` runs in the one player thread. That thread owns these fields until the episode's end, when it sets `state` to
+  None.
+* Any thread may read `state`, once for each use, and call `abort`.
+* Helper threads open the episode again on nodes that were restarted (`ticks.py`). They only read what `open` has set.
 """
 
 from __future__ import annotations
@@ -110,6 +116,8 @@ class Episodes:
         self._metrics = metrics
         self._clients = NodeClients({}, run.uid, access)
         self._timeout_s = run.settings.node.request_timeout_s
+        self._trace: Trace
+        self._revision: int
         self.state: EpisodeState | None = None
 
     def trace_of(self, plan: EpisodePlan, recorded: Trace | None) -> Trace:
@@ -145,7 +153,7 @@ class Episodes:
         state = EpisodeState(number, uid, plan, self._run.settings.time.slots)
         try:
             self._open_nodes(state, record)
-        except Exception as failed:
+        except Exception as failed:  # whatever failed, the episode must not stay open; the error is raised again
             reason = (
                 str(failed) if isinstance(failed, OpeningError) else f"could not be opened: {type(failed).__name__}"
             )
@@ -289,7 +297,7 @@ class Episodes:
         """Where a node that is ready answers; None while none does, or the registry is unavailable."""
         try:
             return self._addresses().get(node)
-        except Exception as error:
+        except Exception as error:  # of the registry: the caller tries again; `bear` raises our own errors
             bear(error, "looking for the nodes")
             return None
 
@@ -301,7 +309,11 @@ class Episodes:
         until = clock.instant_s(state.slots) + longest / clock.time_scale + _DRAIN_MARGIN_S
         drain(self._clients, state.episode, self._address_now, until, self._timeout_s, state.interrupt)
 
-    def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
+    def _close_nodes(self, state: EpisodeState) -> dict[int, int]:
+        """Have all nodes deliver their records; how many outcomes each of those that answered has recorded.
+
+        Raises RuntimeError when a node cannot deliver for `PATIENCE_S`.
+        """
         path = f"/v1/episodes/{state.episode}/close"
         until = time.monotonic() + PATIENCE_S
         waiting = set(range(self._network.nodes))
@@ -329,10 +341,14 @@ class Episodes:
                 break
             if time.monotonic() > until:
                 raise RuntimeError(
-                    f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} could not deliver their records for "
-                    f"{PATIENCE_S:g} s; the last words: {next(iter(answers.values())).detail}"
+                    f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} could not deliver their records "
+                    f"for {PATIENCE_S:g} s; the last words: {next(iter(answers.values())).detail}"
                 )
             time.sleep(_RETRY_S)
+        return recorded
+
+    def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
+        recorded = self._close_nodes(state)
         record = patiently(lambda: self._configuration.read(self._run.name))
         mixed = None
         if record is not None and record.revision != self._revision:

@@ -1,9 +1,9 @@
 """The edge nodes as processes of this machine: started, watched, restarted, stopped.
 
-Concurrency: one watcher thread notices deaths and restarts; it alone starts processes after `start`. One thread asks the nodes
-whether they are alive, as a kubelet would, and kills one that does not answer any more; the watcher sees to the rest. `stop` ends
-both before the processes. Each child holds the read end of its standard input as a lifeline and ends when this process does, however
-that happens.
+Concurrency: one watcher thread notices deaths and restarts; it alone starts processes after `start`. One thread asks
+the nodes whether they are alive, as a kubelet would, and kills one that does not answer any more; the watcher sees to
+the rest. `stop` ends both before the processes. Each child holds the read end of its standard input as a lifeline and
+ends when this process does, however that happens.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from controller.nodes import NodeClients
+from controller.registration import EDGE_NODE
 from middleware.access import OPEN, Access
 from middleware.outages import FULL_DISK
 from middleware.patience import bear
 from middleware.registry import Instance, Registry
 
-SERVICE = "edgenode"
 _READY_TIMEOUT_S = 120.0
 _MOST_RESTARTS = 5
 _DEATHS_WITHIN_S = 60.0
@@ -106,7 +106,7 @@ class LocalFleet:
 
     def _registered(self) -> dict[int, Instance]:
         found = {}
-        for instance in self._registry.instances(SERVICE, self._run_name):
+        for instance in self._registry.instances(EDGE_NODE, self._run_name):
             process, theirs = self._processes.get(int(instance.instance)), instance.metadata
             # On another machine, a process of another fleet may have the same number.
             if process and (process.pid, self._epoch) == (theirs.get("pid"), theirs.get("epoch")):
@@ -117,7 +117,7 @@ class LocalFleet:
         """`ready`; no node while the registry does not answer."""
         try:
             return self.ready()
-        except Exception as error:
+        except Exception as error:  # of the registry: the caller looks again; `bear` raises our own errors
             bear(error, "looking for the nodes")
             return {}
 
@@ -179,7 +179,7 @@ class LocalFleet:
                     return
 
     def _start_again(self, node: int) -> bool:
-        """Start a node. A full disk takes no log: then the next look tries again. False when trying again will not help."""
+        """Start a node; False when trying again will not help. While a disk is full the next look tries again."""
         try:
             self._start(node)
         except OSError as error:
@@ -199,7 +199,7 @@ class LocalFleet:
         while not self._stopping.wait(_LIVENESS_S):
             try:
                 registered = self._registered()
-            except Exception as error:
+            except Exception as error:  # of the registry: the next round looks again; `bear` raises our own errors
                 bear(error, "looking for the nodes")
                 continue
             addresses = {node: one.address for node, one in registered.items()}

@@ -1,34 +1,34 @@
-"""How a controller gets its run: by the run's lease, or not at all, with words that say who has it."""
+"""How a controller acquires its run's lease; the refusal says which controller has it, and where that one answers."""
 
 from __future__ import annotations
 
+from controller.registration import CONTROLLER
 from middleware.database import LeaseHeld, LeaseHolder
 from middleware.patience import bear
 from middleware.registry import Registry
 
-SERVICE = "controller"
-
-
-class AlreadyControlled(ValueError):
-    """The run has a controller that lives."""
-
 
 def take_control(holder: LeaseHolder, registry: Registry, run_name: str) -> None:
-    """Acquire the run's lease, after waiting for that of a dead predecessor to expire. Raises AlreadyControlled."""
+    """Acquire the run's lease, after waiting for that of a dead controller to expire.
+
+    Raises LeaseHeld, with words for people, while another controller lives.
+    """
     try:
         holder.acquire()
     except LeaseHeld as held:
-        raise AlreadyControlled(
+        raise LeaseHeld(
+            run_name,
+            held.holder,
             f"run '{run_name}' has a controller already{_address(registry, run_name, held.holder)} ({held.holder}); "
-            "stop that one, or choose another name"
+            "stop that one, or choose another name",
         ) from None
 
 
 def _address(registry: Registry, run_name: str, holder: str) -> str:
-    """Where it answers, in words, as far as that is known."""
+    """Where the holder answers, in words, as far as that is known."""
     try:
-        found = registry.instances(SERVICE, run_name)
-    except Exception as error:
+        found = registry.instances(CONTROLLER, run_name)
+    except Exception as error:  # of the registry: the refusal counts without the address; `bear` raises our own errors
         bear(error, "looking for the run's controller")
         found = []
     return next((f", at {one.address}" for one in found if one.metadata.get("holder") == holder), "")

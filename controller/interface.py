@@ -1,4 +1,7 @@
-"""The controller's REST interface as data (docs/contracts.md): what is asked, what is answered, the operations as OpenAPI describes them."""
+"""The controller's REST interface as data (docs/contracts.md): bodies, answers, and the operations for OpenAPI.
+
+The routes in `controller/http/` parse requests with these models, and answer with them.
+"""
 
 from __future__ import annotations
 
@@ -102,6 +105,8 @@ class Models(BaseModel):
 class Pod(BaseModel):
     """A node's pod, as Kubernetes sees it."""
 
+    model_config = ConfigDict(frozen=True)
+
     name: str
     phase: str
     ready: bool
@@ -112,7 +117,8 @@ class Pod(BaseModel):
 
 
 class Node(BaseModel):
-    """One edge node; null where it does not answer. clock: what is wrong with its machine's clock; pod: on Kubernetes only."""
+    """One edge node; null where it does not answer. clock: what is wrong with its machine's clock; pod: on Kubernetes
+    only."""
 
     node: int
     address: str | None
@@ -121,6 +127,7 @@ class Node(BaseModel):
     clock: str | None
     capacity_hz: float
     arrival_probability: float
+    pod: Pod | None
     revision: int | None
     scheduler: str | None
     model: str | None
@@ -129,7 +136,6 @@ class Node(BaseModel):
     queues: dict[str, int] | None
     outbox: int | None
     outbox_problem: str | None
-    pod: Pod | None
 
 
 class Playing(BaseModel):
@@ -151,8 +157,8 @@ class LastEpisodes(BaseModel):
 
 
 class Status(BaseModel):
-    """`GET /v1/status`. serving: arrivals are continuous now; continuously: it was started to have them so; trouble: why no
-    episode can be opened; fallback: why the fallback scheduler decides."""
+    """`GET /v1/status`. serving: arrivals are continuous now; continuously: it was started to have them so; trouble:
+    why no episode can be opened; fallback: why the fallback scheduler decides."""
 
     run: str
     serving: bool

@@ -1,6 +1,7 @@
-"""Failures of whole pods, beside those of the model: a Poisson process that kills edge-node pods through Kubernetes' API.
+"""Failures of whole pods, beside those of the model: a Poisson process kills edge-node pods through Kubernetes' API.
 
-Concurrency: one thread, which sleeps until the next killing. A tick that a dead pod does not answer is the episode's own affair.
+Concurrency: one thread, which sleeps until the next killing. A tick that a dead pod does not answer is the episode's
+own affair.
 """
 
 from __future__ import annotations

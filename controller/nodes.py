@@ -1,7 +1,7 @@
 """Requests to the edge nodes: to all of them at once, over connections that are kept.
 
-Concurrency: a `NodeClients` is used by one thread at a time, which never waits for a single node: connecting, sending and
-receiving go on as a selector finds the nodes ready, so that an unreachable, slow or dead one delays nobody.
+Concurrency: a `NodeClients` is used by one thread at a time, which never waits for a single node: connecting, sending
+and receiving go on as a selector finds the nodes ready, so that an unreachable, slow or dead one delays nobody.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _KEPT_S = 20.0
 class Answer:
     """A node's answer: its status and parsed body.
 
-    Status 0: nobody can be reached there, or it is no node that answers. Status 504: it was reached, and did not answer in time.
-    `body["detail"]` says more.
+    Status 0: nobody can be reached there, or it is no node that answers. Status 504: it was reached, and did not answer
+    in time. `body["detail"]` says more.
     """
 
     status: int
@@ -115,7 +115,7 @@ class NodeClients:
         self._watch.see(node, exchange)
 
     def finished(self, wait_s: float) -> dict[int, Answer]:
-        """The answers that are there, by node, waiting at most so long for the first; a failure is an answer as well."""
+        """The answers that are there, by node, waiting at most so long for the first; a failure is an answer, too."""
         answers, self._failed = self._failed, {}
         now = time.monotonic()
         limits = [self._limit_s(node) - now for node in self._asked]

@@ -1,7 +1,7 @@
 """The edge nodes as pods: which there are, how Kubernetes sees them, and how one of them is killed.
 
-Where a node answers says the registry; whether there is a pod at all, and what keeps it from working, says Kubernetes' API. The API
-may be away: what was seen last stays, and nothing that an episode needs waits for it.
+Where a node answers says the registry; whether there is a pod at all, and what keeps it from working, says Kubernetes'
+API. The API may be away: what was seen last stays, and nothing that an episode needs waits for it.
 
 Concurrency: one thread lists and watches the pods, and replaces `_seen` as a whole; anybody may read it.
 """
@@ -12,10 +12,10 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controller.interface import Pod
 from middleware.extras import require_extra
 from middleware.outages import OutageLog
 
@@ -30,23 +30,6 @@ _RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _GONE = 410
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Pod:
-    """An edge node's pod. reason: what keeps it from running, or ended it last, in Kubernetes' words; None when all is well."""
-
-    name: str
-    phase: str
-    ready: bool
-    leaving: bool
-    restarts: int
-    machine: str | None
-    reason: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, for REST."""
-        return asdict(self)
 
 
 class NodePods:
@@ -95,7 +78,7 @@ class NodePods:
         return self._seen
 
     def kill(self, node: int) -> str | None:
-        """Have Kubernetes kill a node's pod at once, as a crash would; its name, None where there is no pod to be killed.
+        """Have Kubernetes kill a node's pod at once, as a crash would; its name, None where there is no pod.
 
         Raises OSError when the API is away or refuses.
         """
@@ -168,7 +151,10 @@ def ordinal(name: str) -> int | None:
 
 
 def described(pod: Any) -> Pod:
-    """What of Kubernetes' own object people want to see."""
+    """A pod of Kubernetes' as its clients see it.
+
+    Its reason is what keeps it from running, or ended it last, in Kubernetes' words; None when all is well.
+    """
     status = pod.status
     containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
     conditions = {one.type: one for one in status.conditions or []}

@@ -1,10 +1,10 @@
-"""The ticks of one episode to all nodes: to each in order, the next when the one before is answered, so that a slow node gets
-its ticks late but gets them, and neither a slow nor a dead one delays the others.
+"""The ticks of one episode to all nodes: to each in order, the next when the one before is answered, so that a slow
+node gets its ticks late but gets them, and neither a slow nor a dead one delays the others.
 
 Concurrency: `Ticks` is used by the player thread only, which sends, and between the slots takes answers as they become
-readable (`serve_until`). It never waits for a single node, not even to connect (`nodes.py`); a thread per node would cost ten
-times the processor time. A node that has gone is opened again by a helper thread, which hands the node's new address over
-through `_returned` and ends with the episode.
+readable (`serve_until`). It never waits for a single node, not even to connect (`nodes.py`); a thread per node would
+cost ten times the processor time. A node that has gone is opened again by a helper thread, which hands the node's new
+address over through `_returned` and ends with the episode.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class _Line:
 class Ticks:
     """Ticks to the nodes of `clients`, whose addresses follow those of restarted nodes.
 
-    address_now: where a node answers (None: it is not ready); opening: the body that opens the running episode on a node
-    that answers at this address
+    address_now: where a node answers (None: it is not ready); opening: the body that opens the running episode on a
+    node that answers at this address
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Ticks:
                 self._send(node, line)
 
     def serve_until(self, instant_s: float, stop: threading.Event | None = None) -> None:
-        """Take answers, and send what waited for them, until an instant of the monotonic clock or until `stop` is set."""
+        """Take answers, and send what waited for them, until an instant of the monotonic clock or `stop` is set."""
         while not (stop and stop.is_set()) and (left := instant_s - time.monotonic()) > 0:
             self._step(min(left, _RETRY_S))
 
@@ -122,7 +122,7 @@ class Ticks:
         rejoin.start()
 
     def _bring_back(self, node: int) -> None:
-        """Open the episode again on a node that was restarted, as soon as it is ready; slots that pass meanwhile are down."""
+        """Open the episode again on a restarted node, as soon as it is ready; slots that pass meanwhile are down."""
         while not self._over.is_set():
             address = self._address_now(node)
             if address is not None and not self._over.is_set():

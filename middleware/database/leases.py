@@ -41,11 +41,12 @@ _logger = logging.getLogger(__name__)
 
 
 class LeaseHeld(ValueError):
-    """Another process holds the lease and renews it. `holder` says which."""
+    """Another process holds the lease and renews it. `holder` says which; words: what its message says instead of that."""
 
-    def __init__(self, run: str, holder: str) -> None:
+    def __init__(self, run: str, holder: str, words: str | None = None) -> None:
         super().__init__(
-            f"run '{run}' is being played already, by {holder}; stop that one, or choose another name for this run"
+            words
+            or f"run '{run}' is being played already, by {holder}; stop that one, or choose another name for this run"
         )
         self.holder = holder
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from controller.http import make_app
+from controller.http.app import make_app
 from controller.interface import OPERATIONS as CONTROLLERS
 from edgenode.http import NodeApp
 from edgenode.interface import OPERATIONS as NODES
@@ -35,8 +35,7 @@ def described(operations) -> set[tuple[str, str]]:
 
 
 def test_the_controllers_description_is_its_routes() -> None:
-    controller = SimpleNamespace(database=None, run=SimpleNamespace(name="r", settings=Settings()), access=OPEN)
-    assert routes(make_app(controller)) == described(CONTROLLERS)
+    assert routes(make_app(SimpleNamespace())) == described(CONTROLLERS)
 
 
 def test_a_nodes_description_is_its_routes() -> None:

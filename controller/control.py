@@ -1,0 +1,212 @@
+"""What can be asked of a running controller, in terms of the run: the REST interface works on `Control` alone.
+
+Concurrency: any request thread may call any method. `Control` has no state of its own; its parts guard theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from controller import interface
+from controller.episodes import Episodes
+from controller.lifecycle import Lifecycle
+from controller.metrics import Metrics
+from controller.node_states import node_states
+from controller.player import Player
+from controller.pods import NodePods
+from controller.readiness import Fallback
+from controller.run_services import RunServices
+from middleware.configuration import HotRecord, changed
+from middleware.database import LeaseHolder, Run, find_episodes, find_models, load_trace
+from middleware.outages import ServiceAway
+from middleware.patience import bear
+from offload.episodes import EpisodePlan
+from offload.network import Network
+from offload.settings import Settings
+from offload.tasks import Trace
+
+CheckHot: TypeAlias = Callable[[Settings, Mapping[str, Any]], None]
+"""Raises SettingsError for live settings, of a run with these settings, that no node could apply."""
+
+
+class NotReady(RuntimeError):
+    """No episode can be played yet, or no more; the message says why."""
+
+
+class Control:
+    """The controller as its clients see it. pods: the nodes as Kubernetes sees them; None outside Kubernetes."""
+
+    def __init__(
+        self,
+        services: RunServices,
+        holder: LeaseHolder,
+        episodes: Episodes,
+        player: Player,
+        fallback: Fallback,
+        pods: NodePods | None,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        check_hot: CheckHot,
+    ) -> None:
+        self._services = services
+        self._holder = holder
+        self._episodes = episodes
+        self._player = player
+        self._fallback = fallback
+        self._pods = pods
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._check_hot = check_hot
+        self.run: Run = services.run
+        self.network: Network = services.network
+        self.secured = services.access.token is not None
+        """Whether a request needs a token."""
+
+    def require_ready(self) -> None:
+        """Raise NotReady unless episodes can be played."""
+        if not self._lifecycle.ready:
+            raise NotReady(self._lifecycle.failure or "the nodes are still starting")
+
+    # --- episodes -----------------------------------------------------------------------------------------------
+
+    def request_episode(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
+        """Open an episode and have it played; its number. Raises BusyError, OpeningError, SettingsError."""
+        self._player.require_no_arrivals()
+        wanted: dict[str, Any] = {"name": plan.scheduler, "parameters": dict(plan.parameters), "model": plan.model}
+        self._check_hot(self.run.settings, {"scheduler": wanted})
+        return self._player.request(plan, recorded)
+
+    def wait_for(self, episode: int, timeout_s: float) -> None:
+        """Return when the episode is over, or after the time-out."""
+        state = self._episodes.state
+        if state is not None and state.episode == episode:
+            state.ended.wait(timeout_s)
+
+    def episode(self, episode: int) -> interface.Episode | None:
+        """One episode as it is now; None when there is no such episode."""
+        found = find_episodes(self._services.database, self.run, episode=episode, status=None)
+        if not found:
+            return None
+        one, state = found[0], self._episodes.state
+        return interface.Episode(
+            episode=episode,
+            status=one.status,
+            verdict=one.verdict,
+            reason=one.reason,
+            slot=state.slot if state is not None and state.episode == episode else None,
+            slots=self.run.settings.time.slots,
+            tasks=one.tasks,
+            successes=one.successes,
+            outcomes=dict(one.outcomes),
+        )
+
+    def trace(self, episode: int) -> Trace:
+        """The tasks of an episode. Raises LookupError when there is no such episode."""
+        return load_trace(self._services.database, self.run, episode)
+
+    def abort(self, episode: int, reason: str) -> bool:
+        """End the episode that is being played; False when it is another one."""
+        return self._episodes.abort(reason, episode)
+
+    def set_serving(self, serving: bool) -> None:
+        """Begin or end continuous arrivals: the episode that is being played then is the last one."""
+        self._player.set_serving(serving)
+
+    # --- live settings and models -------------------------------------------------------------------------------
+
+    def live_settings(self) -> interface.Configuration:
+        """The live settings, and the revision that each node has applied: 0 for a node that is not registered."""
+        record = self._read()
+        found = {one.instance: one for one in self._services.registered_nodes() if one.alive()}
+        revisions = {name: int(one.metadata.get("revision") or 0) for name, one in found.items()}
+        return interface.Configuration(
+            revision=record.revision if record else 0,
+            hot=dict(record.hot) if record else {},
+            written_by=record.written_by if record else None,
+            acknowledged={name: revisions.get(name, 0) for name in map(str, range(self.network.nodes))},
+        )
+
+    def change(self, changes: Mapping[str, Any], by: str) -> HotRecord:
+        """Change live settings. Raises SettingsError for what no node could apply: nothing is written then."""
+        self._holder.confirm()
+        record = self._read()
+        if record is not None:
+            self._check_hot(self.run.settings, changed(record.hot, changes))
+        self._fallback.forget()
+        return self._services.configuration.change(self.run.name, changes, by)
+
+    def models(self) -> interface.Models:
+        """All versions, and the active one."""
+        record = self._read()
+        rows = find_models(self._services.database, self.run)
+        return interface.Models(
+            active=record.hot["scheduler"].get("model") if record else None,
+            models=[
+                interface.Model(version=row.version, phase=row.phase, method=row.method, number=row.number)
+                for row in rows
+            ],
+        )
+
+    def activate(self, version: str) -> HotRecord:
+        """Make a version the active model. Raises LookupError when there is no such version."""
+        versions = [row.version for row in find_models(self._services.database, self.run)]
+        if version not in versions:
+            raise LookupError(f"there is no model '{version}'; there are: {', '.join(versions) or 'none yet'}")
+        return self.change({"scheduler.model": version}, "activate")
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def status(self) -> interface.Status:
+        """Nodes, episode, live settings, and the success rate of the last episodes."""
+        record = self._read()
+        nodes = node_states(self._services, self._pods)
+        state = self._episodes.state
+        playing = None
+        if state is not None:
+            method = state.plan.method
+            playing = interface.Playing(episode=state.episode, method=method, slot=state.slot, slots=state.slots)
+        return interface.Status(
+            run=self.run.name,
+            serving=self._player.serving,
+            continuously=self._player.continuously,
+            trouble=self._player.trouble,
+            fallback=self._fallback.reason(record),
+            nodes=nodes,
+            episode=playing,
+            hot=dict(record.hot) if record else {},
+            revision=record.revision if record else 0,
+            last_episodes=self._last_episodes(),
+        )
+
+    def metrics(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        try:
+            alive = [one for one in self._services.registered_nodes() if one.alive()]
+            self._metrics.nodes_alive.set(len(alive))
+            self._metrics.fallback.set(self._fallback.reason(self._read()) is not None)
+        except Exception as error:  # of a service: the other metrics matter all the more; `bear` raises our own errors
+            bear(error, "metrics of nodes and live settings")
+        return self._metrics.text()
+
+    def report(self, name: str) -> bytes | None:
+        """The report of a run as HTML; None when there is none. Raises ServiceAway without the storage."""
+        try:
+            return self._services.storage.read(f"reports/{name}/report.html")
+        except (FileNotFoundError, ValueError, OSError) as missing:
+            if isinstance(missing, ServiceAway):
+                raise
+            return None  # a name that the storage cannot have is a name of no run
+
+    def _read(self) -> HotRecord | None:
+        return self._services.configuration.read(self.run.name)
+
+    def _last_episodes(self) -> interface.LastEpisodes:
+        last = self._player.last
+        tasks, successes = sum(one.tasks for one in last), sum(one.successes for one in last)
+        return interface.LastEpisodes(
+            episodes=len(last),
+            tasks=tasks,
+            success_rate=successes / tasks if tasks else None,
+            schedulers=sorted({one.plan.method for one in last}),
+        )

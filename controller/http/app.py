@@ -1,0 +1,62 @@
+"""The application: all blueprints, and errors as problem details.
+
+Concurrency: see the package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, request
+
+from controller.control import Control, NotReady
+from controller.episodes import BusyError, OpeningError
+from controller.http import episodes, health, live_settings, models, run, serving, status
+from middleware.access import Access
+from middleware.database import LeaseLost
+from middleware.problems import HTTPProblem, as_response, common_problem
+from middleware.registry import bound
+from middleware.server import PodServer
+from offload.settings import SettingsError
+
+_THREADS = 12
+_LONGEST_BODY = 32 * 1024 * 1024
+"""A recorded trace of a hundred nodes and some thousand slots."""
+_SUBJECTS = (health, status, episodes, serving, live_settings, models, run)
+
+
+def make_app(control: Control) -> Flask:
+    """The interface of a controller."""
+    app = Flask("controller", root_path=str(Path(__file__).parent))
+    for subject in _SUBJECTS:
+        app.register_blueprint(subject.blueprint(control))
+
+    @app.errorhandler(Exception)
+    def problem(error: Exception) -> Any:
+        found = _explain(error)
+        if found is None:
+            app.logger.exception("%s %s failed", request.method, request.path)
+            found = HTTPProblem(500, "Internal error", "the controller's log has the details")
+        return as_response(found)
+
+    return app
+
+
+def controller_server(bind: str, access: Access) -> PodServer:
+    """The controller's server. Raises ValueError for an impossible `bind`."""
+    return PodServer(*bound(bind), _THREADS, _LONGEST_BODY, access)
+
+
+def _explain(error: Exception) -> HTTPProblem | None:
+    if isinstance(error, NotReady):
+        return HTTPProblem(503, "Not ready", str(error))
+    if isinstance(error, BusyError):
+        return HTTPProblem(409, "Busy", str(error))
+    if isinstance(error, LeaseLost):
+        return HTTPProblem(503, "Another controller", str(error))
+    if isinstance(error, OpeningError):
+        return HTTPProblem(502, "Could not open", str(error))
+    if isinstance(error, SettingsError):
+        return HTTPProblem(422, "Impossible value", str(error))
+    return common_problem(error)

@@ -1,0 +1,26 @@
+"""Routes for the live settings, the scheduler among them."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from controller.control import Control
+from controller.http.answers import answered
+from controller.interface import HotChange, Revision
+from middleware.problems import parsed
+
+
+def blueprint(control: Control) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("live_settings", __name__)
+
+    @routes.get("/v1/configuration")
+    def configuration() -> Response:
+        return answered(control.live_settings())
+
+    @routes.patch("/v1/configuration")
+    def change() -> Response:
+        body = parsed(HotChange, request.get_data())
+        return answered(Revision(revision=control.change(body.hot, body.by).revision))
+
+    return routes

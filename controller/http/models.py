@@ -1,0 +1,28 @@
+"""Routes for models: which there are, and which one is active."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from controller.control import Control
+from controller.http.answers import answered
+from controller.interface import Revision
+from middleware.problems import HTTPProblem
+
+
+def blueprint(control: Control) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("models", __name__)
+
+    @routes.get("/v1/models")
+    def models() -> Response:
+        return answered(control.models())
+
+    @routes.post("/v1/models/<version>/activate")
+    def activate(version: str) -> Response:
+        try:
+            return answered(Revision(revision=control.activate(version).revision))
+        except LookupError as missing:
+            raise HTTPProblem(404, "No such model", str(missing)) from None
+
+    return routes

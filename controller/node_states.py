@@ -1,0 +1,52 @@
+"""The state of every edge node: as the registry and Kubernetes see it, and as the node itself answers.
+
+Concurrency: any thread may call `node_states`; it has its own connections, and closes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from controller.interface import Node
+from controller.nodes import NodeClients
+from controller.pods import NodePods
+from controller.run_services import RunServices
+from middleware.registry import Instance, clock_words
+
+_ANSWER_S = 1.0
+_OWN: Final = ("revision", "scheduler", "model", "problem", "pending", "queues", "outbox", "outbox_problem")
+"""What a node itself answers."""
+
+
+def node_states(services: RunServices, pods: NodePods | None) -> list[Node]:
+    """All nodes of the run, by index. What a node itself answers is None where it does not answer within a second."""
+    instances = {int(one.instance): one for one in services.registered_nodes()}
+    answered = _ask(services, instances)
+    seen = {} if pods is None else pods.seen()
+    states = []
+    for node in range(services.network.nodes):
+        instance, own = instances.get(node), answered.get(node, {})
+        states.append(
+            Node(
+                node=node,
+                address=instance.address if instance else None,
+                alive=instance is not None and instance.alive(),
+                heartbeat_age_s=round(instance.age_s, 1) if instance else None,
+                clock=clock_words(instance) if instance else None,
+                capacity_hz=float(services.network.capacity_hz[node]),
+                arrival_probability=float(services.network.arrival_probability[node]),
+                pod=seen.get(node),
+                **{key: own.get(key) for key in _OWN},
+            )
+        )
+    return states
+
+
+def _ask(services: RunServices, instances: Mapping[int, Instance]) -> dict[int, Mapping[str, Any]]:
+    """The answers of the nodes that are alive, by node."""
+    alive = {node: one.address for node, one in instances.items() if one.alive()}
+    clients = NodeClients(alive, services.run.uid, services.access)
+    answers = clients.ask("GET", "/v1/status", dict.fromkeys(alive), _ANSWER_S)
+    clients.close()
+    return {node: answer.body for node, answer in answers.items() if answer.ok}

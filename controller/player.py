@@ -1,0 +1,216 @@
+"""The player: plays one episode after the other, those that were requested or, while serving, continuous arrivals.
+
+Concurrency:
+
+* The player thread plays. It takes requested episodes from `_requested`; None there only wakes it up.
+* Request threads (`request`, `set_serving`) open an episode and queue it. `_opening` is held while an episode is
+  opened, so that one thread at a time opens one. `_serving` is set and cleared by request threads and the main thread.
+* `trouble` and `_next_trace` are written by the player thread; `_last` is appended to by it. Before it starts, the main
+  thread fills them (`resume`). Any thread may read `trouble` and `last`.
+* It stops when `Lifecycle.stopping` is set: `stop` wakes the thread up, aborts the episode that is being played, and
+  waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError, RefusedError
+from controller.lifecycle import Lifecycle
+from controller.readiness import Fallback
+from controller.run_services import RunServices
+from middleware.database import (
+    EpisodeSummary,
+    LeaseHolder,
+    LeaseLost,
+    abort_episode,
+    find_episodes,
+    forget_episodes,
+)
+from middleware.database.errors import in_words, is_databases
+from middleware.patience import bear, patiently
+from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
+from offload.settings import SettingsError
+from offload.tasks import Trace
+
+SERVE_PHASE: Final = "serve"
+LAST_EPISODES: Final = 10
+_REFUSED_S = 1.0
+_ENDING_S = 5.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Player:
+    """Plays the episodes of a run. continuously: whether the controller was started for continuous arrivals."""
+
+    def __init__(
+        self,
+        services: RunServices,
+        holder: LeaseHolder,
+        episodes: Episodes,
+        fallback: Fallback,
+        lifecycle: Lifecycle,
+        continuously: bool,
+    ) -> None:
+        self.continuously = continuously
+        self.trouble: str | None = None
+        """Why no episode of the continuous arrivals can be opened."""
+        self._services = services
+        self._holder = holder
+        self._episodes = episodes
+        self._fallback = fallback
+        self._lifecycle = lifecycle
+        self._requested: queue.SimpleQueue[EpisodeState | None] = queue.SimpleQueue()
+        self._opening = threading.Lock()
+        self._serving = threading.Event()
+        self._last: deque[EpisodeSummary] = deque(maxlen=LAST_EPISODES)
+        self._next_trace = CONTINUOUS_TRACES
+        self._thread = threading.Thread(target=self._play_all, name="player", daemon=True)
+
+    # --- start and end: the main thread -------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Learn what was played last, and abort the episodes that a dead controller left open."""
+        database, run = self._services.database, self._services.run
+        stopping = self._lifecycle.stopping
+        for episode in patiently(lambda: find_episodes(database, run, status=None), stopping=stopping):
+            if episode.status == "open":
+                number, lease = episode.episode, self._holder.lease
+                abort = partial(abort_episode, database, run, number, "its controller died", lease=lease)
+                patiently(abort, stopping=stopping)
+                _logger.warning("episode %d was left open by a controller that died; it is aborted", episode.episode)
+            elif episode.status == "closed":
+                self._last.append(episode)
+            if episode.plan.phase == SERVE_PHASE:
+                self._next_trace = max(self._next_trace, episode.plan.trace + 1)
+
+    def start(self) -> None:
+        """Begin to play."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Abort the episode that is being played, and wait for the thread; `Lifecycle.stopping` is set before."""
+        self._requested.put(None)
+        self._episodes.abort("the controller was stopped")
+        if self._thread.is_alive():
+            self._thread.join(timeout=_ENDING_S)
+
+    # --- requests: any thread -----------------------------------------------------------------------------------
+
+    @property
+    def serving(self) -> bool:
+        """Whether arrivals are continuous."""
+        return self._serving.is_set()
+
+    @property
+    def last(self) -> Sequence[EpisodeSummary]:
+        """The episodes that were closed last, oldest first, at most `LAST_EPISODES`."""
+        return list(self._last)
+
+    def require_no_arrivals(self) -> None:
+        """Raise BusyError while arrivals are continuous."""
+        if self._serving.is_set():
+            raise BusyError("arrivals are continuous; DELETE /v1/serve ends them")
+
+    def request(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
+        """Open an episode and queue it; its number. Raises BusyError, OpeningError, SettingsError."""
+        self.require_no_arrivals()
+        if not self._opening.acquire(blocking=False):
+            raise BusyError("another episode is being opened")
+        try:
+            state = self._episodes.open(plan, recorded)
+        finally:
+            self._opening.release()
+        self._requested.put(state)
+        return state.episode
+
+    def set_serving(self, serving: bool) -> None:
+        """Begin or end continuous arrivals: the episode that is being played then is the last one."""
+        if serving:
+            self._serving.set()
+            self._requested.put(None)
+        else:
+            self._serving.clear()
+            with self._opening:
+                pass  # an episode that was being opened is open now: the caller can see it
+
+    # --- the player thread --------------------------------------------------------------------------------------
+
+    def _play_all(self) -> None:
+        try:
+            while not self._lifecycle.stopping.is_set():
+                state = self._next()
+                if state is not None:
+                    summary = self._episodes.play(state)
+                    if summary is not None:
+                        self._last.append(summary)
+                    if state.plan.phase == SERVE_PHASE:
+                        self._forget()
+        except LeaseLost as lost:
+            self._lifecycle.lose(lost)
+        except Exception as error:  # whatever it is, the process ends with the reason, instead of a dead thread
+            if is_databases(error):  # its text holds the statement, with rows; and where it was raised says nothing
+                self._lifecycle.fail(f"no episode can be played: {in_words(error)}")
+                return
+            _logger.exception("the episode failed")
+            self._lifecycle.fail(f"the player failed: {type(error).__name__}: {error}")
+
+    def _forget(self) -> None:
+        """Keep the database from growing for as long as arrivals are continuous."""
+        try:
+            run = self._services.run
+            kept = run.settings.kept_episodes
+            forget_episodes(self._services.database, run, SERVE_PHASE, kept, lease=self._holder.lease)
+        except Exception as error:  # of a service: it is done after the next episode; `bear` raises our own errors
+            bear(error, "deleting old episodes")
+
+    def _next(self) -> EpisodeState | None:
+        """What to play now: a requested episode, or one more of the continuous arrivals; None: nothing yet."""
+        try:
+            state = self._requested.get(block=not self._serving.is_set())
+        except queue.Empty:
+            state = None
+        if state is not None or not self._serving.is_set() or self._lifecycle.stopping.is_set():
+            return state
+        with self._opening:
+            if not self._serving.is_set():
+                return None
+            try:
+                state = self._open_continuous()
+                self.trouble = None
+            except BusyError:
+                return None  # an episode that was requested just before is in the queue now
+            except RefusedError as refused:
+                if not self._fallback.take_over(str(refused)):
+                    self._note_trouble(refused)
+            except (OpeningError, SettingsError) as refused:
+                # Whoever set what the nodes refuse will set something else: serving goes on then.
+                self._note_trouble(refused)
+        if state is None:
+            self._lifecycle.stopping.wait(_REFUSED_S)
+        return state
+
+    def _note_trouble(self, refused: Exception) -> None:
+        self.trouble = str(refused)
+        _logger.error("no episode can be opened: %s", refused)
+
+    def _open_continuous(self) -> EpisodeState:
+        """One more episode with whatever scheduler is set now."""
+        chosen = self._episodes.hot_keys()["scheduler"]
+        plan = EpisodePlan(
+            SERVE_PHASE,
+            chosen["name"],
+            self._next_trace,
+            chosen["name"],
+            parameters=chosen["parameters"],
+            model=chosen["model"],
+        )
+        self._next_trace += 1
+        return self._episodes.open(plan)

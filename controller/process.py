@@ -1,0 +1,278 @@
+"""The controller as a process: what its environment says, its signals, its beginning and its end.
+
+Concurrency:
+
+* The main thread makes all parts, starts them, waits until `Lifecycle.stopping` is set, and stops them in reverse
+  order. The signal handlers run in it, too.
+* The other threads belong to the parts: the player (`player.py`), the heartbeat (`registration.py`), the lease
+  (`middleware/database/leases.py`), the fleet (`fleet.py`), the pods (`pods.py`), failure injection (`killings.py`),
+  the server's workers (`http/`), and the watchers of the live settings (`middleware/configuration/`).
+* A part that cannot go on reports to `Lifecycle`, which any thread may do. After its constructor, `Process` changes
+  only `Lifecycle.begun`, in the main thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from controller.control import CheckHot, Control
+from controller.episodes import Episodes
+from controller.fleet import LocalFleet
+from controller.holding import take_control
+from controller.http.app import controller_server, make_app
+from controller.killings import Killings, killings_per_hour
+from controller.lifecycle import Lifecycle
+from controller.metrics import Metrics
+from controller.player import Player
+from controller.pods import NodePods
+from controller.readiness import Fallback, Readiness
+from controller.registration import CONTROLLER, Registration
+from controller.run_services import RunServices
+from middleware.configuration import HotRecord, watch_file, watched_file
+from middleware.database import LeaseHolder, LeaseLost, holder_of, record_pod_event
+from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
+from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
+from middleware.patience import bear, patiently
+from middleware.registry import loopback_beside
+from offload.settings import Settings
+
+_SWITCH_S: Final = 0.0005
+_WATCH_S: Final = 0.5
+"""Twice as often as the nodes read: an edit in a console becomes a revision here first, and reaches all nodes in two
+seconds."""
+_POLL_S: Final = 0.25
+
+_logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+def serve(
+    environment: Mapping[str, str],
+    fleet: str,
+    node_command: Sequence[str],
+    check_hot: CheckHot,
+    continuously: bool = False,
+) -> None:
+    """Run a controller until SIGTERM, SIGINT, or the end of the lifeline.
+
+    environment: as docs/contracts.md has it
+    fleet: `local` starts the nodes here with `node_command`; `none` finds them in the registry; `kubernetes` does, and
+    watches their pods
+    check_hot: raises SettingsError for live settings of these settings that no node could apply
+    continuously: begin with continuous arrivals
+
+    Raises ValueError, LookupError or SchemaError for a wrong start, LeaseHeld or LeaseLost when another process
+    controls the run, FleetError when nodes cannot be kept running.
+    """
+    sys.setswitchinterval(_SWITCH_S)
+    end_with_any_thread()
+    process = Process(environment, fleet, node_command, check_hot, continuously)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: process.lifecycle.end())
+    if "OFFLOAD_LIFELINE" in environment:
+        end_with_parent(process.lifecycle.stopping)
+    process.serve()
+
+
+class Process:
+    """The parts of one controller process, made from its environment. See `serve` for the arguments."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        fleet: str,
+        node_command: Sequence[str],
+        check_hot: CheckHot,
+        continuously: bool,
+    ) -> None:
+        self._check_hot = check_hot
+        self._services = services = RunServices.open(environment)
+        run, network = services.run, services.network
+        _provide_descriptors(run.settings, network.nodes, fleet)
+        self._metrics = Metrics()
+        self._metrics.nodes.set(network.nodes)
+        self.lifecycle = lifecycle = Lifecycle(leaving_s(environment))
+        self._holder = LeaseHolder(services.database, run, holder_of(environment), lifecycle.stopping, self._lose)
+        self._pods = NodePods.of_cluster(environment) if fleet == "kubernetes" else None
+        self._killings = self._killings_of(environment)
+        self._fleet = _local_fleet(services, environment, node_command, lifecycle) if fleet == "local" else None
+        self._server = controller_server(_bind(environment), services.access)
+        self._fallback = Fallback(services, self._holder, lifecycle.stopping)
+        self._readiness = Readiness(
+            services, self._fleet, self._pods, self._fallback, not continuously, lifecycle.stopping
+        )
+        self._episodes = Episodes(
+            services.database,
+            run,
+            self._holder,
+            network,
+            services.configuration,
+            self._readiness.addresses,
+            self._server.address,
+            self._metrics,
+            services.access,
+        )
+        self._player = Player(services, self._holder, self._episodes, self._fallback, lifecycle, continuously)
+        self._registration = Registration(
+            services.registry, run.name, self._server.address, self._registered_metadata, lifecycle.stopping
+        )
+        self._control = Control(
+            services,
+            self._holder,
+            self._episodes,
+            self._player,
+            self._fallback,
+            self._pods,
+            lifecycle,
+            self._metrics,
+            check_hot,
+        )
+
+    def serve(self) -> None:
+        """Run until asked to stop. Raises as the function `serve`."""
+        services, stopping = self._services, self.lifecycle.stopping
+        with ExitStack() as ending:
+            ending.callback(services.database.close)
+            ending.callback(self._server.stop)
+            self._patiently(lambda: take_control(self._holder, services.registry, services.run.name))
+            ending.callback(self._holder.release)
+            self._check_hot(services.run.settings, services.run.settings.hot())
+            self._player.resume()
+            self._create_live_settings()
+            self._server.start(make_app(self._control))
+            ending.callback(self._registration.deregister)
+            self._registration.register()
+            self._start_nodes(ending)
+            ending.callback(self._end_threads)
+            self._registration.start()
+            self._watch_live_settings(ending)
+            self._readiness.wait()
+            self._player.start()
+            self.lifecycle.begun = True
+            if self._player.continuously:
+                self._player.set_serving(True)
+            self._registration.heartbeat()
+            _logger.info("controller of run %s answers at %s", services.run.name, self._server.address)
+            if self._killings is not None:
+                ending.callback(self._killings.stop)
+                self._killings.start()
+            while not stopping.wait(_POLL_S):
+                if self.lifecycle.leaving.is_set():
+                    self._leave()
+        self.lifecycle.raise_reason()
+
+    # --- beginning ----------------------------------------------------------------------------------------------
+
+    def _create_live_settings(self) -> None:
+        run, configuration = self._services.run, self._services.configuration
+        record = self._patiently(lambda: configuration.create(run.name, run.settings.hot(), CONTROLLER))
+        _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
+        self._fallback.recall(record)
+
+    def _start_nodes(self, ending: ExitStack) -> None:
+        if self._pods is not None:
+            ending.callback(self._pods.stop)
+            self._pods.start()
+        if self._fleet is not None:
+            ending.callback(self._fleet.stop)
+            self._fleet.start(self._holder.lease.epoch)
+
+    def _watch_live_settings(self, ending: ExitStack) -> None:
+        services = self._services
+        if file := watched_file(services.addresses.configuration):
+            ending.callback(watch_file(services.configuration, services.run.name, file))
+        ending.callback(services.configuration.watch(services.run.name, _apply_log_level, _WATCH_S))
+
+    def _killings_of(self, environment: Mapping[str, str]) -> Killings | None:
+        """Failure injection as the environment asks for it. Raises ValueError."""
+        per_hour = killings_per_hour(environment)
+        if not per_hour:
+            return None
+        if self._pods is None:
+            raise ValueError("OFFLOAD_KILLINGS_PER_HOUR: only pods can be killed: --fleet kubernetes is needed")
+        seed = self._services.run.settings.seed
+        return Killings(self._pods, self._services.network.nodes, per_hour, seed, self._record_killing)
+
+    def _registered_metadata(self) -> Mapping[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "holder": self._holder.holder,
+            "ready": self.lifecycle.begun,
+            "serving": self._player.serving,
+        }
+
+    # --- end ----------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Let the episode that is being played end first, for as long as that is allowed."""
+        self._player.set_serving(False)
+        state = self._episodes.state
+        if state is not None:
+            _logger.info("the controller leaves when episode %d is over", state.episode)
+            state.ended.wait(self.lifecycle.leaving_s)
+        self.lifecycle.stopping.set()
+
+    def _lose(self, lost: LeaseLost) -> None:
+        """Another process controls the run: act no more. The lease's thread calls this."""
+        self.lifecycle.lose(lost)
+        self._episodes.abort(str(lost))
+
+    def _end_threads(self) -> None:
+        self.lifecycle.stopping.set()
+        self._player.stop()
+        self._registration.join()
+
+    def _record_killing(self, node: int, pod: str) -> None:
+        """Count and record a killed pod. The thread of the failure injection calls this."""
+        self._metrics.pods_killed.inc()
+        state = self._episodes.state
+        episode, slot = (None, None) if state is None else (state.episode, state.slot)
+        database, run = self._services.database, self._services.run
+        try:
+            record_pod_event(database, run, node, pod, "killed", "failure injection", episode, slot)
+        except Exception as error:  # of the database: the injection goes on; `bear` raises our own errors
+            bear(error, "recording a failure injection")
+            _logger.warning("the killing of %s could not be recorded", pod)
+
+    def _patiently(self, call: Callable[[], _Result]) -> _Result:
+        return patiently(call, stopping=self.lifecycle.stopping)
+
+
+def _bind(environment: Mapping[str, str]) -> str:
+    return environment.get("OFFLOAD_BIND", "127.0.0.1:0")
+
+
+def _local_fleet(
+    services: RunServices, environment: Mapping[str, str], node_command: Sequence[str], lifecycle: Lifecycle
+) -> LocalFleet:
+    return LocalFleet(
+        services.network.nodes,
+        services.run.name,
+        services.run.uid,
+        node_command,
+        {**environment, "OFFLOAD_BIND": loopback_beside(_bind(environment))},
+        Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")) / "logs",
+        services.registry,
+        lifecycle.stopping,
+        lifecycle.fail,
+        services.access,
+    )
+
+
+def _provide_descriptors(settings: Settings, nodes: int, fleet: str) -> None:
+    """Raises ValueError where they do not suffice, here or in the nodes of a local fleet, which have the same limit."""
+    if fleet == "local":
+        transfer = settings.node.transfer
+        provide_descriptors(descriptors_of_node(nodes, transfer), f"an edge node with node.transfer: {transfer}", nodes)
+    provide_descriptors(descriptors_of_controller(nodes), "the controller", nodes)
+
+
+def _apply_log_level(record: HotRecord) -> None:
+    logging.getLogger().setLevel(record.hot["log_level"])

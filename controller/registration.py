@@ -1,0 +1,76 @@
+"""The registry entry of the controller, and the names under which controllers and edge nodes register.
+
+Concurrency: the main thread registers, starts the heartbeat thread, and deregisters. The heartbeat thread sends a
+heartbeat each second until `stopping` is set. Both read the metadata through `metadata`, which must be safe in any
+thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from middleware.patience import bear, patiently
+from middleware.registry import Instance, Registry, keep_registered
+
+CONTROLLER: Final = "controller"
+EDGE_NODE: Final = "edgenode"
+_HEARTBEAT_S = 1.0
+_ENDING_S = 5.0
+
+
+class Registration:
+    """The controller's entry in the registry.
+
+    address: where the controller answers; metadata: what the entry says at this moment
+    stopping: when it is set, the heartbeats end
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        run_name: str,
+        address: str,
+        metadata: Callable[[], Mapping[str, Any]],
+        stopping: threading.Event,
+    ) -> None:
+        self._registry = registry
+        self._run_name = run_name
+        self._address = address
+        self._metadata = metadata
+        self._stopping = stopping
+        self._started_at = time.time()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def register(self) -> None:
+        """Enter the controller; waits while the registry is unavailable."""
+        patiently(lambda: self._registry.register(self._instance()), stopping=self._stopping)
+
+    def start(self) -> None:
+        """Begin to send heartbeats."""
+        self._thread.start()
+
+    def heartbeat(self) -> None:
+        """Send one heartbeat now, with the metadata as it is."""
+        keep_registered(self._registry, self._instance())
+
+    def join(self) -> None:
+        """Wait for the end of the heartbeat thread; `stopping` is set before."""
+        if self._thread.is_alive():
+            self._thread.join(timeout=_ENDING_S)
+
+    def deregister(self) -> None:
+        """Remove the entry. Where the registry is unavailable, the entry expires."""
+        try:
+            self._registry.deregister(self._instance())
+        except Exception as error:  # whatever the registry answers, the process ends; `bear` raises our own errors
+            bear(error, "leaving the registry")
+
+    def _instance(self) -> Instance:
+        return Instance(CONTROLLER, "0", self._run_name, self._address, self._metadata(), self._started_at)
+
+    def _beat(self) -> None:
+        while not self._stopping.wait(_HEARTBEAT_S):
+            self.heartbeat()
