@@ -249,6 +249,8 @@ class Episodes:
         lead_s = min(_TICK_LEAD_S, 0.5 * settings.slot_s / settings.time_scale)
         for slot in range(settings.slots + 1):
             ticks.serve_until(clock.instant_s(slot) - lead_s, state.interrupt)
+            if ticks.refused:
+                state.abort(ticks.refused)
             if state.aborting:
                 break
             late = clock.late_s(slot)
@@ -257,6 +259,8 @@ class Episodes:
             ticks.put(slot, {node: self._tick(state, slot, node) for node in range(self._network.nodes)})
             state.slot = slot
         down = ticks.finish(0.0 if state.aborting else _TICKS_TIMEOUT_S)
+        if ticks.refused:
+            state.abort(ticks.refused)
         if not state.aborting:
             self._drain(state, clock)
         if state.aborting:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from controller.interface import Node
 from controller.nodes import NodeClients
 from controller.pods import NodePods
@@ -17,6 +19,7 @@ from middleware.registry import Instance, clock_words
 _ANSWER_S = 1.0
 _OWN: Final = ("revision", "scheduler", "model", "problem", "pending", "queues", "outbox", "outbox_problem")
 """What a node itself answers."""
+_MALFORMED: Final = "its answer to /v1/status cannot be read: is this pod of another version?"
 
 
 def node_states(services: RunServices, pods: NodePods | None) -> list[Node]:
@@ -27,19 +30,20 @@ def node_states(services: RunServices, pods: NodePods | None) -> list[Node]:
     states = []
     for node in range(services.network.nodes):
         instance, own = instances.get(node), answered.get(node, {})
-        states.append(
-            Node(
-                node=node,
-                address=instance.address if instance else None,
-                alive=instance is not None and instance.alive(),
-                heartbeat_age_s=round(instance.age_s, 1) if instance else None,
-                clock=clock_words(instance) if instance else None,
-                capacity_hz=float(services.network.capacity_hz[node]),
-                arrival_probability=float(services.network.arrival_probability[node]),
-                pod=seen.get(node),
-                **{key: own.get(key) for key in _OWN},
-            )
-        )
+        facts = {
+            "node": node,
+            "address": instance.address if instance else None,
+            "alive": instance is not None and instance.alive(),
+            "heartbeat_age_s": round(instance.age_s, 1) if instance else None,
+            "clock": clock_words(instance) if instance else None,
+            "capacity_hz": float(services.network.capacity_hz[node]),
+            "arrival_probability": float(services.network.arrival_probability[node]),
+            "pod": seen.get(node),
+        }
+        try:
+            states.append(Node(**facts, **{key: own.get(key) for key in _OWN}))
+        except ValidationError:
+            states.append(Node(**facts, **{**dict.fromkeys(_OWN), "problem": _MALFORMED}))
     return states
 
 

@@ -24,6 +24,8 @@ _PATIENCE_S = 2.0
 """A node that has not answered a tick for so many real seconds is down in that slot, and gets the next one."""
 _LATE = 504
 """The status of a node that was reached and did not answer in time: it may be frozen, or slow."""
+_IMPOSSIBLE = (400, 413, 422)
+"""Statuses of a node that cannot take this tick, and would not after a restart either."""
 _RETRY_S = 0.2
 
 _logger = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ class Ticks:
         self._address_now = address_now
         self._opening = opening
         self._lines = {node: _Line() for node in clients.addresses}
+        self.refused: str | None = None
+        """Why a node cannot take a tick, in words: the episode cannot be played then."""
         self._returned: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._over = threading.Event()
         self._rejoins: list[threading.Thread] = []
@@ -108,7 +112,9 @@ class Ticks:
             line.unanswered.discard(slot)
         else:
             _logger.warning("slot %d: %s", slot, answer.detail)
-        if answer.ok or answer.status == _LATE:
+        if answer.status in _IMPOSSIBLE:
+            self.refused = self.refused or f"slot {slot}: {answer.detail}"
+        elif answer.ok or answer.status == _LATE:
             self._send(node, line)
         else:
             self._lost(node, line)

@@ -170,7 +170,7 @@ def _parsed(content: str) -> HotRecord | None:
     try:
         data = json.loads(content)
         hot = {key: data[key] for key in HOT_SECTIONS}
-        if data["digest"] != _digest(hot):
+        if data["digest"] != _digest(hot) or not isinstance(hot["scheduler"]["name"], str):
             return None
         origins = dict(data.get("origins", {}))
         return HotRecord(int(data["revision"]), hot, str(data["written_by"]), float(data["written_at"]), origins)

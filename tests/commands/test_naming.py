@@ -117,6 +117,13 @@ def test_a_name_that_not_every_service_takes_is_refused(here: Path, name: str) -
     assert list_runs(Database.connect(settings.services.database)) == []
 
 
+@pytest.mark.parametrize("name", ["offload.db", "offload.db-journal", "offload.db-wal", "mine.db-shm", "storage"])
+def test_a_run_is_not_called_as_a_file_beside_its_folder(name: str) -> None:
+    """A folder `.offload/offload.db-journal` made the database unreadable for every command."""
+    with pytest.raises(SettingsError, match="a run cannot be called"):
+        check_name(name)
+
+
 def test_an_older_run_with_such_a_name_can_still_be_used(here: Path) -> None:
     settings = settings_of(here)
     database = Database.connect(settings.services.database)

@@ -116,3 +116,20 @@ def test_nothing_is_sent_after_the_end_to_a_node_that_hung():
         assert ticks.finish(0.1) == {1: [0, 1, 2, 3]}
         time.sleep(2.0)
         assert [body["slot"] for body in hung.asked] == [0]
+
+
+def test_a_tick_that_no_node_could_take_is_refused_and_the_node_is_not_taken_for_a_restarted_one():
+    """It was: the node was opened again and again, and the episode counted as complete, with all of its tasks lost."""
+    sound, refusing = Node(), Node(status=422)
+    asked: list[int] = []
+
+    def address_now(node: int) -> str | None:
+        asked.append(node)
+        return refusing.address
+
+    with ticks_to({0: sound.address, 1: refusing.address}, sound, refusing, address_now=address_now) as ticks:
+        play(ticks, 2, range(3))
+        assert ticks.refused is not None
+        assert ticks.refused.startswith("slot 0: ")
+        assert "its own words" in ticks.refused
+        assert asked == []

@@ -17,7 +17,7 @@ import pytest
 from forwarder import Forwarder
 
 from middleware.configuration import open_configuration
-from middleware.configuration.nacos import CONSOLE, NacosConfiguration
+from middleware.configuration.nacos import CONSOLE, NacosConfiguration, _digest, _parsed
 from middleware.nacos import NacosServer
 from middleware.outages import ServiceAway
 from middleware.patience import is_away
@@ -251,3 +251,23 @@ def test_threads_share_a_server(nacos_url) -> None:
     assert troubles == []
     assert [one.metadata for one in registry.instances("edgenode", "r")] == [{"count": 4}] * 8
     assert logging.getLogger("nacos").level == logging.CRITICAL
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        "{}",
+        *(
+            json.dumps({**hot, "digest": _digest(hot), "written_by": "x", "written_at": 1.0, "revision": 1, **wrong})
+            for hot, wrong in (
+                ({"scheduler": {"name": "sed"}, "log_level": "INFO"}, {"revision": float("inf")}),
+                ({"scheduler": {"name": "sed"}, "log_level": "INFO"}, {"written_at": 10**400}),
+                ({"scheduler": "sed", "log_level": "INFO"}, {}),
+                ({"scheduler": {"name": 7}, "log_level": "INFO"}, {}),
+            )
+        ),
+    ],
+)
+def test_what_no_program_of_ours_wrote_is_no_record(content) -> None:
+    assert _parsed(content) is None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from middleware.database import Database
+from middleware.database.schema import instances
 from middleware.outages import ServiceAway
 from middleware.registry import MAX_AGE_S, Instance, Registry, keep_registered, open_registry
 from middleware.registry.ages import Ages
+from middleware.registry.nacos import _unpacked
 from middleware.registry.table import TableRegistry
 
 
@@ -185,3 +191,71 @@ def test_ages_by_heartbeats_of_clocks_that_differ() -> None:
     }, "after seven seconds nobody knows when the second one's came"  # fmt: skip
     now[0] = 1009.0
     assert look(right=999.0, behind=968.0)["right"] == (8.0, 0.0), "an old answer is no heartbeat"
+
+
+FOREIGN = [
+    {"instance": "abc"},
+    {"instance": "9" * 400},
+    {"address": "mail.example.org"},
+    {"address": "http://h:1/\n"},
+    {"metadata": []},
+]
+
+
+@pytest.mark.parametrize("wrong", FOREIGN)
+def test_a_row_that_is_none_of_ours_is_ignored_and_logged_once(
+    db: Database, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One such row ended the controller, and with it the run."""
+    registry = open_registry("database:", db)
+    registry.register(_instance("0"))
+    row = {
+        "service": "edgenode",
+        "instance": "1",
+        "run": "r",
+        "address": "http://127.0.0.1:1",
+        "metadata": {},
+        "started_at": 1.0,
+        "heartbeat_at": 1.0,
+    }
+    with db.transaction() as connection:
+        try:
+            connection.execute(sa.insert(instances).values({**row, **wrong}))
+        except DBAPIError:
+            pytest.skip("this database does not take it")
+    for _ in range(3):
+        assert [one.instance for one in registry.instances("edgenode", "r")] == ["0"]
+    assert caplog.text.count("is ignored") == 1
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        "[" * 100_000,
+        "[]",
+        "7",
+        json.dumps({"instance": "1"}),
+        *(
+            json.dumps(
+                {
+                    "instance": "1",
+                    "run": "r",
+                    "address": "http://127.0.0.1:1",
+                    "metadata": {},
+                    "started_at": 1.0,
+                    "heartbeat_at": 1.0,
+                    **wrong,
+                }
+            )
+            for wrong in [*FOREIGN, {"heartbeat_at": 10**400}, {"started_at": "x"}, {"address": 7}, {"run": None}]
+        ),
+    ],
+)
+def test_an_entry_in_nacos_that_is_damaged_is_named(ours: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        _unpacked("edgenode", {"ip": "h", "port": 1, "metadata": {"offload": ours}})
+
+
+def test_another_programs_entry_in_nacos_is_nothing_to_complain_of() -> None:
+    assert _unpacked("edgenode", {"ip": "h", "port": 1, "metadata": {"version": "1"}}) is None
+    assert _unpacked("edgenode", {"ip": "h", "port": 1, "metadata": None}) is None

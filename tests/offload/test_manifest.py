@@ -71,6 +71,7 @@ def test_a_damaged_file_is_refused(files, parts):
         (b"", "Expecting value"),
         (b"\xff\xfe", "not a manifest"),
         (b"[]", "not a manifest"),
+        (b"[" * 100_000, "not a manifest"),
         (b"{}", "version"),
         (manifest().to_bytes().replace(b'"actions": 4', b'"actions": 1'), "actions"),
         (manifest().to_bytes().replace(b'"format": 1', b'"format": 2'), "format"),

@@ -1,8 +1,13 @@
 """If these fail, wrong settings are accepted, refused without a reason, or a password shows."""
 
+import json
+
 import pytest
 
+from edgenode.interface import Tick
+from middleware.problems import parsed
 from offload import PRESETS, SettingsError, resolve_settings
+from offload.limits import LONGEST_DEADLINE_S, MOST_BITS, MOST_CYCLES
 from offload.settings import merge_layers, redacted
 
 
@@ -60,6 +65,49 @@ def test_what_is_wrong_is_refused_with_its_path_its_value_and_what_would_be_righ
     message = refusal(layer)
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("layer", "part"),
+    [
+        ({"tasks": {"deadline_s": 1e10}}, "tasks.deadline_s"),
+        ({"tasks": {"size_bits": [1e308, 1e308]}}, "tasks.size_bits"),
+        ({"tasks": {"size_bits": [1e14, 1e15], "complexity_cycles_per_bit": [1e3, 1e4]}}, "at most 1e+18"),
+        ({"time": {"slot_s": 1e7}}, "time.slot_s"),
+        ({"network": {"rate_bps": [1, 1e19]}}, "network.rate_bps"),
+        ({"network": {"failure_rate": [0, 1e300]}}, "network.failure_rate"),
+        ({"network": {"core_frequency_hz": 1e300}}, "network.core_frequency_hz"),
+        ({"network": {"cores": [10**9]}}, "network.cores"),
+        ({"node": {"write_interval_s": 1e300}}, "node.write_interval_s"),
+        ({"node": {"request_timeout_s": 1e300}}, "node.request_timeout_s"),
+        ({"node": {"probe_timeout_s": 1e-300}}, "node.probe_timeout_s"),
+        ({"node": {"overload_refresh_s": 1e300}}, "node.overload_refresh_s"),
+        ({"scheduler": {"model": "a\nb/c"}}, "scheduler.model"),
+        ({"scheduler": {"model": "\u202e/x"}}, "scheduler.model"),
+        ({"services": {"registry": "nacos://[::1"}}, "in brackets"),
+    ],
+)
+def test_what_no_node_could_work_with_is_refused(layer, part):
+    with pytest.raises(SettingsError) as refused:
+        resolve_settings([layer])
+    assert part in str(refused.value)
+
+
+def test_the_largest_task_of_the_settings_is_one_that_nodes_take():
+    """A node that refuses what the settings allow loses every task."""
+    limits = {"size_bits": MOST_BITS, "cycles": MOST_CYCLES, "deadline_s": LONGEST_DEADLINE_S}
+    resolve_settings(
+        [
+            {
+                "tasks": {
+                    "size_bits": [1, MOST_BITS],
+                    "complexity_cycles_per_bit": [1, MOST_CYCLES / MOST_BITS],
+                    "deadline_s": LONGEST_DEADLINE_S,
+                }
+            }
+        ]
+    )
+    parsed(Tick, json.dumps({"episode": 1, "slot": 0, "task": limits}).encode())
 
 
 def test_every_problem_is_reported_at_once():
