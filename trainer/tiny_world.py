@@ -1,4 +1,4 @@
-"""A small world with a known best policy, played in memory: no queues, tasks end in the slot in which they arrive.
+"""A small world with a known best policy, for conformance tests: no queues, tasks end in the slot in which they arrive.
 
 Three nodes. In every slot a task (with probability 0.7 per node) comes of one of two kinds, which the observation shows.
 Kind A succeeds at node 0 with 0.95, kind B at node 1 with 0.95, anything else with 0.2 (node 2 is always bad). So the best
