@@ -149,13 +149,14 @@ def _load(name: str, key: str) -> Any:
     except Exception as error:  # importing runs code of other packages, which may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise SettingsError(f"{key}: '{name}' ({value}) cannot be loaded: {reason}") from error
-    fault = fault_of_form(made) or _fault_of_class(made)
+    fault = fault_of_form(made) or fault_of_class(made)
     if fault:
         raise SettingsError(f"{key}: '{name}' ({value}) {fault}; see {PAGE}")
     return made
 
 
-def _fault_of_class(made: Any) -> str | None:
+def fault_of_class(made: Any) -> str | None:
+    """What a class lacks to be an algorithm of its phase; None where nothing is missing."""
     phase = getattr(made, "phase", None)
     if phase not in PHASES:
         return f"has the phase {phase!r}; it is 'offline' or 'online'"
