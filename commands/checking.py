@@ -1,7 +1,8 @@
 """Whether settings can be used, asked before anything is played or written: every name, parameter, model, device and URL in them.
 
 Units, types and ranges are checked when settings are read (`offload.settings`). Here is what needs more than that: the installed
-schedulers and applications. Nothing is connected to, and torch is not needed.
+schedulers, algorithms and applications. Nothing is connected to, and torch is not needed: without it, the parameters of
+algorithms are checked where they train.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ def check_settings(settings: Settings) -> None:
         *_of_scheduler(settings, settings.hot()["scheduler"]),
         *_of_names(settings),
         *_of_methods(settings),
+        *_of_algorithms(settings),
     ]
     if problems:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
@@ -64,6 +66,15 @@ def _of_methods(settings: Settings) -> Iterator[str]:
         yield f"evaluation.methods: '{method}' stands there twice; write it once"
 
 
+def _of_algorithms(settings: Settings) -> Iterator[str]:
+    from trainer.algorithms import check_algorithms
+
+    try:
+        check_algorithms(_with_known_profile(settings))
+    except SettingsError as wrong:
+        yield str(wrong)
+
+
 def _needs_no_model(settings: Settings, key: str, name: str, others: tuple[str, ...] = ()) -> Iterator[str]:
     """What is wrong with a scheduler that gets no model here. others: further names that may stand at this key."""
     from edgenode.schedulers import scheduler_names
@@ -100,8 +111,7 @@ def _trial(settings: Settings, name: str, parameters: Mapping[str, Any], with_mo
     """Make a scheduler as a node would, with a stand-in for the model. Returns why that cannot be done, None where it can."""
     from edgenode.schedulers import create_scheduler
 
-    if settings.node.profile not in PROFILES:  # which has a line of its own
-        settings = settings.model_copy(update={"node": settings.node.model_copy(update={"profile": PROFILES[0]})})
+    settings = _with_known_profile(settings)
     n = settings.network.nodes
     context = SchedulerContext(n, make_profile(settings), _AnyActor(n) if with_model else None, np.ones(n))
     try:
@@ -111,6 +121,13 @@ def _trial(settings: Settings, name: str, parameters: Mapping[str, Any], with_mo
     except Exception as error:  # other people's schedulers may raise anything
         return f"scheduler.name: '{name}' cannot be made: {type(error).__name__}: {error}"
     return None
+
+
+def _with_known_profile(settings: Settings) -> Settings:
+    """The settings with a profile that exists: an unknown one has a line of its own."""
+    if settings.node.profile in PROFILES:
+        return settings
+    return settings.model_copy(update={"node": settings.node.model_copy(update={"profile": PROFILES[0]})})
 
 
 class _AnyActor:

@@ -1,4 +1,4 @@
-"""`offload schedulers` and `offload config …`: what can be chosen, and what was."""
+"""`offload schedulers`, `offload algorithms` and `offload config …`: what can be chosen, and what was."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ def schedulers() -> None:
         table.add_column(column, overflow="fold")
     for one in describe():
         table.add_row(one.name, one.summary, ", ".join(f"{key}={value}" for key, value in one.parameters.items()))
+    Console().print(table)
+
+
+def algorithms() -> None:
+    """The learning algorithms that configuration can name, with their parameters' defaults and the curves they record."""
+    from trainer.algorithms import describe
+
+    table = Table(title="offline.algorithm, online.algorithm", title_justify="left")
+    for column in ("name", "phase", "trains", "parameters", "curves"):
+        table.add_column(column, overflow="fold")
+    for one in describe():
+        parameters = ", ".join(f"{key}={value}" for key, value in one.parameters.items())
+        curves = "\n".join(f"{key}: {curve.label}" for key, curve in one.curves.items())
+        table.add_row(one.name, one.phase, one.summary, parameters, curves)
     Console().print(table)
 
 

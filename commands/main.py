@@ -9,7 +9,7 @@ from importlib.metadata import requires
 import typer
 
 from commands.dataset import export
-from commands.inspection import check, reference, schedulers, show
+from commands.inspection import algorithms, check, reference, schedulers, show
 from commands.installation import require_own_rooms
 from commands.parity import parity
 from commands.replay import replay
@@ -40,6 +40,7 @@ app.command()(replay)
 app.command()(simulate)
 app.command()(selftest)
 app.command()(schedulers)
+app.command()(algorithms)
 app.command()(prepare)
 app.command("await")(await_)
 config = typer.Typer(help="Look at settings, or check them.", no_args_is_help=True)

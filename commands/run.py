@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TITLES = {
     "collect": "collect: the heuristic's task logs",
     "replay": "offline: logs to transitions",
-    "offline": "offline: SAC + CQL",
+    "offline": "offline: training",
     "checkpoint": "offline: checkpoints, played for the curve",
     "evaluate": "evaluate: every method on the same traces",
 }
@@ -177,13 +177,18 @@ def _check(settings: Settings, phases: list[str], out: Path, name: str | None, s
 
 
 def _check_training(settings: Settings, phases: list[str]) -> None:
-    """Whether this machine can train: it has the device, and the data set to learn from. Raises SettingsError or DatasetError."""
+    """Whether this machine can train: device, algorithms, and the data set to learn from. Raises SettingsError or DatasetError."""
     from offload.profiles import make_profile
+    from trainer.algorithms import create_offline, create_online
     from trainer.datasets import check_dataset
     from trainer.networks import choose_device
 
     if {"offline", "online"} & set(phases):
         choose_device(settings.learner.device)
+    if "offline" in phases:
+        create_offline(settings)
+    if "online" in phases:
+        create_online(settings)
     if "offline" in phases and settings.offline.dataset is not None:
         check_dataset(settings.offline.dataset, make_profile(settings))
 

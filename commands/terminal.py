@@ -5,12 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from typer.core import TyperGroup
-
-if TYPE_CHECKING:
-    from typer import Context
 
 INTERRUPTED: Final = 130
 """The exit code of a shell's command that SIGINT ended."""
@@ -31,7 +28,7 @@ class Commands(TyperGroup):
     Typer itself would turn KeyboardInterrupt into an exit code, without a word.
     """
 
-    def invoke(self, ctx: Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that the user chose."""
         try:
             return super().invoke(ctx)

@@ -54,9 +54,11 @@ def _profile(described: Mapping[str, Any], nodes: int, folder: Path) -> Profile:
         raise ManifestError(f"{folder}: {unknown_name('profile', described.get('name'), PROFILES)}")
     needed = make_profile(Settings()).maxima
     maxima = described.get("maxima")
-    numbers = isinstance(maxima, dict) and all(
-        isinstance(value, int | float) and value > 0 for value in maxima.values()
-    )
-    if not numbers or set(maxima) != set(needed) or not isinstance(described.get("version"), int):
+    if not (
+        isinstance(maxima, dict)
+        and set(maxima) == set(needed)
+        and all(isinstance(value, int | float) and value > 0 for value in maxima.values())
+        and isinstance(described.get("version"), int)
+    ):
         raise ManifestError(f"{folder / MANIFEST_FILE}: its profile needs a version, and maxima of {', '.join(needed)}")
     return Profile(described["name"], described["version"], nodes, maxima)

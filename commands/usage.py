@@ -20,7 +20,8 @@ class OnceEach(TyperCommand):
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for parameter, count in Counter(given).items():
             if count > 1 and parameter.param_type_name == "option" and not parameter.multiple:
-                raise typer.BadParameter("is given twice; leave one out", ctx=ctx, param=parameter)
+                option: Any = parameter  # Typer's own Click, which its types do not name
+                raise typer.BadParameter("is given twice; leave one out", ctx=ctx, param=option)
         return super().parse_args(ctx, args)
 
 

@@ -105,6 +105,7 @@ def success_rates(results: Results) -> Figure:
 def learning_curve(results: Results) -> Figure:
     """Offline checkpoints by gradient step, online episodes by update, and where the methods stand in the comparison."""
     curve = results["learning_curve"]
+    algorithms = {phase: results["settings"][phase]["algorithm"] for phase in ("offline", "online")}
     figure = Figure(figsize=(WIDTH_IN, 3.9))
     offline, online, final = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.7, 0.55))
     colour = method_colour("offline-only", LEARNED)
@@ -120,7 +121,7 @@ def learning_curve(results: Results) -> Figure:
     offline.set_xlim(0, max(steps, default=1) * 1.06)
     offline.set_xlabel("gradient steps")
     offline.set_ylabel("success rate")
-    offline.set_title("Offline: SAC + CQL")
+    offline.set_title(f"Offline: {algorithms['offline']}")
 
     if curve["offline_level"] is not None:
         online.axhline(curve["offline_level"], color=colour, linewidth=1.5, linestyle="--", label="offline level")
@@ -134,7 +135,7 @@ def learning_curve(results: Results) -> Figure:
         means = [y[update == number].mean() for number in np.unique(update)]
         online.plot(centres, means, "-o", color=own, linewidth=2, markersize=5, label=method)
     online.set_xlabel("online episodes (bold: mean of the episodes of one update)")
-    online.set_title("Online: PPO")
+    online.set_title(f"Online: {algorithms['online']}")
     online.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     if not curve["online"]:
         online.annotate("no online episode yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=MUTED)

@@ -181,8 +181,14 @@ class SchedulerSettings(_Section):
 
 
 class OfflineSettings(_Section):
-    """Collection of a heuristic's logs, and offline training: discrete SAC + CQL (eq. 10–12)."""
+    """Collection of a heuristic's logs, and offline training; `sac-cql` is discrete SAC + CQL (eq. 10–12)."""
 
+    algorithm: str = Field(
+        "sac-cql", min_length=1, description="a name of the entry points offload.algorithms that trains offline"
+    )
+    parameters: dict[str, float | int | bool | str] = Field(
+        {}, description="of an algorithm that has its own; those of sac-cql are keys of this section"
+    )
     heuristic: str = Field("ratc", description="the scheduler whose logs are learned from")
     dataset: str | None = Field(None, description="id of a Minari data set to learn from; no logs are collected then")
     episodes: int = Field(200, ge=1, description="episodes of the heuristic to collect")
@@ -209,8 +215,14 @@ class OfflineSettings(_Section):
 
 
 class OnlineSettings(_Section):
-    """Online fine-tuning: PPO with GAE (eq. 13–19)."""
+    """Online fine-tuning; `ppo` is PPO with GAE (eq. 13–19)."""
 
+    algorithm: str = Field(
+        "ppo", min_length=1, description="a name of the entry points offload.algorithms that trains online"
+    )
+    parameters: dict[str, float | int | bool | str] = Field(
+        {}, description="of an algorithm that has its own; those of ppo are keys of this section"
+    )
     episodes: int = Field(50, ge=0, description="episodes to play in all")
     episodes_per_update: int = Field(10, ge=1, description="episodes that one update trains on")
     epochs: int = Field(4, ge=1, description="K, passes over the data of an update")
@@ -327,14 +339,26 @@ class Settings(_Section):
         return self.model_dump(mode="json", exclude={"services"})
 
 
+_NAMED = (
+    ("scheduler", "name", None),
+    ("offline", "algorithm", OfflineSettings().algorithm),
+    ("online", "algorithm", OnlineSettings().algorithm),
+)
+"""Sections whose `parameters` belong to what a key of theirs names, and what it names where no layer says."""
+
+
 def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Nested dictionaries merged, later ones win. `scheduler.parameters` is replaced whole when the name changes."""
+    """Nested dictionaries merged, later ones win.
+
+    The `parameters` of a scheduler or an algorithm are replaced whole when its name changes.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
-        scheduler = layer.get("scheduler")
-        if isinstance(scheduler, Mapping) and "name" in scheduler and isinstance(merged.get("scheduler"), dict):
-            if scheduler["name"] != merged["scheduler"].get("name"):
-                merged["scheduler"].pop("parameters", None)
+        for section, key, default in _NAMED:
+            here, before = layer.get(section), merged.get(section)
+            if isinstance(here, Mapping) and key in here and isinstance(before, dict):
+                if here[key] != before.get(key, default):
+                    before.pop("parameters", None)
         _merge_into(merged, layer)
     return merged
 

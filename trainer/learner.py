@@ -1,5 +1,7 @@
 """A learner's whole state: parameters, optimizers, step, reward statistics; to and from safetensors bytes.
 
+`Learner` is a `trainer.algorithms.protocols.TrainingState` that any algorithm can use: it names its modules and optimizers.
+
 The bytes hold all that is needed to continue exactly: a learner that was saved and loaded takes the same next step, bit
 for bit, as one that went on. Keys: `parameters/<module>.<name>`, `optimizers/<optimizer>/<module>.<name>/<moment>`,
 `step`, `reward_mean`, `reward_std`. No pickle.
@@ -56,6 +58,11 @@ class Learner:
     def __getitem__(self, name: str) -> nn.Module:
         return self.modules[name]
 
+    @property
+    def actor(self) -> nn.Module:
+        """The module `actor`, which nodes run."""
+        return self.modules["actor"]
+
     def descend(self, optimizer: str, loss: Tensor, gradient_clip: float | None = None) -> None:
         """One Adam step of a group down the gradient of `loss`, whose norm over the group is clipped if asked."""
         parameters = [parameter for _, parameter in self._members(optimizer)]
@@ -108,7 +115,7 @@ class Learner:
         self.step, self.rewards = int(tensors["step"]), rewards
 
     def load_modules(self, content: bytes, names: Sequence[str]) -> None:
-        """Take over some modules' parameters and the reward statistics only: how PPO starts from what SAC + CQL learned.
+        """Take over some modules' parameters and the reward statistics only: how online training starts from offline training.
 
         Raises LearnerError, having changed nothing, when they are not there or have other shapes.
         """
@@ -144,6 +151,12 @@ class Learner:
         for name in self._groups[optimizer]:
             for key, parameter in self.modules[name].named_parameters():
                 yield f"{name}.{key}", parameter
+
+
+def saved_modules(content: bytes) -> set[str]:
+    """The names of the modules that the bytes of a saved learner hold. Raises LearnerError when they cannot be read."""
+    parts = (key.split("/", 1) for key in _read(content))
+    return {rest[0].split(".", 1)[0] for kind, *rest in parts if kind == "parameters" and rest}
 
 
 def check_finite(losses: Mapping[str, float], place: str, setting: str) -> None:

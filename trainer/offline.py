@@ -1,8 +1,9 @@
-"""The offline phase: the collected logs become a replay buffer, and SAC + CQL trains on it, checkpoint by checkpoint."""
+"""The offline phase: the collected logs become a replay buffer, and the offline algorithm trains on it, checkpoint by checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -11,15 +12,16 @@ from middleware.patience import patiently
 from middleware.storage import Storage
 from offload.profiles import make_profile
 from offload.settings import Settings
-from trainer.algorithms import sac_cql
+from trainer.algorithms import create_offline
+from trainer.algorithms.protocols import OfflineAlgorithm, TrainingState
 from trainer.datasets import DatasetError, read_dataset
-from trainer.learner import Learner, check_finite
+from trainer.learner import check_finite
 from trainer.plans import CHECKPOINT, OFFLINE_ONLY, OFFLINE_VERSION, checkpoint_steps, checkpoint_version
 from trainer.progress import Progress
 from trainer.publishing import ModelShelf
 from trainer.replay import ReplayBuffer
 from trainer.seeds import Stream, generator
-from trainer.transitions import IDENTITY, transitions_of
+from trainer.transitions import transitions_of
 
 _REPORTS = 50
 """About so many points has the curve of the losses."""
@@ -72,7 +74,8 @@ def load_replay(db: Database, storage: Storage, run: Run, episodes: Sequence[int
 def train_offline(shelf: ModelShelf, buffer: ReplayBuffer, progress: Progress) -> None:
     """Train and publish what is not published yet; continues at the last published checkpoint, bit for bit."""
     settings = shelf.run.settings
-    learner = _fresh(settings, buffer)
+    algorithm = create_offline(settings)
+    learner = algorithm.fresh(buffer.reward_statistics())
     parent = None
     published = {row.version for method in (CHECKPOINT, OFFLINE_ONLY) for row in shelf.recorded(method)}
     progress.begin("offline", settings.offline.steps, "steps")
@@ -84,11 +87,11 @@ def train_offline(shelf: ModelShelf, buffer: ReplayBuffer, progress: Progress) -
             learner.load_bytes(shelf.learner_bytes(version))
             progress.advance(learner.step - done, f"{version} is there")
         else:
-            curve = _train_until(learner, buffer, settings, stop, progress)
+            curve = _train_until(algorithm, learner, buffer, settings, stop, progress)
             shelf.publish(
                 learner,
                 version,
-                algorithm=sac_cql.ALGORITHM,
+                algorithm=settings.offline.algorithm,
                 phase="offline",
                 method=OFFLINE_ONLY if last else CHECKPOINT,
                 parent=parent,
@@ -98,29 +101,26 @@ def train_offline(shelf: ModelShelf, buffer: ReplayBuffer, progress: Progress) -
     progress.end()
 
 
-def _fresh(settings: Settings, buffer: ReplayBuffer) -> Learner:
-    profile = make_profile(settings)
-    learner = sac_cql.make_learner(settings.learner, settings.offline, settings.seed, profile.size, profile.nodes + 1)
-    # Raw rewards offline must stay raw online: the critic that is handed over has learned their scale.
-    none = settings.offline.reward_normalization == "none"
-    learner.rewards = IDENTITY if none else buffer.reward_statistics()
-    return learner
-
-
 def _train_until(
-    learner: Learner, buffer: ReplayBuffer, settings: Settings, stop: int, progress: Progress
+    algorithm: OfflineAlgorithm[Any],
+    learner: TrainingState,
+    buffer: ReplayBuffer,
+    settings: Settings,
+    stop: int,
+    progress: Progress,
 ) -> list[dict[str, float]]:
     interval = max(1, settings.offline.steps // _REPORTS)
     curve: list[dict[str, float]] = []
-    pending: list[dict[str, Tensor]] = []
+    pending: list[Mapping[str, Tensor | float]] = []
+    noted = [(key, curve.label) for key, curve in algorithm.curves.items() if curve.in_progress]
     while learner.step < stop:
         draws = generator(settings.seed, Stream.REPLAY, learner.step)
         batch = buffer.sample(draws, settings.offline.batch_slots)
-        pending.append(sac_cql.train_step(learner, batch, settings.offline))
+        pending.append(algorithm.train(learner, batch))
         if learner.step % interval == 0 or learner.step == stop:
             means = {key: sum(float(each[key]) for each in pending) / len(pending) for key in pending[0]}
             check_finite(means, f"gradient step {learner.step}", "offline.learning_rate")
             curve.append({"step": float(learner.step), **means})
-            progress.advance(len(pending), f"critic loss {means['critic_loss']:.3f}, entropy {means['entropy']:.2f}")
+            progress.advance(len(pending), ", ".join(f"{label} {means[key]:.3f}" for key, label in noted))
             pending = []
     return curve

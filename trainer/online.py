@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from offload.episodes import EpisodeLog, EpisodePlan
-from offload.profiles import make_profile
-from offload.settings import Settings
-from trainer.algorithms import ppo
-from trainer.learner import Learner
+from trainer.algorithms import create_online
+from trainer.algorithms.protocols import OnlineAlgorithm, TrainingState
 from trainer.plans import O2O_DRL, OFFLINE_VERSION, ONLINE_ONLY, online_plans, online_version
 from trainer.progress import Progress
 from trainer.publishing import ModelShelf
@@ -25,11 +24,12 @@ def fine_tune(shelf: ModelShelf, method: str, play: Play, progress: Progress) ->
     settings = shelf.run.settings
     updates = settings.online.episodes // settings.online.episodes_per_update
     progress.begin(f"online {method}", settings.online.episodes, "episodes")
-    learner = _start(shelf, method)
+    algorithm = create_online(settings)
+    learner = _start(algorithm, shelf, method)
     progress.advance(learner.step * settings.online.episodes_per_update)
     for update in range(learner.step + 1, updates + 1):
         logs = play(online_plans(settings, method, update))
-        statistics = ppo.update(learner, logs, settings.online, settings.seed, updates)
+        statistics = algorithm.update(learner, logs, updates)
         version = online_version(method, update)
         _publish(shelf, learner, method, version, online_version(method, update - 1), statistics)
         if method == O2O_DRL:
@@ -38,27 +38,28 @@ def fine_tune(shelf: ModelShelf, method: str, play: Play, progress: Progress) ->
     progress.end()
 
 
-def _start(shelf: ModelShelf, method: str) -> Learner:
+def _start(algorithm: OnlineAlgorithm[Any], shelf: ModelShelf, method: str) -> TrainingState:
     """The learner at its last published version; of `online-only`, version 0 is published here."""
-    learner = _fresh(shelf.run.settings)
+    learner: TrainingState = algorithm.fresh()
     rows = shelf.recorded(method)
     if rows:
         learner.load_bytes(shelf.learner_bytes(rows[-1].version))
     elif method == O2O_DRL:
-        learner.load_modules(shelf.learner_bytes(OFFLINE_VERSION), ("actor", "critic"))
+        algorithm.start_from(learner, shelf.learner_bytes(OFFLINE_VERSION))
     else:
         _publish(shelf, learner, ONLINE_ONLY, online_version(ONLINE_ONLY, 0), None, {})
     return learner
 
 
-def _fresh(settings: Settings) -> Learner:
-    profile = make_profile(settings)
-    return ppo.make_learner(settings.learner, settings.online, settings.seed, profile.size, profile.nodes + 1)
-
-
 def _publish(
-    shelf: ModelShelf, learner: Learner, method: str, version: str, parent: str | None, statistics: dict[str, float]
+    shelf: ModelShelf,
+    learner: TrainingState,
+    method: str,
+    version: str,
+    parent: str | None,
+    statistics: Mapping[str, float],
 ) -> None:
+    algorithm = shelf.run.settings.online.algorithm
     shelf.publish(
-        learner, version, algorithm=ppo.ALGORITHM, phase="online", method=method, parent=parent, statistics=statistics
+        learner, version, algorithm=algorithm, phase="online", method=method, parent=parent, statistics=statistics
     )

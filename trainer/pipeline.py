@@ -22,6 +22,7 @@ from middleware.patience import patiently
 from middleware.storage import Storage
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.protocols import EpisodeSource
+from trainer.algorithms import create_offline, create_online
 from trainer.events import write_events
 from trainer.offline import load_replay, read_replay, train_offline
 from trainer.online import fine_tune
@@ -70,12 +71,13 @@ class Pipeline:
     def execute(self, phases: Sequence[str] = PHASES) -> dict[str, Any] | None:
         """Run the phases (in the pipeline's order), skipping what is done. Returns the report's results if it was asked for.
 
-        Raises PipelineError for an unknown phase or one whose predecessor is missing, EpisodeError when an episode could
-        not be played, OffPolicyError when its records are another policy's.
+        Raises PipelineError for an unknown phase or one whose predecessor is missing, SettingsError when an algorithm cannot
+        be made, EpisodeError when an episode could not be played, OffPolicyError when its records are another policy's.
         """
         unknown = [phase for phase in phases if phase not in PHASES]
         if unknown:
             raise PipelineError(f"there is no phase '{unknown[0]}'; the phases are {', '.join(PHASES)}")
+        self._check_algorithms(phases)
         torch.set_num_threads(1)  # the networks are small: more threads are slower, and take the edge nodes' cores
         steps = {
             "collect": self._collect,
@@ -94,6 +96,13 @@ class Pipeline:
                 steps[phase]()
                 self._write_events()
         return results
+
+    def _check_algorithms(self, phases: Sequence[str]) -> None:
+        """Before anything is played, and not after hours of it."""
+        if "offline" in phases:
+            create_offline(self.run.settings)
+        if "online" in phases:
+            create_online(self.run.settings)
 
     def _collect(self) -> None:
         self._play_missing("collect", collect_plans(self.run.settings))

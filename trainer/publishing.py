@@ -16,8 +16,8 @@ from middleware.patience import patiently
 from middleware.storage import Storage, fetch_model, publish_model
 from offload.manifest import ACTOR_FILE, LEARNER_FILE, ModelManifest
 from offload.profiles import make_profile
+from trainer.algorithms.protocols import TrainingState
 from trainer.export import actor_to_onnx
-from trainer.learner import Learner
 from trainer.transitions import IDENTITY
 
 
@@ -32,7 +32,7 @@ class ModelShelf:
 
     def publish(
         self,
-        learner: Learner,
+        learner: TrainingState,
         version: str,
         *,
         algorithm: str,
@@ -55,7 +55,7 @@ class ModelShelf:
             "parent": parent,
             "steps": learner.step,
         }
-        files = {ACTOR_FILE: actor_to_onnx(learner["actor"]), LEARNER_FILE: learner.to_bytes()}
+        files = {ACTOR_FILE: actor_to_onnx(learner.actor), LEARNER_FILE: learner.to_bytes()}
         manifest = patiently(lambda: publish_model(self.storage, self.run.name, fields, files))
         patiently(
             lambda: record_model(

@@ -252,7 +252,7 @@ def test_a_row_that_is_none_of_ours_is_ignored_and_logged_once(
     ],
 )
 def test_an_entry_in_nacos_that_is_damaged_is_named(ours: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError):
         _unpacked("edgenode", {"ip": "h", "port": 1, "metadata": {"offload": ours}})
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play
 
 from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
 from trainer.algorithms import ppo, sac_cql
 from trainer.learner import LearnerError
 from trainer.seeds import Stream, generator
+from trainer.tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play
 from trainer.transitions import RewardStatistics
 
 LEARNER = LearnerSettings(hidden=(16, 16), device="cpu")

@@ -1,10 +1,9 @@
 """Both algorithms find the known best policy of a small world: signs, masks, targets and reward alignment are right."""
 
-from tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play, probability_of_best
-
 from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
 from trainer.algorithms import ppo, sac_cql
 from trainer.seeds import Stream, generator
+from trainer.tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play, probability_of_best
 
 LEARNER = LearnerSettings(hidden=(32, 32), device="cpu")
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_world import NODES, OBSERVATION, play
 
 from offload.settings import LearnerSettings, OnlineSettings
 from trainer.algorithms import ppo
 from trainer.learner import DivergenceError
+from trainer.tiny_world import NODES, OBSERVATION, play
 from trainer.transitions import RewardStatistics
 
 LEARNER = LearnerSettings(hidden=(8,), device="cpu")

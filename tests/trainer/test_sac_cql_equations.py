@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_world import NODES, OBSERVATION, play
 
 from offload.settings import LearnerSettings, OfflineSettings
 from trainer.algorithms import sac_cql
 from trainer.algorithms.rows import rows_of
 from trainer.networks import Policy, masked_policy
+from trainer.tiny_world import NODES, OBSERVATION, play
 from trainer.transitions import IDENTITY, transitions_of
 
 LEARNER = LearnerSettings(hidden=(8,), device="cpu")

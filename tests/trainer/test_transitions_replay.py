@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play
 
 from offload.episodes import EpisodeLog, EpisodePlan
 from trainer.replay import ReplayBuffer
+from trainer.tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play
 from trainer.transitions import RewardStatistics, transitions_of
 
 

@@ -1,5 +1,166 @@
-"""The learning rules, a module each, with a small pure function per equation of the paper.
+"""The learning algorithms, by name. A module each, with a small pure function per equation of the paper.
 
-`sac_cql.py` trains offline (eq. 10–12, Algorithm 1), `ppo.py` fine-tunes online (eq. 13–19, Algorithm 2). They know
-arrays, tensors and the settings' sections; nothing of databases, storage or episodes' sources.
+An algorithm is a frozen dataclass of the form that `protocols.py` describes. It is found through the entry-point group
+`offload.algorithms`, ours and other people's alike; `docs/algorithms.md` shows how to write one. `sac_cql.py` trains offline
+(eq. 10–12, Algorithm 1), `ppo.py` fine-tunes online (eq. 13–19, Algorithm 2). They know arrays, tensors and the settings'
+sections; nothing of databases, storage or sources of episodes. Importing this package needs no torch; loading an algorithm does.
 """
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from offload.explanations import unknown_name
+from offload.parameters import checked_parameters, defaults_of, fault_of_form
+from offload.profiles import make_profile
+from offload.settings import OfflineSettings, OnlineSettings, Settings, SettingsError
+from trainer.algorithms.protocols import AlgorithmContext, Curve, OfflineAlgorithm, OnlineAlgorithm, Phase
+
+GROUP = "offload.algorithms"
+PAGE = "docs/algorithms.md"
+PHASES: tuple[Phase, ...] = ("offline", "online")
+_SECTIONS: Mapping[str, type[OfflineSettings] | type[OnlineSettings]] = {
+    "offline": OfflineSettings,
+    "online": OnlineSettings,
+}
+_METHODS = {"offline": ("fresh", "train"), "online": ("fresh", "start_from", "update")}
+
+
+@dataclass(frozen=True)
+class Description:
+    """An algorithm as `offload algorithms` shows it.
+
+    phase: offline or online; empty for one that cannot be loaded, whose `summary` says why
+    """
+
+    name: str
+    phase: str
+    summary: str
+    parameters: Mapping[str, Any]
+    curves: Mapping[str, Curve]
+
+
+def algorithm_names() -> list[str]:
+    """The names of all phases that configuration can use. Nothing is loaded."""
+    return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
+
+
+def describe() -> list[Description]:
+    """All algorithms with the first line of their docstring, their parameters' defaults, and their curves."""
+    found = []
+    for name in algorithm_names():
+        try:
+            made = _load(name, "algorithm")
+        except SettingsError as problem:  # a broken package must not hide the other algorithms
+            found.append(Description(name, "", str(problem), {}, {}))
+            continue
+        summary = (made.__doc__ or "").strip().split("\n")[0]
+        found.append(Description(name, made.phase, summary, defaults_of(made), made.curves))
+    return found
+
+
+def create_offline(settings: Settings) -> OfflineAlgorithm[Any]:
+    """The algorithm of `offline.algorithm` with `offline.parameters`.
+
+    Raises SettingsError for an unknown name (with the names there are), one that two packages bring, one that cannot be
+    loaded or trains online, an unknown parameter or an impossible value, and whatever the algorithm itself refuses.
+    """
+    made: OfflineAlgorithm[Any] = _create("offline", settings)
+    return made
+
+
+def create_online(settings: Settings) -> OnlineAlgorithm[Any]:
+    """The same of `online.algorithm` with `online.parameters`."""
+    made: OnlineAlgorithm[Any] = _create("online", settings)
+    return made
+
+
+def check_algorithms(settings: Settings) -> None:
+    """Raises SettingsError where one of the settings' algorithms cannot be made, with a line per problem.
+
+    Where torch is not installed nothing can be loaded: names are checked, parameters are not. A phase's default without
+    parameters is ours and is not loaded either, which would take seconds.
+    """
+    problems = []
+    for phase in PHASES:
+        section, defaults = getattr(settings, phase), _SECTIONS[phase]()
+        default = (section.algorithm, section.parameters) == (defaults.algorithm, {})
+        try:
+            _entry(section.algorithm, f"{phase}.algorithm")
+            if not default and importlib.util.find_spec("torch") is not None:
+                _create(phase, settings)
+        except SettingsError as wrong:
+            problems.append(str(wrong))
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def context_of(settings: Settings) -> AlgorithmContext:
+    """The context of algorithms in an experiment with these settings."""
+    profile = make_profile(settings)
+    return AlgorithmContext(
+        observation_size=profile.size,
+        actions=profile.nodes + 1,
+        seed=settings.seed,
+        learner=settings.learner,
+        offline=settings.offline,
+        online=settings.online,
+    )
+
+
+def _create(phase: Phase, settings: Settings) -> Any:
+    section = getattr(settings, phase)
+    name, key = section.algorithm, f"{phase}.algorithm"
+    made = _load(name, key)
+    if made.phase != phase:
+        raise SettingsError(f"{key}: '{name}' trains {made.phase}; it can be {made.phase}.algorithm")
+    # An algorithm without parameters of its own, as ours, has the section's keys.
+    own = defaults_of(made)
+    instead = {} if own else {field: f"{phase}.{field}" for field in _SECTIONS[phase].model_fields}
+    parameters = checked_parameters(made, section.parameters, f"{phase}.parameters", name, instead)
+    try:
+        return made(context_of(settings), **parameters)
+    except SettingsError:
+        raise
+    except ValueError as refused:
+        text = str(refused)
+        raise SettingsError(text if text.startswith(f"{phase}.") else f"{phase}.parameters: {text}") from None
+    except Exception as error:  # an algorithm of another package may raise anything
+        raise SettingsError(f"{key}: '{name}' cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _entry(name: str, key: str) -> tuple[str, importlib.metadata.EntryPoint]:
+    entries = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP) if entry.name == name}
+    if not entries:
+        raise SettingsError(f"{key}: {unknown_name('algorithm', name, algorithm_names())}")
+    if len(entries) > 1:
+        raise SettingsError(f"{key}: several packages bring an algorithm '{name}': {', '.join(sorted(entries))}")
+    return entries.popitem()
+
+
+def _load(name: str, key: str) -> Any:
+    value, entry = _entry(name, key)
+    try:
+        made = entry.load()
+    except Exception as error:  # importing runs code of other packages, which may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise SettingsError(f"{key}: '{name}' ({value}) cannot be loaded: {reason}") from error
+    fault = fault_of_form(made) or fault_of_class(made)
+    if fault:
+        raise SettingsError(f"{key}: '{name}' ({value}) {fault}; see {PAGE}")
+    return made
+
+
+def fault_of_class(made: Any) -> str | None:
+    """What a class lacks to be an algorithm of its phase; None where nothing is missing."""
+    phase = getattr(made, "phase", None)
+    if phase not in PHASES:
+        return f"has the phase {phase!r}; it is 'offline' or 'online'"
+    for method in (*_METHODS[phase], "curves", *(("on_policy",) if phase == "online" else ())):
+        if not hasattr(made, method):
+            return f"has no '{method}'"
+    return None

@@ -9,8 +9,10 @@ whose records differ from them by more than `LOG_PROBABILITY_TOLERANCE` is refus
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,17 +21,57 @@ from torch import Tensor
 
 from offload.episodes import EpisodeLog
 from offload.settings import LearnerSettings, OnlineSettings
-from trainer.learner import Learner, check_finite
+from trainer.algorithms.on_policy import OffPolicyError as OffPolicyError
+from trainer.algorithms.on_policy import check_on_policy
+from trainer.algorithms.protocols import AlgorithmContext, Curve
+from trainer.learner import Learner, check_finite, saved_modules
 from trainer.networks import choose_device, masked_policy, mlp
 from trainer.seeds import Stream, generator, seeded_initialization
 from trainer.transitions import IDENTITY, RewardStatistics, transitions_of
 
-ALGORITHM = "ppo"
-LOG_PROBABILITY_TOLERANCE = 1e-4
+CURVES = MappingProxyType(
+    {
+        "log_probability_difference": Curve("greatest difference to the recorded log-probabilities"),
+        "reward_mean": Curve("team reward per slot"),
+        "success_rate": Curve("success rate"),
+        "rows": Curve("decision rows"),
+        "learning_rate": Curve("learning rate"),
+        "objective": Curve("clipped objective"),
+        "critic_loss": Curve("critic loss"),
+        "entropy": Curve("entropy of the decisions"),
+        "clipped_share": Curve("share of clipped ratios"),
+        "divergence": Curve("divergence from the policy that played"),
+    }
+)
 
 
-class OffPolicyError(RuntimeError):
-    """Records that were not made by the actor that is to be trained; the message names episode, slot and node."""
+@dataclass(frozen=True)
+class PPO:
+    """PPO with GAE (eq. 13–19, Algorithm 2), on-policy; its parameters are keys of `online`.
+
+    It reads `epochs`, `minibatch_rows`, `learning_rate`, `learning_rate_decay`, `discount`, `gae_lambda`, `clip`,
+    `entropy_bonus`, `normalize_advantages`, `decisions_only`, `gradient_clip` and `reward_normalization`. The state has
+    the modules actor and critic.
+    """
+
+    context: AlgorithmContext
+
+    phase: ClassVar[Literal["online"]] = "online"
+    on_policy: ClassVar[bool] = True
+    curves: ClassVar[Mapping[str, Curve]] = CURVES
+
+    def fresh(self) -> Learner:
+        """Fresh networks."""
+        context = self.context
+        return make_learner(context.learner, context.online, context.seed, context.observation_size, context.actions)
+
+    def start_from(self, state: Learner, content: bytes) -> None:
+        """Take over the actor, the critic where the offline algorithm has trained one, and the reward statistics."""
+        state.load_modules(content, ("actor", *({"critic"} & saved_modules(content))))
+
+    def update(self, state: Learner, logs: Sequence[EpisodeLog], updates: int) -> dict[str, float]:
+        """One update of Algorithm 2."""
+        return update(state, logs, self.context.online, self.context.seed, updates)
 
 
 def make_learner(
@@ -127,26 +169,6 @@ def probability_ratio(log_probabilities: Tensor, old_log_probabilities: Tensor) 
 def critic_loss(values: Tensor, targets: Tensor) -> Tensor:
     """Eq. 19: the mean of (V_ω(o_t) − V_t)²."""
     return ((values - targets) ** 2).mean()
-
-
-def check_on_policy(log: EpisodeLog, log_probabilities: NDArray[np.floating]) -> float:
-    """The greatest difference between recorded and recomputed (T+1, N) log-probabilities, over slots with a task.
-
-    Raises OffPolicyError when it is above the tolerance, or nothing was recorded.
-    """
-    no_task = log.masks.shape[-1] - 1
-    decided = log.up & (log.actions != no_task)
-    difference = np.where(decided, np.abs(log.log_probabilities - log_probabilities), 0.0)
-    difference = np.where(np.isnan(difference), np.inf, difference)
-    if not difference.size or difference.max() <= LOG_PROBABILITY_TOLERANCE:
-        return float(difference.max(initial=0.0))
-    slot, node = (int(part) for part in np.unravel_index(difference.argmax(), difference.shape))
-    raise OffPolicyError(
-        f"episode {log.episode}, slot {slot}, node {node}: model {log.plan.model} gives action "
-        f"{log.actions[slot, node]} the log-probability {log_probabilities[slot, node]:.6f}, but "
-        f"{log.log_probabilities[slot, node]:.6f} was recorded (tolerance {LOG_PROBABILITY_TOLERANCE:g}): "
-        "another actor, profile or mask decided there"
-    )
 
 
 @torch.no_grad()

@@ -12,20 +12,66 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from offload.settings import LearnerSettings, OfflineSettings
+from offload.settings import LearnerSettings, OfflineSettings, SettingsError
+from trainer.algorithms.protocols import AlgorithmContext, Curve
 from trainer.algorithms.rows import Rows, rows_of
 from trainer.learner import Learner
 from trainer.networks import Policy, choose_device, masked_policy, mlp
 from trainer.seeds import seeded_initialization
 from trainer.transitions import IDENTITY, RewardStatistics, Transitions
 
-ALGORITHM = "sac-cql"
+CURVES = MappingProxyType(
+    {
+        "critic_loss": Curve("critic loss", in_progress=True),
+        "actor_loss": Curve("actor loss"),
+        "q_loss": Curve("loss of the Qs"),
+        "cql_regularizer": Curve("CQL regularizer"),
+        "q_mean": Curve("Q of the recorded actions"),
+        "entropy": Curve("entropy", in_progress=True),
+        "entropy_weight": Curve("weight α of the entropy"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class SACCQL:
+    """Discrete SAC with CQL and an additional critic (eq. 10–12, Algorithm 1); its parameters are keys of `offline`.
+
+    It reads `learning_rate`, `discount`, `soft_update`, `entropy`, `entropy_weight`, `target_entropy_share`, `cql_weight`,
+    `reward_normalization` and `gradient_clip`. The state has the modules actor, critic, q1, q2, target_q1, target_q2, and
+    entropy_weight where it is adaptive. Raises SettingsError for an adaptive entropy weight that starts at 0.
+    """
+
+    context: AlgorithmContext
+
+    phase: ClassVar[Literal["offline"]] = "offline"
+    curves: ClassVar[Mapping[str, Curve]] = CURVES
+
+    def __post_init__(self) -> None:
+        _check_entropy_weight(self.context.offline)
+
+    def fresh(self, rewards: RewardStatistics) -> Learner:
+        """Fresh networks; raw rewards offline stay raw online, since the critic that is handed over has learned their scale."""
+        context = self.context
+        learner = make_learner(
+            context.learner, context.offline, context.seed, context.observation_size, context.actions
+        )
+        learner.rewards = IDENTITY if context.offline.reward_normalization == "none" else rewards
+        return learner
+
+    def train(self, state: Learner, batch: Transitions) -> dict[str, Tensor]:
+        """One step of Algorithm 1."""
+        return train_step(state, batch, self.context.offline)
 
 
 class EntropyWeight(nn.Module):
@@ -45,8 +91,9 @@ def make_learner(
 ) -> Learner:
     """Fresh networks from a seed; the target Qs start equal to the Qs (Algorithm 1's initialization).
 
-    Raises ValueError for an adaptive entropy weight that starts at 0, where it would stay.
+    Raises SettingsError for an adaptive entropy weight that starts at 0, where it would stay.
     """
+    _check_entropy_weight(offline)
     with seeded_initialization(seed):
         modules: dict[str, nn.Module] = {
             "actor": mlp(observation_size, learner.hidden, actions),
@@ -58,13 +105,16 @@ def make_learner(
     rate = offline.learning_rate
     optimizers = {"actor": (("actor",), rate), "critic": (("critic",), rate), "q": (("q1", "q2"), rate)}
     if offline.entropy == "adaptive":
-        if offline.entropy_weight <= 0:
-            raise ValueError(
-                f"offline.entropy_weight = {offline.entropy_weight:g}: an adaptive weight starts above 0, for example at 0.2"
-            )
         modules["entropy_weight"] = EntropyWeight(offline.entropy_weight)
         optimizers["entropy"] = (("entropy_weight",), rate)
     return Learner(modules, optimizers, choose_device(learner.device))
+
+
+def _check_entropy_weight(offline: OfflineSettings) -> None:
+    if offline.entropy == "adaptive" and offline.entropy_weight <= 0:
+        raise SettingsError(
+            f"offline.entropy_weight = {offline.entropy_weight:g}: an adaptive weight starts above 0, for example at 0.2"
+        )
 
 
 def train_step(learner: Learner, batch: Transitions, offline: OfflineSettings) -> dict[str, Tensor]:

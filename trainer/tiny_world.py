@@ -1,4 +1,4 @@
-"""A small world with a known best policy, played in memory: no queues, tasks end in the slot in which they arrive.
+"""A small world with a known best policy, for conformance tests: no queues, tasks end in the slot in which they arrive.
 
 Three nodes. In every slot a task (with probability 0.7 per node) comes of one of two kinds, which the observation shows.
 Kind A succeeds at node 0 with 0.95, kind B at node 1 with 0.95, anything else with 0.2 (node 2 is always bad). So the best
@@ -6,6 +6,8 @@ action of every observation is known: 0 for kind A, 1 for kind B.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,8 +21,10 @@ NODES, SLOTS, OBSERVATION = 3, 40, 2 + 3
 GOOD, BAD = 0.95, 0.2
 
 
-def play(actor: torch.nn.Module | None, episode: int, seed: int = 0) -> EpisodeLog:
-    """An episode by an actor, or uniformly at random."""
+def play(
+    actor: torch.nn.Module | None, episode: int, seed: int = 0, allowed: Sequence[int] | None = None
+) -> EpisodeLog:
+    """An episode by an actor, or uniformly at random. allowed: the nodes that tasks may go to; all by default."""
     random = np.random.default_rng([seed, episode])
     shape = SLOTS + 1, NODES
     has_task = random.random(shape) < 0.7
@@ -32,6 +36,8 @@ def play(actor: torch.nn.Module | None, episode: int, seed: int = 0) -> EpisodeL
     masks = np.zeros((*shape, NODES + 1), bool)
     masks[..., :NODES] = has_task[..., None]
     masks[..., NODES] = ~has_task
+    if allowed is not None:
+        masks[..., [node for node in range(NODES) if node not in allowed]] = False
     probabilities = masks / masks.sum(-1, keepdims=True)
     if actor is not None:
         with torch.no_grad():

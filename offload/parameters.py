@@ -1,0 +1,115 @@
+"""The parameters of something that configuration names: which there are, and whether the configured values fit.
+
+What is named is a frozen dataclass: `context` is its first field, the others are its parameters, with types and defaults.
+Algorithms (`trainer.algorithms`) have this form, as schedulers do. Pure: nothing is loaded here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from offload.explanations import did_you_mean, shown
+from offload.settings import SettingsError
+
+_TYPE_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def fault_of_form(made: Any) -> str | None:
+    """Why a class does not have the form that this module's docstring describes; None where it has it."""
+    if not (isinstance(made, type) and dataclasses.is_dataclass(made)):
+        return "is not a dataclass"
+    if not getattr(made, "__dataclass_params__").frozen:  # noqa: B009 - types do not know it
+        return "is not a frozen dataclass"
+    fields = [field for field in dataclasses.fields(made) if field.init]
+    if not fields or fields[0].name != "context":
+        return "has no field 'context' in the first place"
+    for field in fields[1:]:
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            return f"has a parameter '{field.name}' without a default"
+    try:
+        typing.get_type_hints(made)
+    except NameError as error:
+        return f"has types that cannot be read ({error}); its module must import them outside of TYPE_CHECKING"
+    return None
+
+
+def defaults_of(made: Any) -> dict[str, Any]:
+    """The parameters of a class of this form, with their defaults, in their order."""
+    found = {}
+    for field in dataclasses.fields(made):
+        if field.init and field.name != "context":
+            made_here = field.default_factory
+            found[field.name] = field.default if made_here is dataclasses.MISSING else made_here()
+    return found
+
+
+def checked_parameters(
+    made: Any, given: Mapping[str, Any], key: str, name: str, instead: Mapping[str, str]
+) -> dict[str, Any]:
+    """The configured values as the class takes them: `1e3` is a whole number where one is needed.
+
+    key: the settings' key that they stand at, `offline.parameters`; name: what configuration calls the class
+    instead: of names that are no parameters, the key that a user may have meant
+    Raises SettingsError with a line for every unknown parameter and every value of another type.
+    """
+    known, hints = defaults_of(made), typing.get_type_hints(made)
+    values: dict[str, Any] = {}
+    problems = []
+    for parameter, value in given.items():
+        if parameter not in known:
+            problems.append(f"{key}.{parameter}: '{name}' has no such parameter{_instead(parameter, known, instead)}")
+            continue
+        values[parameter] = _whole(value) if _wants_whole(hints[parameter]) else value
+        if not _fits(values[parameter], hints[parameter]):
+            problems.append(f"{key}.{parameter}: {shown(value)} is not {_in_words(hints[parameter])}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return values
+
+
+def _instead(parameter: str, known: Mapping[str, Any], instead: Mapping[str, str]) -> str:
+    if parameter in instead:
+        return f"; write {instead[parameter]}"
+    close = did_you_mean(parameter, known)
+    return f"{f'{close} It' if close else '; it'} has: {', '.join(sorted(known)) or 'none'}"
+
+
+def _members(wanted: Any) -> tuple[Any, ...]:
+    return typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    """Whether a configured value is of a parameter's type. Types that configuration cannot express fit nothing."""
+    members = _members(wanted)
+    if len(members) > 1:
+        return any(_fits(value, one) for one in members)
+    if typing.get_origin(wanted) is typing.Literal:
+        return value in typing.get_args(wanted)
+    if wanted is Any:
+        return True
+    if wanted is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(wanted, type) and isinstance(value, wanted)
+
+
+def _wants_whole(wanted: Any) -> bool:
+    return int in _members(wanted) and float not in _members(wanted)
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _in_words(wanted: Any) -> str:
+    members = _members(wanted)
+    if len(members) > 1:
+        return " or ".join(_in_words(one) for one in members)
+    if typing.get_origin(wanted) is typing.Literal:
+        return "one of " + ", ".join(repr(one) for one in typing.get_args(wanted))
+    return "nothing" if wanted is type(None) else str(_TYPE_IN_WORDS.get(wanted, getattr(wanted, "__name__", wanted)))

@@ -1,0 +1,393 @@
+"""The conformance kit of learning algorithms: what each of them keeps to, ours and yours, as one call for your tests.
+
+    from trainer.conformance import check_algorithm
+    check_algorithm(Cloning)
+    check_algorithm(lambda context: Cloning(context, learning_rate=0.01))
+
+An algorithm that passes continues exactly after an interruption, exports an actor that computes what torch computes, never
+depends on an illegal action, draws all randomness from its context, and finds the best policy of a small world (`tiny_world`).
+Takes some seconds. An AssertionError says what is wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from offload.episodes import EpisodeLog
+from offload.parameters import defaults_of, fault_of_form
+from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
+from trainer.algorithms import PHASES, fault_of_class
+from trainer.algorithms.on_policy import OffPolicyError
+from trainer.algorithms.protocols import AlgorithmContext, Curve, TrainingState
+from trainer.export import INPUT, OUTPUT, actor_to_onnx
+from trainer.learner import Learner, LearnerError
+from trainer.networks import choose_device, mlp
+from trainer.replay import ReplayBuffer
+from trainer.seeds import Stream, generator, seeded_initialization
+from trainer.tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play, probability_of_best
+from trainer.transitions import RewardStatistics, Transitions
+
+Factory = Callable[[AlgorithmContext], Any]
+
+_EPISODES = 24
+_BATCH_SLOTS = 64
+_PLAYED = 6
+_TOLERANCE = 1e-5
+"""Relative and absolute, of logits and probabilities: actors are float32."""
+_OFFLINE = OfflineSettings(learning_rate=3e-3, soft_update=0.02, discount=0.9)
+_ONLINE = OnlineSettings(learning_rate=1e-2, minibatch_rows=256, discount=0.5, gae_lambda=0.5)
+_LEARNER = LearnerSettings(hidden=(32, 32), device="cpu")
+
+
+def check_algorithm(
+    factory: Factory,
+    *,
+    offline: OfflineSettings = _OFFLINE,
+    online: OnlineSettings = _ONLINE,
+    steps: int | None = None,
+    reaches: float = 0.9,
+    seed: int = 1,
+) -> None:
+    """Raise AssertionError, saying what is wrong, unless the factory's algorithms conform.
+
+    factory: makes an algorithm from a context, such as its class
+    offline, online: the sections that the context has; defaults are fitting ones for the small world
+    steps: gradient steps or updates in the small world (400 and 20 by default); reaches: the probability that the actor
+        then gives to the best action of every observation, at least
+    """
+    context = AlgorithmContext(OBSERVATION, NODES + 1, seed, _LEARNER, offline, online)
+    with _one_thread():
+        _check(factory, context, steps, reaches)
+
+
+def _check(factory: Factory, context: AlgorithmContext, steps: int | None, reaches: float) -> None:
+    algorithm = factory(context)
+    where = type(algorithm).__name__
+    _check_form(where, type(algorithm))
+    bench: _Bench
+    if algorithm.phase == "offline":
+        bench = _OfflineBench(where, factory, context, steps or 400)
+    else:
+        bench = _OnlineBench(where, factory, context, steps or 20)
+    _check_fresh(bench)
+    _check_steps(bench)
+    _check_repeatable(bench)
+    _check_continues(bench)
+    _check_refuses(bench)
+    _check_masks(bench)
+    if isinstance(bench, _OnlineBench):
+        _check_start(bench)
+        _check_on_policy(bench, algorithm.on_policy)
+    state = bench.trained(bench.steps)
+    _check_export(where, state.actor)
+    found = probability_of_best(state.actor)
+    _require(
+        found >= reaches,
+        f"{where}: after {bench.steps} steps in the small world, the best action has probability {found:.2f} somewhere; "
+        f"at least {reaches:g} is needed",
+    )
+
+
+@dataclass
+class _Bench:
+    """Trains an algorithm in the small world. `advance` is one step; every call makes the algorithm anew."""
+
+    where: str
+    factory: Factory
+    context: AlgorithmContext
+    steps: int
+
+    def fresh(self, context: AlgorithmContext | None = None) -> TrainingState:
+        raise NotImplementedError
+
+    def advance(self, state: TrainingState, allowed: Sequence[int] | None = None) -> Mapping[str, Any]:
+        """One step. allowed: the nodes that tasks may go to; all by default."""
+        raise NotImplementedError
+
+    def trained(self, steps: int) -> TrainingState:
+        state = self.fresh()
+        for _ in range(steps):
+            self.advance(state)
+        return state
+
+    @property
+    def curves(self) -> Mapping[str, Curve]:
+        curves: Mapping[str, Curve] = self.factory(self.context).curves
+        return curves
+
+
+@dataclass
+class _OfflineBench(_Bench):
+    buffers: dict[Any, ReplayBuffer] = field(default_factory=dict)
+
+    def buffer(self, allowed: Sequence[int] | None) -> ReplayBuffer:
+        key = None if allowed is None else tuple(allowed)
+        if key not in self.buffers:
+            logs = (play(None, k, allowed=allowed) for k in range(_EPISODES))
+            self.buffers[key] = buffer_of(_EPISODES * (SLOTS + 1), *logs)
+        return self.buffers[key]
+
+    @cached_property
+    def rewards(self) -> RewardStatistics:
+        return self.buffer(None).reward_statistics()
+
+    def fresh(self, context: AlgorithmContext | None = None) -> TrainingState:
+        state: TrainingState = self.factory(context or self.context).fresh(self.rewards)
+        return state
+
+    def batch(self, step: int, allowed: Sequence[int] | None) -> Transitions:
+        return self.buffer(allowed).sample(generator(self.context.seed, Stream.REPLAY, step), _BATCH_SLOTS)
+
+    def advance(self, state: TrainingState, allowed: Sequence[int] | None = None) -> Mapping[str, Any]:
+        batch = self.batch(state.step, allowed)
+        kept = copy.deepcopy(batch)
+        numbers: Mapping[str, Any] = self.factory(self.context).train(state, batch)
+        _require(_same(batch, kept), f"{self.where}: train() changed the minibatch that it was given")
+        return numbers
+
+
+@dataclass
+class _OnlineBench(_Bench):
+    def fresh(self, context: AlgorithmContext | None = None) -> TrainingState:
+        state: TrainingState = self.factory(context or self.context).fresh()
+        return state
+
+    def logs(self, state: TrainingState, allowed: Sequence[int] | None = None) -> list[EpisodeLog]:
+        first = _PLAYED * state.step
+        return [play(state.actor, first + k, allowed=allowed) for k in range(_PLAYED)]
+
+    def advance(self, state: TrainingState, allowed: Sequence[int] | None = None) -> Mapping[str, Any]:
+        logs = self.logs(state, allowed)
+        kept = copy.deepcopy(logs)
+        numbers: Mapping[str, Any] = self.factory(self.context).update(state, logs, self.steps)
+        changed = any(not _same(one, other) for one, other in zip(logs, kept, strict=True))
+        _require(not changed, f"{self.where}: update() changed the logs that it was given")
+        return numbers
+
+
+def _check_form(where: str, kind: Any) -> None:
+    fault = fault_of_form(kind) or fault_of_class(kind)
+    _require(fault is None, f"{where} {fault}")
+    _require(kind.phase in PHASES, f"{where}: phase is {kind.phase!r}")
+    text = kind.__doc__ or ""
+    _require(bool(text) and not text.startswith(f"{kind.__name__}("), f"{where} has no docstring")
+    for name in defaults_of(kind):
+        _require(
+            re.search(rf"\b{name}`?: \S", text) is not None,
+            f"{where}: its docstring does not say what the parameter '{name}' is (`{name}: meaning`)",
+        )
+    wrong = [key for key, curve in kind.curves.items() if not (isinstance(curve, Curve) and curve.label)]
+    _require(not wrong, f"{where}: curves[{wrong[:1]}] is no Curve with a label")
+
+
+def _check_fresh(bench: _Bench) -> None:
+    where, state = bench.where, bench.fresh()
+    _require(state.step == 0, f"{where}: step of a fresh state is {state.step}, not 0")
+    _require(bench.fresh().to_bytes() == state.to_bytes(), f"{where}: two fresh states of the same seed differ")
+    other = bench.fresh(replace(bench.context, seed=bench.context.seed + 1))
+    _require(other.to_bytes() != state.to_bytes(), f"{where}: a fresh state does not depend on the seed")
+    with _global_randomness(5):
+        changed = bench.fresh().to_bytes() != state.to_bytes()
+    _require(not changed, f"{where}: a fresh state depends on the global random state, not on context.seed alone")
+    logits = _logits(where, state.actor, 7)
+    _require(logits.shape == (7, NODES + 1), f"{where}: the actor gives {tuple(logits.shape)} for 7 rows, not (7, N+1)")
+
+
+def _check_steps(bench: _Bench) -> None:
+    where, state = bench.where, bench.fresh()
+    for step in (1, 2):
+        numbers = bench.advance(state)
+        _require(state.step == step, f"{where}: after {step} steps, state.step is {state.step}")
+        _require(
+            set(numbers) == set(bench.curves),
+            f"{where}: a step returns {sorted(numbers)}, and `curves` names {sorted(bench.curves)}",
+        )
+        wrong = [key for key, value in numbers.items() if not math.isfinite(float(value))]
+        _require(not wrong, f"{where}: {wrong[:1]} of step {step} is not finite")
+
+
+def _check_repeatable(bench: _Bench) -> None:
+    content = bench.trained(3).to_bytes()
+    _require(bench.trained(3).to_bytes() == content, f"{bench.where}: training twice with the same seed differs")
+    with _global_randomness(5):
+        changed = bench.trained(3).to_bytes() != content
+    _require(not changed, f"{bench.where}: training depends on the global random state, not on context.seed alone")
+    before = torch.get_rng_state().clone(), _numpy_state()
+    bench.trained(1)
+    untouched = torch.equal(torch.get_rng_state(), before[0])
+    untouched &= _numpy_state() == before[1]
+    _require(untouched, f"{bench.where}: it draws from the global random state; use trainer.seeds")
+
+
+def _check_continues(bench: _Bench) -> None:
+    where = bench.where
+    straight = bench.trained(5)
+    saved = bench.trained(2).to_bytes()
+    resumed = bench.fresh(replace(bench.context, seed=bench.context.seed + 1))
+    resumed.load_bytes(saved)
+    _require(resumed.step == 2, f"{where}: after loading a state of step 2, state.step is {resumed.step}")
+    _require(resumed.to_bytes() == saved, f"{where}: a state that was saved and loaded is saved differently")
+    for _ in range(3):
+        bench.advance(resumed)
+    same = resumed.to_bytes() == straight.to_bytes()
+    _require(same, f"{where}: saved at step 2, loaded and continued to step 5, it differs from an uninterrupted run")
+
+
+def _check_refuses(bench: _Bench) -> None:
+    where, state = bench.where, bench.fresh()
+    before = state.to_bytes()
+    larger = bench.fresh(replace(bench.context, observation_size=OBSERVATION + 1)).to_bytes()
+    for content, what in ((before[:-10], "truncated bytes"), (larger, "a state for other observations")):
+        try:
+            state.load_bytes(content)
+        except LearnerError:
+            _require(state.to_bytes() == before, f"{where}: {what} are refused, but have changed the state")
+        except Exception as error:
+            raise AssertionError(
+                f"{where}: {what} are refused with {type(error).__name__}, not LearnerError"
+            ) from error
+        else:
+            raise AssertionError(f"{where}: {what} are loaded; raise LearnerError")
+
+
+def _check_masks(bench: _Bench) -> None:
+    """What the actor says of an action that is never legal must not matter, and the action is never taken."""
+    allowed = (0, 1)
+    policies = []
+    for shift in (0.0, 5.0):
+        state = bench.fresh()
+        _shift(bench.where, state.actor, NODES - 1, shift)
+        for _ in range(3):
+            bench.advance(state, allowed)
+        log = play(state.actor, 0, allowed=allowed)
+        legal = np.take_along_axis(log.masks, log.actions[..., None], -1)
+        _require(legal.all(), f"{bench.where}: the trained actor takes an illegal action")
+        logits = _logits(bench.where, state.actor, 40)[:, list(allowed)]
+        policies.append(torch.softmax(logits, dim=-1))
+    _require(
+        torch.allclose(policies[0], policies[1], rtol=1e-3, atol=1e-4),
+        f"{bench.where}: what the actor says of an illegal action changes the training; mask with trainer.networks.masked_policy",
+    )
+
+
+def _check_start(bench: _OnlineBench) -> None:
+    where = bench.where
+    algorithm = bench.factory(bench.context)
+    with seeded_initialization(77):
+        offline = Learner({"actor": mlp(OBSERVATION, _LEARNER.hidden, NODES + 1)}, {}, choose_device("cpu"))
+        small = Learner({"actor": mlp(OBSERVATION, (3,), NODES + 1)}, {}, choose_device("cpu"))
+    state = bench.fresh()
+    algorithm.start_from(state, offline.to_bytes())
+    taken = torch.equal(_logits(where, state.actor, 9), _logits(where, offline.actor, 9))
+    _require(taken, f"{where}: start_from() does not take over the actor of the offline state")
+    _require(state.step == 0, f"{where}: after start_from(), state.step is {state.step}, not 0")
+    try:
+        algorithm.start_from(state, small.to_bytes())
+    except LearnerError:
+        return
+    raise AssertionError(f"{where}: start_from() takes an actor of another size; raise LearnerError")
+
+
+def _check_on_policy(bench: _OnlineBench, on_policy: bool) -> None:
+    if not on_policy:
+        return
+    state = bench.fresh()
+    logs = bench.logs(bench.fresh(replace(bench.context, seed=bench.context.seed + 1)))
+    before = state.to_bytes()
+    try:
+        bench.factory(bench.context).update(state, logs, bench.steps)
+    except OffPolicyError:
+        _require(state.to_bytes() == before, f"{bench.where}: refused episodes have changed the state")
+        return
+    raise AssertionError(
+        f"{bench.where}: it is on-policy, and trains on episodes of another actor; use trainer.algorithms.on_policy"
+    )
+
+
+def _check_export(where: str, actor: nn.Module) -> None:
+    try:
+        content = actor_to_onnx(actor)
+    except Exception as error:
+        raise AssertionError(f"{where}: the actor cannot be exported: {error}") from error
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for rows in (1, 77):
+        expected = _logits(where, actor, rows).numpy()
+        (found,) = session.run([OUTPUT], {INPUT: _observations(rows).numpy()})
+        same = np.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
+        _require(same, f"{where}: the exported actor computes other logits than torch, for {rows} rows")
+
+
+def _shift(where: str, actor: nn.Module, action: int, by: float) -> None:
+    last = list(actor.children())[-1] if list(actor.children()) else None
+    if not isinstance(last, nn.Linear):
+        raise AssertionError(f"{where}: the actor's last layer is no Linear; make it with trainer.networks.mlp")
+    with torch.no_grad():
+        last.bias[action] += by
+
+
+def _observations(rows: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(rows).random((rows, OBSERVATION), dtype=np.float32))
+
+
+def _logits(where: str, actor: nn.Module, rows: int) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = actor(_observations(rows))
+    _require(bool(torch.isfinite(logits).all()), f"{where}: the actor gives logits that are not finite")
+    return logits
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in the pipeline: the networks are small, and more threads are slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _global_randomness(seed: int) -> Iterator[None]:
+    """Other global random states inside, restored afterwards."""
+    kept = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        yield
+    np.random.set_state(kept)
+
+
+def _numpy_state() -> str:
+    """The global generator's whole state: its keys, and the position among them, which every draw moves."""
+    with np.printoptions(threshold=1000):
+        return repr(np.random.get_state())
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two dataclasses of arrays hold the same values, NaN being the same as NaN."""
+    for name in one.__dataclass_fields__:
+        a, b = getattr(one, name), getattr(other, name)
+        if isinstance(a, np.ndarray):
+            if not np.array_equal(a, b, equal_nan=bool(np.issubdtype(a.dtype, np.floating))):
+                return False
+        elif a != b:
+            return False
+    return True
+
+
+def _require(condition: bool | np.bool_, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
