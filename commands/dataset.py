@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.report import Folder, RunName, open_recorded_run
+from commands.recorded import Folder, RunName, open_recorded_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from commands.report import Folder, RunName, open_recorded_run
+from commands.recorded import Folder, RunName, open_recorded_run
 
 if TYPE_CHECKING:
     from evaluation.measurements import TaskColumns

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.recorded import Folder, RunName, open_recorded_run
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from rich.console import Console
 
     from middleware.database import Database, Run
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder, as `offload run --out` was given it.")]
-RunName = Annotated[str | None, typer.Option("--run", help="The run's name, where it does not follow from the folder.")]
 
 
 def report(
@@ -49,24 +47,6 @@ def report(
         _write_events(db, run, folder, console)
     console.print(results_table(results))
     console.print(f"\nReport: [bold]{folder / 'report.html'}[/]   Results: {folder / 'results.json'}")
-
-
-@contextmanager
-def open_recorded_run(folder: Path, url: str | None, name: str | None) -> Iterator[tuple[Database, Run]]:
-    """The database and the run of the folder, or of the name. Raises SettingsError or UnknownRun where there is none."""
-    from commands.naming import recorded_run
-    from commands.places import check_database
-    from middleware.configuration import load_settings
-    from middleware.database import Database
-
-    services = load_settings(sets=[f"services.database={url}"] if url else []).services
-    check_database(services.database)
-    db = Database.connect(services.database)
-    try:
-        db.check_schema()
-        yield db, recorded_run(db, folder, name)
-    finally:
-        db.close()
 
 
 def _store(url: str, db: Database, run: Run, folder: Path, files: Mapping[str, bytes], console: Console) -> None:

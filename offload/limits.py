@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+MAX_SLOTS: Final = 100_000
+"""Of a trace: its arrays must fit into memory."""
+MAX_EPISODE: Final = 0xFFFFFFFF
+"""Of a trace's number: the draws are keyed by 32-bit numbers."""
 MOST_BITS: Final = 1e15
 """Of a task."""
 MOST_CYCLES: Final = 1e18

@@ -23,12 +23,12 @@ from offload.limits import (
     LONGEST_DEADLINE_S,
     LONGEST_SLOT_S,
     LONGEST_TIMEOUT_S,
+    MAX_SLOTS,
     MOST_BITS,
     MOST_CYCLES,
     MOST_PER_S,
     SHORTEST_TIMEOUT_S,
 )
-from offload.tasks import MAX_SLOTS
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
 _DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"

@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from offload.draws import Purpose, uniform
 from offload.given import mapping, number, sequence, whole
-from offload.limits import LONGEST_DEADLINE_S, LONGEST_SLOT_S, MOST_BITS, MOST_CYCLES
+from offload.limits import LONGEST_DEADLINE_S, LONGEST_SLOT_S, MAX_EPISODE, MAX_SLOTS, MOST_BITS, MOST_CYCLES
 from offload.network import Network
 
 if TYPE_CHECKING:
     from offload.settings import TaskSettings
 
 
-MAX_SLOTS = 100_000
-MAX_EPISODE = 0xFFFFFFFF
-"""Limits of a trace: its arrays must fit into memory, and the draws are keyed by 32-bit numbers."""
 _FACTS: dict[str, dict[str, Any]] = {
     "size_bits": {"most": MOST_BITS},
     "cycles": {"most": MOST_CYCLES},

@@ -11,9 +11,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from offload.limits import MAX_EPISODE
 from offload.network import Network
 from offload.settings import Settings
-from offload.tasks import MAX_EPISODE
 from simulator.episodes import EpisodeSequence, settings_of
 from simulator.registration import register
 

@@ -5,7 +5,7 @@
 """
 
 from middleware.database.delivery import deliver_records
-from middleware.database.engine import Database, SchemaError
+from middleware.database.engine import Database
 from middleware.database.episodes import (
     ConservationError,
     EpisodeSummary,
@@ -16,7 +16,7 @@ from middleware.database.episodes import (
     load_trace,
     open_episode,
 )
-from middleware.database.errors import is_unavailable
+from middleware.database.errors import SchemaError, is_unavailable
 from middleware.database.leases import LeaseHeld, LeaseHolder, LeaseLost, current_epoch, holder_of, new_holder
 from middleware.database.location import sqlite_file
 from middleware.database.logs import read_episode_log, stream_episode_logs

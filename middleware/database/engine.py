@@ -34,10 +34,6 @@ _logger = logging.getLogger(__name__)
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
-class SchemaError(RuntimeError):
-    """The database's tables are not of the version that this code needs; the message says what to do."""
-
-
 class Database:
     """A connected database. Use `connect`; it does not create tables (`migrate` does)."""
 

@@ -48,6 +48,10 @@ _GOING_DOWN: Final = frozenset({1053, 1927})
 """A server that shuts down or has closed the connection still says so: it is gone all the same."""
 
 
+class SchemaError(RuntimeError):
+    """The database's tables are not of the version that this code needs; the message says what to do."""
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Whether the database cannot do now what was asked: the same call may succeed later."""
     if isinstance(error, PoolTimeoutError):

@@ -10,20 +10,38 @@ transaction), MySQL by a named lock (its tables are made one by one, whatever th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from middleware.database.engine import SchemaError
+from middleware.database.errors import SchemaError
 from middleware.database.schema import metadata
 from offload.settings import redacted
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-    from middleware.database.engine import Database
+
+class Migratable(Protocol):
+    """What of a `Database` is used here."""
+
+    url: str
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is the embedded database."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read from."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """A writing transaction."""
+        ...
+
 
 KNOWN = ("0001", "0002", "0003")
 HEAD = KNOWN[-1]
@@ -31,7 +49,7 @@ _VERSION_TABLE = "alembic_version"
 _LOCK_S = 60
 
 
-def current(db: Database) -> str | None:
+def current(db: Migratable) -> str | None:
     """The database's revision, None when it has no tables. Raises SchemaError when its tables are not ours."""
     with db.reading() as connection:
         tables = set(sa.inspect(connection).get_table_names())
@@ -48,7 +66,7 @@ def current(db: Database) -> str | None:
     return None
 
 
-def check(db: Database) -> None:
+def check(db: Migratable) -> None:
     """Raise SchemaError unless the revision is the one that this code needs, in tables that have transactions."""
     found = current(db)
     if found == HEAD:
@@ -67,7 +85,7 @@ def check(db: Database) -> None:
     )
 
 
-def upgrade(db: Database) -> None:
+def upgrade(db: Migratable) -> None:
     """Create or upgrade the tables. Raises SchemaError for a newer or a foreign database."""
     if db.is_sqlite:
         _upgrade(db)
@@ -76,7 +94,7 @@ def upgrade(db: Database) -> None:
         _upgrade(db)
 
 
-def _upgrade(db: Database) -> None:
+def _upgrade(db: Migratable) -> None:
     found = current(db)
     if found is not None:
         _require_transactions(db)
@@ -101,7 +119,7 @@ ON engine.ENGINE = found.ENGINE WHERE found.TABLE_SCHEMA = DATABASE() AND engine
 """
 
 
-def _require_transactions(db: Database) -> None:
+def _require_transactions(db: Migratable) -> None:
     """Raise SchemaError for tables that an earlier version made on a server whose default engine has no transactions."""
     if db.is_sqlite:
         return
