@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from commands.local import ControllerFailed, OpenRun
-from middleware.access import Access
+from middleware.http.access import Access
 from middleware.patience import bear
 from trainer.controller_client import ControllerClient, ControllerError
 

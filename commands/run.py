@@ -197,7 +197,7 @@ def _execute(
     opened: Any, controller: Any, out: Path, phases: list[str], console: Console, holder: Any = None
 ) -> dict[str, Any] | None:
     from commands.parity import recorded_parity
-    from middleware.access import Access
+    from middleware.http.access import Access
     from trainer.controller_client import ControllerClient
     from trainer.pipeline import Pipeline
     from trainer.source import TestbedSource

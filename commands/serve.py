@@ -204,7 +204,7 @@ def find_controller(run: str | None, database_url: str | None) -> str:
 
 def call_controller(address: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """What the controller answers, as JSON has it. Raises NoController with its words where it refuses or does not answer."""
-    from middleware.access import Access
+    from middleware.http.access import Access
 
     access = Access.read(os.environ)
     connection = access.connection(address, _TIMEOUT_S)

@@ -25,7 +25,6 @@ from controller.draining import drain, follow
 from controller.metrics import Metrics
 from controller.nodes import UNREACHABLE, NodeClients
 from controller.ticks import Ticks
-from middleware.access import Access
 from middleware.configuration import Configuration, HotRecord
 from middleware.database import (
     Database,
@@ -36,6 +35,7 @@ from middleware.database import (
     close_episode,
     open_episode,
 )
+from middleware.http.access import Access
 from middleware.patience import PATIENCE_S, bear, patiently
 from offload.episodes import EpisodePlan
 from offload.network import Network

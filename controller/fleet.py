@@ -17,7 +17,7 @@ from pathlib import Path
 
 from controller.nodes import NodeClients
 from controller.registration import EDGE_NODE
-from middleware.access import OPEN, Access
+from middleware.http.access import OPEN, Access
 from middleware.outages import FULL_DISK
 from middleware.patience import bear
 from middleware.registry import Instance, Registry

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from middleware.openapi import LARGEST, PATH, Operation
+from middleware.http.openapi import LARGEST, PATH, Operation
 
 Value = float | int | bool | str
 

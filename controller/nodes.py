@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from middleware import epoch as epochs
-from middleware.access import OPEN, Access
-from middleware.addressee import HEADER, MISDIRECTED, addressee
-from middleware.exchange import Exchange, NotConnected, Watch
+from middleware.http import epoch as epochs
+from middleware.http.access import OPEN, Access
+from middleware.http.addressee import HEADER, MISDIRECTED, addressee
+from middleware.http.exchange import Exchange, NotConnected, Watch
 
 UNREACHABLE: Final = (0, MISDIRECTED)
 """Statuses of an answer that is not the node's: nobody answers at its address, or another node does."""

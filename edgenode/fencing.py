@@ -22,9 +22,9 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from middleware.database import LeaseLost
-from middleware.epoch import ENVIRON, HEADER
-from middleware.openapi import LARGEST
-from middleware.problems import HTTPProblem
+from middleware.http.epoch import ENVIRON, HEADER
+from middleware.http.openapi import LARGEST
+from middleware.http.problems import HTTPProblem
 
 _WATCH_S = 1.5
 _logger = logging.getLogger(__name__)

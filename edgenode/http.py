@@ -35,12 +35,12 @@ from edgenode.links import PROTOCOL, Accept, payload_bytes, receive_tasks
 from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode
 from edgenode.outbox import OutboxError
-from middleware.access import OPEN_PATHS, Access
-from middleware.addressee import ENVIRON, HEADER, MISDIRECTED
-from middleware.openapi import LARGEST, PATH, describe
-from middleware.problems import MEDIA_TYPE, HTTPProblem, as_response, common_problem, parsed
+from middleware.http.access import OPEN_PATHS, Access
+from middleware.http.addressee import ENVIRON, HEADER, MISDIRECTED
+from middleware.http.openapi import LARGEST, PATH, describe
+from middleware.http.problems import MEDIA_TYPE, HTTPProblem, as_response, common_problem, parsed
+from middleware.http.server import CONNECTION, PodConnection, PodServer
 from middleware.registry import bound
-from middleware.server import CONNECTION, PodConnection, PodServer
 
 _LONGEST_BODY = 64 * 1024
 _EPISODES = "/v1/episodes"
@@ -59,7 +59,7 @@ Handler = Callable[[Environ], tuple[int, Mapping[str, Any] | None]]
 class NodeApp:
     """The interface of a node as a WSGI application.
 
-    Here, before anything else, a request that is meant for another node is refused (`middleware/addressee.py`). What is
+    Here, before anything else, a request that is meant for another node is refused (`middleware/http/addressee.py`). What is
     asked several times in every slot (`frequent`) is answered without Flask, whose routing and request objects would
     take half of its time; everything else is Flask's. `start_s_here`: an instant of the controller's clock on this
     machine's.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgenode.facts import EpisodeFacts
-from middleware.access import OPEN, Access
-from middleware.addressee import addressee
+from middleware.http.access import OPEN, Access
+from middleware.http.addressee import addressee
 from offload.network import Network
 from offload.profiles import Profile
 from offload.settings import Settings
@@ -32,7 +32,7 @@ class NodeIdentity:
     stimulus_log: Path | None = None
 
     def addressee(self, node: int) -> str:
-        """For whom a request to a node of this run is (`middleware/addressee.py`)."""
+        """For whom a request to a node of this run is (`middleware/http/addressee.py`)."""
         return addressee(self.run_uid, node)
 
     def facts(self, episode: int, episode_uid: str, trace: int) -> EpisodeFacts:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from middleware.epoch import HEADER
-from middleware.openapi import LARGEST, PATH, Operation
+from middleware.http.epoch import HEADER
+from middleware.http.openapi import LARGEST, PATH, Operation
 from offload.limits import LONGEST_DEADLINE_S, MOST_BITS, MOST_CYCLES
 
 _LONGEST_S: Final = 10 * LONGEST_DEADLINE_S

@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from edgenode.wire import Wire
-from middleware.access import OPEN, Access
-from middleware.exchange import WireError
+from middleware.http.access import OPEN, Access
+from middleware.http.exchange import WireError
+from middleware.http.wire import Wire
 
 PROTOCOL: Final = "offload-link"
 _CHUNK_BYTES = 64 * 1024

@@ -22,10 +22,10 @@ from typing import Any, Final
 
 from edgenode.facts import Settlement
 from edgenode.links import Link
-from edgenode.wire import Wire
-from middleware.access import OPEN, Access
-from middleware.addressee import MISDIRECTED
-from middleware.exchange import NotConnected
+from middleware.http.access import OPEN, Access
+from middleware.http.addressee import MISDIRECTED
+from middleware.http.exchange import NotConnected
+from middleware.http.wire import Wire
 
 _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5

@@ -18,10 +18,10 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from middleware.access import OPEN, Access
-from middleware.addressee import HEADER
-from middleware.exchange import Exchange, Watch
-from middleware.openapi import LARGEST
+from middleware.http.access import OPEN, Access
+from middleware.http.addressee import HEADER
+from middleware.http.exchange import Exchange, Watch
+from middleware.http.openapi import LARGEST
 from offload.protocols import Choice
 from offload.state import LocalState, Reports
 
@@ -45,7 +45,7 @@ class Prober:
     """Asks the peers of one node.
 
     address_of: where a node answers now; that it has moved is found out by the messages to it (`peers.py`)
-    to: whom a probe of a node is for (`middleware/addressee.py`)
+    to: whom a probe of a node is for (`middleware/http/addressee.py`)
     """
 
     def __init__(

@@ -33,10 +33,10 @@ from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox, most_records
 from edgenode.stimuli import VARIABLE
-from middleware.access import Access
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, Run, current_epoch, deliver_records, load_network, load_run
 from middleware.descriptors import descriptors_of_node, provide_descriptors
+from middleware.http.access import Access
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
 from middleware.patience import bear, patiently

@@ -14,8 +14,8 @@ from typing import Any, Self
 import psutil
 
 from commands.local import LocalController, OpenRun, open_run
-from middleware.access import Access
 from middleware.database import EpisodeSummary, find_episodes
+from middleware.http.access import Access
 from offload.settings import resolve_settings
 
 

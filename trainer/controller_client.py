@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Any
 
-from middleware.access import OPEN, Access
+from middleware.http.access import OPEN, Access
 from middleware.patience import PATIENCE_S, is_away
 from offload.episodes import EpisodeError, EpisodePlan
 

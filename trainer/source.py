@@ -15,8 +15,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from middleware.access import OPEN, Access
 from middleware.database import Database, Run, read_episode_log
+from middleware.http.access import OPEN, Access
 from middleware.patience import patiently
 from offload.episodes import EpisodeError, EpisodeLog, EpisodePlan
 from offload.settings import Settings

@@ -13,11 +13,11 @@ from flask import Flask, request
 from controller.control import Control, NotReady
 from controller.episodes import BusyError, OpeningError
 from controller.http import episodes, health, live_settings, models, run, serving, status
-from middleware.access import Access
 from middleware.database import LeaseLost
-from middleware.problems import HTTPProblem, as_response, common_problem
+from middleware.http.access import Access
+from middleware.http.problems import HTTPProblem, as_response, common_problem
+from middleware.http.server import PodServer
 from middleware.registry import bound
-from middleware.server import PodServer
 from offload.settings import SettingsError
 
 _THREADS = 12

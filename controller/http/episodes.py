@@ -16,8 +16,8 @@ from flask import Blueprint, Response, request
 from controller.control import Control
 from controller.http.answers import answered, done
 from controller.interface import Asked, EpisodeRequest
-from middleware.openapi import LARGEST
-from middleware.problems import HTTPProblem, parsed
+from middleware.http.openapi import LARGEST
+from middleware.http.problems import HTTPProblem, parsed
 from offload.episodes import EpisodePlan
 from offload.tasks import Trace
 

@@ -9,8 +9,8 @@ from flask import Blueprint, Response
 from controller.control import Control
 from controller.http.answers import answered
 from controller.interface import OPERATIONS, Clock, State
-from middleware.access import OPEN_PATHS
-from middleware.openapi import PATH, describe
+from middleware.http.access import OPEN_PATHS
+from middleware.http.openapi import PATH, describe
 
 
 def blueprint(control: Control) -> Blueprint:

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from controller.control import Control
 from controller.http.answers import answered
 from controller.interface import HotChange, Revision
-from middleware.problems import parsed
+from middleware.http.problems import parsed
 
 
 def blueprint(control: Control) -> Blueprint:

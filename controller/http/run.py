@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from controller.control import Control
 from controller.http.answers import answered
 from controller.interface import Network
-from middleware.problems import HTTPProblem
+from middleware.http.problems import HTTPProblem
 
 
 def blueprint(control: Control) -> Blueprint:

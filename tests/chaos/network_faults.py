@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from fault import Fault
 
-from middleware.addressee import HEADER
+from middleware.http.addressee import HEADER
 
 if TYPE_CHECKING:
     from scene import Scene

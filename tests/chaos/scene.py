@@ -25,9 +25,9 @@ from running import Workplace, wait_until
 from servers import Servers, grant_all
 from small_disk import SmallDisk
 
-from middleware.addressee import addressee
 from middleware.database import Database, current_epoch, find_episodes, find_models, load_run
 from middleware.database.schema import decisions, episodes, outcomes
+from middleware.http.addressee import addressee
 from middleware.registry import open_registry
 from middleware.storage import fetch_model, open_storage
 from offload.manifest import ACTOR_FILE, LEARNER_FILE

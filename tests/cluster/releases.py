@@ -175,7 +175,7 @@ class Release:
         """What the controller's REST interface answers, asked from within its pod."""
         program = (
             "import os,sys\n"
-            "from middleware.access import Access\n"
+            "from middleware.http.access import Access\n"
             "access=Access.read(os.environ)\n"
             "asked=access.connection(access.scheme+'://127.0.0.1:8080',90)\n"
             "asked.request(sys.argv[1],sys.argv[2],sys.argv[3] or None,{**access.headers(),'Content-Type':'application/json'})\n"

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from middleware import epoch
-from middleware.addressee import HEADER, addressee
 from middleware.configuration import open_configuration
 from middleware.database import Database, create_run
 from middleware.database import open_episode as write_episode
 from middleware.database.leases import acquire
+from middleware.http import epoch
+from middleware.http.addressee import HEADER, addressee
 from middleware.registry import open_registry
 from offload import EpisodePlan, Network, Settings, Trace, draw_network
 

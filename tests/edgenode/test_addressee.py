@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from small_controller import Fleet, call
 
 from edgenode.interface import OPERATIONS
-from middleware.addressee import HEADER, addressee
 from middleware.database import close_episode
 from middleware.database.schema import decisions, outcomes
+from middleware.http.addressee import HEADER, addressee
 from offload import Network, Trace, resolve_settings
 
 SLOTS, NODES = 12, 3

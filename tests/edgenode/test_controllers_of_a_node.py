@@ -13,7 +13,7 @@ from small_controller import Fleet
 
 from middleware.database.leases import acquire
 from middleware.database.schema import episodes, leases, tasks
-from middleware.epoch import HEADER
+from middleware.http.epoch import HEADER
 from offload import Trace, draw_trace, resolve_settings
 
 SETTINGS = resolve_settings([{"network": {"nodes": 3}, "time": {"slots": 6}, "scheduler": {"name": "random"}}])

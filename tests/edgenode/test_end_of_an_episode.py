@@ -16,9 +16,9 @@ from small_controller import Fleet
 from controller.episodes import Episodes
 from controller.metrics import Metrics
 from controller.nodes import NodeClients
-from middleware.access import OPEN
 from middleware.database import EpisodeSummary, LeaseHolder, close_episode
 from middleware.database.leases import Lease
+from middleware.http.access import OPEN
 from offload import EpisodePlan, Network, Trace, resolve_settings
 
 SLOTS = 3

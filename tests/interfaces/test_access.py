@@ -15,8 +15,8 @@ import pytest
 from credentials import TOKEN, certificates
 from testbed import Testbed
 
-from middleware.access import OPEN, Access, guarded
-from middleware.addressee import HEADER, addressee
+from middleware.http.access import OPEN, Access, guarded
+from middleware.http.addressee import HEADER, addressee
 from offload.settings import SettingsError
 
 

@@ -10,8 +10,8 @@ from controller.http.app import make_app
 from controller.interface import OPERATIONS as CONTROLLERS
 from edgenode.http import NodeApp
 from edgenode.interface import OPERATIONS as NODES
-from middleware.access import OPEN, OPEN_PATHS
-from middleware.openapi import describe
+from middleware.http.access import OPEN, OPEN_PATHS
+from middleware.http.openapi import describe
 from offload.network import draw_network
 from offload.settings import Settings
 

@@ -13,8 +13,8 @@ import pytest
 from credentials import certificates
 
 from controller.nodes import NodeClients
-from middleware.access import OPEN, Access
-from middleware.server import PodServer
+from middleware.http.access import OPEN, Access
+from middleware.http.server import PodServer
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -19,10 +19,10 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from controller.interface import OPERATIONS as CONTROLLERS
 from edgenode.interface import OPERATIONS as NODES
-from middleware import epoch
-from middleware.access import OPEN_PATHS
-from middleware.addressee import HEADER, addressee
-from middleware.openapi import PATH, describe
+from middleware.http import epoch
+from middleware.http.access import OPEN_PATHS
+from middleware.http.addressee import HEADER, addressee
+from middleware.http.openapi import PATH, describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 OFTEN = settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 from credentials import certificates
 
-import middleware.server
-from middleware.access import OPEN, Access
-from middleware.server import PodServer
+import middleware.http.server
+from middleware.http.access import OPEN, Access
+from middleware.http.server import PodServer
 
 WORKERS = 3
 
@@ -39,8 +39,8 @@ def access(request: pytest.FixtureRequest, tmp_path: Path) -> Access:
 
 @pytest.fixture
 def pod(access: Access, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(middleware.server, "_REQUEST_S", 0.5)
-    monkeypatch.setattr(middleware.server, "_CHECK_S", 0.1)
+    monkeypatch.setattr(middleware.http.server, "_REQUEST_S", 0.5)
+    monkeypatch.setattr(middleware.http.server, "_CHECK_S", 0.1)
     server = PodServer("127.0.0.1", 0, WORKERS, 1024 * 1024, access)
     server.start(application)
     yield server.address
@@ -107,7 +107,7 @@ def test_an_application_may_take_its_time_and_the_connection_is_kept(pod: str, a
 
 
 def test_a_large_body_has_more_time(pod: str, access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(middleware.server, "_BYTES_PER_S", 1000)
+    monkeypatch.setattr(middleware.http.server, "_BYTES_PER_S", 1000)
     connection = _connection(pod, access)
     connection.putrequest("POST", "/")
     connection.putheader("Content-Length", "3000")

@@ -15,11 +15,11 @@ import pytest
 
 from controller.nodes import NodeClients
 from edgenode.interface import OpenEpisode
-from edgenode.wire import Wire
-from middleware.access import Access
+from middleware.http.access import Access
+from middleware.http.server import PodServer
+from middleware.http.wire import Wire
 from middleware.nacos import NacosServer, _host_port
 from middleware.registry import Instance, Registry, bound, loopback_beside, open_registry, reachable_address
-from middleware.server import PodServer
 
 
 def has_ipv6() -> bool:

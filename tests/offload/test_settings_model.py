@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgenode.interface import Tick
-from middleware.problems import parsed
+from middleware.http.problems import parsed
 from offload import PRESETS, SettingsError, resolve_settings
 from offload.limits import LONGEST_DEADLINE_S, MOST_BITS, MOST_CYCLES
 from offload.settings import merge_layers, redacted

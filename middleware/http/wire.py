@@ -11,10 +11,10 @@ import socket
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from middleware.access import OPEN, Access
-from middleware.addressee import HEADER
-from middleware.exchange import NotConnected, WireError, head_of
-from middleware.sockets import end_with_the_other
+from middleware.http.access import OPEN, Access
+from middleware.http.addressee import HEADER
+from middleware.http.exchange import NotConnected, WireError, head_of
+from middleware.http.sockets import end_with_the_other
 
 _READ_BYTES = 64 * 1024
 _LONGEST_LINE = 64 * 1024
@@ -23,7 +23,7 @@ _LONGEST_LINE = 64 * 1024
 class Wire:
     """A connection to a node's address, made at the first request and kept.
 
-    to: the node that is meant (`middleware/addressee.py`); timeout_s: bounds every wait
+    to: the node that is meant (`middleware/http/addressee.py`); timeout_s: bounds every wait
     """
 
     def __init__(self, address: str, to: str, timeout_s: float, access: Access = OPEN) -> None:

@@ -24,10 +24,10 @@ from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10
 from cheroot.wsgi import Server as WSGIServer
 
-from middleware.access import OPEN, WSGI, Access, guarded
-from middleware.problems import MEDIA_TYPE, HTTPProblem
+from middleware.http.access import OPEN, WSGI, Access, guarded
+from middleware.http.problems import MEDIA_TYPE, HTTPProblem
+from middleware.http.sockets import end_with_the_other
 from middleware.registry import reachable_address
-from middleware.sockets import end_with_the_other
 
 _IDLE_S = 60
 _LONGEST_HEADER = 16 * 1024

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from middleware.http.sockets import end_with_the_other
 from middleware.secrets import read_secret
-from middleware.sockets import end_with_the_other
 from offload.settings import SettingsError
 
 OPEN_PATHS: Final = ("/healthz", "/readyz", "/metrics")

@@ -1,7 +1,7 @@
 """Requests to a pod over a connection that is kept, by a thread that never waits for them: a selector says when to go on.
 
 Connecting, the TLS handshake, sending and receiving are steps that go as far as they can at once. An unreachable, frozen or slow
-pod therefore delays nobody but itself. What asks one pod at a time and may wait uses `edgenode/wire.py` or `http.client` instead.
+pod therefore delays nobody but itself. What asks one pod at a time and may wait uses `middleware/http/wire.py` or `http.client` instead.
 
 Concurrency: an `Exchange` belongs to one thread.
 """
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from middleware.access import OPEN, Access
-from middleware.sockets import end_with_the_other
+from middleware.http.access import OPEN, Access
+from middleware.http.sockets import end_with_the_other
 
 _READ_BYTES: Final = 64 * 1024
 _LONGEST_HEAD: Final = 64 * 1024

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from middleware.addressee import HEADER, MISDIRECTED, PATTERN
+from middleware.http.addressee import HEADER, MISDIRECTED, PATTERN
 
 PATH: Final = "/v1/openapi.json"
 LARGEST: Final = 2**31 - 1
