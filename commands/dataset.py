@@ -29,6 +29,7 @@ def export(
     from rich.progress import Progress
 
     from middleware.database import find_episodes, stream_episode_logs
+    from offload.episodes import Verdict
     from offload.profiles import make_profile
     from trainer.datasets import export_dataset
 
@@ -36,7 +37,7 @@ def export(
         found = [
             one
             for phase in phases or ["collect"]
-            for one in find_episodes(db, run, phase=phase, method=method, verdict="complete")
+            for one in find_episodes(db, run, phase=phase, method=method, verdict=Verdict.COMPLETE)
         ]
         methods = ", ".join(sorted({one.plan.method for one in found}))
         with Progress(console=Console(stderr=True), transient=True) as bars:

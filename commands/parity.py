@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from commands.recorded import Folder, RunName, open_recorded_run
+from offload.episodes import Verdict
 
 if TYPE_CHECKING:
     from evaluation.measurements import TaskColumns
@@ -60,7 +61,7 @@ def run_parity(db: Database, run: Run, told: Callable[[int], None] = lambda done
 
     if run.by_twin:
         return {}
-    complete = find_episodes(db, run, verdict="complete")
+    complete = find_episodes(db, run, verdict=Verdict.COMPLETE)
     numbers = [one.episode for one in complete if one.plan.phase in EXPERIMENT_PHASES]
     if not numbers:
         return {}

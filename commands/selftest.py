@@ -23,6 +23,7 @@ def selftest(
     """Whether every node of a running fleet is there, and one more episode of continuous arrivals ends complete."""
     from commands.serve import call_controller, find_controller
     from commands.services import check
+    from offload.episodes import EpisodeStatus, Verdict
 
     check(None, None, None, False)
     address = find_controller(run, None)
@@ -41,11 +42,11 @@ def selftest(
             continue
         left_s = max(0.0, min(5.0, until - time.monotonic()))
         episode = call_controller(address, "GET", f"/v1/episodes/{number}?wait_s={left_s:.1f}")
-        if episode["status"] == "open":
+        if episode["status"] == EpisodeStatus.OPEN:
             time.sleep(_RETRY_S)  # where others wait, the controller answers at once
             continue
         seen.add(number)
-        if episode["verdict"] == "complete":
+        if episode["verdict"] == Verdict.COMPLETE:
             if sum(episode["outcomes"].values()) != episode["tasks"]:
                 raise SelftestFailed(f"episode {number}: {episode['tasks']} tasks, outcomes {episode['outcomes']}")
             typer.echo(

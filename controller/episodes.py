@@ -37,7 +37,7 @@ from middleware.database import (
 )
 from middleware.http.access import Access
 from middleware.patience import PATIENCE_S, bear, patiently
-from offload.episodes import EpisodePlan
+from offload.episodes import EpisodePlan, EpisodeStatus
 from offload.network import Network
 from offload.tasks import Trace, draw_trace
 
@@ -158,7 +158,7 @@ class Episodes:
                 str(failed) if isinstance(failed, OpeningError) else f"could not be opened: {type(failed).__name__}"
             )
             patiently(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
-            self._metrics.episodes.labels("aborted").inc()
+            self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
             raise
         self._trace, self._revision = trace, record.revision
         self.state = state
@@ -271,7 +271,7 @@ class Episodes:
     def _abort(self, state: EpisodeState) -> None:
         reason = state.aborting or "aborted"
         patiently(lambda: abort_episode(self._db, self._run, state.episode, reason, lease=self._holder.lease))
-        self._metrics.episodes.labels("aborted").inc()
+        self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
 
     def _start_nodes(self, state: EpisodeState, start_s: float) -> None:
         path = f"/v1/episodes/{state.episode}/start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from offload.episodes import EpisodeStatus, Verdict
 from offload.outcomes import Outcome
 
 
@@ -17,7 +18,7 @@ class Metrics:
             "offload_tasks_closed", "Tasks of closed episodes by outcome", ["outcome"], registry=self._registry
         )
         # A counter that appears with its first event is not seen to rise.
-        for verdict in ("complete", "mixed", "incomplete", "aborted"):
+        for verdict in (Verdict.COMPLETE, Verdict.MIXED, Verdict.INCOMPLETE, EpisodeStatus.ABORTED):
             self.episodes.labels(verdict)
         for outcome in Outcome:
             self.tasks.labels(outcome.value)

@@ -35,11 +35,11 @@ from middleware.database import (
 )
 from middleware.database.errors import in_words, is_databases
 from middleware.patience import bear, patiently
-from offload.episodes import CONTINUOUS_TRACES, EpisodePlan
+from offload.episodes import CONTINUOUS_TRACES, EpisodePhase, EpisodePlan, EpisodeStatus
 from offload.settings import SettingsError
 from offload.tasks import Trace
 
-SERVE_PHASE: Final = "serve"
+SERVE_PHASE: Final = EpisodePhase.SERVE
 LAST_EPISODES: Final = 10
 _REFUSED_S = 1.0
 _ENDING_S = 5.0
@@ -81,12 +81,12 @@ class Player:
         database, run = self._services.database, self._services.run
         stopping = self._lifecycle.stopping
         for episode in patiently(lambda: find_episodes(database, run, status=None), stopping=stopping):
-            if episode.status == "open":
+            if episode.status == EpisodeStatus.OPEN:
                 number, lease = episode.episode, self._holder.lease
                 abort = partial(abort_episode, database, run, number, "its controller died", lease=lease)
                 patiently(abort, stopping=stopping)
                 _logger.warning("episode %d was left open by a controller that died; it is aborted", episode.episode)
-            elif episode.status == "closed":
+            elif episode.status == EpisodeStatus.CLOSED:
                 self._last.append(episode)
             if episode.plan.phase == SERVE_PHASE:
                 self._next_trace = max(self._next_trace, episode.plan.trace + 1)

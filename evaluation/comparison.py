@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.statistics import estimate_mean, paired_difference
 from middleware.database import EpisodeSummary
+from offload.episodes import EpisodeStatus, Verdict
 from offload.outcomes import Outcome
 
 HEURISTIC, LEARNED = "heuristic", "learned"
@@ -129,7 +130,7 @@ def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int
     variants: dict[str, dict[int, EpisodeSummary]] = {}
     unusable: set[int] = set()
     for summary in own:
-        if summary.status != "closed" or summary.verdict != "complete":
+        if summary.status != EpisodeStatus.CLOSED or summary.verdict != Verdict.COMPLETE:
             unusable.add(summary.plan.trace)
         else:
             plan = summary.plan

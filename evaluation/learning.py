@@ -8,6 +8,7 @@ from typing import Any
 from evaluation.comparison import success_rate
 from evaluation.statistics import estimate_mean
 from middleware.database import EpisodeSummary, ModelRow
+from offload.episodes import EpisodePhase
 
 
 def learning_curve(
@@ -25,7 +26,7 @@ def learning_curve(
     collected = [
         success_rate(summary)
         for summary in played
-        if summary.plan.phase == "collect" and summary.plan.method == heuristic
+        if summary.plan.phase == EpisodePhase.COLLECT and summary.plan.method == heuristic
     ]
     return {
         "collected": None
@@ -52,7 +53,7 @@ def _online(played: Sequence[EpisodeSummary]) -> dict[str, list[dict[str, Any]]]
     """Per method its episodes in the order of their traces; `update` is the update that learns from the episode."""
     curves: dict[str, dict[int, EpisodeSummary]] = {}
     for summary in played:
-        if summary.plan.phase == "online":
+        if summary.plan.phase == EpisodePhase.ONLINE:
             curves.setdefault(summary.plan.method, {}).setdefault(summary.plan.trace, summary)
     found = {}
     for method, by_trace in curves.items():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from middleware.database import Database, Run
 from middleware.database.schema import decisions, episodes, outcomes, tasks
+from offload.episodes import EpisodeStatus
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -137,7 +138,7 @@ def read_decisions(db: Database, run: Run, numbers: Iterable[int]) -> DecisionCo
 
 def count_fates(db: Database, run: Run) -> Fates:
     """Count tasks and outcomes of all closed episodes."""
-    here = episodes.c.run == run.number, episodes.c.status == "closed"
+    here = episodes.c.run == run.number, episodes.c.status == EpisodeStatus.CLOSED
     closed = sa.select(episodes.c.episode).where(*here)
 
     def count(table: Any, key: sa.Table) -> Any:

@@ -18,11 +18,12 @@ from evaluation.learning import learning_curve
 from evaluation.measurements import DecisionColumns, Fates, count_fates, read_decisions, read_tasks
 from evaluation.statistics import quantiles
 from middleware.database import FOLDER, Database, EpisodeSummary, Run, find_episodes, find_models, load_network
+from offload.episodes import EpisodePhase, Verdict
 from offload.network import Network
 from offload.outcomes import Outcome
 from offload.settings import Settings
 
-EXPERIMENT_PHASES = ("collect", "checkpoint", "online", "evaluate")
+EXPERIMENT_PHASES = (EpisodePhase.COLLECT, EpisodePhase.CHECKPOINT, EpisodePhase.ONLINE, EpisodePhase.EVALUATE)
 """What belongs to the experiment: not the continuous arrivals of `offload serve`, not replays."""
 
 _SPREAD = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99}
@@ -33,9 +34,9 @@ def build_results(db: Database, run: Run) -> dict[str, Any]:
     settings, network = run.settings, load_network(db, run)
     confidence = settings.evaluation.confidence
     summaries = find_episodes(db, run, status=None)
-    complete = [summary for summary in summaries if summary.verdict == "complete"]
+    complete = [summary for summary in summaries if summary.verdict == Verdict.COMPLETE]
     comparison = select_comparison(
-        [summary for summary in summaries if summary.plan.phase == "evaluate"],
+        [summary for summary in summaries if summary.plan.phase == EpisodePhase.EVALUATE],
         settings.evaluation.methods,
         settings.evaluation.episodes,
     )
@@ -169,11 +170,11 @@ def _missing(summaries: Sequence[EpisodeSummary], settings: Settings, fates: Fat
     lines: list[str] = []
     if not summaries:
         lines.append("no episode has been played yet")
-    elif not any(summary.plan.phase == "evaluate" for summary in summaries):
+    elif not any(summary.plan.phase == EpisodePhase.EVALUATE for summary in summaries):
         lines.append("the phase evaluate has not begun")
     online: dict[str, set[int]] = {}
     for summary in summaries:
-        if summary.plan.phase == "online" and summary.verdict == "complete":
+        if summary.plan.phase == EpisodePhase.ONLINE and summary.verdict == Verdict.COMPLETE:
             online.setdefault(summary.plan.method, set()).add(summary.plan.trace)
     for method, traces in online.items():
         if len(traces) < settings.online.episodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,35 @@ ONLINE_TRACES = 2_000_000
 EVALUATION_TRACES = 3_000_000
 CONTINUOUS_TRACES = 4_000_000
 """Where each phase's traces begin: no phase is trained or judged on another's."""
+
+
+class EpisodePhase(StrEnum):
+    """For what an episode is played."""
+
+    COLLECT = "collect"
+    CHECKPOINT = "checkpoint"
+    ONLINE = "online"
+    EVALUATE = "evaluate"
+    SERVE = "serve"
+
+
+class EpisodeStatus(StrEnum):
+    """How far an episode is. Aborted ones count nowhere."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    ABORTED = "aborted"
+
+
+class Verdict(StrEnum):
+    """What a closed episode is good for: only a complete one is trained on and compared.
+
+    MIXED: more than one scheduler or model decided; INCOMPLETE: records are missing
+    """
+
+    COMPLETE = "complete"
+    MIXED = "mixed"
+    INCOMPLETE = "incomplete"
 
 
 class EpisodeError(RuntimeError):

@@ -14,7 +14,7 @@ from typing import Any
 
 from middleware.http.access import OPEN, Access
 from middleware.patience import PATIENCE_S, is_away
-from offload.episodes import EpisodeError, EpisodePlan
+from offload.episodes import EpisodeError, EpisodePlan, EpisodeStatus
 
 ABSENCE_S = 60.0
 """For so many real seconds a controller may be away before the run stops."""
@@ -88,7 +88,7 @@ class ControllerClient:
                 left_s = max(0.0, until - time.monotonic())
                 path = f"/v1/episodes/{number}?wait_s={left_s:g}"
                 state = self._call("GET", path, timeout_s=left_s + 10.0, needs={"status": str})
-                if state["status"] != "open" or time.monotonic() + _RETRY_S >= until:
+                if state["status"] != EpisodeStatus.OPEN or time.monotonic() + _RETRY_S >= until:
                     return state
                 time.sleep(_RETRY_S)
         except _RefusedError as refused:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from offload.episodes import EpisodeLog, EpisodePlan
+from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
 from offload.profiles import Profile
 
 _PROFILE = "offload_profile"
@@ -121,7 +121,7 @@ def _log(number: int, episode: Any, nodes: int) -> EpisodeLog:
     infos = episode.infos or {}
     return EpisodeLog(
         episode=number,
-        plan=EpisodePlan("collect", "dataset", number, "dataset"),
+        plan=EpisodePlan(EpisodePhase.COLLECT, "dataset", number, "dataset"),
         observations=np.asarray(episode.observations["observation"], np.float32),
         masks=masks,
         actions=actions,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from middleware.database import Database, Run, find_episodes, find_models
+from offload.episodes import EpisodeStatus, Verdict
 from trainer.plans import CHECKPOINT, O2O_DRL, OFFLINE_ONLY, ONLINE_ONLY
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _online(writer: SummaryWriter, db: Database, run: Run) -> None:
 
 def _episodes(writer: SummaryWriter, db: Database, run: Run) -> None:
     places: dict[str, int] = {}
-    for summary in find_episodes(db, run, status="closed", verdict="complete"):
+    for summary in find_episodes(db, run, status=EpisodeStatus.CLOSED, verdict=Verdict.COMPLETE):
         if not summary.tasks:
             continue
         name = f"success_rate/{summary.plan.phase}/{summary.plan.method}"

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from offload.episodes import CHECKPOINT_TRACES, COLLECT_TRACES, EVALUATION_TRACES, ONLINE_TRACES, EpisodePlan
+from offload.episodes import (
+    CHECKPOINT_TRACES,
+    COLLECT_TRACES,
+    EVALUATION_TRACES,
+    ONLINE_TRACES,
+    EpisodePhase,
+    EpisodePlan,
+)
 from offload.settings import Settings
 
 LEARNED_SCHEDULER = "drl"
@@ -44,13 +51,21 @@ def collect_plans(settings: Settings) -> list[EpisodePlan]:
     if settings.offline.dataset is not None:
         return []
     name = settings.offline.heuristic
-    return [_heuristic(settings, "collect", name, COLLECT_TRACES + k) for k in range(settings.offline.episodes)]
+    return [
+        _heuristic(settings, EpisodePhase.COLLECT, name, COLLECT_TRACES + k) for k in range(settings.offline.episodes)
+    ]
 
 
 def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
     """The episodes of the intermediate offline actors: the same traces for each."""
     return [
-        EpisodePlan("checkpoint", CHECKPOINT, CHECKPOINT_TRACES + k, LEARNED_SCHEDULER, model=checkpoint_version(step))
+        EpisodePlan(
+            EpisodePhase.CHECKPOINT,
+            CHECKPOINT,
+            CHECKPOINT_TRACES + k,
+            LEARNED_SCHEDULER,
+            model=checkpoint_version(step),
+        )
         for step in checkpoint_steps(settings)[:-1]
         for k in range(settings.offline.checkpoint_episodes)
     ]
@@ -61,15 +76,15 @@ def online_plans(settings: Settings, method: str, update: int) -> list[EpisodePl
     count = settings.online.episodes_per_update
     model = online_version(method, update - 1)
     first = ONLINE_TRACES + (update - 1) * count
-    return [EpisodePlan("online", method, first + k, LEARNED_SCHEDULER, model=model) for k in range(count)]
+    return [EpisodePlan(EpisodePhase.ONLINE, method, first + k, LEARNED_SCHEDULER, model=model) for k in range(count)]
 
 
 def evaluation_plans(settings: Settings, models: Mapping[str, str]) -> list[EpisodePlan]:
     """Every method plays each trace before the next trace comes. `models`: the version of each learned method."""
     return [
-        EpisodePlan("evaluate", method, trace, LEARNED_SCHEDULER, model=models[method])
+        EpisodePlan(EpisodePhase.EVALUATE, method, trace, LEARNED_SCHEDULER, model=models[method])
         if method in LEARNED
-        else _heuristic(settings, "evaluate", method, trace)
+        else _heuristic(settings, EpisodePhase.EVALUATE, method, trace)
         for trace in range(EVALUATION_TRACES, EVALUATION_TRACES + settings.evaluation.episodes)
         for method in settings.evaluation.methods
     ]

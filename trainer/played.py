@@ -8,7 +8,7 @@ from functools import partial
 
 from middleware.database import Database, Run, find_episodes
 from middleware.patience import patiently
-from offload.episodes import EpisodePlan
+from offload.episodes import EpisodePlan, EpisodeStatus, Verdict
 
 Key = tuple[str, str, int, str, str | None, str]
 
@@ -17,7 +17,7 @@ def played(db: Database, run: Run, plans: Iterable[EpisodePlan]) -> dict[Key, in
     """The numbers of the closed and complete episodes of the plans' phases, by plan; the first one of each plan."""
     numbers: dict[Key, int] = {}
     for phase in sorted({plan.phase for plan in plans}):
-        query = partial(find_episodes, db, run, phase=phase, status="closed", verdict="complete")
+        query = partial(find_episodes, db, run, phase=phase, status=EpisodeStatus.CLOSED, verdict=Verdict.COMPLETE)
         for summary in patiently(query):
             numbers.setdefault(key_of(summary.plan), summary.episode)
     return numbers
@@ -32,8 +32,8 @@ def completed(db: Database, run: Run, plan: EpisodePlan) -> int | None:
         phase=plan.phase,
         method=plan.method,
         trace=plan.trace,
-        status="closed",
-        verdict="complete",
+        status=EpisodeStatus.CLOSED,
+        verdict=Verdict.COMPLETE,
     )
     return next((summary.episode for summary in patiently(query) if key_of(summary.plan) == key_of(plan)), None)
 

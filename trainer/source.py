@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from middleware.database import Database, Run, read_episode_log
 from middleware.http.access import OPEN, Access
 from middleware.patience import patiently
-from offload.episodes import EpisodeError, EpisodeLog, EpisodePlan
+from offload.episodes import EpisodeError, EpisodeLog, EpisodePlan, EpisodeStatus, Verdict
 from offload.settings import Settings
 from trainer.controller_client import ABSENCE_S, ControllerClient, ControllerError
 from trainer.played import completed
@@ -102,12 +102,12 @@ class TestbedSource:
 
     def _await_complete(self, number: int) -> None:
         give_up = time.monotonic() + self._longest_s
-        while (state := self.controller.episode(number, _WAIT_S))["status"] == "open":
+        while (state := self.controller.episode(number, _WAIT_S))["status"] == EpisodeStatus.OPEN:
             if time.monotonic() >= give_up:
                 raise ControllerError(
                     f"episode {number} has not ended for {self._longest_s:g} s; see the controller's log"
                 )
             time.sleep(0.01)  # were the controller not to wait, this loop should not burn the nodes' cores
-        verdict = state.get("verdict") if state["status"] == "closed" else state["status"]
-        if verdict != "complete":
+        verdict = state.get("verdict") if state["status"] == EpisodeStatus.CLOSED else state["status"]
+        if verdict != Verdict.COMPLETE:
             raise EpisodeError(f"episode {number} is {verdict}: {state.get('reason') or 'no reason is recorded'}")

@@ -18,7 +18,7 @@ from controller.http.answers import answered, done
 from controller.interface import Asked, EpisodeRequest
 from middleware.http.openapi import LARGEST
 from middleware.http.problems import HTTPProblem, parsed
-from offload.episodes import EpisodePlan
+from offload.episodes import EpisodePlan, EpisodeStatus
 from offload.tasks import Trace
 
 _LONGEST_WAIT_S = 60.0
@@ -55,7 +55,7 @@ def blueprint(control: Control) -> Blueprint:
         if found is None:
             raise HTTPProblem(404, "No such episode", f"run '{control.run.name}' has no episode {episode}")
         answer = answered(found)
-        if wait_s > 0 and not may_wait and found.status == "open":
+        if wait_s > 0 and not may_wait and found.status == EpisodeStatus.OPEN:
             answer.headers["Retry-After"] = str(_RETRY_AFTER_S)
         return answer
 

@@ -22,7 +22,7 @@ from middleware.database.engine import Database
 from middleware.database.leases import Lease, fenced
 from middleware.database.runs import Run
 from middleware.database.schema import decisions, episodes, nodes, outcomes, refusals, runs, tasks
-from offload.episodes import EpisodePlan
+from offload.episodes import EpisodePlan, EpisodeStatus, Verdict
 from offload.outcomes import Outcome, end_slot
 from offload.tasks import Trace
 
@@ -107,7 +107,7 @@ def open_episode(
                 parameters=dict(plan.parameters),
                 model=plan.model,
                 revision=revision,
-                status="open",
+                status=EpisodeStatus.OPEN,
                 down={},
                 late_slots=0,
                 refused_records=0,
@@ -153,7 +153,7 @@ def close_episode(
     down = down or {}
     with fenced(db, lease) as connection:
         row = _locked(connection, run, episode)
-        if row.status == "open":
+        if row.status == EpisodeStatus.OPEN:
             _write_lost(connection, run, episode)
             check_conservation(connection, run, episode)
             missing = [
@@ -165,14 +165,14 @@ def close_episode(
                 )
                 if words is not None
             ]
-            verdict, reason = ("incomplete", "; ".join(missing)) if missing else ("complete", None)
+            verdict, reason = (Verdict.INCOMPLETE, "; ".join(missing)) if missing else (Verdict.COMPLETE, None)
             if mixed := mixed or _failed_decisions(connection, run, episode):
-                verdict, reason = "mixed", mixed
+                verdict, reason = Verdict.MIXED, mixed
             connection.execute(
                 sa.update(episodes)
                 .where(episodes.c.run == run.number, episodes.c.episode == episode)
                 .values(
-                    status="closed",
+                    status=EpisodeStatus.CLOSED,
                     verdict=verdict,
                     reason=None if reason is None else reason[:_REASON_LENGTH],
                     down={str(node): [int(slot) for slot in slots] for node, slots in down.items()},
@@ -194,7 +194,7 @@ def forget_episodes(
         old = (
             connection.execute(
                 sa.select(episodes.c.episode)
-                .where(episodes.c.run == run.number, episodes.c.phase == phase, episodes.c.status != "open")
+                .where(episodes.c.run == run.number, episodes.c.phase == phase, episodes.c.status != EpisodeStatus.OPEN)
                 .order_by(episodes.c.episode.desc())
                 .offset(keep)
                 .limit(_ALL)
@@ -212,8 +212,8 @@ def abort_episode(db: Database, run: Run, episode: int, reason: str, *, lease: L
     with fenced(db, lease) as connection:
         connection.execute(
             sa.update(episodes)
-            .where(episodes.c.run == run.number, episodes.c.episode == episode, episodes.c.status == "open")
-            .values(status="aborted", reason=reason[:_REASON_LENGTH], closed_at=time.time())
+            .where(episodes.c.run == run.number, episodes.c.episode == episode, episodes.c.status == EpisodeStatus.OPEN)
+            .values(status=EpisodeStatus.ABORTED, reason=reason[:_REASON_LENGTH], closed_at=time.time())
         )
 
 
@@ -226,7 +226,7 @@ def find_episodes(
     model: str | None = None,
     trace: int | None = None,
     episode: int | None = None,
-    status: str | None = "closed",
+    status: str | None = EpisodeStatus.CLOSED,
     verdict: str | None = None,
 ) -> list[EpisodeSummary]:
     """The run's episodes that have all the given properties (None: any), in the order in which they were opened."""

@@ -19,7 +19,7 @@ from middleware.database.engine import Database
 from middleware.database.runs import Run
 from middleware.database.schema import decisions, nodes, outcomes
 from middleware.database.schema import episodes as episode_table
-from offload.episodes import EpisodeLog, EpisodePlan
+from offload.episodes import EpisodeLog, EpisodePlan, EpisodeStatus, Verdict
 from offload.masks import unpack_masks
 from offload.outcomes import Outcome
 
@@ -42,7 +42,7 @@ def stream_episode_logs(db: Database, run: Run, episodes: Sequence[int] | None =
             sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)
         ).scalar_one()
         if episodes is None:
-            complete = episode_table.c.run == run.number, episode_table.c.verdict == "complete"
+            complete = episode_table.c.run == run.number, episode_table.c.verdict == Verdict.COMPLETE
             chosen = sa.select(episode_table.c.episode).where(*complete).order_by(episode_table.c.episode)
             episodes = connection.execute(chosen).scalars().all()
     for number in episodes:
@@ -57,7 +57,7 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
     ).one_or_none()
     if row is None:
         raise LookupError(f"run '{run.name}' has no episode {episode}")
-    if row.status != "closed":
+    if row.status != EpisodeStatus.CLOSED:
         raise LookupError(f"episode {episode} of run '{run.name}' is {row.status}; only a closed one has a log")
     rows: Sequence[Any] = connection.execute(
         sa.select(

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from middleware.database.engine import Database
 from middleware.database.record_checks import EPISODE_UID, TABLES, Record, check_record
 from middleware.database.schema import episodes, outcomes, refusals, tasks
+from offload.episodes import EpisodeStatus
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
             if state is None:
                 refused.append(Refused(record, "its episode is not in this database"))
             else:
-                (taken if state == "open" else late).append(record)
+                (taken if state == EpisodeStatus.OPEN else late).append(record)
         strays = _without_task(connection, run_number, taken)
         if strays:
             taken = [record for record in taken if record not in strays]
