@@ -27,6 +27,7 @@ from machine import machine
 
 from commands.local import LocalController, OpenRun, open_run
 from middleware.nacos import NacosServer
+from middleware.registry import EDGE_NODE
 from offload import resolve_settings
 from offload.presets import PRESETS
 
@@ -94,7 +95,7 @@ def timed(opened: OpenRun, changes: int, change: Callable[[str], None]) -> dict[
 
 def all_have(opened: OpenRun, scheduler: str) -> bool:
     """Whether every node has acknowledged it."""
-    nodes = opened.registry.instances("edgenode", opened.run.name)
+    nodes = opened.registry.instances(EDGE_NODE, opened.run.name)
     return len(nodes) == 10 and all(one.metadata.get("scheduler") == scheduler for one in nodes)
 
 

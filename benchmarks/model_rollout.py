@@ -28,6 +28,7 @@ from machine import machine
 
 from commands.local import LocalController, OpenRun, open_run
 from middleware.database import record_model
+from middleware.registry import EDGE_NODE
 from middleware.storage import model_folder
 from offload import resolve_settings
 from offload.presets import PRESETS
@@ -100,7 +101,7 @@ def measure(services: dict[str, str], models: int) -> dict[str, Any]:
 
 def all_have(opened: OpenRun, version: str) -> bool:
     """Whether every node has acknowledged it."""
-    nodes = opened.registry.instances("edgenode", opened.run.name)
+    nodes = opened.registry.instances(EDGE_NODE, opened.run.name)
     return len(nodes) == 10 and all(one.metadata.get("model") == version for one in nodes)
 
 

@@ -11,6 +11,7 @@ from typing import Self
 from commands.local import ControllerFailed, OpenRun
 from middleware.http.access import Access
 from middleware.patience import bear
+from middleware.registry import CONTROLLER
 from trainer.controller_client import ControllerClient, ControllerError
 
 _PATIENCE_S = 300.0
@@ -40,7 +41,7 @@ class AttachedController:
         run, until = self._opened.run.name, time.monotonic() + patience_s
         while True:
             try:
-                for one in self._opened.registry.instances("controller", run):
+                for one in self._opened.registry.instances(CONTROLLER, run):
                     if one.alive() and one.metadata.get("ready"):
                         return one.address
             except Exception as error:

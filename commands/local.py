@@ -40,7 +40,7 @@ from middleware.database import (
 )
 from middleware.outages import FULL_DISK
 from middleware.patience import bear, patiently
-from middleware.registry import Registry, open_registry
+from middleware.registry import CONTROLLER, Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
 from offload.settings import ServiceSettings, SettingsError
@@ -199,7 +199,7 @@ class LocalController:
             if self._failure:
                 raise ControllerFailed(self._failure)
             try:
-                registered = self._opened.registry.instances("controller", self._opened.run.name)
+                registered = self._opened.registry.instances(CONTROLLER, self._opened.run.name)
                 away = None
             except Exception as error:
                 bear(error, "looking for the controller")

@@ -176,7 +176,7 @@ def find_controller(run: str | None, database_url: str | None) -> str:
     from commands.places import check_database
     from middleware.configuration import load_settings
     from middleware.database import Database, sqlite_file
-    from middleware.registry import open_registry
+    from middleware.registry import CONTROLLER, open_registry
 
     run = run or os.environ.get("OFFLOAD_RUN")
     nobody = NoController("no controller is running here; start one with `offload serve --preset demo`")
@@ -189,7 +189,7 @@ def find_controller(run: str | None, database_url: str | None) -> str:
     database.check_schema()
     registry = open_registry(services.registry, database)
     until = time.monotonic() + _UNKNOWN_S
-    while not (found := [one for one in registry.instances("controller", run) if one.alive()]):
+    while not (found := [one for one in registry.instances(CONTROLLER, run) if one.alive()]):
         # Nacos has instants of other machines' clocks: whether one of those lives is seen at its next heartbeat.
         if services.registry == "database:" or time.monotonic() > until:
             break

@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from controller.nodes import NodeClients
-from controller.registration import EDGE_NODE
 from middleware.http.access import OPEN, Access
 from middleware.outages import FULL_DISK
 from middleware.patience import bear
-from middleware.registry import Instance, Registry
+from middleware.registry import EDGE_NODE, Instance, Registry
 
 _READY_TIMEOUT_S = 120.0
 _MOST_RESTARTS = 5

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from controller.registration import CONTROLLER
 from middleware.database import LeaseHeld, LeaseHolder
 from middleware.patience import bear
-from middleware.registry import Registry
+from middleware.registry import CONTROLLER, Registry
 
 
 def take_control(holder: LeaseHolder, registry: Registry, run_name: str) -> None:

@@ -33,14 +33,14 @@ from controller.metrics import Metrics
 from controller.player import Player
 from controller.pods import NodePods
 from controller.readiness import Fallback, Readiness
-from controller.registration import CONTROLLER, Registration
+from controller.registration import Registration
 from controller.run_services import RunServices
 from middleware.configuration import HotRecord, watch_file, watched_file
 from middleware.database import LeaseHolder, LeaseLost, holder_of, record_pod_event
 from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.patience import bear, patiently
-from middleware.registry import loopback_beside
+from middleware.registry import CONTROLLER, loopback_beside
 from offload.settings import Settings
 
 _SWITCH_S: Final = 0.0005

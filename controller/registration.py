@@ -10,13 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from middleware.patience import bear, patiently
-from middleware.registry import Instance, Registry, keep_registered
+from middleware.registry import CONTROLLER, Instance, Registry, keep_registered
 
-CONTROLLER: Final = "controller"
-EDGE_NODE: Final = "edgenode"
 _HEARTBEAT_S = 1.0
 _ENDING_S = 5.0
 

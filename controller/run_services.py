@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.registration import EDGE_NODE
 from middleware.configuration import Configuration, load_settings, open_configuration
 from middleware.database import Database, Run, load_network, load_run
 from middleware.http.access import Access
 from middleware.patience import patiently
-from middleware.registry import Instance, Registry, open_registry
+from middleware.registry import EDGE_NODE, Instance, Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload.network import Network
 from offload.settings import ServiceSettings

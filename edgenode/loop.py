@@ -74,18 +74,18 @@ class EpisodeLoop:
     def stop(self) -> None:
         """End the thread; `join` waits for that."""
         self._stopping.set()
-        self.post(lambda _: None)
+        self._post(lambda _: None)
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def post(self, call: Callable[[float], Any]) -> None:
+    def _post(self, call: Callable[[float], Any]) -> None:
         """Have the loop thread make this call, with the instant at which it makes it."""
         self._inbox.put(call)
 
-    def ask(self, question: Callable[[float], _Answer]) -> _Answer:
+    def _ask(self, question: Callable[[float], _Answer]) -> _Answer:
         """What the loop thread answers, between two of its rounds. Raises the question's WrongEpisode, and Unsettled."""
         answer: queue.SimpleQueue[_Answer | WrongEpisode] = queue.SimpleQueue()
 
@@ -95,7 +95,7 @@ class EpisodeLoop:
             except WrongEpisode as wrong:
                 answer.put(wrong)
 
-        self.post(answering)
+        self._post(answering)
         try:
             found = answer.get(timeout=self._answer_timeout_s)
         except queue.Empty:
@@ -117,51 +117,51 @@ class EpisodeLoop:
 
     def hold_tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
         """Take a slot's tick at the model instant `at_s`."""
-        self.post(lambda _: bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2]))
+        self._post(lambda _: bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2]))
 
     def announced(self, source: int, slot: int, cycles: float, forget_after_s: float) -> None:
         """Another node's task is on its way."""
-        self.post(lambda now: self._core.announced(source, slot, cycles, now + forget_after_s))
+        self._post(lambda now: self._core.announced(source, slot, cycles, now + forget_after_s))
 
     def withdrawn(self, source: int, slot: int) -> None:
         """An announced task will not come."""
-        self.post(lambda _: self._core.withdrawn(source, slot))
+        self._post(lambda _: self._core.withdrawn(source, slot))
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node's overload bit."""
-        self.post(lambda _: self._core.overload_heard(node, overloaded, sequence))
+        self._post(lambda _: self._core.overload_heard(node, overloaded, sequence))
 
     def decided(self, decision: Decision) -> None:
         """The decider thread has made a decision."""
         task = decision.snapshot.task
         assert task is not None
-        self.post(lambda _: self._core.decided(task.key, decision.destination, decision.decided_s))
+        self._post(lambda _: self._core.decided(task.key, decision.destination, decision.decided_s))
 
     def handover_settled(self, key: Key, result: Settlement) -> None:
         """It is known how a handover ended."""
-        self.post(lambda now: self._core.handover_settled(key, result, now))
+        self._post(lambda now: self._core.handover_settled(key, result, now))
 
     def execution_ended(self, key: Key, at_s: float, broken: bool) -> None:
         """The executor has run a task's application."""
-        self.post(lambda _: self._core.execution_ended(key, at_s, broken))
+        self._post(lambda _: self._core.execution_ended(key, at_s, broken))
 
     def accept(self, journey: Journey, elapsed_s: float) -> bool:
         """Own a transferred task; False when it was owned already. Raises WrongEpisode, Unsettled."""
-        return self.ask(lambda now: self._accept(journey, elapsed_s, now))
+        return self._ask(lambda now: self._accept(journey, elapsed_s, now))
 
     def progress(self) -> Progress:
         """At one instant, between two rounds: an outcome that counts as ended is in the outbox.
 
         Ticks that are held count as owned. Before the start it may be read at once. Raises Unsettled.
         """
-        return self._progress() if self._thread is None else self.ask(lambda _: self._progress())
+        return self._progress() if self._thread is None else self._ask(lambda _: self._progress())
 
     def finish(self, decider: Decider) -> int | None:
         """Record nothing from now on: how many tasks are owned here, which are given up.
 
         None where records are still to come of slots that have been ticked. Raises Unsettled.
         """
-        return self.ask(lambda _: self._finish(decider))
+        return self._ask(lambda _: self._finish(decider))
 
     # --- loop thread --------------------------------------------------------------------------------------------
 

@@ -40,11 +40,10 @@ from middleware.http.access import Access
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.outages import ServiceAway
 from middleware.patience import bear, patiently
-from middleware.registry import Instance, Registry, keep_registered, open_registry
+from middleware.registry import EDGE_NODE, Instance, Registry, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.profiles import make_profile
 
-SERVICE = "edgenode"
 _HEARTBEAT_S = 1.5
 _REGISTER_S = 0.2
 _WATCH_S = 1.0
@@ -289,7 +288,7 @@ class _Registration:
             return None
         self._looked_up[node] = now
         try:
-            found = self._registry.instances(SERVICE, self._who.run)
+            found = self._registry.instances(EDGE_NODE, self._who.run)
         except Exception as error:
             bear(error, f"looking for node {node}")
             return None
@@ -297,7 +296,7 @@ class _Registration:
 
     def _instance(self) -> Instance:
         who = self._who
-        return Instance(SERVICE, str(who.node), who.run, self._address, self._metadata(), self._started_at)
+        return Instance(EDGE_NODE, str(who.node), who.run, self._address, self._metadata(), self._started_at)
 
     def _beat(self) -> None:
         # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a node

@@ -3,11 +3,13 @@
 from middleware.database.engine import Database
 from middleware.registry.address import bound, loopback_beside, reachable_address
 from middleware.registry.heartbeat import keep_registered
-from middleware.registry.port import MAX_AGE_S, Instance, Registry, clock_words
+from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_words
 from middleware.registry.table import TableRegistry
 from offload.settings import redacted
 
 __all__ = [
+    "CONTROLLER",
+    "EDGE_NODE",
     "MAX_AGE_S",
     "Instance",
     "Registry",

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from offload.explanations import shown
 
@@ -14,6 +14,9 @@ MAX_AGE_S = 5.0
 """An instance whose last heartbeat is older does not count as alive."""
 
 
+CONTROLLER: Final = "controller"
+EDGE_NODE: Final = "edgenode"
+"""The services whose instances are indexes: 0 for the controller, the node's for an edge node."""
 _INDEX = re.compile(r"[0-9]{1,6}", re.ASCII)
 _ADDRESS = re.compile(r"https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}", re.ASCII)
 _LARGEST_S = 1e12
@@ -57,7 +60,7 @@ def checked_instance(
     texts = (instance, run, address)
     if not all(isinstance(text, str) for text in texts) or not isinstance(metadata, Mapping):
         raise ValueError("instance, run and address are texts, metadata is an object")
-    if not _INDEX.fullmatch(instance):
+    if service in (CONTROLLER, EDGE_NODE) and not _INDEX.fullmatch(instance):
         raise ValueError(f"{shown(instance)} is not an index")
     if not _ADDRESS.fullmatch(address):
         raise ValueError(f"{shown(address)} is not the address of a pod")

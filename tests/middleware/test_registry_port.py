@@ -259,3 +259,9 @@ def test_an_entry_in_nacos_that_is_damaged_is_named(ours: str) -> None:
 def test_another_programs_entry_in_nacos_is_nothing_to_complain_of() -> None:
     assert _unpacked("edgenode", {"ip": "h", "port": 1, "metadata": {"version": "1"}}) is None
     assert _unpacked("edgenode", {"ip": "h", "port": 1, "metadata": None}) is None
+
+
+def test_other_services_may_be_called_otherwise(registry: Registry) -> None:
+    """`offload services check` registers itself under a name that nobody else has."""
+    registry.register(replace(_instance("71207475be334addbdb54a04b33b89da"), service="check"))
+    assert len(registry.instances("check")) == 1
