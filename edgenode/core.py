@@ -33,7 +33,7 @@ class _Announced:
 
 
 class NodeCore:
-    """All queues of a node. Whoever calls an event's method carries out `take_effects()` afterwards."""
+    """All queues of a node. The caller of an event carries out `take_effects()` afterwards."""
 
     def __init__(self, facts: EpisodeFacts) -> None:
         self.facts = facts

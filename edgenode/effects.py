@@ -55,7 +55,7 @@ class Execute:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task's one fate."""
+    """A task has ended, with its one outcome."""
 
     journey: Journey
     outcome: Outcome

@@ -118,7 +118,7 @@ class PodConnection(HTTPConnection):
         self.server.reading.discard(self)
 
     def cut_off(self) -> None:
-        """Whoever reads from it finds that it has ended."""
+        """A read from it finds that it has ended."""
         with suppress(OSError):
             # Not by TLS: its own shutdown would have the worker read on without it.
             socket.socket.shutdown(self.socket, socket.SHUT_RD)
