@@ -191,7 +191,7 @@ class Player:
                 if not self._fallback.take_over(str(refused)):
                     self._note_trouble(refused)
             except (OpeningError, SettingsError) as refused:
-                # Whoever set what the nodes refuse will set something else: serving goes on then.
+                # Serving goes on as soon as the settings are ones that the nodes take.
                 self._note_trouble(refused)
         if state is None:
             self._lifecycle.stopping.wait(_REFUSED_S)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from offload.explanations import did_you_mean, shown, unknown_name
+from offload.explanations import unknown_name
+from offload.parameters import checked_parameters, defaults_of
 from offload.protocols import Scheduler, SchedulerContext
 from offload.settings import SettingsError
 
 GROUP = "offload.schedulers"
-_TYPE_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def describe() -> list[Description]:
             found.append(Description(name, str(problem), {}))
             continue
         summary = (made.__doc__ or "").strip().split("\n")[0]
-        found.append(Description(name, summary, {field.name: _default(field) for field in _parameters(made)}))
+        found.append(Description(name, summary, defaults_of(made)))
     return found
 
 
@@ -57,20 +56,10 @@ def create_scheduler(name: str, parameters: Mapping[str, Any], context: Schedule
     impossible value, and whatever the scheduler itself refuses.
     """
     made = _load(name)
-    known = {field.name for field in _parameters(made)}
-    hints = _hints(name, made) if parameters else {}
-    given, problems = {}, []
-    for key, value in parameters.items():
-        if key not in known:
-            close = did_you_mean(key, known)
-            there = f"{f'{close} It' if close else '; it'} has: {', '.join(sorted(known)) or 'none'}"
-            problems.append(f"scheduler.parameters.{key}: '{name}' has no such parameter{there}")
-            continue
-        given[key] = _whole(value) if _wants_whole(hints[key]) else value
-        if not _fits(given[key], hints[key]):
-            problems.append(f"scheduler.parameters.{key}: {shown(value)} is not {_in_words(hints[key])}")
-    if problems:
-        raise SettingsError("\n".join(problems))
+    given = {}
+    if parameters:  # only then do the types matter, which somebody's package may hide
+        _require_types(name, made)
+        given = checked_parameters(made, parameters, "scheduler.parameters", name, {})
     scheduler: Scheduler = made(context, **given)
     return scheduler
 
@@ -100,55 +89,11 @@ def _load(name: str) -> Any:
     return made
 
 
-def _parameters(made: Any) -> list[dataclasses.Field[Any]]:
-    return [field for field in dataclasses.fields(made) if field.name != "context" and field.init]
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _hints(name: str, made: Any) -> dict[str, Any]:
+def _require_types(name: str, made: Any) -> None:
     try:
-        return typing.get_type_hints(made)
+        typing.get_type_hints(made)
     except NameError as error:
         raise SettingsError(
             f"scheduler.name: the types of the parameters of '{name}' cannot be read ({error}); "
             "its module must import them outside of TYPE_CHECKING"
         ) from None
-
-
-def _fits(value: object, wanted: Any) -> bool:
-    """Whether a configured value is of a parameter's type. Types that configuration cannot express fit nothing."""
-    origin = typing.get_origin(wanted)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in typing.get_args(wanted))
-    if origin is typing.Literal:
-        return value in typing.get_args(wanted)
-    if wanted is Any:
-        return True
-    if wanted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if wanted is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(wanted, type) and isinstance(value, wanted)
-
-
-def _wants_whole(wanted: Any) -> bool:
-    members = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
-    return int in members and float not in members
-
-
-def _whole(value: object) -> object:
-    """A number without a fraction as a whole one: `1e3` is read as 1000.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _in_words(wanted: Any) -> str:
-    if typing.get_origin(wanted) in (typing.Union, types.UnionType):
-        return " or ".join(_in_words(one) for one in typing.get_args(wanted))
-    if typing.get_origin(wanted) is typing.Literal:
-        return "one of " + ", ".join(repr(one) for one in typing.get_args(wanted))
-    return "nothing" if wanted is type(None) else str(_TYPE_IN_WORDS.get(wanted, getattr(wanted, "__name__", wanted)))

@@ -1,7 +1,7 @@
 """A pod's HTTP server: cheroot, bounded, behind the token and TLS where these are configured.
 
 Concurrency: cheroot's worker threads run the application. A connection that is new waits among the idle ones for its first byte,
-and makes its TLS handshake in the worker that reads it: whoever connects and says nothing holds up nobody. A request that has begun
+and makes its TLS handshake in the worker that reads it: a client that connects and sends nothing delays nobody. A request that has begun
 must be here within seconds, head and body: the deadline thread cuts off those that are not, so that a client that sends a byte now
 and then does not keep a worker.
 """
