@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from controller.clock import SlotClock
 from controller.draining import drain, follow
@@ -55,6 +55,7 @@ _REFUSED = 424
 """The status of a node that cannot apply a revision."""
 
 _logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 class OpeningError(RuntimeError):
@@ -92,6 +93,7 @@ class Episodes:
     """Plays episodes on the run's nodes. `addresses`: where they answer now; `own_address`: where we do.
 
     holder: holds the run's lease while episodes are played. All that writes episodes raises LeaseLost when it was lost.
+    stopping: when it is set, nothing is opened any more
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Episodes:
         own_address: str,
         metrics: Metrics,
         access: Access,
+        stopping: threading.Event,
     ) -> None:
         self._db = db
         self._run = run
@@ -114,6 +117,7 @@ class Episodes:
         self._addresses = addresses
         self._own_address = own_address
         self._metrics = metrics
+        self._stopping = stopping
         self._clients = NodeClients({}, run.uid, access)
         self._timeout_s = run.settings.node.request_timeout_s
         self._trace: Trace
@@ -139,17 +143,19 @@ class Episodes:
     def open(self, plan: EpisodePlan, recorded: Trace | None = None) -> EpisodeState:
         """Set the hot keys, write the episode, open it on all nodes.
 
-        Raises OpeningError with the nodes' words, SettingsError for an impossible scheduler, BusyError while another
-        one is being played; the episode is aborted then.
+        Raises OpeningError with the nodes' words or because we are stopping, SettingsError for an impossible scheduler,
+        BusyError while another one is being played; the episode is aborted then.
         """
         if (playing := self.state) is not None:
             raise BusyError(f"episode {playing.episode} is being played")
         trace = self.trace_of(plan, recorded)
-        patiently(self._holder.confirm)
+        self._patiently(self._holder.confirm)
         record = self._set_hot_keys(plan)
         uid = uuid.uuid4().hex  # before the first try: what an earlier try has written is found by it
         lease = self._holder.lease
-        number = patiently(lambda: open_episode(self._db, self._run, plan, trace, record.revision, uid, lease=lease))
+        number = self._patiently(
+            lambda: open_episode(self._db, self._run, plan, trace, record.revision, uid, lease=lease)
+        )
         state = EpisodeState(number, uid, plan, self._run.settings.time.slots)
         try:
             self._open_nodes(state, record)
@@ -165,8 +171,11 @@ class Episodes:
         return state
 
     def play(self, state: EpisodeState) -> EpisodeSummary | None:
-        """Play an opened episode to its close; None when it was aborted."""
+        """Play an opened episode to its close; None when it was aborted, before its first slot or later."""
         try:
+            if state.aborting:
+                self._abort(state)
+                return None
             return self._play(state)
         finally:
             self.state = None
@@ -184,10 +193,10 @@ class Episodes:
 
     def _set_hot_keys(self, plan: EpisodePlan) -> HotRecord:
         wanted = {"name": plan.scheduler, "parameters": dict(plan.parameters), "model": plan.model}
-        record = patiently(lambda: self._configuration.read(self._run.name))
+        record = self._patiently(lambda: self._configuration.read(self._run.name))
         if record is not None and record.hot["scheduler"] == wanted:
             return record
-        return patiently(
+        return self._patiently(
             lambda: self._configuration.change(
                 self._run.name, {"scheduler": wanted}, f"controller: {plan.phase} {plan.method}"
             )
@@ -198,7 +207,9 @@ class Episodes:
         waiting = set(range(self._network.nodes))
         trouble: dict[int, str] = {}
         while waiting:
-            addresses = patiently(lambda: dict(self._addresses()))
+            if self._stopping.is_set():
+                raise OpeningError("the controller is stopping")
+            addresses = self._patiently(lambda: dict(self._addresses()))
             if addresses != self._clients.addresses:
                 self._clients.close()
                 epoch = self._holder.lease.epoch
@@ -221,7 +232,10 @@ class Episodes:
                 words = "; ".join(f"node {node}: {text}" for node, text in sorted(trouble.items()))
                 raise OpeningError(f"not all nodes could be opened: {words}")
             if waiting:
-                time.sleep(_RETRY_S)
+                self._stopping.wait(_RETRY_S)
+
+    def _patiently(self, call: Callable[[], _Result]) -> _Result:
+        return patiently(call, stopping=self._stopping)
 
     def _opening(
         self, state: EpisodeState, revision: int, addresses: Mapping[int, str], start_s: float | None

@@ -7,8 +7,9 @@ Concurrency:
   opened, so that one thread at a time opens one. `_serving` is set and cleared by request threads and the main thread.
 * `trouble` and `_next_trace` are written by the player thread; `_last` is appended to by it. Before it starts, the main
   thread fills them (`resume`). Any thread may read `trouble` and `last`.
-* It stops when `Lifecycle.stopping` is set: `stop` wakes the thread up, aborts the episode that is being played, and
-  waits for it.
+* It stops when `Lifecycle.stopping` is set: nothing is opened then. `stop` (main thread) waits until nobody is opening
+  an episode, aborts the one that is being played, wakes the player thread up and waits for it, and aborts what is left
+  in the queue.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ SERVE_PHASE: Final = EpisodePhase.SERVE
 LAST_EPISODES: Final = 10
 _REFUSED_S = 1.0
 _ENDING_S = 5.0
+_STOPPED = "the controller was stopped"
 
 _logger = logging.getLogger(__name__)
 
@@ -96,11 +98,23 @@ class Player:
         self._thread.start()
 
     def stop(self) -> None:
-        """Abort the episode that is being played, and wait for the thread; `Lifecycle.stopping` is set before."""
+        """Abort the episode that is being played or waits for that; `Lifecycle.stopping` is set before."""
+        with self._opening:
+            pass  # what was being opened is open now, or was given up; nothing is opened after it
         self._requested.put(None)
-        self._episodes.abort("the controller was stopped")
+        self._episodes.abort(_STOPPED)
         if self._thread.is_alive():
             self._thread.join(timeout=_ENDING_S)
+        while not self._requested.empty():
+            state = self._requested.get()
+            if state is not None:
+                state.abort(_STOPPED)
+                try:
+                    self._episodes.play(state)
+                except (
+                    Exception
+                ) as error:  # of the database: the next controller aborts it; `bear` raises our own errors
+                    bear(error, f"aborting episode {state.episode}")
 
     # --- requests: any thread -----------------------------------------------------------------------------------
 
@@ -126,9 +140,9 @@ class Player:
             raise BusyError("another episode is being opened")
         try:
             state = self._episodes.open(plan, recorded)
+            self._requested.put(state)
         finally:
             self._opening.release()
-        self._requested.put(state)
         return state.episode
 
     def set_serving(self, serving: bool) -> None:
@@ -192,7 +206,8 @@ class Player:
                     self._note_trouble(refused)
             except (OpeningError, SettingsError) as refused:
                 # Serving goes on as soon as the settings are ones that the nodes take.
-                self._note_trouble(refused)
+                if not self._lifecycle.stopping.is_set():
+                    self._note_trouble(refused)
         if state is None:
             self._lifecycle.stopping.wait(_REFUSED_S)
         return state

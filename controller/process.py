@@ -118,6 +118,7 @@ class Process:
             self._server.address,
             self._metrics,
             services.access,
+            lifecycle.stopping,
         )
         self._player = Player(services, self._holder, self._episodes, self._fallback, lifecycle, continuously)
         self._registration = Registration(

@@ -180,7 +180,7 @@ class HdfsStorage:
                 self._outage.answered_after(time.monotonic() - began)
                 return result
             if time.monotonic() - began >= _TOLD_AFTER_S:
-                self._outage.failed(_words(trouble), since_s=began)
+                self._outage.failed(_words(trouble), since_s=began, answers=self._name_node_answers(trouble))
             if time.monotonic() - began + pause_s > self._patience_s:
                 raise StorageAway(
                     f"{what}: {self._shown} has been away for {time.monotonic() - began:.0f} s ({_words(trouble)})"
@@ -188,6 +188,19 @@ class HdfsStorage:
             _logger.debug("%s: %s; trying again", what, trouble)
             time.sleep(pause_s)
             pause_s, first = min(2 * pause_s, _LONGEST_PAUSE_S), False
+
+    def _name_node_answers(self, trouble: Exception) -> bool:
+        """Whether it is a data node that is away, or the name node that refuses (in safe mode, without data nodes).
+
+        Other requests succeed meanwhile, which does not end the outage.
+        """
+        from hdfs.util import HdfsError
+
+        request = getattr(trouble, "request", None)
+        asked = "" if request is None else str(request.url)
+        return isinstance(trouble, HdfsError) or (
+            asked != "" and not asked.startswith(tuple(f"{node}/" for node in self._name_nodes.split(";")))
+        )
 
     def _whole(self, path: str) -> str:
         return f"{self._root}/{path}"

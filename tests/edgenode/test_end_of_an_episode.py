@@ -66,6 +66,7 @@ def play(fleet: Fleet, number: int) -> EpisodeSummary:
         fleet.address,
         Metrics(),
         OPEN,
+        threading.Event(),
     )
     plan = EpisodePlan("serve", "weighted", number, "weighted")
     summary = episodes.play(episodes.open(plan, one_task(number)))

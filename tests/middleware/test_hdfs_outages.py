@@ -105,6 +105,37 @@ def test_an_answer_that_got_lost_does_not_undo_what_was_done(hdfs_url, monkeypat
     assert not storage.exists("models/a")
 
 
+@pytest.mark.parametrize("away", ["the data nodes", "one data node"])
+def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monkeypatch, caplog, away) -> None:
+    """The name node answers all that it can answer by itself: each answer would end the outage, each write begin one."""
+    import requests
+    from hdfs.util import HdfsError
+
+    monkeypatch.setattr(hdfs, "_TOLD_AFTER_S", 0.0)
+    monkeypatch.setattr("middleware.outages._QUIET_S", 0.5)
+    storage = HdfsStorage(hdfs_url)
+    write, refusals = storage._client().write, []
+
+    def refuses_every_second(*arguments, **options):
+        if len(refusals) % 2 == 0:
+            refusals.append(True)
+            if away == "one data node":
+                requests.put("http://127.0.0.1:9/webhdfs/v1", timeout=5)  # nobody listens there
+            raise HdfsError("Cannot create file. Name node is in safe mode.", exception="RetriableException")
+        refusals.append(False)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(storage._client(), "write", refuses_every_second)
+    for number in range(3):
+        storage.write(f"models/{number}", b"x")
+        storage.list("models")
+    told = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
+    assert [line.count(": away (") for line in told] == [1], told
+    time.sleep(0.6)
+    assert storage.read("models/2") == b"x"
+    assert "back after" in caplog.records[-1].getMessage()
+
+
 def test_what_hdfs_refuses_is_no_outage(hdfs_url) -> None:
     began = time.monotonic()
     stranger = HdfsStorage(hdfs_url.replace("http://", "http://stranger@"))
