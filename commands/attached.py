@@ -1,4 +1,4 @@
-"""The controller of a run that somebody else started, and keeps running: a pod, or `offload serve` in another terminal."""
+"""Connects `offload run --attach` to a controller that is already running: a pod, or `offload serve`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _logger = logging.getLogger(__name__)
 
 
 class AttachedController:
-    """Found by the registry, wherever it answers now. Continuous arrivals that are in the way are ended.
+    """The controller of a run that another process started. The registry gives its current address.
 
-    Use as a context manager, at whose end a controller that was started to play them continuously goes on with that. Whoever is killed
-    within leaves them ended: the same command goes on, and has them begin at its end.
+    The pipeline ends the controller's continuous arrivals. Use this class as a context manager: at its end, a
+    controller that was started for continuous arrivals begins them again. If this process is killed before, they stay
+    ended; the same command resumes the run and begins them again at its end.
     """
 
     takes_over = True
@@ -34,7 +35,7 @@ class AttachedController:
         self._opened = opened
 
     def address(self) -> str:
-        """Where the controller answers now. Waits for it. Raises ControllerFailed."""
+        """The current address of the controller. Waits until it is ready. Raises ControllerFailed."""
         return self._found(_PATIENCE_S)
 
     def _found(self, patience_s: float) -> str:
@@ -48,7 +49,8 @@ class AttachedController:
                 bear(error, "looking for the controller")
             if time.monotonic() > until:
                 raise ControllerFailed(
-                    f"no controller of the run '{run}' is ready after {patience_s:g} s; is it running, and in the same registry?"
+                    f"no controller of the run '{run}' is ready after {patience_s:g} s; "
+                    "is it running, and in the same registry?"
                 )
             time.sleep(_RETRY_S)
 
@@ -58,7 +60,7 @@ class AttachedController:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Not for long: whoever pressed Ctrl-C because the controller is gone wants to leave.
+        # A short wait: a user who pressed Ctrl-C because the controller does not answer wants the command to end.
         access = Access.read(os.environ)
         client = ControllerClient(lambda: self._found(_GIVING_BACK_S), absence_s=_GIVING_BACK_S, access=access)
         try:

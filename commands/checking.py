@@ -1,8 +1,8 @@
-"""Whether settings can be used, asked before anything is played or written: every name, parameter, model, device and URL in them.
+"""Checks settings against this installation before a run begins: the names and parameters in them.
 
-Units, types and ranges are checked when settings are read (`offload.settings`). Here is what needs more than that: the installed
-schedulers, algorithms and applications. Nothing is connected to, and torch is not needed: without it, the parameters of
-algorithms are checked where they train.
+`offload.settings` checks units, types and ranges when settings are read. This module checks what needs the installed
+schedulers, algorithms and applications. It opens no connection and does not need torch: if torch is not installed,
+the parameters of algorithms are checked later, where they train.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from offload.settings import Settings, SettingsError
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises SettingsError with a line for everything in `settings` that this installation cannot do."""
+    """Raise SettingsError with a line for everything in `settings` that this installation cannot do."""
     problems = [
         *_of_scheduler(settings, settings.hot()["scheduler"]),
         *_of_names(settings),
@@ -32,7 +32,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def check_live(settings: Settings, live: Mapping[str, Any]) -> None:
-    """The same of live settings alone (`{"scheduler": …}`), for a run with these settings. Raises SettingsError."""
+    """Check hot keys (`{"scheduler": …}`) for a run with these settings. Raises SettingsError."""
     problems = [*_of_scheduler(settings, live["scheduler"]), *_of_fallback(settings)]
     if problems:
         raise SettingsError("\n".join(problems))
@@ -63,7 +63,7 @@ def _of_methods(settings: Settings) -> Iterator[str]:
         if method not in LEARNED:
             yield from _needs_no_model(settings, "evaluation.methods", method, LEARNED)
     for method in sorted({one for one in methods if methods.count(one) > 1}):
-        yield f"evaluation.methods: '{method}' stands there twice; write it once"
+        yield f"evaluation.methods: '{method}' is listed twice; write it once"
 
 
 def _of_algorithms(settings: Settings) -> Iterator[str]:
@@ -76,7 +76,7 @@ def _of_algorithms(settings: Settings) -> Iterator[str]:
 
 
 def _needs_no_model(settings: Settings, key: str, name: str, others: tuple[str, ...] = ()) -> Iterator[str]:
-    """What is wrong with a scheduler that gets no model here. others: further names that may stand at this key."""
+    """What is wrong with a scheduler for a key that has no model. others: further names that this key allows."""
     from edgenode.schedulers import scheduler_names
 
     names = scheduler_names()
@@ -89,7 +89,7 @@ def _needs_no_model(settings: Settings, key: str, name: str, others: tuple[str, 
         return
     if _trial(settings, name, parameters, with_model=True) is None:
         instead = f"{', '.join(others)} for what this run trains" if others else "a scheduler that needs none"
-        yield f"{key}: '{name}' needs a model, and gets none here; write {instead}"
+        yield f"{key}: '{name}' needs a model, and there is none for this key; write {instead}"
     elif problem.startswith("scheduler.parameters"):
         yield problem
     else:
@@ -102,13 +102,13 @@ def _of_scheduler(settings: Settings, chosen: Mapping[str, Any]) -> Iterator[str
     if problem is None:
         return
     if not model and _trial(settings, name, parameters, with_model=True) is None:
-        yield f"scheduler.model: '{name}' needs a model; write VERSION of one of this run's, or RUN/VERSION"
+        yield f"scheduler.model: '{name}' needs a model; write VERSION for a model of this run, or RUN/VERSION"
     else:
         yield problem
 
 
 def _trial(settings: Settings, name: str, parameters: Mapping[str, Any], with_model: bool) -> str | None:
-    """Make a scheduler as a node would, with a stand-in for the model. Returns why that cannot be done, None where it can."""
+    """Create a scheduler as a node would, with a placeholder as model. Returns why this fails; None if it succeeds."""
     from edgenode.schedulers import create_scheduler
 
     settings = _with_known_profile(settings)
@@ -118,13 +118,13 @@ def _trial(settings: Settings, name: str, parameters: Mapping[str, Any], with_mo
         create_scheduler(name, parameters, context)
     except ValueError as wrong:
         return str(wrong)
-    except Exception as error:  # other people's schedulers may raise anything
-        return f"scheduler.name: '{name}' cannot be made: {type(error).__name__}: {error}"
+    except Exception as error:  # schedulers of other packages may raise anything
+        return f"scheduler.name: '{name}' cannot be created: {type(error).__name__}: {error}"
     return None
 
 
 def _with_known_profile(settings: Settings) -> Settings:
-    """The settings with a profile that exists: an unknown one has a line of its own."""
+    """The settings with a profile that exists: an unknown profile is reported separately."""
     if settings.node.profile in PROFILES:
         return settings
     return settings.model_copy(update={"node": settings.node.model_copy(update={"profile": PROFILES[0]})})
@@ -135,5 +135,5 @@ class _AnyActor:
         self._nodes = nodes
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """No preference."""
+        """Equal logits for all actions."""
         return np.zeros((len(observations), self._nodes + 1), dtype=np.float32)

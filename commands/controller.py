@@ -1,4 +1,4 @@
-"""`offload-controller`: the entry point of the controller's pod, and of the controller of a local run."""
+"""Starts a controller (`offload-controller`): in a pod, or for a local run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from commands.pods import run_pod
 
 
 def main() -> None:
-    """Run a controller; a wrong start ends with exit code 2 and one line that says what is wrong."""
+    """Run a controller. If it cannot start, print one line that says why, and exit with code 2."""
     parser = argparse.ArgumentParser(prog="offload-controller", description=__doc__)
     parser.add_argument(
         "--fleet",
@@ -31,7 +31,7 @@ def _load(chosen: argparse.Namespace) -> Callable[[], None]:
 
     def work() -> None:
         try:
-            # The composition root knows how a node is started; the controller may not import one.
+            # The command that starts a node is passed in, because the controller may not import `edgenode`.
             serve(os.environ, chosen.fleet, [sys.executable, "-m", "commands.node"], check_live, chosen.serve)
         except FleetError as error:
             print(f"offload-controller: {error}", file=sys.stderr)

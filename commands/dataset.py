@@ -1,4 +1,4 @@
-"""`offload dataset export`: a run's logs as a Minari data set, for other people's offline algorithms."""
+"""Exports a run's logs as a Minari data set, for other offline algorithms (`offload dataset export`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.recorded import Folder, RunName, open_recorded_run
+from commands.recorded import DatabaseUrl, Folder, RunName, open_recorded_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 def export(
     folder: Folder,
-    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Of the data set, such as offload/ratc-v0.")],
-    phases: Annotated[list[str] | None, typer.Option("--phase", help="Whose episodes; collect by default.")] = None,
-    method: Annotated[str | None, typer.Option(help="Only this method's episodes.")] = None,
-    name: RunName = None,
-    database: Annotated[
-        str | None, typer.Option(help="URL of the database; else as settings and environment say.")
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the data set, such as offload/ratc-v0.")],
+    phases: Annotated[
+        list[str] | None,
+        typer.Option("--phase", help="Export this phase's episodes. Repeatable. Default: collect."),
     ] = None,
+    method: Annotated[str | None, typer.Option(help="Export only this method's episodes.")] = None,
+    name: RunName = None,
+    database: DatabaseUrl = None,
 ) -> None:
-    """Export complete episodes. `offload run --set offline.dataset=ID` learns from a data set."""
+    """Export complete episodes. `offload run --set offline.dataset=ID` trains on a data set."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -43,11 +44,11 @@ def export(
         with Progress(console=Console(stderr=True), transient=True) as bars:
             bar = bars.add_task("episodes", total=len(found))
 
-            def told() -> Iterator[EpisodeLog]:
+            def logs() -> Iterator[EpisodeLog]:
                 for log in stream_episode_logs(db, run, [one.episode for one in found]):
                     yield log
                     bars.advance(bar)
 
             description = f"{methods} on run '{run.name}' of offload-testbed"
-            count = export_dataset(told(), dataset_id, make_profile(run.settings), description)
+            count = export_dataset(logs(), dataset_id, make_profile(run.settings), description)
     Console().print(f"{count} episodes ({methods}) are in the Minari data set [bold]{dataset_id}[/]")

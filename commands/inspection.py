@@ -1,4 +1,7 @@
-"""`offload schedulers`, `offload algorithms` and `offload config …`: what can be chosen, and what was."""
+"""Lists schedulers and algorithms, and shows, checks and documents settings.
+
+Commands: `offload schedulers`, `offload algorithms`, `offload config show`, `… check`, `… reference`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 Preset = Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="section.key=value. Repeatable.")]
 
 
 def schedulers() -> None:
-    """The schedulers that configuration can name, with their parameters' defaults."""
+    """List the available schedulers, with the defaults of their parameters."""
     from edgenode.schedulers import describe
 
     table = Table(title="scheduler.name", title_justify="left")
@@ -26,7 +29,7 @@ def schedulers() -> None:
 
 
 def algorithms() -> None:
-    """The learning algorithms that configuration can name, with their parameters' defaults and the curves they record."""
+    """List the available learning algorithms, with the defaults of their parameters and the curves they record."""
     from trainer.algorithms import describe
 
     table = Table(title="offline.algorithm, online.algorithm", title_justify="left")
@@ -44,7 +47,7 @@ def show(
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     sets: Sets = None,
 ) -> None:
-    """Every setting, resolved from all layers, as YAML that `--config` reads back (without passwords)."""
+    """Print every setting, resolved from all layers, as YAML for `--config` (without passwords)."""
     from middleware.configuration import load_settings
     from middleware.configuration.documents import written_document
     from offload.settings import redacted
@@ -58,7 +61,7 @@ def check(
     config: Annotated[Path, typer.Argument(help="A YAML file of settings.")],
     sets: Sets = None,
 ) -> None:
-    """Say what is wrong with a file of settings; exit code 2 when something is."""
+    """Check a file of settings. If something is wrong, print it and exit with code 2."""
     from commands.checking import check_settings
     from middleware.configuration import load_settings
 
@@ -67,12 +70,12 @@ def check(
 
 
 def reference() -> None:
-    """All settings with defaults and meaning, as Markdown (docs/configuration.md has it)."""
+    """Print all settings with defaults and meaning, as Markdown (part of docs/configuration.md)."""
     typer.echo(reference_text(), nl=False)
 
 
 def reference_text() -> str:
-    """The table of every section."""
+    """A Markdown table for each section of the settings."""
     from pydantic import BaseModel
 
     from offload.settings import Settings

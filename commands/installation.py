@@ -1,4 +1,7 @@
-"""Whether the rooms come from this installation: they have everyday names, which other distributions use as well."""
+"""Checks that the testbed's packages come from this installation.
+
+Their names are common words, which other distributions may use as well.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,19 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-_ROOMS = ("offload", "middleware", "edgenode", "controller", "evaluation", "trainer", "simulator")
+_PACKAGES = ("offload", "middleware", "edgenode", "controller", "evaluation", "trainer", "simulator")
 
 
 def require_own_rooms(program: str) -> None:
-    """End with exit code 2, saying where it came from, when a room would be imported from somewhere else."""
+    """Exit with code 2 if a package would be imported from another place. The message names the package and place."""
     here = Path(__file__).resolve().parent.parent
-    for room in _ROOMS:
-        spec = find_spec(room)
+    for package in _PACKAGES:
+        spec = find_spec(package)
         found = Path(spec.origin).resolve().parent.parent if spec and spec.origin else None
         if found is not None and found != here:
             print(
-                f"{program}: the package '{room}' comes from {found}, not from {here}: another distribution or a folder of "
-                "that name is in the way; install the testbed into an environment of its own",
+                f"{program}: the package '{package}' comes from {found}, not from {here}: another distribution or a "
+                "folder has the same name; install the testbed into an environment of its own",
                 file=sys.stderr,
             )
             sys.exit(2)

@@ -1,8 +1,9 @@
-"""A run on this machine: its records opened, and its controller as a supervised child process.
+"""Opens a run in its services, and runs its controller as a supervised child process on this machine.
 
-Concurrency: one supervisor thread waits for the child and starts it again when it dies without having been asked to, unless its
-exit code says that it would end again. A restarted child has its predecessor's name as a holder of the run's lease, and gets that at once. The child holds the read end of its standard input as a lifeline: it
-ends when this process does, however that happens.
+Concurrency: one supervisor thread waits for the child. It restarts a child that ended unexpectedly, unless the exit
+code says that a restarted one would end as well. A restarted child acquires the run's lease at once, because it has the
+same holder name. The child's standard input is a pipe from this process. The child ends when the pipe closes, so it
+ends with this process, also if that is killed.
 """
 
 from __future__ import annotations
@@ -49,19 +50,19 @@ DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
 _START_TIMEOUT_S = 120.0
 _PROGRAM = "offload-controller: "
-"""What the line begins with by which a controller says why it ends (`pods.py`)."""
+"""Prefix of the line in which a controller logs why it ends (`pods.py`)."""
 _WAIT_FOR_DISK_S = 0.5
 
 _logger = logging.getLogger(__name__)
 
 
 class ControllerFailed(RuntimeError):
-    """The controller could not be started, or died again and again; the message names its log."""
+    """The controller could not be started, or ended too often. The message names its log file."""
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run with the services that hold it."""
+    """A run, and the services in which it is stored."""
 
     run: Run
     settings: Settings
@@ -71,7 +72,7 @@ class OpenRun:
 
 
 def versions() -> dict[str, str]:
-    """What this run is made with: of the testbed, Python, the libraries that matter, and the machine."""
+    """The versions of the testbed, Python and the main libraries, and a description of the machine."""
     found = {
         "python": platform.python_version(),
         "machine": f"{os.cpu_count()} cores, {_memory_gib():.0f} GiB, {platform.system()} {platform.release()}",
@@ -89,11 +90,11 @@ def _memory_gib() -> float:
 
 
 def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder: Path | None = None) -> OpenRun:
-    """Open the run `name`, creating it, its network and the schema where they do not exist yet.
+    """Open the run `name`. Creates the run, its network and the database schema if they do not exist yet.
 
-    folder: where its results are written; its name follows from that where `name` is None (`commands/naming.py`)
-    Raises RunConflict when a run of this name has other settings, or is played by the other one of testbed and twin, SchemaError for a database that is not ours,
-    SettingsError for a service that there is no adapter for.
+    folder: where its results are written; if `name` is None, the name follows from the folder (`commands/naming.py`)
+    Raises RunConflict when a run of this name has other settings, or was played by the twin and not by the testbed (or
+    the reverse); SchemaError for a database of another application; SettingsError for a service without an adapter.
     """
     try:
         database = Database.connect(settings.services.database)
@@ -123,7 +124,7 @@ def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder
 
 @contextmanager
 def holding(opened: OpenRun) -> Iterator[LeaseHolder]:
-    """This process as the only one that plays the run. Raises LeaseHeld, LeaseLost."""
+    """Hold the run's lease, so that only this process plays the run. Raises LeaseHeld, LeaseLost."""
     holder = LeaseHolder(
         opened.database, opened.run, new_holder(), threading.Event(), lambda lost: _logger.error("%s", lost)
     )
@@ -135,7 +136,7 @@ def holding(opened: OpenRun) -> Iterator[LeaseHolder]:
 
 
 def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict[str, str]:
-    """The environment that tells a pod which run it belongs to and where the services are."""
+    """The environment variables of a pod's process: its run, its data folder, and the URLs of the services."""
     return {
         **os.environ,
         "PYTHONSAFEPATH": "1",
@@ -147,14 +148,14 @@ def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict
 
 
 class LocalController:
-    """The controller of a run, with its local fleet, as a child process; restarted when it dies.
+    """The controller of a run with its local fleet, as a child process. It is restarted when it dies.
 
-    continuously: it begins with continuous arrivals, also when it was restarted
-    Use as a context manager; `address` is where it answers, after `__enter__`.
+    continuously: it begins with continuous arrivals, also after a restart
+    Use as a context manager. `address` is available after `__enter__`.
     """
 
     takes_over = False
-    """Whether it may be playing continuous arrivals that others want."""
+    """Whether the controller may be playing continuous arrivals, which the pipeline must end first."""
 
     def __init__(
         self,
@@ -179,39 +180,39 @@ class LocalController:
 
     @property
     def pid(self) -> int:
-        """Process id of the controller that runs now."""
+        """Process id of the current controller."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def failure(self) -> str | None:
-        """Why the controller is not restarted any more; None while all is well."""
+        """Why the controller is not restarted any more; None while it runs or is being restarted."""
         return self._failure
 
     def address(self) -> str:
-        """Where the controller answers now: a restarted one answers elsewhere. Waits for it.
+        """The current address of the controller, which changes with each restart. Waits until it is ready.
 
-        Raises ControllerFailed; what the registry raises when it has been away all the time.
+        Raises ControllerFailed, or the registry's exception if the registry is unavailable until the time-out.
         """
         until = time.monotonic() + _START_TIMEOUT_S
-        away: Exception | None = None
+        unavailable: Exception | None = None
         while time.monotonic() < until:
             if self._failure:
                 raise ControllerFailed(self._failure)
             try:
                 registered = self._opened.registry.instances(CONTROLLER, self._opened.run.name)
-                away = None
+                unavailable = None
             except Exception as error:
                 bear(error, "looking for the controller")
-                registered, away = [], error
+                registered, unavailable = [], error
             for instance in registered:
                 who = self._process is not None and (self._process.pid, self._environment["OFFLOAD_HOLDER"])
                 ours = who == (instance.metadata.get("pid"), instance.metadata.get("holder"))
                 if ours and instance.metadata.get("ready"):
                     return instance.address
             time.sleep(0.05)
-        if away is not None:
-            raise away
+        if unavailable is not None:
+            raise unavailable
         raise ControllerFailed(f"the controller did not become ready in {_START_TIMEOUT_S:.0f} s; see {self.log_file}")
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -248,7 +249,7 @@ class LocalController:
                 return
 
     def _start_again(self) -> bool:
-        """Start the controller. A full disk takes no log: then it waits for space. False when waiting will not help."""
+        """Start the controller. If the disk is too full for its log, wait for space. False if waiting does not help."""
         logged = False
         while True:
             try:

@@ -1,4 +1,4 @@
-"""`offload-node`: the entry point of an edge node's pod. Everything it needs to know is in its environment."""
+"""Starts an edge node (`offload-node`): in a pod, or for a local run. Environment variables configure it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from commands.pods import run_pod
 
 
 def main() -> None:
-    """Run a node; a wrong start ends with exit code 2 and one line that says what is wrong."""
+    """Run a node. If it cannot start, print one line that says why, and exit with code 2."""
     run_pod("offload-node", _load)
 
 

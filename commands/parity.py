@@ -1,4 +1,4 @@
-"""`offload parity DIR`: every recorded episode again in the numeric twin, task by task."""
+"""Replays a run's recorded episodes in the numeric twin, and compares them task by task (`offload parity DIR`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from commands.recorded import Folder, RunName, open_recorded_run
+from commands.recorded import DatabaseUrl, Folder, RunName, open_recorded_run
 from offload.episodes import Verdict
 
 if TYPE_CHECKING:
@@ -22,12 +22,10 @@ _SIDE_BY_SIDE = 32
 def parity(
     folder: Folder,
     name: RunName = None,
-    database: Annotated[
-        str | None, typer.Option(help="URL of the database; else as settings and environment say.")
-    ] = None,
+    database: DatabaseUrl = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of sentences.")] = False,
 ) -> None:
-    """Does the testbed do to each task what the model says? Replays a run's episodes in the twin and compares."""
+    """Replay a run's episodes in the twin, and compare each task's outcome and times with the testbed's."""
     import json
 
     from rich.console import Console
@@ -43,17 +41,18 @@ def parity(
             return
         out = Console()
         if not found:
-            out.print(
-                f"run '{run.name}' has no complete episode of the testbed with a task: there is nothing to compare"
-            )
+            out.print(f"nothing to compare: run '{run.name}' has no complete episode of the testbed with a task")
         for transfer, values in found.items():
             out.print(parity_verdict(transfer, values))
             for pair, count in values["different_outcomes"].items():
                 out.print(f"  {count} tasks: {pair} (testbed → twin)")
 
 
-def run_parity(db: Database, run: Run, told: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
-    """Parity of all complete episodes that the testbed played; empty when there is none. `told`: episodes done so far."""
+def run_parity(db: Database, run: Run, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+    """Parity of all complete episodes that the testbed played; empty if there is none.
+
+    progress: called with the number of episodes replayed so far
+    """
     from evaluation.measurements import read_tasks
     from evaluation.parity import measure_parity
     from evaluation.results import EXPERIMENT_PHASES
@@ -71,12 +70,12 @@ def run_parity(db: Database, run: Run, told: Callable[[int], None] = lambda done
         of_episode = [read_tasks(db, run, [number]) for number in part]
         measured += of_episode
         replayed += _replay(db, run, part, of_episode)
-        told(first + len(part))
+        progress(first + len(part))
     return measure_parity(_joined(measured), _joined(replayed), run.settings.node.transfer)
 
 
 def recorded_parity(db: Database, run: Run) -> dict[str, Any] | None:
-    """For a report: parity where the twin is installed; None where it is not."""
+    """Parity for a report; None if the twin is not installed."""
     try:
         return run_parity(db, run)
     except ModuleNotFoundError:
@@ -92,20 +91,21 @@ def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[T
     slots = run.settings.time.slots
     destinations = np.stack([read_episode_log(db, run, number).actions[:slots] for number in numbers])
     for b, trace in enumerate(traces):
-        # A task whose node was down when it came was decided by nobody; on the testbed it is lost, here it stays.
+        # No decision was made for a task that arrived while its node was down. The testbed lost it; the twin keeps it
+        # on that node.
         undecided = trace.has_task & (destinations[b] >= trace.nodes)
         destinations[b][undecided] = np.broadcast_to(np.arange(trace.nodes), undecided.shape)[undecided]
-    fates = Twin([load_network(db, run)], traces, run.settings).play_given(destinations)
+    replayed = Twin([load_network(db, run)], traces, run.settings).play_given(destinations)
     names = np.array(["" if one is None else one.value for one in OUTCOMES])
     found = []
     for b, columns in enumerate(measured):
         place = b, columns.slot, columns.source
         durations = {
-            name: getattr(fates, name)[place]
+            name: getattr(replayed, name)[place]
             for name in ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s")
         }
-        completion_s = fates.end_s[place] - columns.slot * run.settings.time.slot_s
-        found.append(TwinFates(outcome=names[fates.outcome[place]], completion_s=completion_s, **durations))
+        completion_s = replayed.end_s[place] - columns.slot * run.settings.time.slot_s
+        found.append(TwinFates(outcome=names[replayed.outcome[place]], completion_s=completion_s, **durations))
     return found
 
 

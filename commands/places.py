@@ -1,7 +1,7 @@
-"""Whether the files and folders that a command is about to use can be used, asked before anything is played.
+"""Checks, before a run begins, that a command can use its files and folders.
 
-A folder is tried: a file is written into it, flushed to the disk and removed. So a read-only file system, a full disk and a quota are
-found at the beginning, and not after an hour, when the report is written.
+For each folder, a file is written into it, flushed to the disk and removed. So a read-only file system, a full disk
+and an exceeded quota are found at the beginning, and not an hour later, when the report is written.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ _OF_USERS = {
 
 
 def check_places(services: ServiceSettings, *folders: tuple[str, Path]) -> None:
-    """The database's file, the storage's folder, the watched file, and `folders` (what names each: `--out`, …).
+    """Check the database's file, the storage's folder, the watched file, and `folders`.
 
-    Nothing is left behind. Raises SettingsError with a line for each that cannot be used.
+    folders: pairs of the option that names the folder (`--out`, …) and its path
+    No file or folder remains. Raises SettingsError with a line for each that cannot be used.
     """
     problems = [*_of_services(services)]
     for name, folder in folders:
@@ -51,32 +52,32 @@ def check_places(services: ServiceSettings, *folders: tuple[str, Path]) -> None:
 
 
 def check_folder(name: str, folder: Path) -> None:
-    """A folder alone. Raises SettingsError."""
+    """Check one folder. Raises SettingsError."""
     for problem in _of_folder(name, folder):
         raise SettingsError(problem)
 
 
 def check_database(url: str) -> None:
-    """That of an SQLite URL, which must be there: connecting would make an empty one. Raises SettingsError."""
+    """Check that the file of an SQLite URL exists: connecting would create an empty one. Raises SettingsError."""
     path = sqlite_file(url)
     if path is None:
         return
     if not path.exists():
         raise SettingsError(
-            f"services.database: there is no database {path} here; `offload run` makes one. Is this the folder in which it "
-            "was run? --database says where another is"
+            f"services.database: there is no database {path} here; `offload run` creates it in its working directory. "
+            "Change to that folder, or write --database URL"
         )
     for problem in _of_sqlite(path):
         raise SettingsError(problem)
 
 
 def is_of_users(error: OSError) -> bool:
-    """Whether a file or a disk is in the way, which the user can change."""
+    """Whether a file or a disk is the cause, which the user can change."""
     return error.errno in _OF_USERS
 
 
 def words(error: OSError) -> str:
-    """`runs/demo: Not a directory`."""
+    """The error as a message: `runs/demo: Not a directory`."""
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or error}"
 
@@ -124,11 +125,11 @@ def _of_folder(name: str, folder: Path) -> Iterator[str]:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        in_the_way = next((one for one in (folder, *folder.parents) if os.path.exists(one) and not one.is_dir()), None)
-        reason = error.strerror if in_the_way is None else f"{in_the_way} is a file, not a folder"
+        blocking = next((one for one in (folder, *folder.parents) if os.path.exists(one) and not one.is_dir()), None)
+        reason = error.strerror if blocking is None else f"{blocking} is a file, not a folder"
         yield f"{name}: {folder} cannot be written to: {reason}"
     finally:
-        with suppress(OSError):  # of a folder that cannot be used, or that another process began to use
+        with suppress(OSError):  # the folder cannot be used, or another process has begun to use it
             trial.unlink(missing_ok=True)
             for one in made:
                 one.rmdir()

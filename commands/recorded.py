@@ -1,4 +1,4 @@
-"""A run that was recorded: how commands name it, and its opening."""
+"""Opens a recorded run, and defines the options by which commands name it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
     from middleware.database import Database, Run
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder, as `offload run --out` was given it.")]
-RunName = Annotated[str | None, typer.Option("--run", help="The run's name, where it does not follow from the folder.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder: the one given to `offload run --out`.")]
+RunName = Annotated[str | None, typer.Option("--run", help="The run's name, if it does not follow from the folder.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database", help="URL of the database. Default: services.database of the settings.")
+]
 
 
 @contextmanager
 def open_recorded_run(folder: Path, url: str | None, name: str | None) -> Iterator[tuple[Database, Run]]:
-    """The database and the run of the folder, or of the name. Raises SettingsError or UnknownRun where there is none."""
+    """Open the database, and find the run with this name or of this folder. Raises SettingsError, UnknownRun."""
     from commands.naming import recorded_run
     from commands.places import check_database
     from middleware.configuration import load_settings

@@ -1,6 +1,6 @@
-"""`offload replay`: given tasks on a given network, in the numeric twin, with what becomes of each.
+"""Plays given tasks on a given network in the numeric twin, and prints each task's outcome and times.
 
-The first answer to anyone who doubts the model: small enough to be checked by hand (docs/model.md, "Replaying").
+Use `offload replay` to check the model by hand on a small example (docs/model.md, "Replaying").
 """
 
 from __future__ import annotations
@@ -28,22 +28,25 @@ def replay(
     decisions: Annotated[
         Path | None, typer.Option(help="decisions.json: a list of destinations, one per task.")
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Or the scheduler that decides.")] = None,
-    model: Annotated[Path | None, typer.Option(help="A model's folder, for schedulers that need an actor.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Scheduler that decides, instead of --decisions.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a model, for schedulers that need an actor.")] = None,
     failures: Annotated[
         Literal["none", "drawn"], typer.Option(help="Whether executions and transmissions fail.")
     ] = "none",
     failure_timing: Annotated[
-        Literal["end", "event"], typer.Option(help="When a failure shows and frees its resource.")
+        Literal["end", "event"],
+        typer.Option(help="When a failed task frees its resource: at the planned end, or at the failure."),
     ] = "end",
-    seed: Annotated[int, typer.Option(help="Keys the draws of failures and decisions.")] = 1,
-    episode: Annotated[int | None, typer.Option(help="Keys them too; by default what tasks.json says, or 0.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draws of failures and decisions.")] = 1,
+    episode: Annotated[
+        int | None, typer.Option(help="Episode number for these draws. Default: that of tasks.json, or 0.")
+    ] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value, as scheduler.parameters.d=3.")
+        list[str] | None, typer.Option("--set", help="section.key=value, such as scheduler.parameters.d=3. Repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
 ) -> None:
-    """What becomes of given tasks on a given network, by given decisions or a scheduler's, in exact virtual time."""
+    """Play given tasks on a given network in exact virtual time, with given decisions or a scheduler's."""
     from dataclasses import replace
 
     from rich.console import Console
@@ -58,8 +61,8 @@ def replay(
             raise _wrong("--episode", f"{episode} is not in 0 … 4294967295")
         trace = replace(trace, episode=episode)
     if (decisions is None) == (scheduler is None):
-        raise typer.BadParameter("give either --decisions or --scheduler: who decides?")
-    longest_s = float(trace.deadline_s.max()) or 1.0  # the default of the overload threshold is a share of the deadline
+        raise typer.BadParameter("give either --decisions or --scheduler")
+    longest_s = float(trace.deadline_s.max()) or 1.0  # the overload threshold's default is a share of the deadline
     base = [
         f"seed={seed}",
         f"network.nodes={given.nodes}",
@@ -68,30 +71,30 @@ def replay(
     ]
     settings = load_settings(sets=[*base, *(sets or [])])
     twin = Twin([given], [trace], settings, failures=failures == "drawn")
-    with Console(stderr=True).status("playing; the first time, the twin is compiled"):
+    with Console(stderr=True).status("playing; the twin is compiled at its first use"):
         if decisions is not None:
-            fates = twin.play_given(_decisions(decisions, trace))
+            played = twin.play_given(_decisions(decisions, trace))
         else:
             assert scheduler is not None
-            fates = twin.play(_scheduler(scheduler, settings, given, model))
-    rows = fate_rows(fates, trace)
+            played = twin.play(_scheduler(scheduler, settings, given, model))
+    rows = task_rows(played, trace)
     if as_json:
         typer.echo(json.dumps({"tasks": rows}, allow_nan=False))
     else:
         _show(rows, trace)
 
 
-def fate_rows(fates: Fates, trace: Trace) -> list[dict[str, Any]]:
-    """A row per task of one episode's fates, sorted by slot, then source; times in seconds, to 1 µs."""
+def task_rows(played: Fates, trace: Trace) -> list[dict[str, Any]]:
+    """A row per task of one episode, sorted by slot, then source. Times in seconds, rounded to 1 µs."""
     from simulator.twin import OUTCOMES
 
     rows = []
     for slot, source in np.argwhere(trace.has_task).tolist():
         place = 0, slot, source
-        outcome = OUTCOMES[fates.outcome[place]]
+        outcome = OUTCOMES[played.outcome[place]]
         assert outcome is not None
-        times = {name: round(float(getattr(fates, name)[place]), _DIGITS) for name in _DURATIONS}
-        rows.append({"destination": int(fates.destination[place]), "outcome": outcome.value, **times})
+        times = {name: round(float(getattr(played, name)[place]), _DIGITS) for name in _DURATIONS}
+        rows.append({"destination": int(played.destination[place]), "outcome": outcome.value, **times})
     return rows
 
 
@@ -113,7 +116,7 @@ def _trace(path: Path, network: Network) -> Trace:
         places = [(task["slot"], task["source"]) for task in data["tasks"]]
         for number in range(1, len(places)):
             if places[number] < places[number - 1]:
-                raise ValueError(f"tasks[{number}]: is out of order: tasks are sorted by slot, then source")
+                raise ValueError(f"tasks[{number}]: is out of order; sort tasks by slot, then source")
         if not places:
             raise ValueError("tasks: there is no task")
         return trace
@@ -126,7 +129,7 @@ def _decisions(path: Path, trace: Trace) -> np.ndarray[Any, np.dtype[np.int64]]:
     count = int(trace.has_task.sum())
     if not isinstance(given, list) or len(given) != count:
         found = f"{len(given)} entries" if isinstance(given, list) else f"a {type(given).__name__}"
-        raise _wrong("--decisions", f"{path} holds {found}; needed is a list of {count} destinations, one per task")
+        raise _wrong("--decisions", f"{path} holds {found}; write a list of {count} destinations, one per task")
     for number, one in enumerate(given):
         if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < trace.nodes:
             raise _wrong(
@@ -159,11 +162,11 @@ def _json(path: Path, option: str) -> Any:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. Of two equal keys Python would take the second without a word."""
+    """A JSON object with unique keys. Python's own reader would silently use the last of two equal keys."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice in one object")
+        raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' is given twice in one object")
     return found
 
 

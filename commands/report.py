@@ -1,4 +1,4 @@
-"""`offload report DIR`: the results of a run, made again from the database and the storage alone."""
+"""Rebuilds the results of a run from the database and the storage (`offload report DIR`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commands.recorded import Folder, RunName, open_recorded_run
+from commands.recorded import DatabaseUrl, Folder, RunName, open_recorded_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 def report(
     folder: Folder,
     name: RunName = None,
-    database: Annotated[
-        str | None, typer.Option(help="URL of the database; else as settings and environment say.")
-    ] = None,
+    database: DatabaseUrl = None,
     storage: Annotated[
-        str | None, typer.Option(help="URL of the storage; else as settings and environment say.")
+        str | None, typer.Option(help="URL of the storage. Default: services.storage of the settings.")
     ] = None,
 ) -> None:
-    """Make a run's results, figures, report and TensorBoard events again; DIR may have been deleted."""
+    """Rebuild a run's results, figures, report and TensorBoard events. DIR may have been deleted."""
     from rich.console import Console
 
     from commands.parity import recorded_parity
@@ -50,7 +48,7 @@ def report(
 
 
 def _store(url: str, db: Database, run: Run, folder: Path, files: Mapping[str, bytes], console: Console) -> None:
-    """Put the report into the storage as well, where that takes it: it may be there for reading only."""
+    """Write the report to the storage as well. If the storage is read-only or unavailable, print that."""
     from sqlalchemy.exc import DBAPIError
 
     from evaluation.report import store_report
@@ -61,10 +59,10 @@ def _store(url: str, db: Database, run: Run, folder: Path, files: Mapping[str, b
     try:
         store_report(open_storage(url, db), run, files)
     except (OSError, DBAPIError, ServiceAway) as refused:
-        # A database error would go on with the statement and its values.
+        # The text of a SQLAlchemy error includes the statement and its values; the driver's error does not.
         why = getattr(refused, "orig", None) or refused
         console.print(
-            f"The storage {redacted(url)} does not take the report; it is in {folder} alone: {why}", markup=False
+            f"The report is in {folder}, but not in the storage {redacted(url)}, which rejects it: {why}", markup=False
         )
 
 
@@ -74,4 +72,4 @@ def _write_events(db: Database, run: Run, folder: Path, console: Console) -> Non
     try:
         write_events(db, run, folder / "tensorboard")
     except ModuleNotFoundError as missing:
-        console.print(f"TensorBoard events are left out: {missing.name} is not installed here", style="dim")
+        console.print(f"No TensorBoard events are written: {missing.name} is not installed", style="dim")

@@ -1,4 +1,4 @@
-"""`offload run`: the whole O2O-DRL pipeline on local processes; it goes on where it was stopped."""
+"""Runs the O2O-DRL pipeline on local processes, and resumes one that was interrupted (`offload run`)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _TITLES = {
     "collect": "collect: the heuristic's task logs",
     "replay": "offline: logs to transitions",
     "offline": "offline: training",
-    "checkpoint": "offline: checkpoints, played for the curve",
+    "checkpoint": "offline: episodes of checkpoints",
     "evaluate": "evaluate: every method on the same traces",
 }
 
 
 class ProgressBars:
-    """A bar for each part of a phase (`trainer.progress.Progress`)."""
+    """A progress bar for each part of a phase; implements `trainer.progress.Progress`."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
@@ -62,19 +62,19 @@ class ProgressBars:
         self._bars.stop()
 
     def begin(self, phase: str, total: int, unit: str) -> None:
-        """A new bar."""
+        """Begin a new bar."""
         self._current = self._bars.add_task(_TITLES.get(phase, phase), total=total, unit=unit, note="")
         self._tenths = 0
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Move the current bar on."""
+        """Advance the current bar."""
         if self._current is not None:
             self._bars.update(self._current, advance=count, note=note)
             if not self._console.is_terminal:
-                self._tell(self._current)
+                self._print_tenths(self._current)
 
-    def _tell(self, current: TaskID) -> None:
-        """A line at every tenth, for a file or a pipe, where bars cannot move."""
+    def _print_tenths(self, current: TaskID) -> None:
+        """Print a line at every tenth, for a file or a pipe, where bars cannot move."""
         bar = next(task for task in self._bars.tasks if task.id == current)
         tenths = int(10 * bar.completed / bar.total) if bar.total else 10
         if tenths > self._tenths:
@@ -82,7 +82,7 @@ class ProgressBars:
             self._console.print(f"{bar.description}: {bar.completed:g} of {bar.total:g} {bar.fields['unit']}")
 
     def end(self) -> None:
-        """Leave the bar as it stands."""
+        """End the current bar; it stays visible."""
         if self._current is not None:
             self._bars.update(self._current, note="")
         self._current = None
@@ -91,25 +91,25 @@ class ProgressBars:
 def run(
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value. Repeatable.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; runs/demo is the run demo, runs/a/b the run a.b.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--run", help="The run's name, where it is not to follow from the folder.")
+        str | None, typer.Option("--run", help="The run's name. By default it follows from the folder.")
     ] = None,
     phases: Annotated[
-        list[str] | None, typer.Option("--phase", help="Only this phase (again for more); all by default.")
+        list[str] | None, typer.Option("--phase", help="Run only this phase. Repeatable. Default: all phases.")
     ] = None,
     twin: Annotated[
         bool, typer.Option("--twin", help="Play in the numeric twin instead of on local processes.")
     ] = False,
     attach: Annotated[
         bool,
-        typer.Option("--attach", help="Have the run's controller play that runs already, instead of starting one."),
+        typer.Option("--attach", help="Use the run's controller that is already running, instead of starting one."),
     ] = False,
 ) -> None:
-    """Run the pipeline: collect, offline, deploy, online, evaluate, report. Goes on where it was stopped."""
+    """Run the pipeline: collect, offline, deploy, online, evaluate, report. Resumes an interrupted run."""
     from commands.attached import AttachedController
     from commands.local import DATA_DIR, LocalController, holding, open_run
     from middleware.configuration import load_settings
@@ -119,15 +119,15 @@ def run(
     wanted = _wanted(phases)
     out = out or Path("runs") / (config.stem if config else preset or "default")
     _check(settings, wanted, out, name, starts_processes=not (twin or attach))
-    # Until there is a run, an error says all that is to be said.
+    # Warnings only after the run is opened: until then, the error that ends the command is enough.
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(name)s: %(message)s")
     opened = open_run(settings, name, by_twin=twin, folder=out)
     logging.getLogger().setLevel(logging.WARNING)
     nodes, scale = settings.network.nodes, settings.time.time_scale
     speed = "in the numeric twin" if twin else "at real speed" if scale == 1 else f"at {scale:g} times real speed"
     console.print(
-        f"Run [bold]{opened.run.name}[/]: {nodes} edge nodes, {settings.time.slots} slots of {settings.time.slot_s:g} s {speed}, "
-        f"seed {settings.seed}; data in {DATA_DIR}/"
+        f"Run [bold]{opened.run.name}[/]: {nodes} edge nodes, {settings.time.slots} slots of "
+        f"{settings.time.slot_s:g} s {speed}, seed {settings.seed}; data in {DATA_DIR}/"
     )
 
     with _terminated_like_interrupted():
@@ -162,7 +162,7 @@ def _wanted(phases: list[str] | None) -> list[str]:
 
 
 def _check(settings: Settings, phases: list[str], out: Path, name: str | None, starts_processes: bool) -> None:
-    """Whether all of this can be done, before any of it is. Raises SettingsError or DatasetError."""
+    """Check the settings and folders before the run begins. Raises SettingsError, DatasetError."""
     from commands.checking import check_settings
     from commands.local import DATA_DIR
     from commands.naming import name_of
@@ -177,7 +177,7 @@ def _check(settings: Settings, phases: list[str], out: Path, name: str | None, s
 
 
 def _check_training(settings: Settings, phases: list[str]) -> None:
-    """Whether this machine can train: device, algorithms, and the data set to learn from. Raises SettingsError or DatasetError."""
+    """Check that this machine can train: device, algorithms, and data set. Raises SettingsError, DatasetError."""
     from offload.profiles import make_profile
     from trainer.algorithms import create_offline, create_online
     from trainer.datasets import check_dataset
@@ -241,7 +241,7 @@ def _execute(
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    """A SIGTERM ends the run as Ctrl-C does: children are stopped, nothing is half-written."""
+    """Handle SIGTERM like Ctrl-C: the run stops its child processes and writes no incomplete file."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -261,4 +261,4 @@ def _conclude(results: dict[str, Any], out: Path, console: Console) -> None:
     console.print(
         "Next: `offload serve --preset demo` keeps a fleet running; `offload set scheduler.name=sed` changes it;"
     )
-    console.print("      `offload schedulers` lists what there is; docs/schedulers.md shows how to add your own.")
+    console.print("      `offload schedulers` lists the schedulers; docs/schedulers.md shows how to add your own.")

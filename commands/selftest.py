@@ -1,4 +1,4 @@
-"""`offload selftest`: whether a running testbed works as a whole; what `helm test` runs."""
+"""Tests a running testbed as a whole (`offload selftest`); `helm test` runs it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
+from commands.serve import RunName
+
 _RETRY_S = 0.5
 
 
 class SelftestFailed(RuntimeError):
-    """Something of a running testbed does not work; the message says what."""
+    """A part of the running testbed does not work. The message says which."""
 
 
 def selftest(
-    run: Annotated[str | None, typer.Option("--run", help="The run's name; the only live one by default.")] = None,
+    run: RunName = None,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0, help="Seconds within which an episode has to end.")
     ] = 120.0,
 ) -> None:
-    """Whether every node of a running fleet is there, and one more episode of continuous arrivals ends complete."""
+    """Check the services, that every node is alive, and that an episode of continuous arrivals ends complete."""
     from commands.serve import call_controller, find_controller
     from commands.services import check
     from offload.episodes import EpisodeStatus, Verdict
@@ -31,7 +33,7 @@ def selftest(
     down = [str(node["node"]) for node in status["nodes"] if not node["alive"]]
     if down:
         raise SelftestFailed(f"nodes {', '.join(down)} are down")
-    typer.echo(f"all {len(status['nodes'])} edge nodes of run {status['run']} are there")
+    typer.echo(f"all {len(status['nodes'])} edge nodes of run {status['run']} are alive")
     until = time.monotonic() + timeout_s
     seen: set[int] = set()
     verdicts: list[str] = []
@@ -43,7 +45,7 @@ def selftest(
         left_s = max(0.0, min(5.0, until - time.monotonic()))
         episode = call_controller(address, "GET", f"/v1/episodes/{number}?wait_s={left_s:.1f}")
         if episode["status"] == EpisodeStatus.OPEN:
-            time.sleep(_RETRY_S)  # where others wait, the controller answers at once
+            time.sleep(_RETRY_S)  # the controller answers at once if too many clients are waiting already
             continue
         seen.add(number)
         if episode["verdict"] == Verdict.COMPLETE:

@@ -1,4 +1,7 @@
-"""`offload serve`, `offload status`, `offload set`: a fleet that keeps running, to watch and to change."""
+"""Runs a fleet with continuous arrivals, shows its state, and changes its hot keys.
+
+Commands: `offload serve`, `offload status`, `offload set`.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from commands.recorded import DatabaseUrl
+
 _TIMEOUT_S = 10.0
 _UNKNOWN_S, _LOOK_S = 3.0, 0.5
-RunName = Annotated[str | None, typer.Option("--run", help="The run's name; the only live one by default.")]
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database", help="URL of the database; the configured one by default.")
+RunName = Annotated[
+    str | None, typer.Option("--run", help="The run's name. Needed only if several controllers are running.")
 ]
 
 
 class NoController(RuntimeError):
-    """No controller answers, or more than one could be meant."""
+    """No controller answers, or several do and none is chosen."""
 
 
 def serve(
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file of settings; its edits change hot keys.")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file of settings. Edits of its hot keys are applied.")
+    ] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value. Repeatable.")] = None,
     run: Annotated[str | None, typer.Option(help="The run's name.")] = None,
 ) -> None:
     """Keep a local fleet running with continuous arrivals, until Ctrl-C."""
@@ -40,7 +46,8 @@ def serve(
     from middleware.patience import bear
 
     console = Console()
-    logging.basicConfig(level=logging.ERROR)  # until there is a run, an error says all that is to be said
+    # Warnings only after the run is opened: until then, the error that ends the command is enough.
+    logging.basicConfig(level=logging.ERROR)
     settings = load_settings(preset, config, sets or [])
     if config is not None and settings.services.configuration == "file:":
         watched = settings.services.model_copy(update={"configuration": f"file:{config}"})
@@ -61,7 +68,7 @@ def serve(
                 now = controller.address()
             except Exception as error:
                 bear(error, "looking for the controller")
-                continue  # the controller waits for the service as well
+                continue  # the controller, too, waits until the registry is available again
             if now != address:
                 address = now
                 console.print(f"the controller was restarted; it answers at {address}/")
@@ -69,7 +76,7 @@ def serve(
 
 
 def status(run: RunName = None, database: DatabaseUrl = None) -> None:
-    """Nodes, queues, scheduler and success rate of a running fleet."""
+    """Show nodes, queues, scheduler and success rate of a running fleet."""
     state = call_controller(find_controller(run, database), "GET", "/v1/status")
     console = Console()
     hot, last = state["hot"]["scheduler"], state["last_episodes"]
@@ -84,7 +91,7 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
     if state["trouble"]:
         console.print(f"[red]No episode can be opened:[/] {state['trouble']}")
     if state["fallback"]:
-        console.print(f"[red]{hot['name']} decides instead of what was set:[/] {state['fallback']}")
+        console.print(f"[red]{hot['name']} decides instead of the configured scheduler:[/] {state['fallback']}")
     schedulers = f" ({', '.join(last['schedulers'])})" if last["episodes"] else ""
     console.print(f"Success rate of the last {last['episodes']} episodes: {rate}{schedulers}")
     on_kubernetes = any(node["pod"] for node in state["nodes"])
@@ -125,7 +132,7 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
 
 
 def _pod(pod: dict[str, Any] | None) -> str:
-    """How Kubernetes sees a node's pod, in a few words."""
+    """The state of a node's pod in Kubernetes: `ready, restarts: 1`."""
     if pod is None:
         return "[red]none[/]"
     words = ["leaving" if pod["leaving"] else "ready" if pod["ready"] else pod["phase"]]
@@ -141,7 +148,7 @@ def set_(
     run: RunName = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """Change hot keys of a running fleet; waits until every node has acknowledged."""
+    """Change hot keys of a running fleet, and wait until every node has applied them."""
     from middleware.configuration.layers import command_line_layer
 
     layer = command_line_layer(changes)
@@ -172,25 +179,28 @@ def set_(
 
 
 def find_controller(run: str | None, database_url: str | None) -> str:
-    """The address of the live controller (of a run; in a pod, of its own one)."""
+    """The address of the live controller of this run. Without a run: of OFFLOAD_RUN, or of the only live controller.
+
+    Raises NoController if none or more than one is live.
+    """
     from commands.places import check_database
     from middleware.configuration import load_settings
     from middleware.database import Database, sqlite_file
     from middleware.registry import CONTROLLER, open_registry
 
     run = run or os.environ.get("OFFLOAD_RUN")
-    nobody = NoController("no controller is running here; start one with `offload serve --preset demo`")
+    no_controller = NoController("no controller is running here; start one with `offload serve --preset demo`")
     services = load_settings(sets=[f"services.database={database_url}"] if database_url else []).services
     path = sqlite_file(services.database)
     if path is not None and not path.exists():
-        raise nobody  # connecting would make the file
+        raise no_controller  # connecting would create the file
     check_database(services.database)
     database = Database.connect(services.database)
     database.check_schema()
     registry = open_registry(services.registry, database)
     until = time.monotonic() + _UNKNOWN_S
     while not (found := [one for one in registry.instances(CONTROLLER, run) if one.alive()]):
-        # Nacos has instants of other machines' clocks: whether one of those lives is seen at its next heartbeat.
+        # Nacos stores instants of other machines' clocks: only the next heartbeat shows that an instance is alive.
         if services.registry == "database:" or time.monotonic() > until:
             break
         time.sleep(_LOOK_S)
@@ -198,12 +208,15 @@ def find_controller(run: str | None, database_url: str | None) -> str:
     if len(found) == 1:
         return found[0].address
     if not found:
-        raise nobody
+        raise no_controller
     raise NoController(f"several controllers are running: {', '.join(one.run for one in found)}; choose one with --run")
 
 
 def call_controller(address: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """What the controller answers, as JSON has it. Raises NoController with its words where it refuses or does not answer."""
+    """Send a request to the controller, and return its answer as plain data.
+
+    Raises NoController if it does not answer, or with its message if it rejects the request.
+    """
     from middleware.http.access import Access
 
     access = Access.read(os.environ)

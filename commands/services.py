@@ -1,4 +1,4 @@
-"""`offload services check`: does each configured service answer, and what is wrong where one does not."""
+"""Checks whether each configured service answers (`offload services check`)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import typer
 def check(
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="services.storage=URL, and so on.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, such as services.storage=URL. Repeatable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
 ) -> None:
-    """Use each service as a run does; its version, how quickly it answers, what is wrong. Exit code 1 when one cannot be used."""
+    """Use each service as a run does. Prints its version, latency and problem. Exit code 1 if one cannot be used."""
     from rich.console import Console
     from rich.table import Table
 
@@ -23,7 +25,7 @@ def check(
     from middleware.configuration import load_settings
 
     services = load_settings(preset, config, sets or []).services
-    with Console(stderr=True).status("asking the services"):
+    with Console(stderr=True).status("checking the services"):
         found = check_services(services)
     if as_json:
         rows = [{**vars(one), "fine": one.is_fine} for one in found]

@@ -1,4 +1,4 @@
-"""`offload simulate`: success rates of schedulers on many networks, in the numeric twin, beside the two yardsticks."""
+"""Compares schedulers on many networks in the numeric twin, with two reference planners (`offload simulate`)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ if TYPE_CHECKING:
     from offload.settings import Settings
     from offload.tasks import Trace
 
-YARDSTICKS = ("central", "ceiling")
+REFERENCE_PLANNERS = ("central", "ceiling")
 _MOST_EPISODES = 64
-"""Side by side; more do not make the twin faster."""
+"""Episodes that the twin plays in one batch. A larger batch is not faster."""
 
 
 def simulate(
     schedulers: Annotated[
-        list[str], typer.Option("--scheduler", help="Again for more; central and ceiling are yardsticks.")
+        list[str],
+        typer.Option("--scheduler", help="A scheduler, or the reference planner central or ceiling. Repeatable."),
     ],
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-simulation, …")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")] = None,
-    networks: Annotated[int, typer.Option(min=1, help="How many networks of the seed.")] = 20,
+    networks: Annotated[int, typer.Option(min=1, help="Number of networks drawn from the seed.")] = 20,
     episodes: Annotated[int, typer.Option(min=1, help="Traces on each network; the same for all schedulers.")] = 4,
-    seed: Annotated[int | None, typer.Option(min=0, help="Keys networks, traces and failures.")] = None,
-    model: Annotated[Path | None, typer.Option(help="A model's folder, for drl and drl-probe.")] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of networks, traces and failures.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a model, for drl and drl-probe.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value. Repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
 ) -> None:
-    """Compare schedulers on the same networks, traces and failures: thousands of episodes a minute."""
+    """Compare schedulers on the same networks, traces and failures, with thousands of episodes per minute."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -70,7 +71,10 @@ def simulate(
 
 
 def check_schedulers(names: list[str], settings: Settings, model: Path | None) -> tuple[Actor, Profile] | None:
-    """Refuse, before anything is played, a scheduler that cannot be made. Returns the model, if there is one."""
+    """Check, before an episode is played, that all schedulers can be created. Returns the model, if there is one.
+
+    Raises typer.BadParameter.
+    """
     from commands.twin_schedulers import make_scheduler, read_model
     from offload.network import draw_network
 
@@ -78,7 +82,7 @@ def check_schedulers(names: list[str], settings: Settings, model: Path | None) -
     try:
         read = None if model is None else read_model(model, network.nodes)
         for name in names:
-            if name not in YARDSTICKS:
+            if name not in REFERENCE_PLANNERS:
                 make_scheduler(name, _parameters(name, settings), network, read)
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong), param_hint="--scheduler") from None
@@ -88,7 +92,10 @@ def check_schedulers(names: list[str], settings: Settings, model: Path | None) -
 def success_rate(
     name: str, settings: Settings, network: Network, traces: list[Trace], model: tuple[Actor, Profile] | None
 ) -> float | None:
-    """Of one scheduler or reference planner on one network: the mean over the traces that have tasks; None without any."""
+    """The mean success rate of a scheduler or reference planner on one network.
+
+    Traces without tasks are left out. None if no trace has tasks.
+    """
     from commands.twin_schedulers import make_scheduler
     from simulator.planners import ceiling, play_central
     from simulator.twin import Twin
@@ -101,15 +108,18 @@ def success_rate(
     parts = [traces[first : first + _MOST_EPISODES] for first in range(0, len(traces), _MOST_EPISODES)]
     twins = [Twin([network], part, settings) for part in parts]
     if name == "central":
-        fates = [play_central(twin) for twin in twins]
+        played = [play_central(twin) for twin in twins]
     else:
         scheduler = make_scheduler(name, _parameters(name, settings), network, model)
-        fates = [twin.play(scheduler) for twin in twins]
-    return float(np.mean(np.concatenate([one.success_rates() for one in fates])))
+        played = [twin.play(scheduler) for twin in twins]
+    return float(np.mean(np.concatenate([one.success_rates() for one in played])))
 
 
 def _estimated(rates: list[float | None]) -> dict[str, Any]:
-    """What `--json` has of a scheduler: null for the rate of a network without tasks, which does not count in the mean."""
+    """A scheduler's entry in the `--json` output: mean, confidence interval, and the rate on each network.
+
+    The rate is null for a network without tasks. Such networks are left out of the mean.
+    """
     from evaluation.statistics import estimate_mean
 
     known = [rate for rate in rates if rate is not None]
@@ -121,7 +131,7 @@ def _estimated(rates: list[float | None]) -> dict[str, Any]:
 
 
 def _parameters(name: str, settings: Settings) -> dict[str, Any]:
-    """Those of the settings belong to the scheduler that they name."""
+    """The parameters of a scheduler: the settings have parameters only for the scheduler that they name."""
     return dict(settings.scheduler.parameters) if name == settings.scheduler.name else {}
 
 
@@ -156,4 +166,4 @@ def _show(found: dict[str, Any], networks: int, episodes: int, per_second: float
     console = Console()
     console.print(table)
     if per_second is not None:
-        console.print(f"{per_second:,.0f} task decisions per second, drawing traces and ceiling not counted")
+        console.print(f"{per_second:,.0f} task decisions per second, without ceiling and the drawing of traces")

@@ -1,4 +1,4 @@
-"""The command line's terminal: characters that it cannot show, and Ctrl-C."""
+"""Handles Ctrl-C on the command line, and characters that the terminal cannot show."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any, Final
 
 from typer.core import TyperGroup
 
-INTERRUPTED: Final = 130
-"""The exit code of a shell's command that SIGINT ended."""
+from commands.exit_codes import INTERRUPTED as INTERRUPTED
+
 _RESUMABLE: Final = ("run", "serve")
 _PLAIN: Final = {
-    "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "×": "x", "±": "+-", "·": "*", "§": "section ",
-    "’": "'", "“": '"', "”": '"', "Δ": "Delta", "λ": "lambda", "γ": "gamma", "α": "alpha", "β": "beta",
+    "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "×": "x", "±": "+-", "·": "*",
+    "§": "section ", "’": "'", "“": '"', "”": '"',
+    "Δ": "Delta", "λ": "lambda", "γ": "gamma", "α": "alpha", "β": "beta",
 }  # fmt: skip
 
 
 class Interrupted(Exception):
-    """Ctrl-C. The message says what the user can do."""
+    """The user pressed Ctrl-C. The message says what to do next."""
 
 
 class Commands(TyperGroup):
     """A group of commands that raises Interrupted for Ctrl-C.
 
-    Typer itself would turn KeyboardInterrupt into an exit code, without a word.
+    Typer itself would turn KeyboardInterrupt into an exit code, without a message.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -38,7 +39,7 @@ class Commands(TyperGroup):
 
 
 def degrade_characters() -> None:
-    """Have standard output and standard error replace what the terminal's encoding cannot show, instead of raising."""
+    """Let standard output and standard error replace characters that their encoding lacks, instead of raising."""
     codecs.register_error("offload.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

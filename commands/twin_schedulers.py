@@ -1,4 +1,4 @@
-"""The schedulers of `offload replay` and `offload simulate`: made by name, with a model from a folder where one is needed."""
+"""Creates schedulers for `offload replay` and `offload simulate`, and reads their models from folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def make_scheduler(
     name: str, parameters: Mapping[str, Any], network: Network, model: tuple[Actor, Profile] | None
 ) -> Scheduler:
-    """Raises ValueError for an unknown scheduler or parameter, or one that needs a model and has none."""
+    """Create a scheduler by name.
+
+    Raises ValueError for an unknown scheduler or parameter, and for a scheduler that needs a model and has none.
+    """
     from edgenode.schedulers import create_scheduler
 
     actor, profile = model or (None, None)
@@ -28,7 +31,7 @@ def make_scheduler(
 
 
 def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
-    """The actor of a model's folder (`models/<run>/<version>` of a storage) and the profile that it was trained for.
+    """The actor in a model's folder (`models/<run>/<version>` of a storage), and the profile it was trained for.
 
     Raises ManifestError when the folder holds no model, a damaged one, or one for another number of nodes.
     """
@@ -44,12 +47,12 @@ def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
     manifest.check_fit(profile)
     try:
         return OnnxActor(content[ACTOR_FILE]), profile
-    except Exception as error:  # whatever onnxruntime raises for a file that is no network
+    except Exception as error:  # onnxruntime raises various exceptions for a file that is no network
         raise ManifestError(f"{folder / ACTOR_FILE} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _profile(described: Mapping[str, Any], nodes: int, folder: Path) -> Profile:
-    """The profile of a manifest. Raises ManifestError where it describes none."""
+    """The profile that a manifest describes. Raises ManifestError if it describes none."""
     if described.get("name") not in PROFILES:
         raise ManifestError(f"{folder}: {unknown_name('profile', described.get('name'), PROFILES)}")
     needed = make_profile(Settings()).maxima

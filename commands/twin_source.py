@@ -1,7 +1,7 @@
-"""The numeric twin as the trainer's source of episodes: played in virtual time, recorded like the testbed's.
+"""Plays the trainer's episodes in the numeric twin, and records them like the testbed's episodes.
 
-Plans that are decided alike are played side by side. Rows and logs are those of the testbed, so that everything after the
-playing (resuming, transitions, evaluation, report) is the same.
+Plans with the same scheduler, parameters and model are played in one batch. The rows and logs have the testbed's form,
+so resuming, transitions, evaluation and report need no code for the twin.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from simulator.twin import Twin
 
 
 class TwinSource:
-    """An `offload.EpisodeSource` that plays in the twin. One thread.
+    """An `offload.EpisodeSource` that plays in the twin. It must be used by one thread.
 
-    holder: holds the run's lease while episodes are played; playing raises LeaseLost when it was lost.
+    holder: holds the run's lease; playing raises LeaseLost after the lease was lost
     """
 
     def __init__(self, db: Database, storage: Storage, run: Run, holder: LeaseHolder) -> None:
@@ -40,7 +40,7 @@ class TwinSource:
         return next(self.play_all([plan]))
 
     def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
-        """Play and record the plans, those with the same scheduler together; each log as soon as it is recorded."""
+        """Play and record the plans. Yields each log as soon as it is recorded, in any order."""
         alike: dict[str, list[EpisodePlan]] = {}
         for plan in plans:
             key = json.dumps([plan.scheduler, dict(plan.parameters), plan.model], sort_keys=True)

@@ -1,4 +1,4 @@
-"""How a wrong command line is refused: in one line, as every other mistake is."""
+"""Reports a wrong command line in one line, like every other error of a user."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand
 
-# Newer Typer has a copy of Click of its own: its errors are not those of the package `click`.
+# Newer versions of Typer contain a copy of Click, whose exceptions are not those of the package `click`.
 UsageError: Final[type[Exception]] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
 
 class OnceEach(TyperCommand):
-    """A command that refuses an option given twice: the first one would be dropped without a word."""
+    """A command that rejects an option given twice: Click would silently ignore the first one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `click.Command.parse_args`."""
@@ -26,12 +26,12 @@ class OnceEach(TyperCommand):
 
 
 def is_help(error: Exception) -> bool:
-    """Whether this is no mistake: a group of commands was named alone, and shows what there is."""
+    """Whether the user named a group of commands without a command: it shows its help, which is no error."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def usage_words(error: Any) -> str:
-    """`run: Invalid value for '--config': is given twice; leave one out`."""
+    """The error as a message: `run: Invalid value for '--config': is given twice; leave one out`."""
     command = "" if error.ctx is None else error.ctx.command_path.partition(" ")[2]
     message = " ".join(error.format_message().split()).replace("Input should", "it should")
     hint = "" if isinstance(error, typer.BadParameter) else f" (see `{' '.join(['offload', command]).strip()} --help`)"

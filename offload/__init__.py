@@ -1,8 +1,8 @@
-"""The vocabulary that all rooms share: the only public Python API of the testbed.
+"""Defines the data types and protocols that all packages share: the only public Python API of the testbed.
 
-Here live the settings, networks, tasks, random draws, local states and reports, observation profiles, masks,
-outcomes, model manifests, the `Scheduler`, `Application` and `EpisodeSource` protocols, and the conformance kit
-for schedulers. Pure: no input or output, no threads, no torch. Imports nothing of ours.
+These are settings, networks, tasks, random draws, local states and reports, observation profiles, masks, outcomes,
+model manifests, the `Scheduler`, `Application` and `EpisodeSource` protocols, and the conformance kit for schedulers.
+Nothing here opens files or connections, starts threads, or needs torch. It imports no other package of the testbed.
 """
 
 from offload.draws import Draws, Purpose, uniform

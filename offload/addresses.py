@@ -1,4 +1,4 @@
-"""The forms of the services' URLs: which adapter each chooses, what it has to hold, and how it is shown without its password."""
+"""Checks the URLs of the services, and removes passwords from them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ _FORMS: dict[str, tuple[str, tuple[tuple[str, re.Pattern[str]], ...]]] = {
 
 
 def checked_url(service: str, url: str) -> str:
-    """The URL of a service (`database`, `storage`, …). Raises ValueError naming what is wrong with it, without the password."""
+    """The URL of a service (`database`, `storage`, …), unchanged.
+
+    Raises ValueError that says what is wrong with it. The message does not contain the password.
+    """
     right, forms = _FORMS[service]
     form = next((form for scheme, form in forms if url.startswith(scheme)), None)
     if form is None:
@@ -65,5 +68,5 @@ def checked_url(service: str, url: str) -> str:
 
 
 def redacted(url: str) -> str:
-    """A URL without its password, to be logged or stored. The password may hold what a URL's should not: `/`, `[`, `@`."""
+    """A URL without its password, to be logged or stored. The password may hold `/`, `[` and `@`, unescaped."""
     return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))

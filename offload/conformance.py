@@ -1,11 +1,11 @@
-"""The conformance kit: what every scheduler keeps to, ours and yours, as one call for your tests.
+"""Checks whether a scheduler conforms to the `Scheduler` protocol, with one call for your tests.
 
     from offload.conformance import check_scheduler
     check_scheduler(LeastLoaded)
     check_scheduler(lambda context: LeastLoaded(context, margin_s=0.2), nodes=(5,))
 
-A scheduler that passes decides alike in a node (one decision at a time) and in a simulator (thousands at once), can be
-replayed, and never sends a task where it has no reason to believe that somebody is there.
+A scheduler that passes makes the same decisions in a node (one at a time) and in a simulator (thousands at once).
+Its decisions can be replayed. It never sends a task to a node that it asked and that did not answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from offload.settings import Settings, resolve_settings
 from offload.state import IntArray, LocalState, Reports, report_of
 
 _TOLERANCE = 1e-5
-"""Relative and absolute, of scores and log-probabilities of B rows at once against one by one: actors are float32."""
+"""Relative and absolute difference allowed between B rows at once and one by one: actors compute in float32."""
 
 
 def check_scheduler(
@@ -36,7 +36,7 @@ def check_scheduler(
     batch: int = 48,
     seed: int = 1,
 ) -> None:
-    """Raise AssertionError, saying what is wrong and in which network, unless the factory's schedulers conform.
+    """Raise AssertionError unless the factory's schedulers conform. The message says what is wrong and for which N.
 
     factory: makes a scheduler from a context, such as its class; the context has a profile, an untrained actor and
         the capacities of all nodes
@@ -66,18 +66,18 @@ def check_scheduler(
             garbled = _garbled(reports)
             _require(
                 _same(choice, scheduler.choose(states, garbled, draws)),
-                f"{where}: the choice depends on what stands in the columns of probes that were not answered",
+                f"{where}: the choice depends on the values in columns of unanswered probes",
             )
         _require(_same((states, draws), untouched), f"{where}: the states or draws were changed by the scheduler")
 
 
 def example_network(nodes: int) -> Network:
-    """The network of N nodes that the kit's states and contexts belong to; the same at every call."""
+    """The network of N nodes that the kit's states and contexts belong to; the same in every call."""
     return draw_network(_settings(nodes).network, seed=nodes)
 
 
 def example_context(nodes: int) -> SchedulerContext:
-    """A context with everything that a scheduler may ask for; its actor is untrained and depends on N only."""
+    """A context with everything that a scheduler may use. Its actor is untrained and depends on N only."""
     profile = make_profile(_settings(nodes))
     weights = np.random.default_rng(nodes).normal(size=(profile.size, nodes + 1))
     return SchedulerContext(
@@ -118,12 +118,12 @@ def random_states(random: np.random.Generator, nodes: int, batch: int) -> LocalS
 
 
 def draws_for(states: LocalState, seed: int) -> Draws:
-    """The draws of these decisions; every row is of an episode of its own."""
+    """The draws of these decisions. Every row belongs to a different episode."""
     return Draws(seed, np.arange(states.batch), states.slot, states.node)
 
 
 def reports_for(random: np.random.Generator, states: LocalState, probes: IntArray, answer_share: float) -> Reports:
-    """Answers to `probes` (B, d), this share of them on average; a node that asks itself always gets its own."""
+    """Answers to `probes` (B, d). On average this share is answered; a node's own probe always is."""
     network = example_network(states.nodes)
     node = np.maximum(probes, 0)
     own = probes == states.node[:, None]
@@ -199,7 +199,7 @@ def _check_absent(where: str, choice: Choice, states: LocalState, reports: Repor
     elsewhere = nobody & (choice.destination != states.node)
     _require(
         not elsewhere.any(),
-        f"{where}: none of the other nodes asked has answered, and the task goes to {choice.destination[elsewhere][:1]} "
+        f"{where}: no other node has answered, and the task goes to {choice.destination[elsewhere][:1]} "
         f"instead of staying at {states.node[elsewhere][:1]}",
     )
 
@@ -209,14 +209,15 @@ def _check_repeatable(
 ) -> None:
     _require(
         _same(fresh.probes(states, draws), probes),
-        f"{where}: probes() asks others at the second time; all randomness comes from draws, and no state is kept",
+        f"{where}: probes() gives other nodes the second time; all randomness must come from draws, "
+        "and no state may be kept",
     )
-    # Another decision in between: what it leaves behind would show.
+    # Another decision in between: state that it leaves behind would change the next choice.
     other = states.take(np.arange(states.batch)[::-1])
     fresh.choose(other, Reports.none(other.batch, probes.shape[1]), draws_for(other, draws.seed + 1))
     _require(
         _same(fresh.choose(states, reports, draws), choice),
-        f"{where}: choose() differs at the second time; all randomness comes from draws, and no state is kept",
+        f"{where}: choose() differs the second time; all randomness must come from draws, and no state may be kept",
     )
 
 
@@ -253,12 +254,12 @@ def _check_rows(
                     atol=_TOLERANCE,
                     equal_nan=True,
                 ),
-                f"{where}: {name} of decision {b} is another one alone than among {states.batch}",
+                f"{where}: {name} of decision {b} differs alone and among {states.batch}",
             )
 
 
 def _garbled(reports: Reports) -> Reports:
-    """The same answers; the columns without one look like the best node there could be."""
+    """The same answers. Columns of unanswered probes get values that would make a node the best choice."""
     tempting = {
         "answered_after_s": 0.0,
         "capacity_hz": 1e15,
@@ -272,7 +273,7 @@ def _garbled(reports: Reports) -> Reports:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two dataclasses, tuples or arrays hold the same values, NaN being the same as NaN."""
+    """Whether two dataclasses, tuples or arrays hold the same values. NaN equals NaN."""
     if isinstance(one, tuple):
         return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
     if dataclasses.is_dataclass(one):
@@ -294,11 +295,11 @@ def _settings(nodes: int) -> Settings:
 
 @dataclass(frozen=True, eq=False)
 class _LinearActor:
-    """Logits are a linear map of the observation, (O, N+1): enough to prefer some nodes to others."""
+    """An actor whose logits are a linear map (O, N+1) of the observation: it prefers some nodes to others."""
 
     weights: NDArray[np.float64]
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        # Not `@`: its rounding depends on the number of rows, and a decision must not.
+        # Not `@`: its rounding depends on the number of rows, which must not change a decision.
         summed: NDArray[np.float64] = (observations[:, :, None] * self.weights).sum(axis=1)
         return summed.astype(np.float32)

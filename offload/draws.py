@@ -1,11 +1,11 @@
-"""Random draws as functions: the same place in an experiment always sees the same random number.
+"""Computes random numbers as functions of a key: the same key always gives the same number.
 
-A draw is keyed by `(seed, purpose, episode, slot, source, destination, index)` and computed by Philox4x32-10
-(Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). Nothing is consumed, so a trace has the same
-failures in the twin and on a cluster, in any order, after a restart, and for any batch size.
+The key is `(seed, purpose, episode, slot, source, destination, index)`. The function is Philox4x32-10 (Salmon et al.,
+"Parallel random numbers: as easy as 1, 2, 3", SC 2011). There is no generator state. So a trace has the same failures
+in the twin and on a cluster, in any order, after a restart, and for any batch size.
 
-`uniform` works on arrays of any (broadcastable) shape; for scalars it takes a path in plain Python integers, which is
-ten times faster than NumPy for one number: an edge node draws one number at a time.
+`uniform` works on arrays that broadcast against each other. For scalars it computes with Python integers, which is ten
+times faster than NumPy for one number: an edge node draws one number at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _LOW = 0xFFFFFFFF
 _SCALE = 2.0**-53
 _BELOW_ONE = 1.0 - 2.0**-53
-"""The largest double below 1: rounding would make exactly 1 of the last 53-bit number."""
+"""The largest double below 1. Without it, rounding would turn the largest 53-bit number into exactly 1."""
 
 MAX_SEED = _LOW
 """Seeds are 32-bit: 0 … 4294967295."""
@@ -76,7 +76,7 @@ def uniform(
     destination: Any = 0,
     index: Any = 0,
 ) -> Any:
-    """Uniform numbers strictly between 0 and 1, keyed by their place in the experiment.
+    """Uniform numbers strictly between 0 and 1, as a function of their key.
 
     `seed` (0 … 2**32−1) and `purpose` are scalars. The rest are integers or integer arrays that broadcast against
     each other: `episode`, `slot` and `index` below 2**32, `source` and `destination` below 2**16.
@@ -96,9 +96,10 @@ def uniform(
 def failure_instant_s(
     seed: int, purpose: Purpose, episode: Any, slot: Any, source: Any, destination: Any, rate: Any
 ) -> Any:
-    """Seconds into a transmission or an execution at which its first Poisson failure comes: −ln(u)/rate (eq. 3–5).
+    """Seconds from the start of a transmission or execution to its first Poisson failure: −ln(u)/rate (eq. 3–5).
 
-    `rate` in failures/s, scalar or array; infinite where the rate is 0. The operation fails if this lies before its end.
+    `rate` in failures/s, scalar or array; the result is infinite where the rate is 0. The operation fails if this
+    instant lies before its end.
     """
     u = uniform(seed, purpose, episode, slot, source, destination)
     if isinstance(u, float) and not isinstance(rate, np.ndarray):
@@ -109,9 +110,9 @@ def failure_instant_s(
 
 @dataclass(frozen=True)
 class Draws:
-    """The uniform numbers that belong to B decisions: `draws.uniform(k)` is the k-th of each.
+    """The uniform numbers of B decisions: `draws.uniform(k)` has the k-th number of each.
 
-    A scheduler that samples must take its randomness from here, so that a replay decides alike.
+    A scheduler must take all its randomness from here, so that a replay makes the same decisions.
     `episode`, `slot` and `source` have shape (B,).
     """
 

@@ -1,4 +1,4 @@
-"""What is asked of a source of episodes (`EpisodePlan`), and what comes back (`EpisodeLog`)."""
+"""Defines an episode's plan (`EpisodePlan`), its log (`EpisodeLog`), and its phase, status and verdict."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CHECKPOINT_TRACES = 1_000_000
 ONLINE_TRACES = 2_000_000
 EVALUATION_TRACES = 3_000_000
 CONTINUOUS_TRACES = 4_000_000
-"""Where each phase's traces begin: no phase is trained or judged on another's."""
+"""The number of each phase's first trace. No phase uses the traces of another for training or evaluation."""
 
 
 class EpisodePhase(StrEnum):
-    """For what an episode is played."""
+    """The purpose of an episode."""
 
     COLLECT = "collect"
     CHECKPOINT = "checkpoint"
@@ -29,7 +29,7 @@ class EpisodePhase(StrEnum):
 
 
 class EpisodeStatus(StrEnum):
-    """How far an episode is. Aborted ones count nowhere."""
+    """The state of an episode. Aborted episodes are used nowhere."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -37,7 +37,7 @@ class EpisodeStatus(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a closed episode is good for: only a complete one is trained on and compared.
+    """Whether a closed episode can be used for training and comparison: only a complete one can.
 
     MIXED: more than one scheduler or model decided; INCOMPLETE: records are missing
     """
@@ -48,7 +48,7 @@ class Verdict(StrEnum):
 
 
 class EpisodeError(RuntimeError):
-    """An episode could not be played completely, as often as it was tried."""
+    """No attempt to play an episode gave a complete one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class EpisodePlan:
     """One episode to play.
 
     phase: collect, checkpoint, online, evaluate or serve
-    method: whose episode it is, as reports name it (`ratc`, `o2o-drl`)
+    method: the method that the episode belongs to, as reports name it (`ratc`, `o2o-drl`)
     trace: the number that keys the trace and its failures
     scheduler, parameters, model: what decides in every node
     """
@@ -71,12 +71,12 @@ class EpisodePlan:
 
 @dataclass(frozen=True, eq=False)
 class EpisodeLog:
-    """The log of one complete episode: T slots and the observation-only tick T, N nodes.
+    """The log of one complete episode of N nodes: T slots, and tick T, at which nodes only observe.
 
     episode: its number within the run
     observations: (T+1, N, O) float32; masks: (T+1, N, N+1) bool
     actions: (T+1, N) int64, N is "no task"; log_probabilities: (T+1, N) float32, NaN for schedulers without a policy
-    up: (T+1, N) False in slots in which the node was down: those rows are zeros and left out of every loss
+    up: (T+1, N) False where the node was down in the slot; these rows are zero, and no loss uses them
     team_reward: (T,) the sum over all nodes of the feedback of the tasks that end in the slot
     """
 

@@ -1,7 +1,7 @@
-"""What is wrong with a value, in words: its key, the value as it was given, what would be right, and an example.
+"""Turns pydantic's validation errors into messages for users: key, value, what would be right, and an example.
 
-pydantic says what it could not do ("Input should be a valid tuple"); a user wants to know what to write. So only the place and
-the value are taken from its errors. What would be right follows from the annotation of that place, its bounds and its unit.
+pydantic's own messages ("Input should be a valid tuple") do not say what to write. So only the place and the value are
+taken from its errors. The expected value follows from the annotation of that place, its bounds and its unit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from offload.units import Quantity
 
 KeyPath = tuple[str | int, ...]
 Origin = Callable[[KeyPath], str | None]
-"""Where the value of a path was written ("OFFLOAD_SEED", "my.yaml, line 3"); None where that is not known."""
+"""The place where the value of a path was written ("OFFLOAD_SEED", "my.yaml, line 3"); None if it is not known."""
 
 _LONGEST_SHOWN = 80
 _KINDS: dict[Any, tuple[str, str, str]] = {
@@ -31,7 +31,7 @@ _KINDS: dict[Any, tuple[str, str, str]] = {
     bool: ("true or false", "values true or false", "true"),
     str: ("a text", "texts", "name"),
 }
-"""One, several, an example."""
+"""Words for one value and for several values of a type, and an example."""
 _LENGTHS = ((MinLen, "min_length"), (MaxLen, "max_length"))
 
 
@@ -42,17 +42,17 @@ def explain(invalid: ValidationError, model: type[BaseModel], origin: Origin = l
     """
     problems = [(*_place(problem, model), problem) for problem in invalid.errors(include_url=False)]
     places = {place for place, _, _ in problems}
-    lines: dict[str, None] = {}  # a union has an error for each of its members, which are one problem
+    lines: dict[str, None] = {}  # pydantic reports an error for each member of a union: one problem, one line
     for place, spec, problem in problems:
         if any(other != place and other[: len(place)] == place for other in places if place):
-            continue  # a list whose entry is wrong is "too short" as well
+            continue  # pydantic also reports a list with a wrong entry as too short
         written = origin(place)
         lines[_line(problem, place, spec, model) + (f" ({written})" if written else "")] = None
     return "\n".join(lines)
 
 
 def did_you_mean(word: object, names: Iterable[str]) -> str:
-    """`, did you mean sed?`: the name that is closest to a mistyped one; empty where none is close."""
+    """`, did you mean sed?`: suggests the name closest to a mistyped one; empty if none is close."""
     lower = {name.lower(): name for name in names}
     given = str(word).lower()
     swapped = [name for name in lower if sorted(name) == sorted(given)]
@@ -67,7 +67,7 @@ def unknown_name(kind: str, word: object, names: Sequence[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as people write it: `null`, `true`, `'text'`, `[1, 2]`; long ones are cut."""
+    """A value as YAML has it: `null`, `true`, `'text'`, `[1, 2]`; a long one is cut."""
     text = _written(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
@@ -112,16 +112,16 @@ def _line(problem: Any, place: KeyPath, spec: _Spec, model: type[BaseModel]) -> 
 
 
 def _place(problem: Any, model: type[BaseModel]) -> tuple[KeyPath, _Spec]:
-    """Where a problem is, and what is expected there."""
+    """The place of a problem, and what is expected there."""
     place: list[str | int] = []
     spec = _Spec(model, (), None)
     location = problem["loc"]
     if problem["type"] == "missing" and location and isinstance(location[-1], int):
-        location = location[:-1]  # what a pair lacks is wrong with the pair
+        location = location[:-1]  # report the incomplete pair, not the entry that it lacks
     for part in location:
         below = spec.below(part)
         if below is None and spec.ends_here():
-            break  # pydantic goes on with the members of a union that it tried
+            break  # the rest of pydantic's location names the members of a union
         place.append(part)
         spec = below or _Spec(None, (), None)
     return tuple(place), spec
@@ -129,7 +129,7 @@ def _place(problem: Any, model: type[BaseModel]) -> tuple[KeyPath, _Spec]:
 
 @dataclass(frozen=True)
 class _Spec:
-    """What is expected at a place: its type, what the annotation says beside it, and its default."""
+    """What is expected at a place: its type, the metadata of its annotation, and its default."""
 
     kind: Any
     metadata: tuple[Any, ...]
@@ -137,17 +137,17 @@ class _Spec:
 
     @classmethod
     def of(cls, annotation: Any, metadata: Iterable[Any] = (), default: Any = None) -> Self:
-        """Without the wrappings of an annotation."""
-        beside: list[Any] = []
+        """The specification of an annotation: the type, and the metadata of all `Annotated` around it."""
+        found: list[Any] = []
         for one in metadata:
-            beside += one.metadata if isinstance(one, FieldInfo) else [one]
+            found += one.metadata if isinstance(one, FieldInfo) else [one]
         if typing.get_origin(annotation) is typing.Annotated:
             annotation, *inner = typing.get_args(annotation)
-            return cls.of(annotation, [*inner, *beside], default)
-        return cls(annotation, tuple(beside), default)
+            return cls.of(annotation, [*inner, *found], default)
+        return cls(annotation, tuple(found), default)
 
     def below(self, part: str | int) -> _Spec | None:
-        """What is expected below a key or an index; None where nothing is."""
+        """What is expected below a key or an index; None if nothing is expected there."""
         arguments = typing.get_args(self.kind)
         if self._is_section():
             field = self.kind.model_fields.get(str(part))
@@ -159,11 +159,11 @@ class _Spec:
         return None
 
     def ends_here(self) -> bool:
-        """Whether nothing can be below, whatever pydantic says."""
+        """Whether the type is known and is no section, so that no settings lie below it."""
         return self.kind is not None and not self._is_section()
 
     def one(self) -> str:
-        """What is expected, in words: `a whole number from 1 to 1000`."""
+        """Describes one expected value: `a whole number from 1 to 1000`."""
         if self._is_section():
             return f"a section; write keys below it ({', '.join(self.kind.model_fields)})"
         members = self._members()
@@ -184,7 +184,7 @@ class _Spec:
         return self._noun(0) + self._bounds()
 
     def several(self) -> str:
-        """The same of many: `whole numbers of at least 1`."""
+        """Describes several expected values: `whole numbers of at least 1`."""
         return self._noun(1) + self._bounds()
 
     def example(self) -> str:
@@ -210,7 +210,7 @@ class _Spec:
         return _KINDS.get(self.kind, ("", "", "null"))[2]
 
     def in_quotes(self, value: Any) -> str:
-        """What to do where a text is needed, and a number, or true or false, was read."""
+        """What to do if a text is needed and YAML read a number, true or false; else empty."""
         texts = str in (self.kind, *(member.kind for member in self._members()))
         if not texts or isinstance(value, str) or not isinstance(value, bool | int | float):
             return ""
@@ -220,7 +220,7 @@ class _Spec:
         return isinstance(self.kind, type) and issubclass(self.kind, BaseModel)
 
     def _members(self) -> list[_Spec]:
-        """Of a union."""
+        """The members of a union, None last; empty for other types."""
         if typing.get_origin(self.kind) not in (typing.Union, types.UnionType):
             return []
         kinds = typing.get_args(self.kind)
@@ -262,7 +262,7 @@ def _plain(value: object) -> str:
 
 
 def _near(place: KeyPath, model: type[BaseModel]) -> str:
-    """A key that was probably meant, and the keys that there are where an unknown one was written."""
+    """Suggests a key for an unknown one, and lists the keys of its section."""
     section = _Spec(model, (), None)
     for part in place[:-1]:
         below = section.below(part)

@@ -1,4 +1,4 @@
-"""Plain data as a file of JSON holds it, read strictly: no unknown key, no number that is none, every complaint with its place.
+"""Checks the plain data of a JSON file: its keys, lists and numbers. Every error names the place in the file.
 
 `where` is a place in the file, such as `tasks[2]`; "" is the file itself.
 """
@@ -14,7 +14,7 @@ from offload.limits import MOST_PER_S
 
 
 def mapping(data: Any, where: str, needed: Sequence[str], optional: Collection[str] = ()) -> Mapping[str, Any]:
-    """An object with these keys and no others. Raises ValueError."""
+    """The data, if it is an object with these keys and no others. Raises ValueError."""
     if not isinstance(data, Mapping):
         raise ValueError(
             f"{_place(where)}{shown(data)} is not an object; write {{{', '.join(f'{key!r}: …' for key in needed)}}}"
@@ -33,7 +33,7 @@ def mapping(data: Any, where: str, needed: Sequence[str], optional: Collection[s
 
 
 def sequence(data: Any, where: str, of: str, length: int | None = None) -> Sequence[Any]:
-    """A list (of `of`, for the message), of this length where one is given. Raises ValueError."""
+    """The data, if it is a list, of this length if one is given. of: names the entries. Raises ValueError."""
     if not isinstance(data, list | tuple):
         raise ValueError(f"{where}: {shown(data)} is not a list of {of}")
     if length is not None and len(data) != length:
@@ -44,7 +44,10 @@ def sequence(data: Any, where: str, of: str, length: int | None = None) -> Seque
 def number(
     data: Any, where: str, least: float = 0.0, most: float = MOST_PER_S, above: bool = False, hint: str = ""
 ) -> float:
-    """A finite number from `least` (above: or above it) to `most`. hint: what else to write. Raises ValueError."""
+    """The data, if it is a finite number from `least` to `most`. Raises ValueError.
+
+    above: `least` itself is not allowed; hint: what to write instead, appended to the message
+    """
     if isinstance(data, bool) or not isinstance(data, int | float):
         raise ValueError(f"{where}: {shown(data)} is not a number{hint}")
     if not (math.isfinite(data) if isinstance(data, float) else abs(data) < 10**300):
@@ -57,7 +60,7 @@ def number(
 
 
 def whole(data: Any, where: str, least: int, most: int) -> int:
-    """A whole number, as JSON may write it (3 or 3.0), within bounds. Raises ValueError: 3.7 is not slot 3."""
+    """The data as an integer, if it is a whole number (3 or 3.0) within the bounds. Raises ValueError."""
     if isinstance(data, bool) or not isinstance(data, int | float) or not math.isfinite(data) or data != int(data):
         raise ValueError(f"{where}: {shown(data)} is not a whole number")
     if not least <= data <= most:
@@ -66,7 +69,7 @@ def whole(data: Any, where: str, least: int, most: int) -> int:
 
 
 def at(where: str, key: object) -> str:
-    """The place of a key."""
+    """The place of a key: `tasks[2].slot`."""
     return f"{where}.{key}" if where else str(key)
 
 
@@ -75,5 +78,5 @@ def _place(where: str) -> str:
 
 
 def _infinite(data: float) -> str:
-    """As JSON writers write it."""
+    """A number that is not finite, in the notation of JSON writers."""
     return "NaN" if data != data else "Infinity" if data > 0 else "-Infinity"

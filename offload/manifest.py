@@ -1,7 +1,7 @@
-"""A model's manifest: what an actor was trained for, and the sizes and SHA-256 of its files.
+"""Defines a model's manifest: what an actor was trained for, and the sizes and SHA-256 of its files.
 
-A node refuses an actor that was trained for another network size or profile, and files that are not what the manifest
-says. No pickle anywhere: the actor is ONNX, the learner's parameters are safetensors, the manifest is JSON.
+A node rejects an actor that was trained for another network size or profile, and files that differ from the manifest.
+Pickle is not used: the actor is ONNX, the learner's parameters are safetensors, the manifest is JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MANIFEST_FILE = "manifest.json"
 
 
 class ManifestError(ValueError):
-    """A model that cannot be used here; the message says what does not fit, or what was damaged."""
+    """A model cannot be used here. The message says what does not fit, or which file is damaged."""
 
 
 class FileEntry(BaseModel):
@@ -34,7 +34,7 @@ class FileEntry(BaseModel):
 
     @classmethod
     def of(cls, content: bytes) -> Self:
-        """The entry of some content."""
+        """The entry of a file with this content."""
         return cls(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -58,7 +58,7 @@ class ModelManifest(BaseModel):
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Self:
-        """Parse a manifest. Raises ManifestError naming `where` it was read."""
+        """Parse a manifest. where: the file's name, for the message. Raises ManifestError."""
         try:
             return cls.model_validate(json.loads(content))
         except ValidationError as invalid:
@@ -67,11 +67,11 @@ class ModelManifest(BaseModel):
             raise ManifestError(f"{where} is not a manifest: {invalid}") from None
 
     def to_bytes(self) -> bytes:
-        """As JSON, sorted, for people too."""
+        """The manifest as indented JSON with sorted keys."""
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
 
     def check_fit(self, profile: Profile) -> None:
-        """Raise ManifestError unless an actor of this manifest understands observations of `profile`."""
+        """Raise ManifestError unless the actor was trained for observations of `profile`."""
         lines = profile.differences(self.profile)
         if self.actions != profile.nodes + 1:
             lines.append(f"actions: the model has {self.actions}, this network needs {profile.nodes + 1}")
@@ -81,7 +81,7 @@ class ModelManifest(BaseModel):
             raise ManifestError(f"model {self.version} does not fit: " + "; ".join(lines))
 
     def check_files(self, files: Mapping[str, bytes]) -> None:
-        """Raise ManifestError when a file is truncated, tampered with, or not in the manifest."""
+        """Raise ManifestError when a file is truncated, changed, or not in the manifest."""
         for name, content in files.items():
             entry = self.files.get(name)
             if entry is None:

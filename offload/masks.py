@@ -1,4 +1,4 @@
-"""Which actions are legal: 0 … N−1 sends the task to that node, N is "no task"."""
+"""Computes and packs the masks of legal actions: 0 … N−1 sends the task to that node, N is "no task"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from offload.state import BoolArray, IntArray, LocalState
 
 
 def action_mask(states: LocalState) -> BoolArray:
-    """(B, N+1), True where legal: only N without a task; with one, every node whose overload bit is not set, and itself."""
+    """(B, N+1), True where an action is legal.
+
+    Without a task only N is. With a task, every node whose overload bit is not set is, and the deciding node itself.
+    """
     n = states.nodes
     mask = np.zeros((states.batch, n + 1), dtype=bool)
     mask[:, :n] = ~states.overloaded
@@ -20,7 +23,7 @@ def action_mask(states: LocalState) -> BoolArray:
 
 
 def recorded_mask(mask: BoolArray, action: IntArray) -> BoolArray:
-    """The mask as it is recorded: an action that was taken is legal in its own record, whoever took it. (B, N+1)."""
+    """(B, N+1) the mask as it is recorded: the action that was taken is always legal there."""
     recorded = mask.copy()
     recorded[np.arange(len(action)), action] = True
     return recorded

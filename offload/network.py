@@ -1,4 +1,4 @@
-"""The edge network: N nodes, a link between every ordered pair, and how one is drawn from a seed."""
+"""Defines the edge network (N nodes, a link between every ordered pair), and draws one from a seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS: dict[str, dict[str, Any]] = {
     "arrival_probability": {"most": 1.0},
 }
 _MATRICES: dict[str, dict[str, Any]] = {"rates_bps": _POSITIVE, "link_failure_rates": {}}
-"""The keys of `net.json`, and between what their values lie."""
+"""The keys of `net.json`, and the bounds of their values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,10 @@ class Network:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Network:
-        """A network from `net.json`'s plain data. Raises ValueError naming the place of what is missing, unknown or impossible."""
+        """A network from the plain data of `net.json`.
+
+        Raises ValueError that names the place of a missing or unknown key, or of an impossible value.
+        """
         mapping(data, "", ("nodes", *_MATRICES))
         nodes = sequence(data["nodes"], "nodes", "objects")
         n = len(nodes)
@@ -108,7 +111,7 @@ class Network:
 
 
 def draw_network(settings: NetworkSettings, seed: int, index: int = 0) -> Network:
-    """The `index`-th heterogeneous network of a seed; depends on the network's settings, the seed and the index only."""
+    """The `index`-th heterogeneous network of a seed. It depends only on these settings, the seed and the index."""
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, index])))
     n = settings.nodes
     cores = generator.choice(np.array(settings.cores, dtype=float), size=n)

@@ -1,18 +1,21 @@
-"""What becomes of a task, in which slot that counts, and what it is worth."""
+"""Defines the outcomes of a task, the slot in which a task ends, and the reward of an outcome."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 TIME_TOLERANCE_S = 1e-9
-"""Exactly at the deadline is in time: comparisons of instants allow one nanosecond."""
+"""Comparisons of instants allow one nanosecond, so that an end exactly at the deadline is in time."""
 
 LATE_TOLERANCE = 0.01
-"""On the testbed a *measured* completion may pass the deadline by this share of it before it counts as dropped."""
+"""On the testbed a *measured* completion may exceed the deadline by this share of it and still count as a success."""
 
 
 class Outcome(StrEnum):
-    """The one fate of a task. `LOST` is the testbed's own: a crashed node, an unreachable peer."""
+    """The outcome of a task; each task has exactly one.
+
+    `LOST` exists only on the testbed: a node crashed or could not be reached.
+    """
 
     SUCCESS = "success"
     DROPPED = "dropped"
@@ -24,7 +27,7 @@ class Outcome(StrEnum):
 def end_slot(slot: int, completion_s: float, slot_s: float, slots: int) -> int:
     """The slot in which a task ends: ⌊(arrival + completion time)/Δ⌋, at most T−1.
 
-    A completion exactly on a slot's boundary belongs to the later slot, also when floating point puts it a hair below.
+    A completion exactly at a slot's boundary belongs to the later slot, also if rounding puts it slightly below.
     """
     return min(int((slot * slot_s + completion_s) / slot_s + TIME_TOLERANCE_S), slots - 1)
 

@@ -1,7 +1,7 @@
-"""The parameters of something that configuration names: which there are, and whether the configured values fit.
+"""Checks the configured parameters of schedulers and algorithms.
 
-What is named is a frozen dataclass: `context` is its first field, the others are its parameters, with types and defaults.
-Algorithms (`trainer.algorithms`) have this form, as schedulers do. Pure: nothing is loaded here.
+Their classes are frozen dataclasses: the first field is `context`, the others are the parameters, with types and
+defaults.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TYPE_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false
 
 
 def fault_of_form(made: Any) -> str | None:
-    """Why a class does not have the form that this module's docstring describes; None where it has it."""
+    """Why a class does not have the form that this module's docstring describes; None if it has."""
     if not (isinstance(made, type) and dataclasses.is_dataclass(made)):
         return "is not a dataclass"
     if not getattr(made, "__dataclass_params__").frozen:  # noqa: B009 - types do not know it
@@ -38,7 +38,7 @@ def fault_of_form(made: Any) -> str | None:
 
 
 def defaults_of(made: Any) -> dict[str, Any]:
-    """The parameters of a class of this form, with their defaults, in their order."""
+    """The parameters of a class of this form, in order, with their defaults."""
     found = {}
     for field in dataclasses.fields(made):
         if field.init and field.name != "context":
@@ -50,10 +50,10 @@ def defaults_of(made: Any) -> dict[str, Any]:
 def checked_parameters(
     made: Any, given: Mapping[str, Any], key: str, name: str, instead: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The configured values as the class takes them: `1e3` is a whole number where one is needed.
+    """The configured values as the class takes them: `1e3` becomes an integer for a parameter of type int.
 
-    key: the settings' key that they stand at, `offline.parameters`; name: what configuration calls the class
-    instead: of names that are no parameters, the key that a user may have meant
+    key: the settings' key of the parameters, such as `offline.parameters`; name: the configured name of the class
+    instead: for names that are no parameters, the key that a user may have meant
     Raises SettingsError with a line for every unknown parameter and every value of another type.
     """
     known, hints = defaults_of(made), typing.get_type_hints(made)
@@ -83,7 +83,7 @@ def _members(wanted: Any) -> tuple[Any, ...]:
 
 
 def _fits(value: object, wanted: Any) -> bool:
-    """Whether a configured value is of a parameter's type. Types that configuration cannot express fit nothing."""
+    """Whether a configured value has a parameter's type. No value fits a type that configuration cannot express."""
     members = _members(wanted)
     if len(members) > 1:
         return any(_fits(value, one) for one in members)

@@ -1,10 +1,10 @@
-"""Named experiments. A preset is a layer of settings between the defaults and the user's file."""
+"""Defines the named experiments. A preset is a layer of settings between the defaults and the user's file."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# The learner as the paper's section V-A has it; where the paper is silent, the authors' published code.
+# The learner of the paper's section V-A. What the paper does not state is taken from the authors' published code.
 _PAPER_LEARNER: dict[str, Any] = {
     "learner": {"hidden": [64, 64]},
     "offline": {
@@ -71,7 +71,7 @@ _PAPER_SIMULATION: dict[str, Any] = {
     "time": {"slot_s": "500 ms", "slots": 100},
 }
 
-# The settings that the authors' code really uses, without its bugs.
+# The settings in the authors' code where they differ from the paper, without the errors of that code.
 _REFERENCE: dict[str, Any] = {
     **_PAPER_TESTBED,
     "offline": {
@@ -85,8 +85,8 @@ _REFERENCE: dict[str, Any] = {
     "online": {**_PAPER_TESTBED["online"], "reward_normalization": "batch"},
 }
 
-# Small and fast, in real processes: a few weak nodes with much work beside strong ones with little, so that
-# offloading matters and not everything can be saved by it. Twice real speed is what two cores keep up with.
+# A small and fast experiment with real processes. Some weak nodes get many tasks and some strong nodes get few, so
+# offloading raises the success rate, but not to 100 %. Two cores can run it at twice real speed, not faster.
 _DEMO: dict[str, Any] = {
     "seed": 7,
     "network": {

@@ -1,10 +1,10 @@
-"""Observation profiles: how a local state becomes the vector o_t^i that an actor sees, scaled to [0, 1] and clipped.
+"""Encodes a local state as the observation o_t^i of an actor: a vector, scaled to [0, 1] and clipped.
 
-A profile is named and versioned; the maxima it divides by are part of it and travel in every model's manifest, since
-an actor means nothing under other maxima. `paper` has exactly the elements of section IV-B1 plus the one-hot index of
-section IV-C2; `default` adds backlogs in seconds and the overload bits.
+A profile has a name, a version, and the maxima that scale its elements. They are recorded in every model's manifest,
+because an actor cannot be used with other maxima. `paper` has exactly the elements of section IV-B1 and the one-hot
+index of section IV-C2. `default` adds backlogs in seconds and the overload bits.
 
-To add a profile: write a function from states and maxima to columns, and enter it in `_ENCODERS`.
+To add a profile, write a function from states and maxima to columns, and enter it in `_ENCODERS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from offload.settings import Settings, SettingsError
 from offload.state import LocalState
 
 Columns = list[tuple[str, NDArray[Any], float]]
-"""Name, values (B,) or (B, N), and the maximum that they are divided by."""
+"""Name, values (B,) or (B, N), and the maximum by which they are divided."""
 
 
 def _paper(states: LocalState, maxima: Mapping[str, float]) -> Columns:
@@ -61,7 +61,7 @@ PROFILES = tuple(_ENCODERS)
 
 @dataclass(frozen=True)
 class Profile:
-    """A named, versioned encoding for networks of `nodes` nodes. `maxima`: SI values that scale to 1."""
+    """A named, versioned encoding for networks of `nodes` nodes. maxima: the SI values that are encoded as 1."""
 
     name: str
     version: int
@@ -78,7 +78,7 @@ class Profile:
 
     @cached_property
     def scales(self) -> NDArray[np.float32]:
-        """(O,) what the elements are multiplied with before they are clipped."""
+        """(O,) the factors of the elements, applied before clipping."""
         columns = _ENCODERS[self.name][1](_one_empty_state(self.nodes), self.maxima)
         return np.concatenate([np.full(values[0].size, 1.0 / maximum, np.float32) for _, values, maximum in columns])
 
@@ -96,11 +96,11 @@ class Profile:
         return len(self.elements())
 
     def to_json(self) -> dict[str, Any]:
-        """As a manifest has it."""
+        """The profile as plain data for a manifest."""
         return {"name": self.name, "version": self.version, "nodes": self.nodes, "maxima": dict(self.maxima)}
 
     def differences(self, other: Mapping[str, Any]) -> list[str]:
-        """What is different in another profile's JSON, a line each; empty when an actor of it can be used here."""
+        """The differences to another profile's JSON, one line each; empty if an actor of that profile can be used."""
         own, lines = self.to_json(), []
         for key in ("name", "version", "nodes"):
             if own[key] != other.get(key):
@@ -125,7 +125,7 @@ def _one_empty_state(n: int) -> LocalState:
 
 
 def make_profile(settings: Settings) -> Profile:
-    """The profile that the settings name, with the maxima that their ranges imply.
+    """The profile that the settings name, with maxima from the settings' ranges.
 
     Raises SettingsError for an unknown name.
     """

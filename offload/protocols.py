@@ -1,4 +1,4 @@
-"""The interfaces at which other people's parts plug in: schedulers, applications, actors, sources of episodes."""
+"""Defines the protocols that other packages can implement: schedulers, applications, actors, sources of episodes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from offload.profiles import Profile
 from offload.state import FloatArray, IntArray, LocalState, Reports
 
 _LARGEST = float(np.finfo(np.float32).max)
-"""Scores are recorded as float32: what is larger would be an infinity there."""
+"""Scores are recorded as float32, in which a larger value would become infinite."""
 _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What B decisions came to.
+    """The result of B decisions.
 
     destination: (B,) in 0 … N−1
-    scores: (B, N) why: a scheduler's own measure per node, NaN where it did not look (estimated delay in seconds for
-        the heuristics, probability for the actor)
-    log_probability: (B,) of the destination under the scheduler's policy, NaN where that is not defined
+    scores: (B, N) the scheduler's rating of each node, NaN for nodes that it did not rate; for the heuristics the
+        estimated delay in seconds, for the actor the probability
+    log_probability: (B,) of the destination under the scheduler's policy, NaN where it is not defined
     """
 
     destination: IntArray
@@ -42,13 +42,12 @@ class Choice:
         return cls(destination.astype(np.int64), scores, np.full(batch, np.nan))
 
     def fault(self, batch: int, nodes: int) -> str | None:
-        """What is wrong with it as B decisions among N nodes, in words; None when it can be carried out and recorded.
+        """Why this is not a valid result of B decisions among N nodes; None if it can be carried out and recorded.
 
-        NaN has a meaning in scores and log-probabilities. An infinity has none, and a database that takes one there
-        does not exist.
+        NaN has a meaning in scores and log-probabilities. An infinity has none, and databases reject it.
         """
         destinations, scores, log_probabilities = self.destination, self.scores, self.log_probability
-        # In one expression, and lists instead of arrays: a node asks this of every decision, within its decision time.
+        # One expression, and lists instead of arrays: a node checks every decision within its decision time.
         if not (
             isinstance(destinations, np.ndarray)
             and isinstance(scores, np.ndarray)
@@ -95,10 +94,10 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class SchedulerContext:
-    """What a scheduler may know when it is made.
+    """What a scheduler knows when it is created.
 
-    nodes: N; profile: how observations are made; actor: the active model's, if there is one
-    capacity_hz: (N,) F of all nodes, static facts of the deployment
+    nodes: N; profile: encodes observations; actor: of the active model, if there is one
+    capacity_hz: (N,) F of all nodes, which does not change during a run
     """
 
     nodes: int
@@ -109,35 +108,35 @@ class SchedulerContext:
 
 @runtime_checkable
 class Scheduler(Protocol):
-    """Decides where tasks go, B at once, from local states and the reports of the nodes it asks.
+    """Decides where tasks go, B at once, from local states and the reports of the nodes that it asks.
 
-    An implementation is a frozen dataclass: its fields other than `context` are its parameters, with defaults, which
-    users set as `scheduler.parameters`. It keeps no state between calls: all randomness comes from `draws`.
+    An implementation is a frozen dataclass. Its fields other than `context` are its parameters. They need defaults, and
+    users set them as `scheduler.parameters`. It keeps no state between calls: all randomness comes from `draws`.
     It is registered in the entry-point group `offload.schedulers`.
     """
 
     @property
     def enough_reports(self) -> int | None:
-        """How many answers suffice: the node stops waiting for the others. None waits for all, up to the time-out.
+        """The number of answers after which the node stops waiting. None: it waits for all, up to the time-out.
 
-        A class attribute will do: `enough_reports: ClassVar[int | None] = None`.
+        This can be a class attribute: `enough_reports: ClassVar[int | None] = None`.
         """
         ...
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
-        """(B, d) nodes to ask, −1 for none; d may be 0. The node itself may be among them: it answers at once."""
+        """(B, d) the nodes to ask, −1 for none; d may be 0. The deciding node may be among them: it answers at once."""
         ...
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
-        """Where each task goes. Every row of `states` has a task. Unanswered probes are not to be considered."""
+        """Where each task goes. Every row of `states` has a task. The values of unanswered probes mean nothing."""
         ...
 
 
 class Application(Protocol):
-    """What an edge node executes for a task, in a thread of its own; registered in `offload.applications`."""
+    """Executes a task on an edge node, in a separate thread. It is registered in `offload.applications`."""
 
     def execute(self, cycles: float, duration_s: float, wait_until: Callable[[float], None]) -> None:
-        """Run a task of `cycles` cycles that is to take `duration_s` real seconds; return when it is done.
+        """Run a task of `cycles` cycles, planned to take `duration_s` real seconds. Returns when it has ended.
 
         `wait_until(share)` sleeps until that share (0 … 1) of the planned duration has passed.
         """
@@ -145,15 +144,15 @@ class Application(Protocol):
 
 
 class EpisodeSource(Protocol):
-    """Plays episodes for the trainer, which does not know whether a cluster or the twin does it."""
+    """Plays episodes for the trainer, on the testbed or in the numeric twin."""
 
     def play(self, plan: EpisodePlan) -> EpisodeLog:
-        """Play one episode to its end, repeat it where the plan's rules ask for that, and return its log.
+        """Play one episode, repeat it while it is not complete, and return its log.
 
-        Raises EpisodeError when it could not be played completely as often as the settings allow.
+        Raises EpisodeError when it is not complete after as many repetitions as the settings allow.
         """
         ...
 
     def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
-        """Play several; each log as soon as it is there, in any order. What can play side by side does so here."""
+        """Play several episodes, in parallel if possible. Yields each log as soon as it is complete, in any order."""
         ...

@@ -1,22 +1,20 @@
-"""The settings of an experiment: one model, validated once, with units parsed at the edge.
+"""Defines the settings of an experiment, and merges and validates them.
 
-Layers (weakest first): defaults < preset < file < configuration service < environment < command line. The layers are
-plain nested dictionaries; `resolve_settings` merges them and validates the result. Unknown keys are refused.
+Layers, weakest first: defaults, preset, file, configuration service, environment, command line. A layer is a nested
+dictionary. `resolve_settings` merges the layers, parses quantities with units, and rejects unknown keys.
 
-`scheduler` and `log_level` are the *hot keys*: they change in a running system. Everything else is fixed for a run.
+`scheduler` and `log_level` are the *hot keys*: they can change in a running system. Everything else is fixed for a run.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from offload.addresses import checked_url
 from offload.addresses import redacted as redacted
+from offload.checks import DEVICE, at_most, device_name, model_name, ordered, positive, probabilities, url_of
 from offload.draws import MAX_SEED
 from offload.explanations import Origin, explain
 from offload.limits import (
@@ -31,96 +29,51 @@ from offload.limits import (
 )
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
-_DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"
-_MODEL = re.compile(r"(?:(?!\.{1,2}/)[^/]+/)*[A-Za-z0-9][A-Za-z0-9._-]*")
-
 
 class SettingsError(ValueError):
-    """Settings that cannot be used. The message has a line per problem: the key's path, the value, what would be right."""
+    """Settings that cannot be used. The message has a line per problem: key, value, and what would be right."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    low, high = pair
-    if not 0 <= low <= high:
-        raise ValueError(f"[{low:g}, {high:g}] is not a range; write [low, high] with 0 <= low <= high")
-    return pair
-
-
-def _positive(pair: tuple[float, float]) -> tuple[float, float]:
-    if _ordered(pair)[0] <= 0:
-        raise ValueError(f"[{pair[0]:g}, {pair[1]:g}] must lie above 0")
-    return pair
-
-
-def _device(name: str) -> str:
-    if not re.match(_DEVICE, name):
-        raise ValueError(f"{name!r} is not a device; write auto, cpu, mps, cuda, or cuda:0 for a certain one")
-    return name
-
-
-def _model(name: str) -> str:
-    if not (_MODEL.fullmatch(name) and name.isprintable()):
-        raise ValueError(f"{name!r} is not a model; write VERSION or RUN/VERSION, for example offline or demo/offline")
-    return name
-
-
-def _probability(pair: tuple[float, float]) -> tuple[float, float]:
-    if _ordered(pair)[1] > 1:
-        raise ValueError(f"[{pair[0]:g}, {pair[1]:g}] are not probabilities; they lie between 0 and 1")
-    return pair
-
-
-def _at_most(most: float) -> AfterValidator:
-    """For a range: neither end is above `most`."""
-
-    def check(pair: tuple[float, float]) -> tuple[float, float]:
-        if pair[1] > most:
-            raise ValueError(f"[{pair[0]:g}, {pair[1]:g}] must lie below or at {most:g}")
-        return pair
-
-    return AfterValidator(check)
-
-
 class NetworkSettings(_Section):
-    """How networks are drawn: every value uniform in its range, the number of cores from the list."""
+    """How networks are drawn: each value uniformly from its range, the number of cores from the list."""
 
     nodes: int = Field(10, ge=1, le=1000, description="N, the number of edge nodes")
     cores: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(
         (4, 8, 12, 16, 20, 24, 28, 32), min_length=1, description="the numbers of cores a node may have"
     )
     core_frequency_hz: Annotated[Hertz, Field(gt=0, le=1e12)] = Field(
-        3e9, description="of one core; capacity F = cores x this"
+        3e9, description="clock rate of one core; capacity F = cores x this"
     )
-    arrival_probability: Annotated[tuple[float, float], AfterValidator(_probability)] = Field(
+    arrival_probability: Annotated[tuple[float, float], AfterValidator(probabilities)] = Field(
         (0.0, 1.0), description="range of λ_i, per slot"
     )
     failure_rate: Annotated[
-        tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(_ordered), _at_most(MOST_PER_S)
+        tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(ordered), at_most(MOST_PER_S)
     ] = Field((0.0, 0.4), description="range of α_i, execution failures per second")
-    rate_bps: Annotated[tuple[BitsPerSecond, BitsPerSecond], AfterValidator(_positive), _at_most(MOST_PER_S)] = Field(
+    rate_bps: Annotated[tuple[BitsPerSecond, BitsPerSecond], AfterValidator(positive), at_most(MOST_PER_S)] = Field(
         (80e6, 320e6), description="range of r_ij"
     )
     link_failure_rate: Annotated[
-        tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(_ordered), _at_most(MOST_PER_S)
+        tuple[FailuresPerSecond, FailuresPerSecond], AfterValidator(ordered), at_most(MOST_PER_S)
     ] = Field((0.0, 0.03), description="range of β_ij, transmission failures per second")
-    index: int = Field(0, ge=0, description="which of the seed's networks")
+    index: int = Field(0, ge=0, description="index of the network among those drawn from the seed")
 
 
 class TaskSettings(_Section):
-    """How tasks are drawn: size and complexity uniform in their ranges."""
+    """How tasks are drawn: size and complexity uniformly from their ranges."""
 
-    size_bits: Annotated[tuple[Bits, Bits], AfterValidator(_positive), _at_most(MOST_BITS)] = Field(
+    size_bits: Annotated[tuple[Bits, Bits], AfterValidator(positive), at_most(MOST_BITS)] = Field(
         (4e6, 20e6), description="range of s_i"
     )
-    complexity_cycles_per_bit: Annotated[tuple[CyclesPerBit, CyclesPerBit], AfterValidator(_positive)] = Field(
+    complexity_cycles_per_bit: Annotated[tuple[CyclesPerBit, CyclesPerBit], AfterValidator(positive)] = Field(
         (400.0, 800.0), description="range of c_i / s_i"
     )
     deadline_s: Annotated[Seconds, Field(gt=0, le=LONGEST_DEADLINE_S)] = Field(
-        1.0, description="d_i, from the planned instant of the slot"
+        1.0, description="d_i, counted from the planned instant of the slot"
     )
 
     @model_validator(mode="after")
@@ -128,7 +81,8 @@ class TaskSettings(_Section):
         most = self.size_bits[1] * self.complexity_cycles_per_bit[1]
         if most > MOST_CYCLES:
             raise ValueError(
-                f"size_bits and complexity_cycles_per_bit make tasks of up to {most:g} cycles; at most {MOST_CYCLES:g} are possible"
+                f"size_bits and complexity_cycles_per_bit give tasks of up to {most:g} cycles; "
+                f"at most {MOST_CYCLES:g} are possible"
             )
         return self
 
@@ -141,42 +95,51 @@ class TimeSettings(_Section):
     )
     slots: int = Field(50, ge=1, le=MAX_SLOTS, description="T, slots in an episode")
     time_scale: float = Field(1.0, gt=0, le=100, description="model seconds per real second")
-    failure_timing: Literal["end", "event"] = Field("end", description="when a failure shows and frees its resource")
+    failure_timing: Literal["end", "event"] = Field(
+        "end",
+        description="when a failed task frees its resource: at the planned end, or at the instant of the failure",
+    )
 
 
 _TIMEOUT = Field(ge=SHORTEST_TIMEOUT_S, le=LONGEST_TIMEOUT_S)
 
 
 class NodeSettings(_Section):
-    """What an edge node runs and how it speaks to its peers."""
+    """What an edge node runs, and how it communicates with other nodes."""
 
     profile: str = Field("default", description="observation profile: default or paper")
     application: str = Field(
         "emulated", description="emulated, cpu, or a name of the entry points offload.applications"
     )
     transfer: Literal["emulated", "payload"] = Field(
-        "emulated", description="wait the model's time, or send real bytes"
+        "emulated", description="emulated: wait for the modelled time; payload: send real bytes"
     )
     overload_threshold_s: Annotated[Seconds, Field(gt=0, le=LONGEST_DEADLINE_S)] | None = Field(
         None, description="execution backlog above which the overload bit is set; a quarter of the deadline by default"
     )
     overload_refresh_s: Annotated[Seconds, Field(gt=0, le=LONGEST_DEADLINE_S)] = Field(
-        5.0, description="period of repeating the overload bit"
+        5.0, description="interval at which the overload bit is sent again"
     )
-    probe_timeout_s: Annotated[Seconds, _TIMEOUT] = Field(0.1, description="a peer that has not answered is excluded")
-    request_timeout_s: Annotated[Seconds, _TIMEOUT] = Field(2.0, description="of every other call between pods")
-    write_interval_s: Annotated[Seconds, _TIMEOUT] = Field(2.0, description="between two batches to the database")
+    probe_timeout_s: Annotated[Seconds, _TIMEOUT] = Field(
+        0.1, description="time-out of a probe; a peer that has not answered by then is excluded"
+    )
+    request_timeout_s: Annotated[Seconds, _TIMEOUT] = Field(
+        2.0, description="time-out of every other request between pods"
+    )
+    write_interval_s: Annotated[Seconds, _TIMEOUT] = Field(
+        2.0, description="interval between two batches of records to the database"
+    )
 
 
 class SchedulerSettings(_Section):
-    """Hot: which scheduler decides, and its parameters."""
+    """Hot: which scheduler decides, its parameters, and its model."""
 
-    name: str = Field("ratc", min_length=1, description="a name of the entry points offload.schedulers")
+    name: str = Field("ratc", min_length=1, description="name of an entry point in the group offload.schedulers")
     parameters: dict[str, float | int | bool | str] = Field({}, description="the scheduler's own parameters")
-    model: Annotated[str, AfterValidator(_model)] | None = Field(
+    model: Annotated[str, AfterValidator(model_name)] | None = Field(
         None,
         max_length=64,
-        description="version of the actor, or RUN/VERSION of another run's, for schedulers that have one",
+        description="version of the actor, or RUN/VERSION of another run's actor; for schedulers that use one",
     )
 
 
@@ -184,72 +147,82 @@ class OfflineSettings(_Section):
     """Collection of a heuristic's logs, and offline training; `sac-cql` is discrete SAC + CQL (eq. 10–12)."""
 
     algorithm: str = Field(
-        "sac-cql", min_length=1, description="a name of the entry points offload.algorithms that trains offline"
+        "sac-cql",
+        min_length=1,
+        description="name of an entry point in the group offload.algorithms; the algorithm must train offline",
     )
     parameters: dict[str, float | int | bool | str] = Field(
-        {}, description="of an algorithm that has its own; those of sac-cql are keys of this section"
+        {},
+        description="parameters of an algorithm that defines its own; those of sac-cql are the keys of this section",
     )
-    heuristic: str = Field("ratc", description="the scheduler whose logs are learned from")
-    dataset: str | None = Field(None, description="id of a Minari data set to learn from; no logs are collected then")
-    episodes: int = Field(200, ge=1, description="episodes of the heuristic to collect")
+    heuristic: str = Field("ratc", description="scheduler whose logs are collected for offline training")
+    dataset: str | None = Field(None, description="id of a Minari data set to train on; then the run collects no logs")
+    episodes: int = Field(200, ge=1, description="episodes to collect with the heuristic")
     steps: int = Field(1500, ge=1, description="gradient steps")
     batch_slots: int = Field(128, ge=1, description="time slots in a minibatch, each with the rows of all N nodes")
-    buffer_slots: int = Field(1_000_000, ge=1, description="time slots that the replay buffer holds; the newest stay")
-    learning_rate: float = Field(3e-4, gt=0, description="of Adam, for all networks")
+    buffer_slots: int = Field(
+        1_000_000, ge=1, description="capacity of the replay buffer in time slots; the newest are kept"
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="learning rate of Adam, for all networks")
     discount: float = Field(0.99, ge=0, lt=1, description="γ")
     soft_update: float = Field(5e-4, gt=0, le=1, description="τ of the target Q networks")
     entropy: Literal["fixed", "adaptive"] = Field(
         "fixed", description="whether α is fixed or tuned to a target entropy"
     )
-    entropy_weight: float = Field(0.05, ge=0, description="α, or its start when adaptive")
+    entropy_weight: float = Field(0.05, ge=0, description="α, or its initial value when it is adaptive")
     target_entropy_share: float = Field(
-        0.95, gt=0, le=1, description="of the entropy of the uniform policy, adaptive only"
+        0.95, gt=0, le=1, description="target entropy as a share of the uniform policy's entropy; adaptive α only"
     )
     cql_weight: float = Field(0.1, ge=0, description="λ_c of the CQL regularizer")
     reward_normalization: Literal["dataset", "batch", "none"] = Field(
-        "dataset", description="z-score of the team reward"
+        "dataset", description="the data from which the z-score of the team reward is computed; none: no z-score"
     )
-    gradient_clip: float | None = Field(None, gt=0, description="norm; none by default")
-    checkpoints: int = Field(3, ge=0, description="intermediate actors that are played for the learning curve")
-    checkpoint_episodes: int = Field(3, ge=1, description="episodes that each of them plays")
+    gradient_clip: float | None = Field(None, gt=0, description="largest norm of a gradient; null: no clipping")
+    checkpoints: int = Field(3, ge=0, description="number of intermediate actors evaluated for the learning curve")
+    checkpoint_episodes: int = Field(3, ge=1, description="episodes played with each of these actors")
 
 
 class OnlineSettings(_Section):
     """Online fine-tuning; `ppo` is PPO with GAE (eq. 13–19)."""
 
     algorithm: str = Field(
-        "ppo", min_length=1, description="a name of the entry points offload.algorithms that trains online"
+        "ppo",
+        min_length=1,
+        description="name of an entry point in the group offload.algorithms; the algorithm must train online",
     )
     parameters: dict[str, float | int | bool | str] = Field(
-        {}, description="of an algorithm that has its own; those of ppo are keys of this section"
+        {}, description="parameters of an algorithm that defines its own; those of ppo are the keys of this section"
     )
-    episodes: int = Field(50, ge=0, description="episodes to play in all")
+    episodes: int = Field(50, ge=0, description="episodes to play in total")
     episodes_per_update: int = Field(10, ge=1, description="episodes that one update trains on")
     epochs: int = Field(4, ge=1, description="K, passes over the data of an update")
     minibatch_rows: int | None = Field(2048, ge=1, description="decision rows in a minibatch; null: all")
-    learning_rate: float = Field(1e-3, gt=0, description="of Adam, for actor and critic")
-    learning_rate_decay: bool = Field(True, description="linear to zero over all updates")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam, for actor and critic")
+    learning_rate_decay: bool = Field(True, description="decrease the learning rate linearly to zero over all updates")
     discount: float = Field(0.95, ge=0, lt=1, description="γ")
     gae_lambda: float = Field(0.9, ge=0, le=1, description="λ of eq. 13")
     clip: float = Field(0.2, gt=0, lt=1, description="ε of eq. 18")
     entropy_bonus: float = Field(0.0, ge=0, description="weight of the entropy in the actor's objective")
-    normalize_advantages: bool = Field(True, description="z-score over the data of an update")
-    decisions_only: bool = Field(True, description="the actor's loss counts slots with a task only")
-    gradient_clip: float | None = Field(1.0, gt=0, description="norm, per network; null: none")
+    normalize_advantages: bool = Field(True, description="use the z-score of the advantages over the data of an update")
+    decisions_only: bool = Field(True, description="the actor's loss uses only slots with a task")
+    gradient_clip: float | None = Field(
+        1.0, gt=0, description="largest norm of a network's gradient; null: no clipping"
+    )
     reward_normalization: Literal["stored", "batch", "none"] = Field(
-        "stored", description="stored: the statistics of the offline data; batch: of the update's own episodes"
+        "stored",
+        description="stored: with the statistics of the offline data; batch: with those of the update's own episodes",
     )
     repeats: int = Field(
-        3, ge=0, description="times that a mixed or incomplete episode is repeated before the run stops"
+        3, ge=0, description="how often a mixed or incomplete episode is repeated before the run stops"
     )
 
 
 class LearnerSettings(_Section):
-    """The networks of actor, critic and Qs, and where they train."""
+    """The neural networks (actor, critic, Q functions), and the device that trains them."""
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 64), description="widths of the hidden layers")
-    device: Annotated[str, AfterValidator(_device)] = Field(
-        "auto", description="auto, cpu, cuda, cuda:N or mps", json_schema_extra={"pattern": _DEVICE}
+    device: Annotated[str, AfterValidator(device_name)] = Field(
+        "auto", description="auto, cpu, cuda, cuda:N or mps", json_schema_extra={"pattern": DEVICE}
     )
 
 
@@ -259,38 +232,42 @@ class EvaluationSettings(_Section):
     methods: tuple[str, ...] = Field(
         ("random", "rda", "rda-tuned", "ratc", "sed", "offline-only", "online-only", "o2o-drl"),
         min_length=1,
-        description="names of schedulers, and offline-only, online-only, o2o-drl",
+        description="names of schedulers, and offline-only, online-only, o2o-drl for what this run trains",
     )
-    episodes: int = Field(20, ge=1, description="traces that every method plays")
-    confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
-
-
-def _url(service: str) -> AfterValidator:
-    return AfterValidator(partial(checked_url, service))
+    episodes: int = Field(20, ge=1, description="number of traces; every method plays each of them")
+    confidence: float = Field(0.95, gt=0, lt=1, description="confidence level of the intervals")
 
 
 class ServiceSettings(_Section):
-    """The middleware's adapters, chosen by URL."""
+    """The URLs of the services. A URL's scheme selects the adapter."""
 
-    database: Annotated[str, _url("database")] = Field(
+    database: Annotated[str, url_of("database")] = Field(
         "sqlite:///.offload/offload.db",
-        description="sqlite:///PATH or mysql+pymysql://user@host:port/name[?ssl_ca=FILE]; the password in OFFLOAD_DATABASE_PASSWORD",
+        description=(
+            "sqlite:///PATH or mysql+pymysql://user@host:port/name[?ssl_ca=FILE]; "
+            "the password is in OFFLOAD_DATABASE_PASSWORD"
+        ),
     )
-    storage: Annotated[str, _url("storage")] = Field(
+    storage: Annotated[str, url_of("storage")] = Field(
         "file:.offload/storage",
-        description="file:PATH, database:, or hdfs+http://[user@]host:9870[,host2:9870]/path (hdfs+https://…?authority=FILE)",
+        description=(
+            "file:PATH, database:, or hdfs+http://[user@]host:9870[,host2:9870]/path (hdfs+https://…?authority=FILE)"
+        ),
     )
-    registry: Annotated[str, _url("registry")] = Field(
+    registry: Annotated[str, url_of("registry")] = Field(
         "database:", description="database:, or nacos://[user:password@]host:8848[/namespace][?group=name]"
     )
-    configuration: Annotated[str, _url("configuration")] = Field(
+    configuration: Annotated[str, url_of("configuration")] = Field(
         "file:",
-        description="file:, file:PATH, or nacos://… as of the registry; edits of the hot keys, there too, are applied",
+        description=(
+            "file:, file:PATH, or nacos://… in the same form as the registry URL; "
+            "edits of the hot keys in the file or in Nacos are applied"
+        ),
     )
 
 
 class Settings(_Section):
-    """All settings of one experiment. See `docs/configuration.md`."""
+    """All settings of one experiment, as `docs/configuration.md` lists them."""
 
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = Field(1, description="keys every random draw")
     network: NetworkSettings = NetworkSettings()
@@ -301,14 +278,22 @@ class Settings(_Section):
     fallback_scheduler: str = Field(
         "ratc",
         min_length=1,
-        description="decides instead where nodes refuse the scheduler that is set, as an actor for another N",
+        description=(
+            "used when nodes reject the configured scheduler (for example an actor trained for another N); "
+            "must be one without a model"
+        ),
     )
     kept_episodes: int = Field(
         1000,
         ge=10,
-        description="continuous episodes whose records are kept; older ones are deleted, those of pipelines never",
+        description=(
+            "number of episodes with continuous arrivals whose records are kept; older ones are deleted, "
+            "episodes of a pipeline never"
+        ),
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="hot: of every pod's log")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="hot: of every pod's log; less severe messages are not logged"
+    )
     learner: LearnerSettings = LearnerSettings()
     offline: OfflineSettings = OfflineSettings()
     online: OnlineSettings = OnlineSettings()
@@ -335,8 +320,13 @@ class Settings(_Section):
         return {"scheduler": self.scheduler.model_dump(mode="json"), "log_level": self.log_level}
 
     def experiment(self) -> dict[str, Any]:
-        """What defines a run's results: everything but the services (their addresses may move, and hold secrets)."""
+        """What defines a run's results: everything but the services, whose addresses may change and hold secrets."""
         return self.model_dump(mode="json", exclude={"services"})
+
+    def fixed(self) -> dict[str, Any]:
+        """What must stay the same while a run lasts: `experiment()` without the hot keys."""
+        hot = self.hot()
+        return {key: value for key, value in self.experiment().items() if key not in hot}
 
 
 _NAMED = (
@@ -344,13 +334,13 @@ _NAMED = (
     ("offline", "algorithm", OfflineSettings().algorithm),
     ("online", "algorithm", OnlineSettings().algorithm),
 )
-"""Sections whose `parameters` belong to what a key of theirs names, and what it names where no layer says."""
+"""Sections with `parameters`: the section, the key that names the class the parameters belong to, the key's default."""
 
 
 def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Nested dictionaries merged, later ones win.
+    """Merge nested dictionaries; a later value replaces an earlier one.
 
-    The `parameters` of a scheduler or an algorithm are replaced whole when its name changes.
+    A layer that names another scheduler or algorithm discards the `parameters` of the earlier one.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -372,8 +362,9 @@ def _merge_into(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def resolve_settings(layers: Iterable[Mapping[str, Any]], origin: Origin = lambda path: None) -> Settings:
-    """The settings that the layers (weakest first) make together. origin: where the value of a path was written, for messages.
+    """The settings that result from the layers, weakest first.
 
+    origin: gives the place where the value of a path was written, for messages
     Raises SettingsError with a line per problem: path, value, what would be right.
     """
     try:

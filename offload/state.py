@@ -1,6 +1,6 @@
-"""What a node knows of itself when it decides (`LocalState`), and what the probed nodes answer (`Reports`).
+"""Defines a node's state when it decides (`LocalState`), and the answers of probed nodes (`Reports`).
 
-Both are struct-of-arrays in SI units with a leading batch dimension B: a node uses B = 1, a simulator thousands.
+Both hold an array per quantity, in SI units, with a leading batch dimension B: 1 in a node, thousands in a simulator.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class LocalState:
-    """Snapshots of B deciding nodes at their ticks, before anything of the slot is queued.
+    """Snapshots of B deciding nodes at their ticks, before tasks of the slot are queued.
 
     node, slot: (B,) index of the deciding node; the slot
     has_task: (B,); size_bits, cycles, deadline_s: (B,), 0 where there is no task
@@ -27,9 +27,9 @@ class LocalState:
     execution_queue_length: (B,) l_i, the running task included
     execution_backlog_s: (B,) seconds until the executor is free of what is in its queue now
     sending_queue_length, sending_backlog_s: (B, N), 0 to itself
-    receiving_queue_length: (B, N) l_ij^r, tasks of j on their way to this node
-    receiving_work_s: (B,) execution seconds of those
-    overloaded: (B, N) overload bits as last heard; the own bit at the own index
+    receiving_queue_length: (B, N) l_ij^r, tasks of j that are being sent to this node
+    receiving_work_s: (B,) execution seconds of these tasks
+    overloaded: (B, N) overload bits as last received; the node's own bit at its own index
     """
 
     node: IntArray
@@ -71,11 +71,12 @@ class Reports:
     """Answers to the probes of B decisions, d columns each, aligned with what `Scheduler.probes` returned.
 
     node: (B, d) the probed node, −1 where none was asked
-    answered: (B, d); the other columns mean nothing where this is False
-    answered_after_s: (B, d) seconds until the answer came; only its order is meant to be used
+    answered: (B, d); where this is False, the values in the other arrays mean nothing
+    answered_after_s: (B, d) seconds until the answer arrived; use only the order of these values
     capacity_hz, failure_rate: (B, d) F_j, α_j
     execution_queue_length: (B, d) the running task included
-    execution_backlog_s: (B, d) running remainder and queue; receiving_work_s: (B, d) announced work on its way
+    execution_backlog_s: (B, d) execution seconds left of the running task and of the queue
+    receiving_work_s: (B, d) execution seconds of announced tasks that are being sent to the node
     """
 
     node: IntArray
@@ -89,7 +90,7 @@ class Reports:
 
     @classmethod
     def none(cls, batch: int, columns: int = 0) -> Self:
-        """Nothing asked, nothing answered."""
+        """Reports of no probed node."""
         shape = batch, columns
         return cls(
             node=np.full(shape, -1),
@@ -108,7 +109,7 @@ class Reports:
 
 
 def report_of(states: LocalState) -> Reports:
-    """What the deciding nodes would answer about themselves: shape (B, 1)."""
+    """The reports of the deciding nodes about themselves, shape (B, 1)."""
 
     def column(values: NDArray[np.generic]) -> NDArray[np.generic]:
         return values[:, None]

@@ -1,4 +1,7 @@
-"""Tasks and traces: which node receives what in which slot (Bernoulli arrivals, paper section III-A)."""
+"""Defines tasks and traces, and draws traces: which node receives which task in which slot.
+
+Arrivals are Bernoulli trials (paper section III-A).
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ _FACTS: dict[str, dict[str, Any]] = {
     "cycles": {"most": MOST_CYCLES},
     "deadline_s": {
         "most": LONGEST_DEADLINE_S,
-        "hint": "; 1e9 s, thirty years, are as good as no deadline",
+        "hint": "; 1e9 s, thirty years, have the effect of no deadline",
     },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task: `size_bits` s_i, `cycles` c_i, `deadline_s` d_i (relative to its slot's planned instant)."""
+    """One task: `size_bits` s_i, `cycles` c_i, `deadline_s` d_i, counted from the planned instant of its slot."""
 
     slot: int
     source: int
@@ -41,10 +44,10 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The tasks of one episode as arrays of shape (T, N); `has_task[t, i]` says whether node i receives one in slot t.
+    """The tasks of one episode as arrays of shape (T, N). `has_task[t, i]`: node i receives a task in slot t.
 
-    `episode` is the number that keys every random draw of the trace (arrivals and failures alike): two methods that
-    play the same trace meet the same failures.
+    `episode` is part of the key of every random draw of the trace, of arrivals and of failures: two methods that play
+    the same trace meet the same failures.
     """
 
     episode: int
@@ -80,7 +83,7 @@ class Trace:
             yield task
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data as `tasks.json` has it: sorted by slot, then source."""
+        """The trace as the plain data of `tasks.json`: tasks sorted by slot, then source."""
         keys = ("slot", "source", "size_bits", "cycles", "deadline_s")
         return {
             "episode": self.episode,
@@ -91,9 +94,10 @@ class Trace:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], nodes: int) -> Trace:
-        """A trace from `tasks.json`'s plain data for a network of `nodes` nodes.
+        """A trace from the plain data of `tasks.json`, for a network of `nodes` nodes.
 
-        `slots` is optional (the last task's slot + 1), so is `episode` (0). Raises ValueError naming the place of what is wrong.
+        The keys `slots` and `episode` are optional. Their defaults are the last task's slot + 1, and 0.
+        Raises ValueError that names the place of what is wrong.
         """
         mapping(data, "", ("slot_s", "tasks"), ("slots", "episode"))
         tasks = sequence(data["tasks"], "tasks", "objects")
@@ -122,7 +126,10 @@ class Trace:
 
 
 def draw_trace(settings: TaskSettings, network: Network, slot_s: float, slots: int, seed: int, episode: int) -> Trace:
-    """The trace of an episode: in each slot node i gets a task with probability λ_i; sizes and complexities uniform."""
+    """Draw the trace of an episode. In each slot node i gets a task with probability λ_i.
+
+    Sizes and complexities are uniform in their ranges.
+    """
     slot = np.arange(slots)[:, None]
     source = np.arange(network.nodes)[None, :]
 

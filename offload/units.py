@@ -1,7 +1,7 @@
-"""Quantities with units: parsed once, at the edge, into SI numbers.
+"""Parses quantities with units into SI numbers.
 
-Inside the code and the storage everything is seconds, bits, bit/s, cycles, cycles/s and failures/s. A configuration
-file may say `8 MB`, `40 MB/s`, `3 GHz` or `500 ms`. Prefixes are decimal: 1 KB = 1000 bytes = 8000 bits.
+All code and all stored data use seconds, bits, bit/s, cycles, cycles/s and failures/s. A configuration file may have
+`8 MB`, `40 MB/s`, `3 GHz` or `500 ms`. Prefixes are decimal: 1 KB = 1000 bytes = 8000 bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ def _prefixed(base: dict[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """A kind of quantity. plural: of many; units: the factor of each to SI; low, high: two values as people write them, low < high."""
+    """A kind of quantity, such as a duration.
+
+    plural: its name in the plural; units: the factor of each unit to SI
+    low, high: two example values as texts with a unit, low < high
+    """
 
     name: str
     plural: str
@@ -59,8 +63,9 @@ QUANTITIES = {
 
 
 def parse_quantity(value: Any, quantity: str) -> float:
-    """The SI value of a number, or of a text with a unit of `quantity` (a key such as "a duration").
+    """The SI value of a number or of a text with a unit.
 
+    quantity: a key of QUANTITIES, such as "a duration"
     Raises ValueError that names the value, what it should be, and an example.
     """
     units, example = QUANTITIES[quantity].units, QUANTITIES[quantity].high
@@ -82,13 +87,13 @@ def parse_quantity(value: Any, quantity: str) -> float:
 
 
 def _pattern(quantity: Quantity) -> str:
-    """For those who check settings without us, as Helm does: a text with a number and one of the units."""
+    """A regular expression for texts with a number and a unit: Helm checks settings with a JSON schema."""
     units = "|".join(re.escape(unit) for unit in quantity.units)
     return rf"^ *[0-9.]+([eE][+-]?[0-9]+)? *({units})?$"
 
 
 def _read_as(name: str) -> tuple[BeforeValidator, WithJsonSchema, Quantity]:
-    """How pydantic reads a setting of this quantity, how a schema describes it, and what a message says of it."""
+    """The annotations of a setting of this quantity: for pydantic, for the JSON schema, and for messages."""
     quantity = QUANTITIES[name]
     schema = WithJsonSchema({"type": ["number", "string"], "pattern": _pattern(quantity)})
     return BeforeValidator(lambda value: parse_quantity(value, name)), schema, quantity

@@ -7,13 +7,12 @@ group `offload.schedulers`, ours and other people's alike; `docs/schedulers.md` 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from offload.explanations import unknown_name
+from offload.entry_points import entry_names, find_entry, load_entry
 from offload.parameters import checked_parameters, defaults_of
 from offload.protocols import Scheduler, SchedulerContext
 from offload.settings import SettingsError
@@ -32,7 +31,7 @@ class Description:
 
 def scheduler_names() -> list[str]:
     """The names that configuration can use."""
-    return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
+    return entry_names(GROUP)
 
 
 def describe() -> list[Description]:
@@ -65,19 +64,8 @@ def create_scheduler(name: str, parameters: Mapping[str, Any], context: Schedule
 
 
 def _load(name: str) -> Any:
-    entries = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP) if entry.name == name}
-    if not entries:
-        raise SettingsError(f"scheduler.name: {unknown_name('scheduler', name, scheduler_names())}")
-    if len(entries) > 1:
-        raise SettingsError(
-            f"scheduler.name: several packages bring a scheduler '{name}': {', '.join(sorted(entries))}"
-        )
-    value, entry = entries.popitem()
-    try:
-        made = entry.load()
-    except Exception as error:  # importing runs other people's code, which may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise SettingsError(f"scheduler.name: '{name}' ({value}) cannot be loaded: {reason}") from error
+    entry = find_entry(GROUP, "scheduler", name, "scheduler.name")
+    made, value = load_entry(entry, "scheduler.name"), entry.value
     if not dataclasses.is_dataclass(made):
         raise SettingsError(f"scheduler.name: '{name}' ({value}) is not a dataclass; see docs/schedulers.md")
     fields = [field for field in dataclasses.fields(made) if field.init]

@@ -79,7 +79,7 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
     except IntegrityError:
         _logger.info("the run '%s' was created by another process", name)
     run = load_run(db, name)
-    if differences := _differences(_fixed(run.settings), _fixed(settings)):
+    if differences := _differences(run.settings.fixed(), settings.fixed()):
         raise RunConflict(
             f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. Give this one another name (--out or --run)"
         )
@@ -155,11 +155,6 @@ def _insert_network(connection: sa.Connection, run: int, network: Network) -> No
 def _run(row: Row[Any]) -> Run:
     settings = resolve_settings([row.settings])
     return Run(row.id, row.uid, row.name, settings, row.services, row.versions, row.created_at)
-
-
-def _fixed(settings: Settings) -> dict[str, Any]:
-    hot = settings.hot()
-    return {key: value for key, value in settings.experiment().items() if key not in hot}
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "") -> list[str]:

@@ -8,13 +8,12 @@ sections; nothing of databases, storage or sources of episodes. Importing this p
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from offload.explanations import unknown_name
+from offload.entry_points import entry_names, find_entry, load_entry
 from offload.parameters import checked_parameters, defaults_of, fault_of_form
 from offload.profiles import make_profile
 from offload.settings import OfflineSettings, OnlineSettings, Settings, SettingsError
@@ -46,7 +45,7 @@ class Description:
 
 def algorithm_names() -> list[str]:
     """The names of all phases that configuration can use. Nothing is loaded."""
-    return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
+    return entry_names(GROUP)
 
 
 def describe() -> list[Description]:
@@ -90,7 +89,7 @@ def check_algorithms(settings: Settings) -> None:
         section, defaults = getattr(settings, phase), _SECTIONS[phase]()
         default = (section.algorithm, section.parameters) == (defaults.algorithm, {})
         try:
-            _entry(section.algorithm, f"{phase}.algorithm")
+            find_entry(GROUP, "algorithm", section.algorithm, f"{phase}.algorithm")
             if not default and importlib.util.find_spec("torch") is not None:
                 _create(phase, settings)
         except SettingsError as wrong:
@@ -133,25 +132,12 @@ def _create(phase: Phase, settings: Settings) -> Any:
         raise SettingsError(f"{key}: '{name}' cannot be made: {type(error).__name__}: {error}") from error
 
 
-def _entry(name: str, key: str) -> tuple[str, importlib.metadata.EntryPoint]:
-    entries = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP) if entry.name == name}
-    if not entries:
-        raise SettingsError(f"{key}: {unknown_name('algorithm', name, algorithm_names())}")
-    if len(entries) > 1:
-        raise SettingsError(f"{key}: several packages bring an algorithm '{name}': {', '.join(sorted(entries))}")
-    return entries.popitem()
-
-
 def _load(name: str, key: str) -> Any:
-    value, entry = _entry(name, key)
-    try:
-        made = entry.load()
-    except Exception as error:  # importing runs code of other packages, which may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise SettingsError(f"{key}: '{name}' ({value}) cannot be loaded: {reason}") from error
+    entry = find_entry(GROUP, "algorithm", name, key)
+    made = load_entry(entry, key)
     fault = fault_of_form(made) or fault_of_class(made)
     if fault:
-        raise SettingsError(f"{key}: '{name}' ({value}) {fault}; see {PAGE}")
+        raise SettingsError(f"{key}: '{name}' ({entry.value}) {fault}; see {PAGE}")
     return made
 
 
