@@ -1,4 +1,4 @@
-"""A user without rights of its own, for tests that are run by root: who may read everything, and write nothing that is root's."""
+"""Runs commands as another user without rights, for tests that root runs: root may read and write everything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AS_ANOTHER = (
 
 
 def as_another_user() -> tuple[str, ...]:
-    """What stands before a command that is to run as another user; nothing where the tests are not run by root."""
+    """The prefix of a command that is to run as another user; empty if the tests are not run by root."""
     if os.geteuid() != 0:
         return ()
     if not shutil.which("setpriv"):

@@ -1,4 +1,4 @@
-"""What tests of several rooms need: real servers, found by environment variables."""
+"""Fixtures for tests of several packages: real servers, found by environment variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NACOS = "OFFLOAD_TEST_NACOS_URL"
 
 @pytest.fixture
 def mysql_url() -> Iterator[str]:
-    """A fresh, empty database on the server of OFFLOAD_TEST_MYSQL_URL; dropped afterwards."""
+    """A new, empty database on the server of OFFLOAD_TEST_MYSQL_URL; dropped afterwards."""
     if not os.environ.get(SERVER):
         pytest.skip(f"{SERVER} is not set: no MySQL or MariaDB server to test against")
     server = sa.make_url(os.environ[SERVER])

@@ -1,4 +1,4 @@
-"""A way to a real server that can be cut, for tests of several rooms."""
+"""Forwards connections to a real server, and can be cut, for tests of several packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 class Forwarder:
-    """A way to a real server that can be cut: while it is, connections are refused and open ones are gone."""
+    """A TCP forwarder to a real server. While it is cut, connections are refused and open ones are closed."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
@@ -17,10 +17,10 @@ class Forwarder:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.mend()
+        self.restore()
 
     def cut(self) -> None:
-        """The server is away."""
+        """Make the server unreachable."""
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.shutdown(socket.SHUT_RDWR)
@@ -31,8 +31,8 @@ class Forwarder:
             one.close()
         self._open.clear()
 
-    def mend(self) -> None:
-        """The server is back."""
+    def restore(self) -> None:
+        """Make the server reachable again."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
@@ -41,11 +41,11 @@ class Forwarder:
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def accepted(self, here: socket.socket) -> socket.socket:
-        """A connection as it is spoken on; a test may put TLS in its way."""
+        """The accepted connection. A test may wrap it in TLS."""
         return here
 
     def pass_on(self, content: bytes, sink: socket.socket) -> None:
-        """Send on what came. A test may do something else; an OSError breaks the connection."""
+        """Forward the content. Tests override this; an OSError breaks the connection."""
         sink.sendall(content)
 
     def _accept(self, listener: socket.socket) -> None:

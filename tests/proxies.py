@@ -1,4 +1,4 @@
-"""Proxies of an environment as companies set them, at which nobody listens: what goes through one fails."""
+"""Environment variables of proxies, as companies set them, at which no server listens: requests through them fail."""
 
 from __future__ import annotations
 

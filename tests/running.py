@@ -1,4 +1,4 @@
-"""Runs of the real command with real processes, small enough for a test."""
+"""Runs the real command with real processes, with settings small enough for a test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ evaluation: {episodes: 2, methods: [local, ratc, offline-only, online-only, o2o-
 
 
 class Workplace:
-    """A folder with a database, a storage and the small settings, in which `offload` is run."""
+    """A folder with a database, a storage and small settings, in which `offload` is run."""
 
     def __init__(self, folder: Path, database_url: str | None = None, settings: str = SMALL) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Workplace:
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """`offload ARGUMENTS` in the folder."""
+        """Start `offload ARGUMENTS` in the folder."""
         return subprocess.Popen(
             [sys.executable, "-m", "commands.main", *arguments],
             cwd=self.folder,
@@ -56,7 +56,7 @@ class Workplace:
         )
 
     def run(self, *arguments: str, timeout_s: float = 150) -> subprocess.CompletedProcess[str]:
-        """The same, to its end."""
+        """Run `offload ARGUMENTS` in the folder to its end."""
         process = self.start(*arguments)
         try:
             output, _ = process.communicate(timeout=timeout_s)
@@ -66,7 +66,7 @@ class Workplace:
         return subprocess.CompletedProcess(arguments, process.returncode, output)
 
     def processes(self, module: str = "commands") -> list[psutil.Process]:
-        """The living processes of this folder's runs that run a module such as `commands.node`."""
+        """The running processes of this folder's runs that execute a module such as `commands.node`."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -76,7 +76,7 @@ class Workplace:
         return found
 
     def closed_episodes(self, phase: str) -> int:
-        """How many episodes of a phase are closed; 0 before there is a database."""
+        """The number of closed episodes of a phase; 0 before there is a database."""
         try:
             database = Database.connect(self.database_url)
             with database.reading() as connection:
@@ -114,7 +114,7 @@ class Workplace:
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = 90) -> None:
-    """Wait for something to become true, or fail."""
+    """Wait until `true` returns a true value, or fail."""
     until = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < until, f"did not happen within {timeout_s:g} s"
@@ -128,7 +128,7 @@ def kill(process: psutil.Process | subprocess.Popen[str]) -> None:
 
 @contextlib.contextmanager
 def running(workplace: Workplace, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`offload ARGUMENTS`, killed at the end of the block when it still runs."""
+    """`offload ARGUMENTS`; killed at the end of the block if it still runs."""
     process = workplace.start(*arguments)
     try:
         yield process

@@ -1,4 +1,4 @@
-"""A small file system that a test may fill: a tmpfs of its own."""
+"""Mounts a small tmpfs, which a test may fill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 @contextmanager
 def _until_full() -> Iterator[None]:
-    """Go on where there is no space left."""
+    """Suppress the error of a full disk."""
     try:
         yield
     except OSError as error:
@@ -26,12 +26,12 @@ def _until_full() -> Iterator[None]:
 
 
 class NoSmallDisk(RuntimeError):
-    """None can be made here: mounting is not possible. The message says why."""
+    """Mounting is not possible here. The message says why."""
 
 
 @contextmanager
 def small_disk(folder: Path, kib: int) -> Iterator[SmallDisk]:
-    """For a test, which is skipped where none can be made."""
+    """A small disk for a test, which is skipped if none can be mounted."""
     try:
         made = SmallDisk(folder, kib).__enter__()
     except NoSmallDisk as why:
@@ -41,7 +41,7 @@ def small_disk(folder: Path, kib: int) -> Iterator[SmallDisk]:
 
 
 class SmallDisk:
-    """A tmpfs of `kib` KiB at `folder`, which is made. A context manager; raises NoSmallDisk where none can be mounted."""
+    """A tmpfs of `kib` KiB at `folder`, which is created. A context manager. Raises NoSmallDisk."""
 
     def __init__(self, folder: Path, kib: int) -> None:
         self.folder, self._kib = folder, kib
@@ -64,11 +64,11 @@ class SmallDisk:
         self.close()
 
     def close(self) -> None:
-        """Unmount it, lazily: what a process that is just ending holds open goes with it."""
+        """Unmount it lazily: files that an ending process has open disappear with the process."""
         subprocess.run(["umount", "-l", str(self.folder)], check=True)
 
     def fill(self) -> None:
-        """Take all of its space; what is freed meanwhile is taken when this is called again."""
+        """Fill all its space. Call it again if space was freed."""
         file = os.open(self.folder / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             for size in (65536, 1):  # in large pieces first; a write may be short
@@ -79,5 +79,5 @@ class SmallDisk:
             os.close(file)
 
     def empty(self) -> None:
-        """Give it back."""
+        """Free the space."""
         (self.folder / "filler").unlink()

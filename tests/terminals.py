@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, as a user has it: what it prints, and Ctrl-C to its whole process group."""
+"""Runs a command in a new terminal, reads its output, and sends Ctrl-C to its process group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def _in_the_foreground() -> None:
-    """As a shell starts a foreground job. (Tests that run in the background have inherited that SIGINT is ignored.)"""
+    """Make the process a foreground job, as a shell does. Tests in the background inherit an ignored SIGINT."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -41,37 +41,37 @@ class Terminal:
         os.close(slave)
 
     def wait_for(self, words: str, timeout_s: float = 90) -> None:
-        """Read until the words have been shown."""
+        """Read until the words are shown."""
         until = time.monotonic() + timeout_s
         while words not in self.shown:
             assert time.monotonic() < until, f"{words!r} was not shown within {timeout_s:g} s: {self.shown}"
             assert self._read(), f"{words!r} was not shown before the end: {self.shown}"
 
     def press_ctrl_c(self) -> None:
-        """The terminal sends SIGINT to the whole foreground group: the command and all processes that it started."""
+        """Press Ctrl-C: the terminal sends SIGINT to the foreground group, the command and all its child processes."""
         os.write(self._master, b"\x03")
 
     def end(self, timeout_s: float = 60) -> int:
-        """Read what is shown until the end; the exit code."""
+        """Read until the end. Returns the exit code."""
         until = time.monotonic() + timeout_s
         while self._read():
             assert time.monotonic() < until, f"it did not end within {timeout_s:g} s: {self.shown}"
         return self.process.wait(timeout_s)
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the process if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         os.close(self._master)
 
     def _read(self) -> bool:
-        """Read for at most a second; False at the end."""
+        """Read for at most a second. False at the end."""
         if not select.select([self._master], [], [], 1.0)[0]:
             return self.process.poll() is None
         try:
             part = os.read(self._master, 65536)
-        except OSError:  # Linux says so when the last process has closed the terminal
+        except OSError:  # on Linux, the last process has closed the terminal
             return False
         self.shown += part.decode(errors="replace")
         return bool(part)

@@ -1,4 +1,4 @@
-"""A real controller process with real edge nodes, and the little that is needed to talk to it."""
+"""Starts a real controller process with real edge nodes, and sends requests to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from offload.settings import resolve_settings
 
 
 class Testbed:
-    """Three nodes (or as `layer` has it) of the run `small`. A context manager: nothing stays behind."""
+    """Three nodes (or as `layer` says) of the run `small`. Use as a context manager: all processes end with it."""
 
     __test__ = False
 
@@ -60,7 +60,7 @@ class Testbed:
         self.opened.database.close()
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """(status, answer) of a request; `body`: plain data, or bytes to be sent as they are."""
+        """(status, answer) of a request. body: plain data, or bytes that are sent unchanged."""
         connection = self.access.connection(self.address, 90)
         try:
             content = body if isinstance(body, bytes | None) else json.dumps(body)
@@ -74,14 +74,14 @@ class Testbed:
         return answer.status, json.loads(text) if "json" in self.content_type else text.decode()
 
     def begin(self, **plan: Any) -> int:
-        """Have an episode played; its number."""
+        """Request an episode. Returns its number."""
         wanted = {"phase": "evaluate", "method": "ratc", "trace": 7, "scheduler": "ratc", **plan}
         status, answer = self.call("POST", "/v1/episodes", wanted)
         assert status == 202, answer
         return int(answer["episode"])
 
     def finish(self, episode: int) -> Mapping[str, Any]:
-        """Wait for its end; what REST says of it."""
+        """Wait for an episode's end. Returns its description in the REST interface."""
         until = time.monotonic() + 90
         while (state := self.call("GET", f"/v1/episodes/{episode}?wait_s=20")[1])["status"] == "open":
             assert time.monotonic() < until, f"episode {episode} does not end: {state}"
@@ -89,11 +89,11 @@ class Testbed:
         return found
 
     def play(self, **plan: Any) -> Mapping[str, Any]:
-        """An episode from begin to end."""
+        """Play an episode from begin to end."""
         return self.finish(self.begin(**plan))
 
     def record(self, episode: int) -> EpisodeSummary:
-        """What the database says of it."""
+        """The episode's row in the database."""
         return find_episodes(self.opened.database, self.opened.run, episode=episode, status=None)[0]
 
     def node_processes(self) -> dict[int, psutil.Process]:
@@ -102,16 +102,16 @@ class Testbed:
         return {int(child.environ()["OFFLOAD_NODE"]): child for child in children}
 
     def signal_node(self, node: int, number: signal.Signals) -> None:
-        """`kill -NUMBER`."""
+        """Send a signal to a node's process."""
         os.kill(self.node_processes()[node].pid, number)
 
     def in_slot(self, slot: int) -> None:
-        """Wait until the episode that is being played has come to a slot."""
+        """Wait until the current episode reaches a slot."""
         wait_until(lambda: ((self.call("GET", "/v1/status")[1]["episode"] or {}).get("slot") or 0) >= slot)
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """Wait for something to become true, or fail."""
+    """Wait until `true` returns a true value, or fail."""
     until = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < until, f"did not happen within {timeout_s:g} s"

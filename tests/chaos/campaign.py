@@ -1,9 +1,9 @@
-"""`make chaos`: every fault many times, each time at another instant, and the table of what came of it.
+"""Injects every fault many times, each time at another instant, and writes the table of the results (`make chaos`).
 
 python tests/chaos/campaign.py --runs 20 --workers 2 [--fault NAME …] --results FILE.json --table PAGE.md --keep FOLDER
 
-Concurrency: each worker is a process with servers of its own, and plays one run after the other; this one hands out the work and writes
-the results after every run, so that an interrupted campaign keeps what it has.
+Concurrency: each worker is a process with its own servers. It plays one run after the other. The main process assigns
+the runs, and writes the results after every run, so that an interrupted campaign keeps its results.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from servers import Servers  # noqa: E402
 
 _WORKER_S = 60.0
 _NAMESPACE = "OFFLOAD_CHAOS_NAMESPACE"
-"""Set where the campaign runs in a network namespace of its own."""
+"""Set if the campaign runs in its own network namespace."""
 _BEGIN, _END = "<!-- chaos table -->", "<!-- end of chaos table -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 1 when something did not survive."""
+    """Run the campaign. Returns exit code 1 if a run did not survive its fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20, help="of each fault")
     parser.add_argument("--workers", type=int, default=2, help="runs at the same time, each with servers of its own")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, default=Path("runs/chaos"), help="logs of runs that did not survive")
     chosen = parser.parse_args(arguments)
     if not os.environ.get(_NAMESPACE) and os.geteuid() == 0 and shutil.which("iptables"):
-        # Faults of the network drop and redirect packets: in a network of our own, which ends with this process.
+        # Faults of the network drop and redirect packets. They need a separate namespace, which ends with this process.
         again = shlex.join([sys.executable, __file__, *(sys.argv[1:] if arguments is None else arguments)])
         inside = ["sh", "-c", f"ip link set lo up && exec {again}"]
         os.execvpe("unshare", ["unshare", "--net", *inside], {**os.environ, _NAMESPACE: "yes"})
@@ -90,9 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
-    """What was injected and what survived, as Markdown."""
+    """The injected faults and what survived, as a Markdown table."""
     lines = [
-        "| injected | runs | survived | longest outage logged, s | episodes played again | tasks lost | a run takes, s |",
+        "| injected | runs | survived | longest outage logged, s | episodes played again | tasks lost "
+        "| a run takes, s |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for fault in FAULTS:
@@ -134,7 +135,7 @@ def _played(work: Sequence[tuple[str, int]], workers: int, keep: Path) -> Any:
             except queue.Empty:
                 if any(process.is_alive() for process in processes):
                     continue
-                break  # killed, without a word
+                break  # the worker was killed
             if one is None:
                 alive -= 1
             else:

@@ -1,4 +1,4 @@
-"""The servers of the short version: one set for the whole session."""
+"""Starts the servers of the short chaos tests, once per session."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from servers import SCRIPTS, Servers
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Real servers that may be hurt."""
+    """Real servers in which tests may inject faults."""
     if not os.environ.get(SCRIPTS):
         pytest.skip(f"{SCRIPTS} is not set: no servers that may be stopped and killed")
-    # Not below pytest's own folder, which other users cannot enter: MariaDB has a user of its own.
+    # Not in pytest's folder, which other users cannot enter: MariaDB runs as a separate user.
     with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as started:
         yield started

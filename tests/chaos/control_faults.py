@@ -1,4 +1,4 @@
-"""Faults of what was written: a controller that stutters, a fresh database, lost answers."""
+"""Faults of the controller and of the database's contents: a frozen controller, an empty database, lost answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _controller_stutters(scene: Scene, draw: Random) -> None:
-    # Between two status requests of a round in which it asks who still owns a task, among other instants.
+    # The instants include those between two status requests of a round that asks which tasks nodes still own.
     pid = scene.processes("commands.controller")[0]
     until = time.monotonic() + 5.0
     while time.monotonic() < until:
@@ -35,16 +35,16 @@ def _begun_anew(scene: Scene, draw: Random) -> None:
 
 
 class _LosesAnswers(Forwarder):
-    """The way to MariaDB. While `losing`, a connection breaks when the server has been sent COMMIT, before its answer comes back."""
+    """A forwarder to MariaDB. While `losing`, it breaks a connection after a COMMIT was sent and before its answer."""
 
     losing = False
     lost = 0
 
     def pass_on(self, content: bytes, sink: socket.socket) -> None:
-        """Send on what came; then, perhaps, break off."""
+        """Forward the content. While `losing`, break the connection after a COMMIT."""
         super().pass_on(content, sink)
         if self.losing and content.endswith(b"\x03COMMIT"):
-            time.sleep(0.05)  # the server carries it out
+            time.sleep(0.05)  # the server executes it
             self.lost += 1
             raise OSError("lost on purpose")
 

@@ -1,4 +1,4 @@
-"""What a fault is, for the modules that define some."""
+"""Defines the description of a fault."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fault:
-    """words: for people; service: the one that is unavailable, None where one of our own processes is hurt
-    inject: does it, in the middle of an episode; it is over when `inject` returns. prepare: what has to be there before the run starts
-    unharmed: no task may be lost, no record refused and no process restarted because of it, as where a service is unavailable
+    """A fault that a run must survive.
+
+    words: its description; service: the service that is unavailable, None if the fault affects a process of the testbed
+    inject: injects the fault during an episode; the fault has ended when it returns
+    prepare: what must exist before the run starts
+    unharmed: the fault may not cause a lost task, a refused record or a restart (for example an unavailable service)
     repeated: the service is unavailable more than once
-    small_disk: the processes' own files are on a small disk, which the fault may fill
-    network: needs a network namespace of its own, since it drops or redirects packets
+    small_disk: the processes' files are on a small disk, which the fault may fill
+    network: needs its own network namespace, because it drops or redirects packets
     """
 
     name: str
@@ -33,5 +36,5 @@ class Fault:
 
     @property
     def spares_episodes(self) -> bool:
-        """Whether the episode in which it happens must be complete all the same, and no process may be restarted."""
+        """Whether the episode in which it occurs must be complete, and no process may be restarted."""
         return self.unharmed or self.service is not None

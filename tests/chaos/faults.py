@@ -1,4 +1,4 @@
-"""What is done to a running system. Each fault begins in the middle of an episode and is over when `inject` returns."""
+"""Defines the faults. Each begins during an episode and has ended when `inject` returns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _database_read_only(scene: Scene, draw: Random) -> None:
 
 
 def _data_node_killed(scene: Scene, draw: Random) -> None:
-    # Not brought back before the run has ended.
+    # The server is not restarted before the run has ended.
     scene.servers.hdfs.signal(signal.SIGKILL, f"datanode{draw.randrange(2)}")
 
 
@@ -86,7 +86,7 @@ def _controller_killed(scene: Scene, draw: Random) -> None:
 
 
 def _controller_replaced(scene: Scene, draw: Random) -> None:
-    # Longer than its lease: the same command, given once more, takes the run over. How long that takes is the machine's matter.
+    # Longer than the lease: the command, started again, takes over the run. The time that takes depends on the machine.
     (controller,) = scene.processes("commands.controller")
     epoch = scene.epoch()
     os.kill(controller, signal.SIGSTOP)
@@ -103,7 +103,7 @@ def _second_command(scene: Scene, draw: Random) -> None:
 
 
 def _trainer_killed(scene: Scene, draw: Random) -> None:
-    # At any instant, also while it learns or publishes: the start of an episode is not the only time to die.
+    # At any instant, also while the trainer trains or publishes, and not only at the start of an episode.
     time.sleep(draw.uniform(0.0, 6.0))
     scene.kill_trainer()
 
@@ -111,7 +111,7 @@ def _trainer_killed(scene: Scene, draw: Random) -> None:
 def _disk_full(scene: Scene, draw: Random) -> None:
     until = time.monotonic() + draw.uniform(2.0, 10.0)
     while time.monotonic() < until:
-        scene.disk.fill()  # again: delivered segments are deleted
+        scene.disk.fill()  # a second time, because delivered segments were deleted
         time.sleep(0.05)
     scene.disk.empty()
 

@@ -1,4 +1,4 @@
-"""Faults of the network between pods, by iptables in a network namespace of our own (`campaign.py` makes it)."""
+"""Defines faults of the network between pods, by iptables in a separate network namespace (made by `campaign.py`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _VANISHED_PEERS = 12
 
 @contextlib.contextmanager
 def _rules(*rules: str) -> Iterator[None]:
-    """Append rules such as `-t nat OUTPUT -p tcp …`, whose chain is their first word after an optional table; delete them afterwards."""
+    """Append rules such as `-t nat OUTPUT -p tcp …`, and delete them at the end.
+
+    A rule's chain is its first word after an optional table.
+    """
     added = []
     try:
         for rule in rules:
@@ -38,13 +41,13 @@ def _rules(*rules: str) -> Iterator[None]:
 
 
 def _ports(scene: Scene) -> list[int]:
-    """Where the edge nodes listen, by node."""
+    """The ports of the edge nodes, by node."""
     return [int(urlsplit(address).port or 0) for _, address in sorted(scene.node_addresses().items())]
 
 
 def _addresses_swapped(scene: Scene, draw: Random) -> None:
-    # What comes to one node's address is answered by the other: as after two restarts that swapped addresses, seen by
-    # a process that has not heard of it. Connections that stand already stay; those of the next episode are new.
+    # The other node answers requests to one node's address, as after two restarts that swapped the addresses and that
+    # the sender has not noticed. Existing connections stay; those of the next episode are new.
     one, other = draw.sample(_ports(scene), 2)
     redirect = "-t nat OUTPUT -p tcp -d 127.0.0.1 --dport {} -j REDIRECT --to-ports {}"
     with _rules(redirect.format(one, other), redirect.format(other, one)):
@@ -58,7 +61,7 @@ def _node_unreachable(scene: Scene, draw: Random) -> None:
 
 
 def _silent_link(scene: Scene, node: int, source: int, address: str) -> socket.socket | None:
-    """A link to a node on which nothing is ever sent; None when the run is over."""
+    """A link to a node on which nothing is ever sent; None if the run is over."""
     parts = urlsplit(address)
     assert parts.hostname is not None and parts.port is not None
     while (episode := scene.open_episode()) is not None:
@@ -70,13 +73,13 @@ def _silent_link(scene: Scene, node: int, source: int, address: str) -> socket.s
         answer = peer.recv(4096)
         if b" 101 " in answer:
             return peer
-        assert b" 409 " in answer, answer  # it has just ended
+        assert b" 409 " in answer, answer  # the episode has just ended
         peer.close()
     return None
 
 
 def _peers_vanish(scene: Scene, draw: Random) -> None:
-    # Each has opened a link, and is then cut off without a word: neither FIN nor an answer to the kernel's probes.
+    # Each has opened a link. Then the packets are dropped: no FIN, and no answer to the kernel's keepalive probes.
     addresses = scene.node_addresses()
     links = [
         _silent_link(scene, node, (node + 1) % len(addresses), address)
@@ -87,7 +90,7 @@ def _peers_vanish(scene: Scene, draw: Random) -> None:
     with _rules(*(f"OUTPUT -p tcp --sport {peer.getsockname()[1]} -j DROP" for peer in silent)):
         time.sleep(draw.uniform(4.0, 8.0))
         for peer in silent:
-            peer.close()  # what it says is dropped
+            peer.close()  # the packets of the close are dropped
 
 
 FAULTS = (
@@ -101,7 +104,7 @@ FAULTS = (
     Fault("node-unreachable", "an edge node unreachable for 2 to 5 s", None, _node_unreachable, network=True),
     Fault(
         "peers-vanish",
-        f"{_VANISHED_PEERS} peers of each node vanish without a word, links open",
+        f"{_VANISHED_PEERS} peers of each node disappear with open links",
         None,
         _peers_vanish,
         unharmed=True,

@@ -1,4 +1,4 @@
-"""One run of the whole pipeline with faults in the middle of its episodes, and what it came to."""
+"""Plays one run of the whole pipeline with faults during its episodes, and checks the result."""
 
 from __future__ import annotations
 
@@ -47,18 +47,21 @@ _EPISODE_S = 2.6
 _RUN = ("run", "--config", "small.yaml", "--out", "runs/chaos")
 _LONGEST_S = 300.0
 _BACK_IS_NOTICED_S = 15.0
-"""A run that goes on for so long after a service came back must say so."""
+"""Seconds that a run continues after a service is available again; by then the outage must have been logged."""
 _AWAY = re.compile(r"(the database|the storage|Nacos) [^\n]*: away \(")
 _BACK = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:back|answered) after ([\d.]+) s")
 
 
 @dataclass
 class Findings:
-    """What a run with faults came to.
+    """The result of a run with faults.
 
-    fault: the name of each; hits: of each the episode in which it happened, and how many seconds after the opening; wall_s: of the
-    whole run; told_s: the longest time that a service was away, as the logs say it, None where nobody noticed; replayed: episodes
-    that were played again; lost: tasks; refused: records that came after the close; problems: whatever must not be
+    fault: the names of the faults
+    hits: for each fault, the episode in which it was injected, and the seconds after the episode's opening
+    wall_s: duration of the whole run
+    told_s: the longest outage of a service in the logs, None if no outage was logged
+    replayed: episodes that were played again; lost: lost tasks; refused: records that arrived after the close
+    problems: everything that a run must not have
     """
 
     fault: str
@@ -72,19 +75,19 @@ class Findings:
     problems: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """The result as plain data."""
         return asdict(self)
 
 
 class Scene:
-    """A workplace on real servers, in `folder`. `play` once."""
+    """A workplace on real servers, in `folder`. Call `play` once."""
 
     def __init__(self, servers: Servers, folder: Path, seed: int) -> None:
         self.servers = servers
         self._seed = seed
         self._name = f"chaos_{uuid.uuid4().hex[:12]}"
         self._server = sa.make_url(servers.mariadb.url)
-        # A user of its own, who may do nothing with the server: one that may is not kept from writing by `read_only`.
+        # A separate user without rights on the server: `read_only` does not apply to a user who has them.
         user = self._server.set(database=self._name, username=self._name, password=self._name)
         url = user.render_as_string(hide_password=False)
         self._workplace = Workplace(folder, url, f"seed: {seed}\n{SETTINGS}")
@@ -97,7 +100,7 @@ class Scene:
         }
         self._output = folder / "output.log"
         self.forwarder: Forwarder | None = None
-        """The way to the database, for a fault that needs one."""
+        """The forwarder to the database, for a fault that needs one."""
         self._trainer: subprocess.Popen[bytes] | None = None
         self._problems: list[str] = []
         self._own_files = folder / ".offload/chaos"
@@ -106,12 +109,12 @@ class Scene:
     # --- what faults use ----------------------------------------------------------------------------------------
 
     def processes(self, module: str) -> list[int]:
-        """The process ids of our own processes that run a module."""
+        """The ids of the processes of the testbed that run a module."""
         wait_until(lambda: bool(self._workplace.processes(module)))
         return [process.pid for process in self._workplace.processes(module)]
 
     def outboxes(self) -> set[Path]:
-        """The folders of the outboxes that have a segment, at least one."""
+        """The folders of the outboxes that have a segment; at least one."""
         found: set[Path] = set()
 
         def look() -> bool:
@@ -122,28 +125,28 @@ class Scene:
         return found
 
     def sql(self, statement: str) -> None:
-        """Run a statement as the user who may do everything."""
+        """Execute a statement as the user with all rights."""
         engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.exec_driver_sql(statement)
         engine.dispose()
 
     def kill_trainer(self) -> None:
-        """Kill it; its children end by themselves. Then start the same command again."""
+        """Kill the trainer; its children end. Then start the same command again."""
         assert self._trainer is not None
         if self._trainer.poll() is not None:
-            return  # the run was quicker
+            return  # the run ended before
         self._trainer.kill()
         self._trainer.wait()
         wait_until(lambda: self._workplace.processes() == [], 30)
         self.start()
 
     def start(self) -> None:
-        """Give the command of the run, for the first time or again."""
+        """Start the command of the run, for the first time or again."""
         self._trainer = self.start_other(*_RUN)
 
     def start_other(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`offload ARGUMENTS` in the same workplace; the caller ends it."""
+        """Start `offload ARGUMENTS` in the same workplace; the caller ends it."""
         with self._output.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "commands.main", *arguments],
@@ -154,7 +157,7 @@ class Scene:
             )
 
     def kill_all(self) -> None:
-        """Kill every process of ours at once."""
+        """Kill all processes of the testbed at once."""
         for process in self._workplace.processes():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -163,17 +166,17 @@ class Scene:
         wait_until(lambda: self._workplace.processes() == [], 30)
 
     def empty_database(self) -> None:
-        """Have an empty database under the name of the one that was there."""
+        """Replace the database by an empty one with the same name."""
         self.sql(f"DROP DATABASE {self._name}")
         self.sql(f"CREATE DATABASE {self._name}")
 
     def reach_database_at(self, port: int) -> None:
-        """Have our processes reach the database at another port of this machine."""
+        """Let the processes reach the database at another port of this machine."""
         url = sa.make_url(self._workplace.database_url).set(host="127.0.0.1", port=port)
         self._workplace.environment["OFFLOAD_SERVICES__DATABASE"] = url.render_as_string(hide_password=False)
 
     def node_addresses(self) -> dict[int, str]:
-        """Where the edge nodes answer, as they are registered."""
+        """The addresses of the edge nodes, from the registry."""
         database = Database.connect(self._workplace.database_url)
         registry = open_registry(self._workplace.environment["OFFLOAD_SERVICES__REGISTRY"], database)
         found = {int(one.instance): one.address for one in registry.instances("edgenode", "chaos")}
@@ -181,14 +184,14 @@ class Scene:
         return found
 
     def addressee(self, node: int) -> str:
-        """How a request names an edge node of the run."""
+        """The header value that addresses a request to an edge node of the run."""
         database = Database.connect(self._workplace.database_url)
         found = addressee(load_run(database, "chaos").uid, node)
         database.close()
         return found
 
     def open_episode(self) -> int | None:
-        """The episode that is being played; waits for one. None when the run is over."""
+        """The episode that is being played; waits for one. None if the run is over."""
         database = Database.connect(self._workplace.database_url)
         wait_until(lambda: self._open_episode(database) > 0 or self._is_over())
         found = self._open_episode(database)
@@ -206,7 +209,10 @@ class Scene:
         return found
 
     def start_rival(self, takes_over: bool = True) -> subprocess.Popen[bytes]:
-        """Start the same command once more; the process that must end of the two. takes_over: the first one's controller is frozen."""
+        """Start the same command again; return the process that must end of the two.
+
+        takes_over: the first process's controller is frozen
+        """
         first = self._trainer
         assert first is not None
         second = self.start_other(*_RUN)
@@ -214,14 +220,14 @@ class Scene:
         return first if takes_over else second
 
     def expect_end(self, process: subprocess.Popen[bytes], words: str) -> None:
-        """Wait for a process that must leave the run to another one, and say so."""
+        """Wait for a process that must leave the run to another one, and check that it logs this."""
         try:
             code = process.wait(120)
         except subprocess.TimeoutExpired:
             self._problems.append("the process that had to leave the run did not end within 120 s")
             return
         if code == 0 and self._trainer is not process and self._trainer is not None and self._trainer.wait(10) == 0:
-            return  # the run was quicker
+            return  # the run ended before
         said = self._output.read_text(errors="replace")
         if code != 2 or words not in said:
             self._problems.append(f"the process that had to leave the run ended with code {code}: {self._last_words()}")
@@ -229,7 +235,7 @@ class Scene:
     # --- the run ------------------------------------------------------------------------------------------------
 
     def play(self, *faults: Fault) -> Findings:
-        """The run with the faults, one after the other, and what was found."""
+        """Play the run with the faults, one after the other."""
         draw = Random(self._seed)
         found = Findings(", ".join(fault.name for fault in faults), self._seed)
         first = _EPISODES if len(faults) == 1 else 1
@@ -276,7 +282,7 @@ class Scene:
         engine.dispose()
 
     def _leave_small_disk(self) -> None:
-        """Keep the logs that are on it."""
+        """Copy the logs from the small disk."""
         logs, kept = self._own_files / "logs", self._workplace.folder / "logs"
         if logs.exists():
             shutil.copytree(logs, kept)
@@ -285,7 +291,7 @@ class Scene:
             shutil.move(kept, logs)
 
     def keep_logs(self, folder: Path) -> None:
-        """Copy what the processes said."""
+        """Copy the logs of the processes."""
         folder.mkdir(parents=True, exist_ok=True)
         for log in [*(self._workplace.folder / ".offload/chaos/logs").glob("*.log"), self._output]:
             if log.exists():
@@ -346,16 +352,17 @@ class Scene:
         for fault, (number, _) in zip(faults, found.hits, strict=True):
             if not fault.spares_episodes:
                 continue
-            # A service's outage is nothing to a running episode.
+            # A service's outage must not affect a running episode.
             hit = next(one for one in played if one.episode == number)
             if (hit.verdict, hit.outcomes.get("lost", 0), hit.down) != ("complete", 0, {}):
                 found.problems.append(
-                    f"episode {hit.episode} is {hit.status}, {hit.verdict} ({hit.reason}), {hit.outcomes}, down: {hit.down}"
+                    f"episode {hit.episode} is {hit.status}, {hit.verdict} ({hit.reason}), {hit.outcomes}, "
+                    f"down: {hit.down}"
                 )
 
     @staticmethod
     def _contradictions(database: Database) -> int:
-        """How many tasks of complete episodes ended elsewhere than their decision sent them."""
+        """The number of tasks of complete episodes that ended on another node than their decision says."""
         place = sa.and_(
             decisions.c.run == outcomes.c.run,
             decisions.c.episode == outcomes.c.episode,
@@ -382,7 +389,7 @@ class Scene:
             found.problems.append(f"nodes decided by models that were never published: {used - published}")
         storage = open_storage(self._storage_url, None)
         for version in published:
-            fetch_model(storage, "chaos", version, names=(ACTOR_FILE, LEARNER_FILE))  # raises for a damaged one
+            fetch_model(storage, "chaos", version, names=(ACTOR_FILE, LEARNER_FILE))  # raises for a damaged model
 
     def _look_at_results(self, found: Findings) -> None:
         file = self._workplace.folder / "runs/chaos/results.json"
@@ -414,7 +421,7 @@ class Scene:
         if told:
             found.told_s = max(told)
         elif noticed and self._went_on_s > _BACK_IS_NOTICED_S:
-            found.problems.append("nobody says how long a service was away")
+            found.problems.append("no log has the duration of a service's outage")
 
     def _last_words(self) -> str:
         lines = [line for line in self._output.read_text(errors="replace").splitlines() if line.strip()]

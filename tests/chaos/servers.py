@@ -1,8 +1,9 @@
-"""Real servers that may be stopped, frozen and killed, each with its data in a folder of its own.
+"""Starts real servers that tests may stop, freeze and kill, each with its data in a separate folder.
 
-`OFFLOAD_TEST_SERVERS` names a folder of scripts `mariadb`, `hdfs`, `nacos`: `SCRIPT start DIR PORT` starts the server, or brings
-back what is not running of it, waits until it works and prints `NAME=url`; `SCRIPT stop DIR` ends it; `DIR/*.pid` hold the ids of its
-processes. The database's URL is of an account with all rights. `DATANODES` is the number of HDFS' data nodes.
+`OFFLOAD_TEST_SERVERS` names a folder of scripts `mariadb`, `hdfs`, `nacos`. `SCRIPT start DIR PORT` starts the server,
+or those of its processes that are not running, waits until it works, and prints `NAME=url`. `SCRIPT stop DIR` ends it.
+`DIR/*.pid` have the ids of its processes. The database's URL has an account with all rights. `DATANODES` is the number
+of HDFS data nodes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PORTS = 64
 
 
 class RealServer:
-    """A server of one script. Raises RuntimeError with its words when it does not start."""
+    """A server that a script starts. Raises RuntimeError with the script's output if it does not start."""
 
     def __init__(self, name: str, folder: Path, port: int) -> None:
         self._script = Path(os.environ[SCRIPTS]).resolve() / name
@@ -29,7 +30,7 @@ class RealServer:
         self.url = ""
 
     def start(self) -> None:
-        """Start it, or what of it is not running."""
+        """Start the server, or those of its processes that are not running."""
         self._folder.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             [self._script, "start", self._folder, str(self._port)],
@@ -42,16 +43,19 @@ class RealServer:
         self.url = done.stdout.strip().partition("=")[2]
 
     def stop(self) -> None:
-        """End it, however it is."""
+        """End the server, also if it is frozen or partly stopped."""
         subprocess.run([self._script, "stop", self._folder], check=True, capture_output=True)
 
     def signal(self, number: int, process: str) -> None:
-        """Send a signal to one of its processes, by the name of its pid file."""
+        """Send a signal to one of its processes, selected by the name of its pid file."""
         os.kill(int((self._folder / f"{process}.pid").read_text()), number)
 
 
 class Servers:
-    """MariaDB, HDFS with two data nodes, and Nacos, started. Use as a context manager. `place`: among those that start at once."""
+    """MariaDB, HDFS with two data nodes, and Nacos, started. Use as a context manager.
+
+    place: the index of this set of servers among those that start at the same time
+    """
 
     def __init__(self, folder: Path, place: int = 0) -> None:
         folder.chmod(0o755)
@@ -75,7 +79,7 @@ class Servers:
                 server.stop()
 
     def restore(self) -> None:
-        """Everything is thawed and runs."""
+        """Continue frozen processes and start stopped ones."""
         for server in self._all:
             for pid_file in server._folder.glob("*.pid"):
                 with suppress(ProcessLookupError, ValueError):
@@ -84,18 +88,19 @@ class Servers:
 
 
 def grant_all(engine: sa.Engine, user: str, database: str) -> None:
-    """Give a user all rights in one database, by an account that has all rights but not that of granting them."""
+    """Give a user all rights in one database, from an account that has all rights but cannot grant them."""
     with engine.connect() as connection:
         columns = connection.exec_driver_sql("SHOW COLUMNS FROM mysql.db LIKE '%%_priv'").scalars().all()
         rights = ", ".join("'Y'" for _ in columns)
         connection.exec_driver_sql(
-            f"INSERT INTO mysql.db (Host, Db, User, {', '.join(columns)}) VALUES ('%%', '{database}', '{user}', {rights})"
+            f"INSERT INTO mysql.db (Host, Db, User, {', '.join(columns)}) "
+            f"VALUES ('%%', '{database}', '{user}', {rights})"
         )
         connection.exec_driver_sql("FLUSH PRIVILEGES")
 
 
 def free_ports(place: int) -> int:
-    """The first of `_PORTS` ports in a row that are free now, as well as those a thousand above (Nacos has one there)."""
+    """The first of `_PORTS` consecutive free ports. Those a thousand above are free as well: Nacos uses one of them."""
     for first in range(21000 + place * 1200, 31000, 100):
         taken = False
         for port in (*range(first, first + _PORTS), first + _PORTS + 999):

@@ -1,7 +1,7 @@
-"""A database that answers, and does not do what it is asked, for some seconds: nobody dies, and no task is lost.
+"""Tests that no process dies and no task is lost while a database answers but rejects statements.
 
-On a MariaDB of its own, as `SET GLOBAL` is for all of a server, and by a user whom that concerns; and on SQLite on a
-full disk.
+They use a separate MariaDB, because `SET GLOBAL` applies to the whole server, a user to whom the limits apply, and
+SQLite on a full disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _USER, _DATABASE = "limited", "refusing"
 
 
 class Server:
-    """A MariaDB with a user who may do everything in one database and nothing with the server."""
+    """A MariaDB with a user who has all rights in one database and none on the server."""
 
     def __init__(self, url: str) -> None:
         self._engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
@@ -43,7 +43,7 @@ class Server:
                 connection.exec_driver_sql(statement)
 
     def cut_connections(self) -> None:
-        """End the user's connections: what is set for new ones then concerns all."""
+        """End the user's connections, so that settings for new connections apply."""
         with self._engine.connect() as connection:
             numbers = connection.exec_driver_sql(
                 f"SELECT id FROM information_schema.processlist WHERE user = '{_USER}'"
@@ -52,10 +52,10 @@ class Server:
                 try:
                     connection.exec_driver_sql(f"KILL {number}")
                 except sa.exc.OperationalError:
-                    continue  # it has ended
+                    continue  # the connection has ended
 
     def limit(self, what: str, on: str, off: str) -> Callable[[float], None]:
-        """A fault: the user's account has a limit for so many seconds."""
+        """A fault: the user's account has a limit for N seconds."""
 
         def inject(seconds: float) -> None:
             self.sql(f"ALTER USER {_USER}@'%%' WITH {what} {on}")
@@ -124,7 +124,7 @@ def test_a_server_that_refuses_for_some_seconds_costs_nothing(server: Server, te
     assert pids == (testbed.controller.pid, {node: one.pid for node, one in testbed.node_processes().items()})
     code = fault[-5:-1]
     logs = {log.name: log.read_text() for log in (testbed.folder / "pods/logs").glob("*.log")}
-    assert any(code in text for text in logs.values()), f"nobody met {code}: {logs}"
+    assert any(code in text for text in logs.values()), f"no log has {code}: {logs}"
     for name, text in logs.items():
         assert "Traceback" not in text, (name, text)
         assert text.count(f"away (OperationalError {code})") <= list(_faults(server)).index(fault) + 1, (name, text)
@@ -132,7 +132,7 @@ def test_a_server_that_refuses_for_some_seconds_costs_nothing(server: Server, te
 
 @pytest.mark.parametrize("everything", [False, True], ids=["database", "everything"])
 def test_serving_survives_a_full_disk_under_sqlite(tmp_path: Path, everything: bool) -> None:
-    """The database's disk alone, or the only disk of a machine, with outboxes and logs on it as well."""
+    """The database's disk is full, or the only disk of the machine, which has the outboxes and logs as well."""
     with small_disk(tmp_path / "disk", 6000) as disk:
         settings = (
             "time: {slot_s: 100 ms, slots: 15, time_scale: 2}\nnetwork: {nodes: 3}\nnode: {write_interval_s: 0.2}\n"

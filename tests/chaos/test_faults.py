@@ -1,4 +1,7 @@
-"""Several faults in one run, at instants that its seed draws. `make chaos` does each of them alone, many times (docs/reliability.md)."""
+"""Injects several faults in one run, at instants drawn from a seed.
+
+`make chaos` injects each of them alone, many times (docs/reliability.md).
+"""
 
 from __future__ import annotations
 

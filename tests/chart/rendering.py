@@ -1,4 +1,4 @@
-"""The chart as Helm renders it. OFFLOAD_TEST_HELM names the binary where `helm` is not on the path."""
+"""Renders the chart with Helm. OFFLOAD_TEST_HELM names the binary if `helm` is not on the path."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ Object = dict[str, Any]
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`helm ARGUMENTS`."""
+    """Run `helm ARGUMENTS`."""
     assert HELM is not None
     return subprocess.run([HELM, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def options(file: str | None, values: Mapping[str, Any]) -> list[str]:
-    """A values file of the chart's, and values as `--set-json`."""
+    """The options for a values file of the chart, and for values (as `--set-json`)."""
     chosen = [] if file is None else ["-f", str(CHART / file)]
     return chosen + [part for key, value in values.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
 
 
 def render(file: str | None = None, *, name: str = "tb", version: str | None = None, **values: Any) -> list[Object]:
-    """All objects; `values`: by their paths, `__` for the dot."""
+    """All rendered objects. values: keyed by their paths, with `__` for the dot."""
     given = {key.replace("__", "."): value for key, value in values.items()}
     api = [] if version is None else ["--kube-version", version]
     done = helm("template", name, str(CHART), "-n", "space", *api, *options(file, given))
@@ -46,19 +46,19 @@ def render(file: str | None = None, *, name: str = "tb", version: str | None = N
 
 
 def refused(**values: Any) -> str:
-    """What Helm says of values that it refuses."""
+    """Helm's message for values that it rejects."""
     done = helm("template", "tb", str(CHART), *options(None, {key.replace("__", "."): v for key, v in values.items()}))
     assert done.returncode != 0, "they are taken"
     return done.stderr
 
 
 def of_kind(objects: list[Object], kind: str, name: str | None = None) -> list[Object]:
-    """The objects of a kind (whose name ends so)."""
+    """The objects of a kind, whose name ends with `name` if it is given."""
     return [one for one in objects if one["kind"] == kind and (name is None or one["metadata"]["name"].endswith(name))]
 
 
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """Every pod that there will be: its component, and its spec."""
+    """The component and the spec of every pod."""
     for one in objects:
         if one["kind"] == "Pod":
             yield one["metadata"]["labels"]["app.kubernetes.io/component"], one["spec"]
@@ -68,7 +68,7 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 
 def environment(spec: Object) -> dict[str, Any]:
-    """A pod's first container's environment; of secrets, and of the pod's own fields, where they come from."""
+    """The environment of a pod's first container; for secrets and fields of the pod, the reference."""
     found = {}
     for one in spec["containers"][0]["env"]:
         found[one["name"]] = one["value"] if "value" in one else next(iter(one["valueFrom"].values()))

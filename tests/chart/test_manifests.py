@@ -1,4 +1,4 @@
-"""The plain manifests are what the chart says, and hold no password."""
+"""Tests that the plain manifests equal what the chart renders, and contain no password."""
 
 from __future__ import annotations
 

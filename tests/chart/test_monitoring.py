@@ -1,4 +1,4 @@
-"""Dashboard and alerts: of metrics that the pods have, in expressions that Prometheus takes, and none of them by default."""
+"""Tests dashboard and alerts: they use metrics that the pods have and valid expressions, and are off by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What Helm makes of the chart: objects that Kubernetes takes, in every version and under every values file, secure by default."""
+"""Tests the objects that Helm renders: Kubernetes accepts them, in every version and with every values file.
+
+The default values are secure.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def test_names_fit_and_labels_tell_whose_an_object_is(file):
     names = [(one["kind"], one["metadata"]["name"]) for one in objects]
     assert len(set(names)) == len(names)
     for one in objects:
-        # A StatefulSet's pods append their ordinals, a Job's its five letters.
+        # A StatefulSet's pods append an ordinal to the name, a Job's pods five letters.
         assert len(one["metadata"]["name"]) <= 58, one["metadata"]["name"]
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == long
 
@@ -76,7 +79,7 @@ def test_bundled_services_drop_what_their_images_do_not_need():
         for container in spec["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False, component
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, component
-        if component != "nacos":  # its image runs as root
+        if component != "nacos":  # Nacos' image runs as root
             assert spec["securityContext"]["runAsNonRoot"] is True, component
             assert container["readinessProbe"] and container["livenessProbe"] and container["startupProbe"]
 
@@ -133,7 +136,12 @@ def test_a_changed_pipeline_is_another_job():
 
 
 def test_the_mounted_settings_are_what_the_program_reads():
-    given = {"network": {"nodes": 7, "rate_bps": ["10 MB/s", "40 MB/s"]}, "seed": 12345678, "offline": {"buffer_slots": 3000000}, "preset": "paper-testbed"}  # fmt: skip
+    given = {
+        "network": {"nodes": 7, "rate_bps": ["10 MB/s", "40 MB/s"]},
+        "seed": 12345678,
+        "offline": {"buffer_slots": 3000000},
+        "preset": "paper-testbed",
+    }
     text = of_kind(render(settings=given), "ConfigMap")[0]["data"]["settings.yaml"]
     settings = settings_in(text.encode(), "settings.yaml")
     assert (settings.network.nodes, settings.seed, settings.offline.buffer_slots) == (7, 12345678, 3000000)
@@ -149,14 +157,14 @@ def test_a_controllers_restarted_container_is_known_by_its_pod_and_no_two_pods_r
     assert variables["OFFLOAD_HOLDER"] == "pod $(POD_NAMESPACE)/$(POD_NAME)"
     assert variables["POD_NAMESPACE"] == {"fieldPath": "metadata.namespace"}
     assert variables["POD_NAME"] == {"fieldPath": "metadata.name"}
-    # A variable is known to those that follow it only.
+    # Only later entries can refer to a variable.
     assert list(variables).index("POD_NAME") < list(variables).index("OFFLOAD_HOLDER")
     others = [environment(spec) for component, spec in pods(rendered) if component != "controller"]
     assert not any("OFFLOAD_HOLDER" in found for found in others)
 
 
 @pytest.mark.parametrize("file", [None, "values-minimal.yaml", "values-production.yaml"])
-def test_each_service_is_the_charts_somebody_elses_or_the_database(file):
+def test_each_service_is_the_charts_an_external_one_or_the_database(file):
     found = environment(next(spec for component, spec in pods(render(file)) if component == "controller"))
     services = {key.removeprefix("OFFLOAD_SERVICES__"): found[key] for key in found if "SERVICES" in key}
     expected = {
@@ -199,7 +207,7 @@ def test_no_password_and_no_token_stands_anywhere_but_in_a_secret():
 
 def test_with_tls_probes_and_pods_speak_https():
     for component, spec in pods(render(tls__existingSecret="pods-tls")):
-        if component not in OURS or component == "check":  # which speaks to nobody
+        if component not in OURS or component == "check":  # which sends no requests
             continue
         found, container = environment(spec), spec["containers"][0]
         assert found["OFFLOAD_TLS_CERTIFICATE"] == "/etc/offload-tls/tls.crt"
@@ -225,7 +233,7 @@ def test_every_pod_has_a_policy_and_reaches_what_it_needs_only():
             for port in rule["ports"]
         }
 
-    # What one side may send, the other side lets in.
+    # What one side may send, the other side accepts.
     sent = {(role, other, port) for role, policy in policies.items() for other, port in peers(policy["egress"], "to")}
     taken = {
         (other, role, port)
@@ -234,10 +242,11 @@ def test_every_pod_has_a_policy_and_reaches_what_it_needs_only():
     }
     assert sent == taken
     assert {(role, other) for role, other, _ in sent if other in OURS} == {
-        ("node", "node"), ("node", "controller"), ("controller", "node"), ("trainer", "controller"), ("test", "controller"),
+        ("node", "node"), ("node", "controller"), ("controller", "node"),
+        ("trainer", "controller"), ("test", "controller"),
     }  # fmt: skip
     assert not policies["prepare"]["ingress"] and not policies["trainer"]["ingress"]
-    # The API's address is the controller's only way out beside names.
+    # Besides DNS, the API's address is the only one outside that the controller may reach.
     assert [
         peer["ipBlock"]["cidr"]
         for rule in policies["controller"]["egress"]
@@ -269,7 +278,9 @@ def test_pods_are_reached_by_ipv4_and_ipv6():
 def test_data_goes_with_the_release_unless_it_is_to_be_kept():
     def retention(**values):
         return {
-            one["metadata"]["name"].removeprefix("tb-offload-testbed-"): one["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"]
+            one["metadata"]["name"].removeprefix("tb-offload-testbed-"): one["spec"][
+                "persistentVolumeClaimRetentionPolicy"
+            ]["whenDeleted"]
             for one in of_kind(render(**values), "StatefulSet")
             if "volumeClaimTemplates" in one["spec"]
         }  # fmt: skip
@@ -335,14 +346,14 @@ def test_values_files_change_what_is_there_only():
 def _compare(part, whole, where):
     for key, value in part.items():
         if where.endswith("settings"):
-            continue  # the program's own; the schema knows them
+            continue  # the program's settings, which the schema contains
         assert key in whole, f"{where}.{key}"
         if isinstance(value, dict) and isinstance(whole[key], dict) and whole[key]:
             _compare(value, whole[key], f"{where}.{key}")
 
 
 def _checked(tmp_path, monkeypatch, **values):
-    """What the Job that checks settings does: its command, on what it mounts, in its environment."""
+    """Run the command of the Job that checks settings, with its mounted files and its environment."""
     objects = render(**values)
     job, mounted = of_kind(objects, "Job", "-check-settings")[0], of_kind(objects, "ConfigMap", "-check-settings")[0]
     container = job["spec"]["template"]["spec"]["containers"][0]
@@ -369,7 +380,7 @@ def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path,
     pod = spec["template"]["spec"]
     assert pod["restartPolicy"] == "Never"
     assert pod["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
-    # Nothing that the release has yet to make: it would wait for that.
+    # It mounts nothing that the release creates later: the Job would wait for that.
     made = {one["metadata"]["name"] for one in objects if "helm.sh/hook" not in one["metadata"].get("annotations", {})}
     volumes = [one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one]
     assert not made & {pod["serviceAccountName"], *volumes}

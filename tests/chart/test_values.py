@@ -1,4 +1,4 @@
-"""The chart's values, their schema and their reference come from one model."""
+"""Tests that the chart's values, their schema and their reference come from one model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("chart_values", ROOT / "helm" / "values.py")
 chart_values = importlib.util.module_from_spec(_spec)
-sys.modules["chart_values"] = chart_values  # pydantic looks annotations up there
+sys.modules["chart_values"] = chart_values  # pydantic looks up annotations there
 _spec.loader.exec_module(chart_values)
 
 

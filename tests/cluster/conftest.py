@@ -1,4 +1,4 @@
-"""What the tests on a real cluster need. They are in order: each goes on with the release that the one before left."""
+"""Fixtures of the tests on a real cluster. The tests run in order: each uses the release that the previous one left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVERS = ("OFFLOAD_TEST_CLUSTER_MYSQL_URL", "OFFLOAD_TEST_CLUSTER_HDFS_URL", "O
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skipped with the reason where there is no cluster, or not all that is needed."""
+    """Skip these tests, with a reason, if there is no cluster or not everything that they need."""
     for item in items:
         if "cluster" not in item.path.parts:
             continue
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def space() -> Iterator[str]:
-    """A namespace that lets in only pods of the Pod Security Standard `restricted`."""
+    """A namespace that accepts only pods of the Pod Security Standard `restricted`."""
     with namespace(f"offload-e2e-{uuid.uuid4().hex[:6]}") as name:
         yield name
 
@@ -57,7 +57,7 @@ def database_url(space: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def services(space: str, database_url: str) -> dict[str, Any]:
-    """Values for real servers that are not the chart's own; their password is in a Secret."""
+    """Values for real servers outside the chart; their password is in a Secret."""
     for name in SERVERS[1:]:
         if not os.environ.get(name):
             pytest.skip(f"{name} is not set: no server that the cluster's pods could reach")
@@ -77,6 +77,6 @@ def services(space: str, database_url: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def release(space: str, services: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Release:
-    """The release that the tests of a module work on; the first of them installs it, the last one removes it."""
+    """The release of a module's tests. The first of them installs it, the last one removes it."""
     folder: Path = tmp_path_factory.mktemp("release")
     return Release("e2e", space, {"settings": EXPERIMENT, "node": {"leavingSeconds": 20}, **services}, folder)

@@ -1,4 +1,4 @@
-"""The experiment of the tests on a cluster: short episodes, a pipeline of minutes."""
+"""The experiment of the tests on a cluster: short episodes, and a pipeline of some minutes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Helm releases on a real cluster, for tests: installed, changed, looked into, and uninstalled.
+"""Installs, changes, inspects and uninstalls Helm releases on a real cluster, for tests.
 
-Found by the environment: OFFLOAD_TEST_CLUSTER=yes says that `kubectl` and `helm` (or OFFLOAD_TEST_KUBECTL, OFFLOAD_TEST_HELM) reach a
-cluster that may be used; the images are in it already, under the names of OFFLOAD_TEST_IMAGE and OFFLOAD_TEST_TRAINER_IMAGE.
+OFFLOAD_TEST_CLUSTER=yes: `kubectl` and `helm` (or OFFLOAD_TEST_KUBECTL, OFFLOAD_TEST_HELM) reach a cluster that tests
+may use. It already has the images OFFLOAD_TEST_IMAGE and OFFLOAD_TEST_TRAINER_IMAGE.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ FIGURES = os.environ.get("OFFLOAD_TEST_FIGURES")
 
 
 class CommandFailed(AssertionError):
-    """kubectl or helm ended with an error; the message has its words."""
+    """kubectl or helm ended with an error; the message has its output."""
 
 
 def call(*command: str, timeout_s: float = 300) -> str:
-    """What a command prints. Raises CommandFailed."""
+    """Run a command and return its output. Raises CommandFailed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     if done.returncode:
         raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()}\n{done.stdout.strip()}")
@@ -39,7 +39,7 @@ def call(*command: str, timeout_s: float = 300) -> str:
 
 
 def until(true: Callable[[], Any], what: str, timeout_s: float = 90) -> Any:
-    """What `true` returns once it is true; AssertionError when that takes too long."""
+    """Wait until `true` returns a true value, and return it. AssertionError if that takes too long."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = true()
@@ -50,7 +50,7 @@ def until(true: Callable[[], Any], what: str, timeout_s: float = 90) -> Any:
 
 
 def note(name: str, value: Any) -> None:
-    """Keep a figure of this run, for people; no test asserts on seconds."""
+    """Record a figure of this run. No test asserts durations."""
     print(f"{name}: {value}")
     if FIGURES:
         path = Path(FIGURES)
@@ -59,7 +59,7 @@ def note(name: str, value: Any) -> None:
 
 
 def _where() -> dict[str, Any]:
-    """What the figures were measured on, and of which commit."""
+    """The machine and the commit of the figures."""
     kubernetes = json.loads(call(KUBECTL, "version", "-o", "json"))["serverVersion"]["gitVersion"]
     commit = call("git", "-C", str(CHART), "rev-parse", "--short", "HEAD").strip()
     return {"machine": f"{os.cpu_count()} cores, {platform.platform()}", "kubernetes": kubernetes, "commit": commit}
@@ -67,7 +67,7 @@ def _where() -> dict[str, Any]:
 
 @contextmanager
 def namespace(name: str, standard: str = "restricted") -> Iterator[str]:
-    """A namespace that lets in only pods of this Pod Security Standard."""
+    """A namespace that accepts only pods of this Pod Security Standard."""
     call(KUBECTL, "create", "namespace", name)
     try:
         call(KUBECTL, "label", "namespace", name, f"pod-security.kubernetes.io/enforce={standard}")
@@ -94,11 +94,11 @@ class Release:
     # --- Helm ---------------------------------------------------------------------------------------------------
 
     def install(self, timeout_s: int = 240) -> float:
-        """`helm install --wait`; the seconds that it took."""
+        """`helm install --wait`; returns the seconds it took."""
         return self._helm("install", timeout_s)
 
     def upgrade(self, changes: Mapping[str, Any], wait: bool = True, timeout_s: int = 400) -> float:
-        """`helm upgrade` with changed values, which stay for later ones; the seconds that it took."""
+        """`helm upgrade` with changed values, which later upgrades keep; returns the seconds it took."""
         self.values = merged(self.values, changes)
         return self._helm("upgrade", timeout_s, wait)
 
@@ -107,11 +107,11 @@ class Release:
         call(HELM, "rollback", self.name, str(revision), "-n", self.space, "--wait", "--timeout", "400s", timeout_s=420)
 
     def notes(self) -> str:
-        """What Helm tells whoever has installed it."""
+        """The notes that Helm prints after an installation."""
         return call(HELM, "get", "notes", self.name, "-n", self.space)
 
     def test(self) -> str:
-        """`helm test`; its log."""
+        """`helm test`; returns its log."""
         return call(HELM, "test", self.name, "-n", self.space, "--timeout", "240s", timeout_s=260)
 
     def uninstall(self) -> None:
@@ -139,14 +139,14 @@ class Release:
             raise CommandFailed(f"{failed}\n{self.describe()}") from None
         return time.monotonic() - began
 
-    # --- what there is ------------------------------------------------------------------------------------------
+    # --- inspection ----------------------------------------------------------------------------------------------
 
     def kubectl(self, *arguments: str, timeout_s: float = 120) -> str:
         """`kubectl -n NAMESPACE ARGUMENTS`."""
         return call(KUBECTL, "-n", self.space, *arguments, timeout_s=timeout_s)
 
     def objects(self, kind: str, component: str | None = None) -> list[dict[str, Any]]:
-        """The release's objects of a kind (of a component)."""
+        """The release's objects of a kind, of one component if it is given."""
         selector = f"app.kubernetes.io/instance={self.name}"
         if component:
             selector += f",app.kubernetes.io/component={component}"
@@ -154,12 +154,12 @@ class Release:
         return found
 
     def pods(self, component: str) -> dict[str, dict[str, Any]]:
-        """The pods of a component, by name; without those that are leaving."""
+        """The pods of a component, by name, without those that are terminating."""
         found = self.objects("pods", component)
         return {one["metadata"]["name"]: one for one in found if "deletionTimestamp" not in one["metadata"]}
 
     def restarts(self) -> dict[str, tuple[str, int]]:
-        """Each pod of nodes and controller: its identity, and how often its container was started again."""
+        """The identity of each pod of nodes and controller, and its number of container restarts."""
         found = {**self.pods("node"), **self.pods("controller")}
         return {
             name: (pod["metadata"]["uid"], sum(one["restartCount"] for one in pod["status"]["containerStatuses"]))
@@ -167,18 +167,19 @@ class Release:
         }
 
     def execute(self, *command: str, pod: str | None = None, timeout_s: float = 120) -> str:
-        """A command in the controller's pod, or in another one."""
+        """Execute a command in a pod, by default the controller's."""
         where = ["-c", "controller", f"deploy/{self.full}-controller"] if pod is None else [pod]
         return self.kubectl("exec", *where, "--", *command, timeout_s=timeout_s)
 
     def rest(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What the controller's REST interface answers, asked from within its pod."""
+        """Send a request to the controller's REST interface from inside its pod, and return the answer."""
         program = (
             "import os,sys\n"
             "from middleware.http.access import Access\n"
             "access=Access.read(os.environ)\n"
             "asked=access.connection(access.scheme+'://127.0.0.1:8080',90)\n"
-            "asked.request(sys.argv[1],sys.argv[2],sys.argv[3] or None,{**access.headers(),'Content-Type':'application/json'})\n"
+            "asked.request(sys.argv[1],sys.argv[2],sys.argv[3] or None,"
+            "{**access.headers(),'Content-Type':'application/json'})\n"
             "answer=asked.getresponse(); text=answer.read().decode()\n"
             "sys.stdout.write(text) if answer.status<400 else sys.exit(text)"
         )
@@ -191,11 +192,11 @@ class Release:
         return found
 
     def run(self) -> str:
-        """The run's name, as the controller's pod has it."""
+        """The run's name in the controller's pod."""
         return self.execute("sh", "-c", "echo $OFFLOAD_RUN").strip()
 
     def playing(self) -> int:
-        """The number of the episode that is being played, once slots are played."""
+        """The number of the current episode, once its slots are played."""
         return int(until(lambda: self._in_slots(), "no episode is played")["episode"])
 
     def _in_slots(self) -> dict[str, Any] | None:
@@ -203,7 +204,7 @@ class Release:
         return episode if episode and episode["slot"] is not None else None
 
     def ended(self, episode: int) -> dict[str, Any]:
-        """An episode once it is over."""
+        """An episode after its end."""
         return dict(until(lambda: self._over(episode), f"episode {episode} does not end", 120))
 
     def _over(self, episode: int) -> dict[str, Any] | None:
@@ -211,7 +212,7 @@ class Release:
         return found if found["status"] != "open" else None
 
     def plays_complete(self, count: int = 1) -> list[dict[str, Any]]:
-        """So many complete episodes from now on."""
+        """The next `count` complete episodes."""
         found: list[dict[str, Any]] = []
         seen: set[int] = set()
 
@@ -229,18 +230,18 @@ class Release:
         return found
 
     def describe(self) -> str:
-        """What helps when something went wrong."""
+        """Information for finding the cause of a failure."""
         selector = f"app.kubernetes.io/instance={self.name}"
         parts = [self.kubectl("get", "pods", "-l", selector, "-o", "wide")]
         for component in ("prepare", "controller", "node", "trainer", "mysql", "namenode", "datanode", "nacos"):
             labels = f"{selector},app.kubernetes.io/component={component}"
-            with suppress(CommandFailed):  # one that has not begun has no log
+            with suppress(CommandFailed):  # a container that has not started has no log
                 parts.append(self.kubectl("logs", "-l", labels, "--all-containers", "--tail", "5", "--prefix"))
         return "\n".join(parts)
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with changes, as Helm merges them."""
+    """Values with changes, merged as Helm does."""
     result = dict(values)
     for key, value in changes.items():
         there = result.get(key)

@@ -1,7 +1,7 @@
-"""The default `helm install`: MySQL, HDFS and Nacos come from the chart's own templates.
+"""Tests the default `helm install`: MySQL, HDFS and Nacos come from the chart's templates.
 
-With the official images on a cluster that can pull them (OFFLOAD_TEST_CLUSTER_BUNDLED=yes), or with stand-ins that are made from
-real servers (OFFLOAD_TEST_CLUSTER_STAND_INS=yes; `stand_ins/`).
+The tests use the official images on a cluster that can pull them (OFFLOAD_TEST_CLUSTER_BUNDLED=yes), or stand-ins made
+of real servers (OFFLOAD_TEST_CLUSTER_STAND_INS=yes; `stand_ins/`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ pytestmark = [
     pytest.mark.whole,
     pytest.mark.skipif(
         not STAND_INS and os.environ.get("OFFLOAD_TEST_CLUSTER_BUNDLED") != "yes",
-        reason="neither OFFLOAD_TEST_CLUSTER_STAND_INS nor OFFLOAD_TEST_CLUSTER_BUNDLED is yes: no images of the services",
+        reason="neither OFFLOAD_TEST_CLUSTER_STAND_INS nor OFFLOAD_TEST_CLUSTER_BUNDLED is yes: "
+        "no images of the services",
     ),
 ]
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    # Nacos' image runs as root: `baseline` is the nearest standard (docs/kubernetes.md).
+    # Nacos' image runs as root, so `baseline` is the strictest possible standard (docs/kubernetes.md).
     with namespace(f"offload-bundled-{uuid.uuid4().hex[:6]}", standard="baseline") as space:
         settings = {
             **EXPERIMENT,
@@ -37,7 +38,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
         values = {"settings": settings, "node": {"leavingSeconds": 20}}
         if STAND_INS:
             images = {"mysql": "mysql", "hdfs": "hadoop", "nacos": "nacos"}
-            values["volumePermissions"] = {"enabled": True}  # such a cluster's volumes are host paths
+            values["volumePermissions"] = {"enabled": True}  # volumes of such a cluster are host paths
             values |= {part: {"image": f"localhost/stand-in-{name}:dev"} for part, name in images.items()}
         yield Release("whole", space, values, tmp_path_factory.mktemp("bundled"))
 
@@ -59,7 +60,7 @@ def test_a_model_reaches_every_pod_through_the_charts_hdfs(release: Release) -> 
 
 
 def test_data_outlives_its_pods(release: Release) -> None:
-    """The database, the name node and Nacos are killed: what they held is there again, and so are the hot keys."""
+    """The database, the name node and Nacos are killed: their data and the hot keys must still exist afterwards."""
     before = release.status()
     for name in ("mysql-0", "namenode-0", "datanode-0", "nacos-0"):
         release.kubectl("delete", "pod", f"{release.full}-{name}", "--grace-period=0", "--force")

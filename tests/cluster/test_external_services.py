@@ -1,4 +1,4 @@
-"""The chart on a real cluster, with a real MySQL or MariaDB, HDFS and Nacos outside of it."""
+"""Tests the chart on a real cluster, with a real MySQL or MariaDB, HDFS and Nacos outside of it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_each_role_reaches_what_it_needs_and_nothing_else(release: Release) -> N
     assert reach(node, mysql["host"], mysql["port"]) == "open"
     assert reach(controller, "kubernetes.default.svc", 443) == "open"
     assert reach(node, "kubernetes.default.svc", 443) == "closed"
-    # Not a role of this release: nobody's labels.
+    # Labels that no component of the release has.
     stranger = "stranger"
     overrides = json.dumps({"spec": {"automountServiceAccountToken": False, "containers": [{
         "name": stranger, "image": f"{release.values['image']['repository']}:{release.values['image']['tag']}",
@@ -90,7 +90,7 @@ def test_no_pod_may_do_more_with_the_api_than_look_at_pods(release: Release) -> 
         try:
             return release.kubectl("auth", "can-i", verb, kind, who).strip() == "yes"
         except CommandFailed as refused:
-            return not str(refused).endswith("no")  # it says no by its exit code, too
+            return not str(refused).endswith("no")  # its exit code is not 0
 
     assert may("watch", "pods", "controller")
     assert not may("delete", "pods", "controller")
@@ -106,19 +106,19 @@ def test_the_scheduler_is_swapped_while_an_episode_runs_and_nothing_restarts(
     release: Release, database: Database
 ) -> None:
     before = release.restarts()
-    # through the command
+    # by the command
     release.playing()
     assert f"applied on all {NODES} nodes" in release.execute("offload", "set", "scheduler.name=sed")
-    # through helm: the settings that are rendered differ from the last ones
+    # by helm: the rendered settings differ from the last ones
     release.playing()
     release.upgrade({"settings": {"scheduler": {"name": "random"}}})
     until(lambda: release.status()["hot"]["scheduler"]["name"] == "random", "helm's scheduler")
-    # in Nacos, as its console does it
+    # in Nacos, as its console does
     episode = release.playing()
     _edit_in_nacos(release, {"name": "rda", "parameters": {}, "model": None})
     until(lambda: {node["scheduler"] for node in release.status()["nodes"]} == {"rda"}, "the console's scheduler")
     assert release.ended(episode)["status"] == "closed"
-    # an upgrade that renders the same hot keys undoes nothing
+    # an upgrade that renders the same hot keys changes nothing
     release.upgrade({"podDisruptionBudget": {"enabled": False}})
     until(lambda: any("Complete" in str(job["status"]) for job in release.objects("jobs", "prepare")), "prepare")
     assert release.status()["hot"]["scheduler"]["name"] == "rda"
@@ -183,7 +183,7 @@ def test_a_killed_controller_is_followed_by_another_that_goes_on(release: Releas
 
 
 @pytest.mark.whole
-def test_without_the_kubernetes_api_episodes_go_on_and_it_is_told(release: Release) -> None:
+def test_without_the_kubernetes_api_episodes_go_on_and_it_is_reported(release: Release) -> None:
     release.kubectl("delete", "rolebinding", f"{release.full}-controller")
     log = ("logs", f"deploy/{release.full}-controller", "-c", "controller")
     until(lambda: "the Kubernetes API: away (403 Forbidden)" in release.kubectl(*log), "the watch is refused", 150)
@@ -214,7 +214,7 @@ def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
     note("parity with the twin", {key: parity[key] for key in ("tasks", "same_outcome") if key in parity})
     assert parity["held"], parity
     until(lambda: release.status()["serving"], "continuous arrivals go on")
-    # The model that the pipeline made, on all pods, through HDFS.
+    # The model that the pipeline trained, on all pods, through HDFS.
     version = find_episodes(database, run, phase="evaluate", method="o2o-drl")[0].plan.model
     release.execute("offload", "set", "scheduler.name=drl", f"scheduler.model={version}")
     assert {(node["scheduler"], node["model"]) for node in release.status()["nodes"]} == {("drl", version)}
@@ -227,15 +227,15 @@ def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
 def test_cluster_and_laptop_do_the_same_to_the_same_tasks(
     release: Release, database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The traces that the pipeline evaluated on are played by local processes; `random` decides by draws, so alike."""
+    """Local processes play the traces of the pipeline's evaluation. `random` makes the same decisions in both."""
     folder = tmp_path_factory.mktemp("local")
     settings = {**EXPERIMENT, "evaluation": {"episodes": 3, "methods": ["random"]}}
     workplace = Workplace(folder, settings=json.dumps(settings))
     done = workplace.run("run", "--config", "small.yaml", "--out", "runs/small", "--phase", "evaluate", timeout_s=300)
     assert done.returncode == 0, done.stdout
-    there = _fates(database, load_run(database, release.run()), "random")
+    there = _outcomes(database, load_run(database, release.run()), "random")
     local = Database.connect(workplace.database_url)
-    here = _fates(local, load_run(local, "small"), "random")
+    here = _outcomes(local, load_run(local, "small"), "random")
     assert here.keys() == there.keys() and len(here) > 200
     same = float(np.mean([here[task] == there[task] for task in here]))
     note("same outcome on the cluster and on local processes", {"tasks": len(here), "share": round(same, 4)})
@@ -261,7 +261,7 @@ def test_more_and_fewer_nodes_and_an_actor_that_does_not_fit(release: Release, d
     note("seconds from 12 to 8 nodes", round(release.upgrade({"settings": {"network": {"nodes": 8}}}), 1))
     assert len(until(lambda: len(found := release.pods("node")) == 8 and found, "8 pods")) == 8
     assert release.plays_complete()
-    # Back to the ten: the same run goes on.
+    # Scale back to ten nodes: the same run continues.
     release.rollback(revision)
     assert release.run() == first.name
     assert len(until(lambda: len(found := release.pods("node")) == 10 and found, "10 pods")) == 10
@@ -270,10 +270,10 @@ def test_more_and_fewer_nodes_and_an_actor_that_does_not_fit(release: Release, d
 
 
 @pytest.mark.whole
-def test_releases_beside_each_other_disturb_nobody(
+def test_two_releases_do_not_disturb_each_other(
     release: Release, services: dict, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A second one in the namespace, with TLS and with the database only; one of the same name in another namespace."""
+    """Two more releases: one with TLS and only the database; one of the same name in another namespace."""
     folder = tmp_path_factory.mktemp("others")
     _certificate_secret(release, folder)
     small = {**EXPERIMENT, "network": {"nodes": 3}}
@@ -292,7 +292,7 @@ def test_releases_beside_each_other_disturb_nobody(
         assert len({one.run() for one in (release, second, third)}) == 3
         assert third.plays_complete() and second.plays_complete() and release.plays_complete()
         third.uninstall()
-    # Without Nacos, the mounted settings are watched: the kubelet brings an edit within a minute or so.
+    # Without Nacos, the mounted settings are watched: the kubelet updates the file within about a minute.
     second.upgrade({"settings": {"scheduler": {"name": "sed"}}})
     until(lambda: second.status()["hot"]["scheduler"]["name"] == "sed", "the mounted settings", 150)
     second.uninstall()
@@ -302,7 +302,10 @@ def test_releases_beside_each_other_disturb_nobody(
 
 def test_nothing_is_left_behind(release: Release) -> None:
     release.uninstall()
-    kinds = "pods,services,deployments,statefulsets,jobs,configmaps,secrets,serviceaccounts,roles,rolebindings,pvc,networkpolicies,pdb"
+    kinds = (
+        "pods,services,deployments,statefulsets,jobs,configmaps,secrets,serviceaccounts,roles,rolebindings,pvc,"
+        "networkpolicies,pdb"
+    )
     selector = f"app.kubernetes.io/instance={release.name}"
     until(lambda: not json.loads(release.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"], "pods go")
     left = json.loads(release.kubectl("get", kinds, "-l", selector, "-o", "json"))["items"]
@@ -317,7 +320,7 @@ _RESULTS = (
 )
 
 
-def _fates(database: Database, run: Run, method: str) -> dict[tuple[int, int, int], str]:
+def _outcomes(database: Database, run: Run, method: str) -> dict[tuple[int, int, int], str]:
     """Outcome by trace, slot and source."""
     from evaluation.measurements import read_tasks
 
@@ -338,7 +341,7 @@ def _answers(release: Release) -> bool:
 
 
 def _certificate_secret(release: Release, folder: Path) -> None:
-    """What cert-manager would make: a certificate for all pods, and the authority that signed it."""
+    """What cert-manager would create: a certificate for all pods, and the authority that signed it."""
     authority = trustme.CA()
     certificate = authority.issue_cert("pods")
     authority.cert_pem.write_to_path(str(folder / "ca.crt"))
@@ -361,7 +364,7 @@ def _evict(release: Release, pod: str) -> None:
 
 
 def _edit_in_nacos(release: Release, scheduler: dict) -> None:
-    """What somebody does who opens the configuration in the console, changes the scheduler, and publishes it."""
+    """Change the scheduler as a user does in Nacos' console, and publish it."""
     url = urllib.parse.urlsplit(os.environ["OFFLOAD_TEST_CLUSTER_NACOS_URL"])
     place = f"http://{url.netloc}/nacos/v1/cs/configs"
     wanted = {"dataId": f"{release.run()}.hot.json", "group": release.space}

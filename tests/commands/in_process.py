@@ -1,4 +1,4 @@
-"""`offload …` within the test's process: as the installed command, in a folder, without the second that a process takes to start."""
+"""Runs `offload …` in the test's process, as the installed command in a folder: faster than a new process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from commands import main
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -27,7 +27,7 @@ Offload = Callable[..., Ended]
 
 @pytest.fixture
 def offload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Offload:
-    """`offload("config", "check", "x.yaml")` in `tmp_path`, with no setting in the environment but `OFFLOAD_…=` given as keywords."""
+    """`offload("config", "check", "x.yaml")` in `tmp_path`. Keywords `OFFLOAD_…=` are set in the environment."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("OFFLOAD_")]:
         monkeypatch.delenv(name)

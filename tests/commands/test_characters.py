@@ -1,4 +1,4 @@
-"""A terminal that cannot show every character: commands print something like it, and do not die of it."""
+"""Tests terminals that cannot show every character: commands print replacements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from running import Workplace
 
 TWIN = (
-    "run", "--twin", "--config", "small.yaml", "--out", "runs/small", "--phase", "collect", "--phase", "evaluate", "--phase", "report",
+    "run", "--twin", "--config", "small.yaml", "--out", "runs/small",
+    "--phase", "collect", "--phase", "evaluate", "--phase", "report",
     "--set", "evaluation.methods=[local,ratc]",
 )  # fmt: skip
 

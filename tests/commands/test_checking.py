@@ -1,4 +1,4 @@
-"""If these fail, a run plays and trains for hours, and then ends because of a name that was mistyped at its beginning."""
+"""Tests that a wrong name in the settings is reported before a run begins, and not after hours."""
 
 from __future__ import annotations
 
@@ -21,20 +21,35 @@ COMMANDS = {
     "prepare": ("prepare", "--run", "r", "--config", "x.yaml"),
 }
 WRONG = [
-    ("evaluation: {methods: [local, sedd]}", "evaluation.methods: there is no scheduler 'sedd', did you mean sed? There are "),
-    ("evaluation: {methods: [ratc, drl]}", "evaluation.methods: 'drl' needs a model, and gets none here; write offline-only, online-"),
-    ("evaluation: {methods: [ratc, ratc]}", "evaluation.methods: 'ratc' stands there twice"),
+    (
+        "evaluation: {methods: [local, sedd]}",
+        "evaluation.methods: there is no scheduler 'sedd', did you mean sed? There are ",
+    ),
+    (
+        "evaluation: {methods: [ratc, drl]}",
+        "evaluation.methods: 'drl' needs a model, and there is none for this key; write offline-only, online-",
+    ),
+    ("evaluation: {methods: [ratc, ratc]}", "evaluation.methods: 'ratc' is listed twice"),
     ("evaluation: {methods: [o2o_drl]}", "there is no scheduler 'o2o_drl', did you mean o2o-drl?"),
     ("offline: {heuristic: rattc}", "offline.heuristic: there is no scheduler 'rattc', did you mean ratc?"),
-    ("offline: {heuristic: drl-probe}", "offline.heuristic: 'drl-probe' needs a model, and gets none here"),
-    ("offline: {algorithm: sac_cql}", "offline.algorithm: there is no algorithm 'sac_cql', did you mean sac-cql? There are "),
+    ("offline: {heuristic: drl-probe}", "offline.heuristic: 'drl-probe' needs a model, and there is none for this key"),
+    (
+        "offline: {algorithm: sac_cql}",
+        "offline.algorithm: there is no algorithm 'sac_cql', did you mean sac-cql? There are ",
+    ),
     ("online: {algorithm: sac-cql}", "online.algorithm: 'sac-cql' trains offline; it can be offline.algorithm"),
     ("online: {parameters: {clip: 0.1}}", "online.parameters.clip: 'ppo' has no such parameter; write online.clip"),
-    ("fallback_scheduler: drl", "fallback_scheduler: 'drl' needs a model, and gets none here"),
+    ("fallback_scheduler: drl", "fallback_scheduler: 'drl' needs a model, and there is none for this key"),
     ("fallback_scheduler: rcta", "fallback_scheduler: there is no scheduler 'rcta', did you mean ratc?"),
     ("scheduler: {name: off}", "scheduler.name: there is no scheduler 'off'; there are drl, "),
-    ("scheduler: {name: drl}", "scheduler.model: 'drl' needs a model; write VERSION of one of this run's, or RUN/VERSION"),
-    ("scheduler: {name: sed, parameters: {dd: 3}}", "scheduler.parameters.dd: 'sed' has no such parameter, did you mean d? It has: d"),
+    (
+        "scheduler: {name: drl}",
+        "scheduler.model: 'drl' needs a model; write VERSION for a model of this run, or RUN/VERSION",
+    ),
+    (
+        "scheduler: {name: sed, parameters: {dd: 3}}",
+        "scheduler.parameters.dd: 'sed' has no such parameter, did you mean d? It has: d",
+    ),
     ("scheduler: {name: sed, parameters: {d: two}}", "scheduler.parameters.d: 'two' is not a whole number"),
     ("scheduler: {name: sed, parameters: {d: 0}}", "scheduler.parameters.d: 0"),
     ("node: {profile: papr}", "node.profile: there is no profile 'papr', did you mean paper?"),
@@ -76,7 +91,10 @@ def test_everything_that_is_wrong_is_said_at_once(offload: Offload, tmp_path: Pa
     ]  # fmt: skip
 
 
-def test_a_device_that_is_not_on_this_machine_is_refused_where_it_would_train(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
+def test_a_device_that_this_machine_lacks_is_refused_where_it_would_train(
+    offload: Offload,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     import torch
 
     here = torch.cuda.device_count()
@@ -101,7 +119,7 @@ def test_a_data_set_that_is_not_on_this_machine_is_refused_where_it_would_be_lea
 
 
 def test_it_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chart's job checks in an image that has none."""
+    """The chart's Job checks settings in an image without torch."""
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "trainer.plans", raising=False)
     check_settings(resolve_settings([]))

@@ -1,6 +1,6 @@
-"""`compose.yaml` and the settings that go with it: they fit each other and are safe to start on a laptop.
+"""Tests that `compose.yaml` and its settings fit each other, and are safe to start on a laptop.
 
-The images themselves are not started here. What a container does inside is checked as far as a shell can.
+The images are not started. The commands in containers are checked as far as a shell can.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICE
 
 
 def published(name: str) -> list[tuple[str, str, str]]:
-    """Host address, host port and container port of each."""
+    """Host address, host port and container port of each published port."""
     return [tuple(port.split(":")) for port in SERVICES[name]["ports"]]
 
 
@@ -163,7 +163,7 @@ def test_the_name_node_is_formatted_only_when_its_folder_is_empty():
 
 
 def scripts() -> Iterator[tuple[str, str]]:
-    """Everything that a shell reads, as it stands after compose has replaced `$$`."""
+    """Every shell script, with `$$` replaced as compose does."""
     for name, service in SERVICES.items():
         for text in (*service.get("command", ()), service["healthcheck"]["test"][-1]):
             yield name, text.replace("$$", "$")

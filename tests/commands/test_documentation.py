@@ -1,4 +1,4 @@
-"""If these fail, the documentation tells something that is not so."""
+"""Tests that the documentation is true: the settings' reference, links, commands and options."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Ctrl-C, pressed in a real terminal: one sentence that says what to do, exit code 130, and no process stays behind."""
+"""Tests Ctrl-C in a real terminal: one sentence that says what to do, exit code 130, and no remaining process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from terminals import Terminal, terminal
 
 
 def last_line(shown: Terminal) -> str:
-    """Without the escape sequences that move the cursor."""
+    """The last line, without escape sequences that move the cursor."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.shown).splitlines()[-1]
 
 
 @pytest.fixture
 def silent_database() -> Iterator[str]:
-    """The URL of a server that takes connections and says nothing: whatever asks it waits."""
+    """The URL of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"mysql+pymysql://offload@127.0.0.1:{server.getsockname()[1]}/offload"
 

@@ -1,4 +1,4 @@
-"""A whole run whose pods speak IPv6 alone."""
+"""Tests a whole run whose pods use IPv6 only."""
 
 from __future__ import annotations
 

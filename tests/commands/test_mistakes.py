@@ -1,4 +1,4 @@
-"""If these fail, a mistake of the user's ends in a traceback, or is found after an hour of playing."""
+"""Tests that a user's mistake is reported in one line, before a run begins."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ NO_DATABASE = "text.db is not an SQLite database; name another file"
 A_FOLDER = "services.database: folder is a folder; write sqlite:///folder/offload.db"
 
 MISTAKES = [
-    # a database that is none
+    # a file that is no database
     (("run", "--config", "x.yaml", "--set", f"services.database={TEXT}"), NO_DATABASE),
     (("run", "--twin", "--config", "x.yaml", "--set", f"services.database={FOLDER}"), A_FOLDER),
-    (("run", "--attach", "--config", "x.yaml", "--set", f"services.database={BELOW}"), "text.db/x.db cannot be read: Not a directory"),
+    (
+        ("run", "--attach", "--config", "x.yaml", "--set", f"services.database={BELOW}"),
+        "text.db/x.db cannot be read: Not a directory",
+    ),
     (("serve", "--config", "x.yaml", "--set", f"services.database={TEXT}"), NO_DATABASE),
     (("prepare", "--run", "r", "--config", "x.yaml", "--set", f"services.database={FOLDER}"), A_FOLDER),
     (("database", "migrate", "--database", TEXT), NO_DATABASE),
@@ -29,14 +32,29 @@ MISTAKES = [
     (("status", "--database", TEXT), NO_DATABASE),
     (("set", "log_level=INFO", "--database", FOLDER), A_FOLDER),
     (("report", "runs/r", "--database", "sqlite:///none.db"), "there is no database none.db here"),
-    # results, data and storage where they cannot be
-    (("run", "--config", "x.yaml", "--out", "text.db"), "--out: text.db cannot be written to: text.db is a file, not a folder"),
-    (("run", "--twin", "--config", "x.yaml", "--out", "text.db/a/b"), "--out: text.db/a/b cannot be written to: text.db is a file"),
+    # results, data and storage in impossible places
+    (
+        ("run", "--config", "x.yaml", "--out", "text.db"),
+        "--out: text.db cannot be written to: text.db is a file, not a folder",
+    ),
+    (
+        ("run", "--twin", "--config", "x.yaml", "--out", "text.db/a/b"),
+        "--out: text.db/a/b cannot be written to: text.db is a file",
+    ),
     (("run", "--twin", "--config", "x.yaml", "--out", "n" * 300), "cannot be written to: File name too long"),
-    (("run", "--twin", "--config", "x.yaml", "--out", "/"), "the root has no name; write a folder below it"),
-    (("run", "--twin", "--config", "x.yaml", "--set", "services.storage=file:text.db"), "services.storage: text.db cannot be written to"),
-    (("serve", "--config", "x.yaml", "--set", "services.configuration=file:none.yaml"), "none.yaml cannot be read: No such file"),
-    (("report", "text.db/r", "--database", "sqlite:///good.db"), "DIR: text.db/r cannot be written to: text.db is a file"),
+    (("run", "--twin", "--config", "x.yaml", "--out", "/"), "the root folder has no name; write a folder below it"),
+    (
+        ("run", "--twin", "--config", "x.yaml", "--set", "services.storage=file:text.db"),
+        "services.storage: text.db cannot be written to",
+    ),
+    (
+        ("serve", "--config", "x.yaml", "--set", "services.configuration=file:none.yaml"),
+        "none.yaml cannot be read: No such file",
+    ),
+    (
+        ("report", "text.db/r", "--database", "sqlite:///good.db"),
+        "DIR: text.db/r cannot be written to: text.db is a file",
+    ),
     # files of settings
     (("run", "--config", "folder"), "folder: cannot be read: Is a directory"),
     (("config", "check", "none.yaml"), "none.yaml: cannot be read: No such file or directory"),
@@ -46,7 +64,10 @@ MISTAKES = [
     (("simulate", "--scheduler", "drl", "--model", "model"), "manifest.json is not a manifest"),
     (("simulate", "--scheduler", "drl"), "needs an active model"),
     # the command line
-    (("run", "--config", "x.yaml", "--config", "x.yaml"), "run: Invalid value for '--config': is given twice; leave one out"),
+    (
+        ("run", "--config", "x.yaml", "--config", "x.yaml"),
+        "run: Invalid value for '--config': is given twice; leave one out",
+    ),
     (("simulate", "--scheduler", "sed", "--seed", "1", "--seed", "2"), "'--seed': is given twice"),
     (("run", "--config", "x.yaml", "--phase", "colect"), "there is no phase 'colect'; there are collect, offline"),
     (("run", "--nix"), "run: No such option: --nix"),
@@ -60,7 +81,7 @@ MISTAKES = [
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with what can be mistaken for something else."""
+    """A folder with files that can be confused with others."""
     (tmp_path / "x.yaml").write_text(SMALL)
     (tmp_path / "text.db").write_text("not a database")
     (tmp_path / "folder").mkdir()
@@ -92,7 +113,10 @@ def test_a_mistake_is_one_line_before_anything_is_done(
     assert seen(place) == before
 
 
-def test_a_file_where_the_data_would_be_is_said_for_each_of_them(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
+def test_a_file_in_place_of_a_data_folder_is_reported_for_each_of_them(
+    offload: Offload,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     (tmp_path / ".offload").write_text("")
     for arguments in (("run", "--preset", "demo"), ("serve", "--preset", "demo")):
         ended = offload(*arguments)

@@ -1,4 +1,4 @@
-"""If these fail, two experiments become one, or a run that was played is not found again."""
+"""Tests runs' names: two experiments never share a name, and a recorded run is found again."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_name_that_another_folder_has_is_refused_while_that_folder_is_there(he
     with pytest.raises(RunConflict, match=rf"the run 'demo' is written to {first}, not to {second}; .*--run NAME"):
         open_run(settings, None, folder=second)
     assert open_run(settings, "demo-b", folder=second).run.name == "demo-b"
-    # A folder that was moved is the run's as before.
+    # A folder that was moved still belongs to the run.
     second.parent.mkdir()
     first.rename(second)
     assert open_run(settings, None, folder=second).run.name == "demo"

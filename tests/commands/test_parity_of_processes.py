@@ -1,7 +1,8 @@
-"""Real processes and the numeric twin do the same to each task: same network, trace, decisions and draws, at real speed.
+"""Tests that real processes and the numeric twin give each task the same outcome and times, at real speed.
 
-Slow: four edge nodes play for about twenty seconds, for each kind of transfer. Real time needs a machine that has some left: a run
-whose slots, or whose wakes, came late is repeated, and then skipped with what was measured. One that was on time is judged.
+Both use the same network, trace, decisions and draws. Slow: four edge nodes play for about twenty seconds with each
+kind of transfer. Real time needs a machine that is not fully loaded. If slots or wake-ups were late, a run that
+disagrees is repeated, and then skipped with what was measured. A run that was on time must agree.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ evaluation: {episodes: 2, methods: [random, sed]}
 """
 ATTEMPTS = 3
 LATE_SLOTS = 0.02
-"""Of all slots, those whose tick may come more than a tenth of a slot late."""
+"""The share of slots whose tick may be more than a tenth of a slot late."""
 LATE_WAKE_S = 0.005
-"""A quarter of what waiting and completion may differ by: the 99th percentile of how late this machine wakes a sleeper."""
+"""Limit of the 99th percentile of a sleeper's wake-up delay: a quarter of the allowed difference of waiting times."""
 
 LATE_TICK_S = 0.0025
-"""The 95th percentile of how late nodes are woken for a tick that they hold. Nodes work, so they are woken later than a sleeper."""
+"""Allowed 95th percentile of a node's wake-up delay at a tick. Nodes work, so they wake up later than a sleeper."""
 
 
 @dataclass(frozen=True)
 class Lateness:
-    """How busy the machine was while a run was played; says nothing about what the run did to its tasks."""
+    """How busy the machine was during a run. It does not depend on the outcomes of tasks."""
 
     late_slots: int
     slots: int
@@ -56,13 +57,14 @@ class Lateness:
 
     def __str__(self) -> str:
         return (
-            f"{self.late_slots} of {self.slots} slots were late, a sleeper woke up to {self.wake_p99_s * 1e3:.1f} ms late, "
+            f"{self.late_slots} of {self.slots} slots were late, "
+            f"a sleeper woke up to {self.wake_p99_s * 1e3:.1f} ms late, "
             f"and nodes up to {self.tick_p95_s * 1e3:.1f} ms after a tick's instant"
         )
 
 
 class Sleeper:
-    """A thread that sleeps and notes how late it is woken."""
+    """A thread that sleeps and measures how late it wakes up."""
 
     def __init__(self) -> None:
         self._stopping, self._late_s = threading.Event(), [0.0]
@@ -87,7 +89,7 @@ class Sleeper:
 
 
 def play(folder: Path, transfer: str) -> tuple[Workplace, Lateness]:
-    """A run in a folder of its own."""
+    """Play a run in a separate folder."""
     folder.mkdir()
     workplace = Workplace(folder, settings=SETTINGS)
     options = ("--config", "small.yaml", "--set", f"node.transfer={transfer}", "--out", "runs/small")
@@ -104,7 +106,7 @@ def play(folder: Path, transfer: str) -> tuple[Workplace, Lateness]:
 
 
 def parity(workplace: Workplace) -> dict[str, Any]:
-    """What `offload parity` finds."""
+    """The result of `offload parity`."""
     shown = workplace.run("parity", "runs/small", "--json")
     assert shown.returncode == 0, shown.stdout
     found: dict[str, Any] = json.loads(shown.stdout[shown.stdout.index("{") :])
@@ -112,7 +114,7 @@ def parity(workplace: Workplace) -> dict[str, Any]:
 
 
 def is_judged(found: dict[str, Any], lateness: Lateness) -> bool:
-    """Whether the run counts: False for one that disagrees and was late. Fails for one that disagrees and was on time."""
+    """Whether the run counts: False if it disagrees and was late. Fails if it disagrees and was on time."""
     held = all(one["held"] for one in found.values())
     assert held or not lateness.on_time, f"the testbed does not do what the twin says ({lateness}): {found}"
     return held
@@ -138,7 +140,7 @@ def test_the_testbed_does_what_the_twin_says(tmp_path: Path, transfer: str) -> N
 
 
 def disagrees(workplace: Workplace, transfer: str) -> None:
-    """The same run against a network whose nodes are a tenth faster than those that played: the test must notice."""
+    """Compare the run with a network whose nodes are a tenth faster: the test must notice the difference."""
     database = Database.connect(workplace.database_url)
     with database.transaction() as connection:
         connection.execute(sa.update(nodes).values(capacity_hz=1.1 * nodes.c.capacity_hz))

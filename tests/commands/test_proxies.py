@@ -1,4 +1,4 @@
-"""A proxy in the environment is for the outside world: pods and services are never asked through it."""
+"""Tests that pods and services are never reached through a proxy of the environment."""
 
 from __future__ import annotations
 

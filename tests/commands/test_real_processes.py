@@ -1,6 +1,6 @@
-"""The whole loop with real processes, and what a user may rely on when one of them dies.
+"""Tests the whole pipeline with real processes, also when one of them dies.
 
-Slow: these start three edge nodes, a controller and the pipeline each.
+Slow: each test starts three edge nodes, a controller and the pipeline.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def conserved(workplace: Workplace) -> bool:
 
 
 def rows(workplace: Workplace, table: str) -> int:
-    """How many rows a table has."""
+    """The number of rows of a table."""
     database = Database.connect(workplace.database_url)
     with database.reading() as connection:
         return connection.execute(sa.text(f"SELECT COUNT(*) FROM {table}")).scalar_one()
@@ -73,7 +73,7 @@ def test_a_killed_trainer_goes_on_where_it_was(tmp_path, phase, after):
     with running(workplace, *RUN) as process:
         wait_until(lambda: workplace.closed_episodes(phase) >= after)
         kill(process)
-    # Its children notice: nothing stays behind that would play on.
+    # Its children end: no process may continue to play.
     wait_until(lambda: workplace.processes() == [], 30)
     played = workplace.closed_episodes(phase)
     done = workplace.run(*RUN)
@@ -121,7 +121,7 @@ def test_a_database_that_is_away_for_ten_seconds_loses_nothing(tmp_path, mysql_u
         wait_until(lambda: workplace.closed_episodes("collect") >= 1)
         time.sleep(1.0)
         forwarder.cut()
-        threading.Timer(10.0, forwarder.mend).start()
+        threading.Timer(10.0, forwarder.restore).start()
         output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     assert "password" not in output

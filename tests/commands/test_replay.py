@@ -1,4 +1,4 @@
-"""`offload replay`: what a doubter types, checked by hand; and what it says of wrong input."""
+"""Tests `offload replay`: results checked by hand, and messages for wrong input."""
 
 from __future__ import annotations
 
@@ -97,26 +97,41 @@ def test_failures_are_drawn_by_seed_and_episode(replay) -> None:
 def test_a_scheduler_decides(replay) -> None:
     assert [one["destination"] for one in tasks_of(replay("--json", "--scheduler", "local"))] == [0, 1, 0]
     sed = tasks_of(replay("--json", "--scheduler", "sed", "--set", "scheduler.parameters.d=1"))
-    assert sed[0]["destination"] == 1  # 0.1 s on the way and 0.25 s there beat 0.5 s here
+    assert sed[0]["destination"] == 1  # 0.1 s on the link and 0.25 s there, against 0.5 s here
 
 
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
         ({}, "either --decisions or --scheduler"),
-        ({"decisions": [0, 0]}, "2 entries; needed is a list of 3 destinations"),
+        ({"decisions": [0, 0]}, "2 entries; write a list of 3 destinations"),
         ({"decisions": [0, 0, 2]}, "destination of task 2 is 2; nodes are 0 to 1"),
         ({"decisions": [0, True, 0]}, "destination of task 1 is True"),
         ({"decisions": "[0,"}, "is not JSON"),
-        ({"decisions": [0, 0, 0], "network": {**NETWORK, "rates_bps": [[0, 0], [1, 0]]}}, "rates_bps[0][1]: 0 must be above 0"),
+        (
+            {"decisions": [0, 0, 0], "network": {**NETWORK, "rates_bps": [[0, 0], [1, 0]]}},
+            "rates_bps[0][1]: 0 must be above 0",
+        ),
         ({"decisions": [0, 0, 0], "network": {"nodes": []}}, "rates_bps: is missing"),
-        ({"decisions": [0, 0, 0], "tasks": {"slot_s": 0.1, "tasks": TASKS["tasks"][::-1]}}, "tasks[1]: is out of order"),
+        (
+            {"decisions": [0, 0, 0], "tasks": {"slot_s": 0.1, "tasks": TASKS["tasks"][::-1]}},
+            "tasks[1]: is out of order",
+        ),
         ({"decisions": [], "tasks": {"slot_s": 0.1, "tasks": []}}, "there is no task"),
         ({"decisions": [0], "tasks": {"slot_s": 0, "tasks": TASKS["tasks"][:1]}}, "slot_s: 0 must be above 0"),
-        ({"decisions": [0, 0, 0], "network": '{"nodes": [], "nodes": []}'}, "the key 'nodes' stands twice in one object"),
+        (
+            {"decisions": [0, 0, 0], "network": '{"nodes": [], "nodes": []}'},
+            "the key 'nodes' is given twice in one object",
+        ),
         ({"decisions": [0, 0, 0], "network": {**NETWORK, "delays_s": 1}}, "delays_s: there is no such key"),
-        ({"decisions": [0], "tasks": json.dumps(TASKS).replace("1.0}", "Infinity}")}, "tasks[0].deadline_s: Infinity is not a finite number; 1e9 s"),
-        ({"decisions": [0], "tasks": json.dumps(TASKS).replace("1.0}", "1e308}")}, "tasks[0].deadline_s: 1e+308 must be at most 1e+09; 1e9 s"),
+        (
+            {"decisions": [0], "tasks": json.dumps(TASKS).replace("1.0}", "Infinity}")},
+            "tasks[0].deadline_s: Infinity is not a finite number; 1e9 s",
+        ),
+        (
+            {"decisions": [0], "tasks": json.dumps(TASKS).replace("1.0}", "1e308}")},
+            "tasks[0].deadline_s: 1e+308 must be at most 1e+09; 1e9 s",
+        ),
         ({"decisions": [0], "tasks": "[" * 100_000}, "is nested too deeply"),
     ],
 )  # fmt: skip
@@ -127,11 +142,11 @@ def test_wrong_input_is_named(replay, given, complaint) -> None:
 
 
 def test_the_longest_deadline_is_as_good_as_none(replay) -> None:
-    """What would be dropped with a deadline waits its turn and ends when a queue by hand says; no number is none."""
+    """A task that a deadline would drop waits, and ends at the time computed by hand. All numbers are finite."""
     tasks = {"slot_s": 0.1, "tasks": [{**task, "deadline_s": 1e9, "cycles": 5e9} for task in TASKS["tasks"]]}
     rows = tasks_of(replay("--json", tasks=tasks, decisions=[0, 0, 0]))
     assert [one["outcome"] for one in rows] == ["success"] * 3
-    assert [one["end_s"] for one in rows] == [5.0, 15.0, 10.0]  # two arrive at 0.2 s: the lower source goes first
+    assert [one["end_s"] for one in rows] == [5.0, 15.0, 10.0]  # two arrive at 0.2 s: the lower source is first
     for scheduler in ("sed", "ratc", "rda", "rda-tuned", "local", "random", "weighted"):
         assert all(
             one["outcome"] == "success" for one in tasks_of(replay("--json", "--scheduler", scheduler, tasks=tasks))

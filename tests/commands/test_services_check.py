@@ -1,4 +1,4 @@
-"""`offload services check` says of each service whether a run could use it, and what is wrong in words."""
+"""Tests that `offload services check` says for each service whether a run can use it, and what is wrong."""
 
 from __future__ import annotations
 

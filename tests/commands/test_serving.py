@@ -1,4 +1,4 @@
-"""`offload serve` with `status` and `set` from another terminal, as a user has them."""
+"""Tests `offload serve`, with `status` and `set` from another terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
 
 
 def rate_of_last_episodes(workplace: Workplace) -> str:
-    """The line of `offload status` that has the success rate; empty while there is no controller."""
+    """The line of `offload status` with the success rate; empty while there is no controller."""
     lines = [line for line in workplace.run("status").stdout.splitlines() if line.startswith("Success rate")]
     return lines[0] if lines else ""
 
@@ -38,7 +38,7 @@ def test_a_served_fleet_is_watched_changed_and_ended(workplace: Workplace):
         assert refused.returncode == 2
         assert "there is no scheduler 'rtac'" in refused.stdout
         assert "scheduler rda, revision 2" in workplace.run("status").stdout
-        # A model that is not there is refused by the nodes, and the fallback scheduler decides: that is not "applied".
+        # Nodes reject a model that does not exist, and the fallback scheduler decides: then it is not "applied".
         absent = workplace.run("set", "scheduler.name=drl", "scheduler.model=nope/offline")
         assert absent.returncode == 2, absent.stdout
         assert "was refused" in absent.stdout or "have not acknowledged it" in absent.stdout
@@ -88,7 +88,7 @@ def test_a_pipeline_takes_over_a_served_fleet_and_gives_it_back(workplace: Workp
     assert counts["tasks"] == counts["outcomes"] == counts["matched"] > 0
 
 
-def test_attaching_to_nothing_is_told(workplace: Workplace, monkeypatch: pytest.MonkeyPatch):
+def test_attaching_to_nothing_is_reported(workplace: Workplace, monkeypatch: pytest.MonkeyPatch):
     from commands import attached
     from commands.local import ControllerFailed, open_run
     from middleware.configuration import load_settings

@@ -1,6 +1,6 @@
-"""An installation that belongs to somebody else, and no home: the packages' folder is read-only, as in a container.
+"""Tests an installation that belongs to another user: the packages' folder is read-only, and there is no home folder.
 
-Run by root, the commands become another user's; they may read everything, and write into their working folder only.
+If root runs the tests, the commands run as another user, who may write only into the working folder.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from another_user import OTHER, as_another_user
 from running import SMALL
 
 PACKAGES = (
-    "offload", "middleware", "edgenode", "controller", "trainer", "evaluation", "simulator", "commands", "offload_testbed.egg-info",
+    "offload", "middleware", "edgenode", "controller", "trainer", "evaluation", "simulator", "commands",
+    "offload_testbed.egg-info",
 )  # fmt: skip
 KEPT_NOT = "the compiled twin cannot be kept"
 
 
 class Installation:
-    """The packages, and a folder to work in."""
+    """The packages and a working folder."""
 
     def __init__(self, folder: Path) -> None:
         self.packages, self.work = folder / "packages", folder / "work"
@@ -40,7 +41,7 @@ class Installation:
             path.chmod(path.stat().st_mode & ~0o222)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`offload ARGUMENTS`, with nothing of this user's environment."""
+        """Run `offload ARGUMENTS` without this user's environment."""
         return subprocess.run(
             [*self._before, sys.executable, "-m", "commands.main", *arguments],
             cwd=self.work,
@@ -60,7 +61,7 @@ class Installation:
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
-    # Not pytest's own folder, which is closed to other users.
+    # Not in pytest's folder, which other users cannot enter.
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         made = Installation(Path(name))

@@ -1,4 +1,4 @@
-"""`offload simulate`: success rates of schedulers and yardsticks on many networks."""
+"""Tests `offload simulate`: success rates of schedulers and reference planners on many networks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_networks_and_traces_are_the_same_whatever_else_is_asked() -> None:
     assert other["schedulers"]["sed"]["networks"] != narrow["schedulers"]["sed"]["networks"]
 
 
-def test_the_yardsticks_have_names_too() -> None:
+def test_the_reference_planners_have_names_too() -> None:
     names = ("random", "central", "ceiling")
     options = [part for name in names for part in ("--scheduler", name)]
     found = simulate(*SMALL, *options, "--networks", "2", "--episodes", "2", "--seed", "5")["schedulers"]
@@ -49,7 +49,7 @@ def test_one_network_has_no_interval() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_network_without_tasks_has_no_rate() -> None:
-    """NaN is not JSON: a program with a strict parser could not read the output."""
+    """NaN is not JSON: a strict parser could not read the output."""
     names = (
         "--scheduler",
         "sed",

@@ -1,4 +1,4 @@
-"""The twin in the testbed's place: `offload run --twin`, its logs, its report; and data sets out of it and into training."""
+"""Tests `offload run --twin`, its logs and its report, and the export of data sets and training on them."""
 
 from __future__ import annotations
 

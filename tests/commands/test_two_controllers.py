@@ -1,4 +1,4 @@
-"""Two processes that would play one run: one plays it as if it were alone, the other one ends and says who plays."""
+"""Tests two processes that try to play one run: one plays it undisturbed, the other ends and names the first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def workplace(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workpl
 
 
 def episodes_of(workplace: Workplace, run: str) -> list[EpisodeSummary]:
-    """All episodes of a run; none before there is one."""
+    """All episodes of a run; an empty list before the run exists."""
     database = Database.connect(workplace.database_url)
     try:
         return find_episodes(database, load_run(database, run), status=None)
@@ -49,7 +49,7 @@ def logs(workplace: Workplace) -> str:
 
 
 def require_whole(found: list[EpisodeSummary], workplace: Workplace) -> None:
-    """Every episode was played by one controller from its begin to its end."""
+    """Check that one controller played every episode from its begin to its end."""
     for one in found:
         words = (
             f"episode {one.episode}: {one.status}, {one.verdict} ({one.reason}), {dict(one.outcomes)}, down {one.down}"
@@ -59,7 +59,7 @@ def require_whole(found: list[EpisodeSummary], workplace: Workplace) -> None:
 
 
 def test_of_two_that_begin_to_serve_a_run_at_once_one_serves_it(workplace: Workplace):
-    workplace.run("serve", "--help")  # what is imported is in the disk's cache: they are as quick as each other
+    workplace.run("serve", "--help")  # loads the modules into the disk's cache: both processes start equally fast
     with running(workplace, *SERVE) as first, running(workplace, *SERVE) as second:
         wait_until(lambda: first.poll() is not None or second.poll() is not None, 60)
         ended, other = (first, second) if first.poll() is not None else (second, first)
@@ -120,10 +120,10 @@ def test_of_two_twins_of_one_name_one_plays(workplace: Workplace):
     (workplace.folder / "small.yaml").write_text(
         SMALL.replace("offline: {episodes: 3", f"offline: {{episodes: {plans}")
     )
-    workplace.run("simulate", "--config", "small.yaml", "--episodes", "1")  # compiled before
+    workplace.run("simulate", "--config", "small.yaml", "--episodes", "1")  # compiles the twin
     with running(workplace, *command) as first, running(workplace, *command) as second:
         words = {one.pid: one.communicate(timeout=150)[0] for one in (first, second)}
-    # On a busy machine the second may begin when the first is done already: then it finds nothing to play.
+    # On a busy machine the second process may begin when the first has ended: then nothing is left to play.
     codes = sorted((first.returncode, second.returncode))
     assert codes in ([0, 2], [0, 0]), words
     if codes == [0, 2]:

@@ -1,4 +1,4 @@
-"""What a user is told who mistypes something or starts things in the wrong order: one clear line, exit code 2."""
+"""Tests messages for mistyped words and for commands in the wrong order: one clear line, exit code 2."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_room_from_elsewhere_is_noticed(tmp_path: Path):
 
 
 def test_a_part_that_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):
-    """An edge node's installation has no torch: who trains there by mistake reads what to install."""
+    """An edge node's installation has no torch. The message says what to install for training."""
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith("trainer")]:
         monkeypatch.delitem(sys.modules, name)

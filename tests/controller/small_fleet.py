@@ -1,4 +1,4 @@
-"""A fleet of small processes instead of edge nodes, to be killed; run as a program, the parent of such a fleet.
+"""A fleet of small processes instead of edge nodes, which tests kill. As a program: the parent of such a fleet.
 
 python small_fleet.py DATABASE_URL LOG_DIR NODES
 """
@@ -30,10 +30,17 @@ class Alive(BaseHTTPRequestHandler):
 server = HTTPServer(("127.0.0.1", 0), Alive)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 database = Database.connect(os.environ["TEST_DATABASE"])
-metadata = {"pid": os.getpid(), "epoch": int(os.environ["OFFLOAD_EPOCH"]), "ready": True, "data_dir": os.environ.get("OFFLOAD_DATA_DIR")}
+metadata = {
+    "pid": os.getpid(),
+    "epoch": int(os.environ["OFFLOAD_EPOCH"]),
+    "ready": True,
+    "data_dir": os.environ.get("OFFLOAD_DATA_DIR"),
+}
 node = os.environ["OFFLOAD_NODE"]
 open_registry("database:", database).register(
-    Instance("edgenode", node, os.environ["OFFLOAD_RUN"], f"http://127.0.0.1:{server.server_port}", metadata, time.time())
+    Instance(
+        "edgenode", node, os.environ["OFFLOAD_RUN"], f"http://127.0.0.1:{server.server_port}", metadata, time.time()
+    )
 )
 print("node", node, "is there", flush=True)
 os.read(0, 1)

@@ -11,9 +11,10 @@ from typing import Any
 
 
 class Node:
-    """A small real server that remembers what it was asked; it answers after `delay_s`, and halts amid the answer for `halts_s`.
+    """A small real server that records its requests.
 
-    `answer`: its body, instead of what it heard.
+    delay_s: seconds before an answer; halts_s: seconds of a pause within the answer
+    answer: the body of the answer; by default the body of the request
     """
 
     def __init__(
@@ -46,8 +47,8 @@ class Node:
                     time.sleep(node.halts_s)
                     self.wfile.write(content[1:])
                 except OSError:
-                    pass  # who asked has gone away meanwhile
-                self.close_connection = node.closes  # without saying so, as a server whose patience has ended
+                    pass  # the client has closed the connection
+                self.close_connection = node.closes  # without a message, as a server does after its time-out
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -58,13 +59,13 @@ class Node:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Answer no more requests."""
         self.server.shutdown()
         self.server.server_close()
 
 
 class Unreachable:
-    """An address whose machine drops every request to connect: here, a listening socket whose backlog is full."""
+    """An address that drops every request to connect: a listening socket whose backlog is full."""
 
     def __init__(self) -> None:
         self._listener = socket.socket()

@@ -1,4 +1,4 @@
-"""A database that refuses what a running testbed asks: threads that only report go on, and log it once."""
+"""Tests a database that rejects statements of a running testbed: threads that only report continue, and log it once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_l
 
 
 def test_nodes_end_while_the_database_refuses_them(tmp_path: Path) -> None:
-    """One that could not leave the registry stayed for ever, half alive: its server's threads kept the process."""
+    """A node that could not leave the registry never ended: its server's threads kept the process alive."""
     with Testbed(tmp_path, {}) as testbed:
         nodes = list(testbed.node_processes().values())
         with testbed.opened.database.transaction() as connection:
@@ -40,12 +40,12 @@ def test_nodes_end_while_the_database_refuses_them(tmp_path: Path) -> None:
 
 
 def test_a_registry_table_that_is_gone_for_a_while_ends_no_process(tmp_path: Path) -> None:
-    """A restored database, a lost right: what trying again is not known to help against ended every process."""
+    """A restored database or a lost right ended every process: such errors were not retried."""
     with Testbed(tmp_path, {}) as testbed:
         before = testbed.controller.pid, {node: one.pid for node, one in testbed.node_processes().items()}
         with testbed.opened.database.transaction() as connection:
             connection.exec_driver_sql("ALTER TABLE instances RENAME TO elsewhere")
-        time.sleep(4.0)  # heartbeats, liveness, the look at the nodes
+        time.sleep(4.0)  # heartbeats, checks of liveness, reads of the nodes
         assert testbed.call("GET", "/metrics")[0] == 200
         with testbed.opened.database.transaction() as connection:
             connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO instances")

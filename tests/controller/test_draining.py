@@ -1,4 +1,4 @@
-"""The end of an episode's tasks is concluded from answers of different instants: not too early, and not never."""
+"""Tests when the controller concludes that all tasks have ended, from answers of different instants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IDLE = {"incarnation": 1, "owned": 0, "accepted": 0, "settled": 0, "ended": 0}
 
 @contextmanager
 def node(*answers: tuple[int, dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
-    """A real server that gives these answers in turn, the last one for ever; its address, and what was asked."""
+    """A real server that gives these answers in turn, the last one repeatedly. Yields its address and the requests."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -63,7 +63,7 @@ def test_two_rounds_are_enough_when_nothing_happens() -> None:
 
 
 def test_a_task_that_was_accepted_and_ended_between_two_rounds_needs_another_one() -> None:
-    """Its counters show that there were tasks after the first round: there may be more of them."""
+    """Its counters show tasks after the first round: there may be more."""
     later = {**IDLE, "accepted": 1, "ended": 1}
     with node((200, IDLE), (200, later)) as (one, asked), node((200, IDLE)) as (other, _):
         assert drained(one, other)
@@ -96,7 +96,7 @@ def test_nodes_that_are_dead_or_play_no_episode_are_not_waited_for() -> None:
 
 
 def test_a_node_that_answers_elsewhere_now_is_asked_there() -> None:
-    """It was opened again at the end of the ticks: the tasks that it owns must not be lost."""
+    """It was opened again at the end of the ticks: its tasks must not be lost."""
     dead = f"http://127.0.0.1:{free_port()}"
     with node((200, {**IDLE, "owned": 1}), (200, {**IDLE, "ended": 1})) as (moved, asked):
         assert drained(dead, look_up=lambda _: moved)

@@ -1,4 +1,4 @@
-"""The local fleet: nodes are there when it says so, come back when they die, and never outlive their controller."""
+"""Tests the local fleet: nodes are reported when they run, restarted when they die, and end with their controller."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_killed_node_is_not_ready_until_its_successor_is(fleet: LocalFleet):
     dead = fleet.pids()[1]
     os.kill(dead, signal.SIGKILL)
     wait_until(lambda: fleet.pids()[1] != dead)
-    # The dead one's registration is still in the database: it must not be taken for the new one's.
+    # The dead node's registration is still in the database: it must not be taken for the new node's.
     wait_until(lambda: sorted(fleet.ready()) == [0, 1, 2])
     assert not gone(fleet.pids()[1])
 

@@ -1,4 +1,4 @@
-"""A second controller is refused with the error that every command knows, in words that lead people to the first one."""
+"""Tests that a second controller is rejected with the error that all commands use, which names the first one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pods that are told to end, and may take their time: the open episode ends as if nobody had said anything."""
+"""Tests pods that get SIGTERM with a grace period: the open episode ends normally."""
 
 from __future__ import annotations
 

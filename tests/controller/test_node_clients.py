@@ -1,4 +1,4 @@
-"""Requests to all nodes at once: one that is dead or slow must cost nobody else a tick."""
+"""Tests requests to all nodes at once: a dead or slow node must not delay the ticks of the others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_node_whose_server_closed_the_connection_is_reached_again():
     with nodes(node) as clients:
         for number in range(3):
             assert clients.ask("POST", "/", {0: {"n": number}}, 5.0)[0].ok
-            time.sleep(0.2)  # till its close is known here
+            time.sleep(0.2)  # until its close is known here
 
 
 def test_a_refusal_is_told_in_the_nodes_own_words():
@@ -70,7 +70,7 @@ def test_a_refusal_is_told_in_the_nodes_own_words():
 
 
 def test_unreachable_nodes_are_waited_for_together():
-    """Opening, start, drain and close cost a second for each of them, one after the other."""
+    """Opening, start, drain and close waited for each of them in turn, one second each."""
     away = [Unreachable() for _ in range(6)]
     node = Node()
     clients = NodeClients({index: one.address for index, one in enumerate([*away, node])}, "0" * 32)

@@ -1,4 +1,4 @@
-"""What a pod of another version answers must not take the controller's status page with it."""
+"""Tests that the controller's status page works when a pod of another version gives an unknown answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edge nodes that die or hang within an episode: it still ends, and every task has exactly one fate."""
+"""Tests nodes that die or hang during an episode: it still ends, and every task has exactly one outcome."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_node_that_hangs_for_a_while_costs_the_others_nothing(testbed: Testbed
     for node in (0, 2, 3):
         assert decided_slots(testbed, episode, node) == set(range(SLOTS + 1))
     assert set(record.down) <= {1}
-    # Its ticks waited for it: none of its decisions is missing unless it was down in that slot.
+    # Its ticks were kept: no decision is missing, except in slots in which the node was down.
     assert state["verdict"] == "complete"
     assert testbed.play()["verdict"] == "complete"
 
@@ -115,7 +115,7 @@ def test_a_node_that_hangs_at_the_end_does_not_keep_the_episode_open(testbed: Te
     record = testbed.record(episode)
     assert conserved(testbed, episode)
     assert set(record.down) == {3}
-    # What it was late with must not disturb the next episode.
+    # Its late messages must not affect the next episode.
     state = testbed.play()
     assert (state["verdict"], testbed.record(state["episode"]).down) == ("complete", {})
 
@@ -152,7 +152,7 @@ def test_serving_survives_a_database_server_that_is_away(tmp_path: Path, mysql_u
         forwarder.cut()
         wait_until(lambda: testbed.call("GET", "/v1/status")[0] == 503)
         time.sleep(5)
-        forwarder.mend()
+        forwarder.restore()
         wait_until(lambda: testbed.call("GET", "/v1/status")[0] == 200)
         before = max(one.episode for one in find_episodes(testbed.opened.database, testbed.opened.run, status=None))
         wait_until(
@@ -163,4 +163,4 @@ def test_serving_survives_a_database_server_that_is_away(tmp_path: Path, mysql_u
             assert conserved(testbed, one.episode)
         log = (tmp_path / "pods" / "logs" / "controller.log").read_text()
         assert f":{server.password}@" not in log
-        assert log.count(": away (") == log.count(": back after ") == 1, "told once, with how long it was"
+        assert log.count(": away (") == log.count(": back after ") == 1, "each outage is logged once, with its duration"

@@ -1,4 +1,7 @@
-"""The nodes' pods, as an API server tells of them that misbehaves as a real one cannot be made to. (tests/cluster has a real one.)"""
+"""Tests the controller's view of the nodes' pods, against an API server that misbehaves.
+
+A real API server cannot be made to misbehave in these ways; tests/cluster uses a real one.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def pod(name: str, *, ready: bool = True, restarts: int = 0, **status: Any) -> d
 
 
 class Api:
-    """Lists `pods`; a watch gets what is put into `events`, and breaks off at None; `statuses` are answered first."""
+    """Lists `pods`. A watch gets what is put into `events`, and breaks at None. `statuses` are answered first."""
 
     def __init__(self) -> None:
         self.pods: list[dict[str, Any]] = []
@@ -153,7 +156,7 @@ def test_an_api_that_is_away_is_told_once_and_what_was_seen_stays(api: Api, pods
     until(lambda: set(pods.seen()) == {0})
     api.statuses = [503, 500, 403]
     api.pods = [pod("tb-node-0"), pod("tb-node-1")]
-    api.events.put(None)  # the watch breaks off
+    api.events.put(None)  # the watch breaks
     until(lambda: not api.statuses)
     assert set(pods.seen()) == {0}
     until(lambda: set(pods.seen()) == {0, 1})
@@ -178,9 +181,45 @@ def test_a_watch_whose_place_is_too_old_lists_again(api: Api, pods: NodePods, ca
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}]}, "Unschedulable: no room"),
-        ({"containerStatuses": [{"name": "node", "restartCount": 0, "ready": False, "image": "i", "imageID": "i", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}, "node: ImagePullBackOff"),
-        ({"containerStatuses": [{"name": "node", "restartCount": 1, "ready": True, "image": "i", "imageID": "i", "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}, "node: OOMKilled"),
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}
+                ]
+            },
+            "Unschedulable: no room",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "node",
+                        "restartCount": 0,
+                        "ready": False,
+                        "image": "i",
+                        "imageID": "i",
+                        "state": {"waiting": {"reason": "ImagePullBackOff"}},
+                    }
+                ]
+            },
+            "node: ImagePullBackOff",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "node",
+                        "restartCount": 1,
+                        "ready": True,
+                        "image": "i",
+                        "imageID": "i",
+                        "state": {"running": {}},
+                        "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+                    }
+                ]
+            },
+            "node: OOMKilled",
+        ),
         ({}, None),
     ],
 )  # fmt: skip
@@ -219,7 +258,7 @@ def test_outside_of_a_cluster_it_is_said_what_is_missing():
 
 
 class _Counted:
-    """Pods that die quietly."""
+    """Pods that record which were killed."""
 
     def __init__(self) -> None:
         self.killed: list[int] = []

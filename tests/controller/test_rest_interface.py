@@ -1,4 +1,4 @@
-"""The controller's REST interface, on a real controller with three real nodes."""
+"""Tests the controller's REST interface, on a real controller with three real nodes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_an_episode_sets_the_scheduler_that_it_names(testbed: Testbed):
     testbed.play(scheduler="sed", method="sed", parameters={"d": 1})
     hot = testbed.call("GET", "/v1/configuration")[1]
     assert hot["hot"]["scheduler"] == {"name": "sed", "parameters": {"d": 1}, "model": None}
-    # Without parameters the defaults count, not those of the episode before.
+    # Without parameters the defaults apply, not those of the episode before.
     testbed.play(scheduler="sed", method="sed")
     hot = testbed.call("GET", "/v1/configuration")[1]
     assert hot["hot"]["scheduler"]["parameters"] == {}
@@ -56,7 +56,7 @@ def test_one_episode_at_a_time(testbed: Testbed):
     assert (status, problem["status"]) == (409, 409)
     assert str(episode) in problem["detail"]
     testbed.finish(episode)
-    # Who waited for the end of one may have the next one at once.
+    # A client that waited for the end of one episode can request the next one at once.
     testbed.finish(testbed.begin())
 
 
@@ -134,7 +134,7 @@ def test_a_model_that_the_nodes_cannot_load_is_told_in_their_words(testbed: Test
     assert status == 502
     assert "gone-1" in problem["detail"]
     assert "node" in problem["detail"]
-    # Nothing is left over that would keep the next one from being played.
+    # No state remains that would prevent the next episode.
     assert testbed.play()["verdict"] == "complete"
 
 
@@ -142,7 +142,7 @@ def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
     assert testbed.call("POST", "/v1/serve")[0] == 204
     wait_until(lambda: "local" not in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
     assert testbed.call("POST", "/v1/episodes", PLAN)[0] == 409
-    # Another scheduler while it runs: nothing stops, and whole episodes are played with it.
+    # Another scheduler is set while the testbed runs: nothing stops, and each episode has one scheduler.
     testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler.name": "local"}})
     wait_until(lambda: "local" in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
     assert testbed.call("DELETE", "/v1/serve")[0] == 204
@@ -169,7 +169,7 @@ def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_
 
 
 def test_a_model_is_not_deployed_while_a_node_is_not_registered(testbed: Testbed):
-    """Who is not there has acknowledged nothing."""
+    """A node that is not registered has acknowledged nothing."""
     registry, access = testbed.opened.registry, testbed.access
     hot = testbed.call("GET", "/v1/configuration")[1]
     assert hot["acknowledged"] == dict.fromkeys(("0", "1", "2"), hot["revision"])

@@ -1,4 +1,4 @@
-"""When slots begin: everything that is measured hangs on it."""
+"""Tests the instants at which slots begin, on which all measurements depend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A controller that is told to end while an episode is being opened, or waits to be played, leaves no episode open."""
+"""Tests that a controller that gets SIGTERM while an episode is being opened, or is queued, leaves no episode open."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLAN = EpisodePlan("serve", "local", 3, "local")
 
 
 class Stage:
-    """A player without edge nodes: `addresses` says who is ready, which by default is nobody."""
+    """A player without edge nodes. `addresses` gives the ready nodes; by default there are none."""
 
     def __init__(self, folder: Path) -> None:
         settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 5}}])
@@ -71,7 +71,7 @@ def stage(tmp_path: Path) -> Stage:
 
 
 def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
-    """The thread, and what the call raised."""
+    """Call in a thread. Returns the thread, and a list with the exception that the call raised."""
     raised: list[BaseException] = []
 
     def work() -> None:
@@ -101,8 +101,8 @@ def test_an_opening_that_waits_for_nodes_is_given_up(stage: Stage) -> None:
 def test_an_episode_that_waits_to_be_played_is_aborted_and_who_waits_for_it_is_answered(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Episodes, "_open_nodes", lambda *_: None)  # all nodes have opened it
-    stage.player.request(PLAN)  # the player thread has not begun
+    monkeypatch.setattr(Episodes, "_open_nodes", lambda *_: None)  # as if all nodes had opened it
+    stage.player.request(PLAN)  # the player thread has not started
     state = stage.episodes.state
     assert state is not None
     waiting, _ = in_thread(lambda: state.ended.wait(60))

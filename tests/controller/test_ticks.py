@@ -1,4 +1,4 @@
-"""Ticks: every node that can be reached gets each of its ticks, whatever the others do."""
+"""Tests that every reachable node gets each of its ticks, also if other nodes are slow or dead."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def play(ticks: Ticks, nodes: int, slots: range) -> None:
         ticks.serve_until(time.monotonic() + SLOT_S)
 
 
-def test_a_slow_node_gets_all_ticks_in_order_and_delays_nobody():
+def test_a_slow_node_gets_all_ticks_in_order_and_delays_no_other():
     quick, slow = Node(), Node(delay_s=0.2)
     with ticks_to({0: quick.address, 1: slow.address}, quick, slow) as ticks:
         play(ticks, 2, range(8))
@@ -51,7 +51,7 @@ def test_a_slow_node_gets_all_ticks_in_order_and_delays_nobody():
 
 
 def late_slots(ticks: Ticks, nodes: Iterable[int], slots: int) -> int:
-    """How many of so many slots are put a whole slot after their instant, or later."""
+    """How many of the slots are put at least a whole slot after their instant."""
     began, late = time.monotonic(), 0
     for slot in range(slots):
         late += time.monotonic() - began > (slot + 1) * SLOT_S
@@ -61,7 +61,7 @@ def late_slots(ticks: Ticks, nodes: Iterable[int], slots: int) -> int:
 
 
 def test_unreachable_nodes_delay_nobodys_ticks():
-    """Each connection to one of them took the player's thread a second: the others' ticks came whole slots late."""
+    """Each connection to one of them took a second of the player's thread: the others' ticks were whole slots late."""
     quick = Node()
     away = [Unreachable() for _ in range(3)]
     addresses = {0: away[0].address, 1: quick.address, 2: away[1].address, 3: away[2].address}
@@ -72,7 +72,7 @@ def test_unreachable_nodes_delay_nobodys_ticks():
 
 
 def test_a_node_that_halts_amid_its_answer_delays_nobodys_ticks():
-    """A frozen machine may hold up an answer in its middle."""
+    """A frozen machine may stop in the middle of an answer."""
     quick, halting = Node(), Node(halts_s=1.9)
     with ticks_to({0: halting.address, 1: quick.address}, quick, halting) as ticks:
         assert late_slots(ticks, (0, 1), 40) <= 8

@@ -1,4 +1,4 @@
-"""Clients that wait for an episode's end: many of them keep nobody else from being answered."""
+"""Tests that many clients that wait for an episode's end do not block other requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ask(address: str, method: str, path: str, body: Any = None, timeout_s: float
 
 @pytest.mark.slow
 def test_fifty_waiting_clients_keep_nobody_from_being_answered(testbed: Testbed):
-    """Twelve held all workers until the episode's end: the kubelet killed the controller, settings could not be changed."""
+    """Twelve clients held all workers until the episode's end, and the kubelet killed the controller."""
     episode = testbed.begin()
     found: list[tuple[int, Any, str | None]] = []
 
@@ -66,7 +66,7 @@ def test_fifty_waiting_clients_keep_nobody_from_being_answered(testbed: Testbed)
     assert len(found) == 50
     assert {status for status, _, _ in found} == {200}
     assert all(after == "1" for _, state, after in found if state["status"] == "open")
-    assert sum(state["status"] == "closed" for _, state, _ in found) >= 1, "nobody was let wait"
+    assert sum(state["status"] == "closed" for _, state, _ in found) >= 1, "the controller let no client wait"
     assert ended == ["closed"], "the trainer's client came back before the end"
 
 

@@ -1,4 +1,4 @@
-"""Real edge-node processes on a real database, and just enough of a controller to play episodes on them."""
+"""Starts real edge-node processes on a real database, and plays episodes on them with a minimal controller."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def call(
     timeout_s: float = 20.0,
     headers: Mapping[str, str] | None = None,
 ) -> Any:
-    """(status, parsed answer) of one request of the controller, on a connection of its own."""
+    """(status, parsed answer) of one request of the controller, on a new connection."""
     connection = HTTPConnection(urlsplit(address).netloc, timeout=timeout_s)
     try:
         content = body if isinstance(body, bytes | None) else json.dumps(body)
@@ -65,7 +65,7 @@ def call(
 
 
 def raw_link(fleet: Fleet, node: int, episode: int, source: int) -> socket.socket:
-    """A connection to a node that has become a link, as node `source` would open it."""
+    """A connection to a node that was upgraded to a link, as node `source` would open it."""
     parts = urlsplit(fleet.addresses[node])
     connection = socket.create_connection((parts.hostname, parts.port), timeout=10)
     target = f"/v1/link?episode={episode}&source={source}"
@@ -82,7 +82,7 @@ def raw_link(fleet: Fleet, node: int, episode: int, source: int) -> socket.socke
 
 
 class Fleet:
-    """N node processes of one run. A context manager: nothing stays behind."""
+    """N node processes of one run. Use as a context manager: all processes end with it."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Fleet:
         }
 
     def start_node(self, node: int) -> None:
-        self.addresses.pop(node, None)  # a restarted node answers elsewhere
+        self.addresses.pop(node, None)  # the address of a restarted node changes
         with (self.folder / f"node-{node}.log").open("ab") as log:
             self.processes[node] = subprocess.Popen(
                 [sys.executable, "-m", "commands.node"],
@@ -181,7 +181,7 @@ class Fleet:
         return self.configuration.change("test", changes, "test").revision
 
     def to(self, node: int) -> dict[str, str]:
-        """The header of a request that is for a node."""
+        """The header of a request to a node."""
         return {HEADER: addressee(self.run.uid, node)}
 
     def call(self, node: int, method: str, path: str, body: Any = None, timeout_s: float = 20.0, **headers: str) -> Any:
@@ -226,7 +226,7 @@ class Fleet:
         return start_s
 
     def tick(self, episode: int, trace: Trace, slot: int, start_s: float) -> dict[int, int]:
-        """One slot, at its planned instant; the nodes' statuses."""
+        """Send one slot's tick, at its planned instant. Returns the nodes' statuses."""
         time_settings = self.settings.time
         delay = start_s + slot * time_settings.slot_s / time_settings.time_scale - time.monotonic()
         if delay > 0:
@@ -274,7 +274,7 @@ class Fleet:
         return [self.call(node, "POST", f"/v1/episodes/{episode}/close", {}) for node in range(self.n)]
 
     def play(self, trace: Trace) -> int:
-        """A whole episode on all nodes, up to their `close`."""
+        """Play a whole episode on all nodes, up to their `close`."""
         episode = self.write_episode(trace)
         self.open(episode, trace.episode)
         start_s = self.start(episode)

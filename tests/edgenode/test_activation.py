@@ -1,4 +1,4 @@
-"""If these fail, a node decides by a model that is damaged or another network's, or dies of somebody's scheduler."""
+"""Tests that a node rejects damaged and unsuitable models, and survives the errors of other packages' schedulers."""
 
 import importlib.metadata
 import threading
@@ -62,7 +62,7 @@ def hot(revision, name, model=None, **parameters) -> HotRecord:
 
 
 def refusal(activation, record) -> str:
-    """What is said; the scheduler of before goes on."""
+    """The message of the rejection; the previous scheduler stays active."""
     before = activation.current
     with pytest.raises(ActivationError) as refused:
         activation.apply(record)
@@ -84,7 +84,7 @@ def test_another_runs_model_is_taken_where_it_fits(storage):
 
 
 def test_a_model_is_named_by_the_scheduler_that_asks_it_and_by_no_other(storage):
-    """Records that name a model feed PPO: a heuristic's choice is not that model's."""
+    """PPO trains on records that name a model: a heuristic's choice must not name one."""
     activation = activation_of(storage)
     publish(storage, "m1")
     for revision, (name, expected) in enumerate(
@@ -123,7 +123,7 @@ def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(stora
 
 
 def test_an_actor_of_another_size_than_its_manifest_says_is_refused_before_it_decides(storage):
-    """The manifest's promise alone would let the first slots' tasks pay for it."""
+    """If only the manifest were checked, the tasks of the first slots would be lost."""
     activation = activation_of(storage)
     activation.apply(hot(1, "random"))
     narrow = make_profile(SETTINGS)
@@ -170,7 +170,7 @@ def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, m
 
 
 class SlowStorage:
-    """A storage that does not answer before it is told to: a frozen name node, for a test that will not wait for one."""
+    """A storage that answers when the test releases it, like a name node that was frozen."""
 
     def __init__(self, storage) -> None:
         self.storage, self.answers = storage, threading.Event()
@@ -198,7 +198,7 @@ def test_requests_do_not_pile_up_behind_a_model_that_does_not_come(storage):
 
 
 class AwayStorage:
-    """A storage that is away until it is told not to be: no real one goes and comes at a test's word."""
+    """A storage that is unavailable until the test says otherwise."""
 
     def __init__(self, storage) -> None:
         self.storage, self.away = storage, True

@@ -1,4 +1,4 @@
-"""A node does only what is meant for it: after a restart another one may answer at a node's old address."""
+"""Tests that a node rejects requests meant for another one: a restarted node may get another node's old address."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SETTINGS = resolve_settings(
         }
     ]
 )
-# Node 1 is so much faster that `weighted` has the others send it everything.
+# Node 1 is so much faster that with `weighted` the other nodes send it all tasks.
 CAPACITY_HZ = np.array([1.0, 1e12, 1.0])
 NETWORK = Network(CAPACITY_HZ, np.zeros(3), np.array([1.0, 0.0, 0.0]), np.full((3, 3), 1e8), np.zeros((3, 3)))
 
 
 class _Fleet(Fleet):
-    """Nodes that can be started at an address of our choice."""
+    """Nodes that can be started at a chosen address."""
 
     binds: Mapping[int, str] = {}
 
@@ -72,7 +72,7 @@ def test_a_request_for_another_node_is_refused_before_anything_else(fleet: _Flee
 
 
 def test_what_is_meant_for_one_node_is_never_done_by_another(tmp_path: Path) -> None:
-    """Two nodes die and come back at each other's address, in the middle of an episode; node 0 knows the old ones."""
+    """Two nodes die and restart at each other's address, during an episode; node 0 knows the old addresses."""
     has_task = np.zeros((SLOTS, NODES), bool)
     has_task[:, 0] = True
     filled = has_task.astype(float)
@@ -83,7 +83,7 @@ def test_what_is_meant_for_one_node_is_never_done_by_another(tmp_path: Path) -> 
         before = dict(fleet.addresses)
         episode = fleet.write_episode(trace)
         fleet.open(episode, trace.episode)
-        start_s = fleet.start(episode) + 4.0  # until then the nodes are restarted
+        start_s = fleet.start(episode) + 4.0  # the nodes are restarted before that
         for node in (1, 2):
             fleet.processes[node].kill()
             fleet.processes[node].wait()

@@ -1,4 +1,4 @@
-"""A node obeys the run's controller and no other, and shares its folder with no other process."""
+"""Tests that a node obeys only the run's controller, and shares its folder with no other process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trace_of(fleet: Fleet, number: int) -> Trace:
 
 
 def replace_controller(fleet: Fleet) -> int:
-    """Another process acquires the run's lease; its epoch."""
+    """Another process acquires the run's lease. Returns its epoch."""
     with fleet.database.transaction() as connection:
         connection.execute(sa.update(leases).values(expires_at=0.0))
     lease = acquire(fleet.database, fleet.run, "successor")
@@ -91,7 +91,7 @@ def test_an_epoch_that_is_not_the_controllers_changes_nothing(tmp_path: Path) ->
 
 
 def test_a_node_that_was_restarted_says_that_it_plays_nothing(tmp_path: Path) -> None:
-    """The controller closes an episode without it then."""
+    """The controller then closes the episode without this node."""
     with Fleet(tmp_path, SETTINGS) as fleet:
         episode = fleet.write_episode(trace_of(fleet, 1))
         status, problem = fleet.call(0, "POST", f"/v1/episodes/{episode}/close", {})
@@ -131,7 +131,7 @@ def test_a_node_waits_for_its_dying_predecessor_to_leave_the_folder(tmp_path: Pa
 
 
 def test_a_node_of_a_local_fleet_ends_when_another_controller_has_the_run(tmp_path: Path) -> None:
-    """Its own may be frozen: its end would never come, and the new controller's nodes need the folder."""
+    """Its own controller may be frozen and never end it, and the new controller's nodes need the folder."""
     with Fleet(tmp_path, SETTINGS) as fleet:
         process = subprocess.Popen(
             [sys.executable, "-m", "commands.node"],

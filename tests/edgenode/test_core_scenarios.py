@@ -1,4 +1,4 @@
-"""Hand-computed lives of tasks: what would be wrong here is a task's fate, and with it every result of the testbed."""
+"""Tests the node's core in scenarios computed by hand: a task's outcome and times, on which all results depend."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _network(failure_rate: float = 0.0, link_failure_rate: float = 0.0) -> Netwo
 
 
 class _Core(NodeCore):
-    """Keeps the effects that a test has not asked for yet."""
+    """Stores the effects that a test has not read yet."""
 
     def __init__(self, facts: EpisodeFacts) -> None:
         super().__init__(facts)
@@ -91,7 +91,7 @@ def test_executions_start_at_planned_ends_so_lateness_does_not_add_up() -> None:
     first = _arrive(core, 0, _task(execution_s=0.15), 0)
     second = _arrive(core, 1, _task(execution_s=0.15), 0)
     _take(core, Execute)
-    core.execution_ended(first.key, 0.17)  # woken 20 ms late
+    core.execution_ended(first.key, 0.17)  # 20 ms late
     (execute,) = _take(core, Execute)
     assert (execute.start_s, execute.end_s) == pytest.approx((0.15, 0.30))
     assert second.execution_waiting_s == pytest.approx(0.05)
@@ -103,7 +103,7 @@ def test_two_tasks_contend_for_a_link_and_each_is_handed_over_at_its_end() -> No
     _arrive(core, 0, _task(transmission_s=0.25), 1)
     second = _arrive(core, 1, _task(transmission_s=0.2), 1)
     assert [effect.end_s for effect in _take(core, Transmit)] == pytest.approx([0.25])
-    core.advance(0.26)  # late by 10 ms: the second started at 0.25 all the same
+    core.advance(0.26)  # 10 ms late: the second still started at 0.25
     (handover,) = _take(core, HandOver)
     assert handover.elapsed_at_start_s == pytest.approx(0.0)
     (transmit,) = _take(core, Transmit)
@@ -111,7 +111,7 @@ def test_two_tasks_contend_for_a_link_and_each_is_handed_over_at_its_end() -> No
     assert second.transmission_waiting_s == pytest.approx(0.15)
     core.advance(0.45)
     (handover,) = _take(core, HandOver)
-    assert handover.elapsed_at_start_s == pytest.approx(0.15)  # from its own slot's instant
+    assert handover.elapsed_at_start_s == pytest.approx(0.15)  # from the instant of its slot
 
 
 def test_links_to_different_nodes_do_not_wait_for_each_other() -> None:
@@ -177,7 +177,7 @@ def test_skew_and_decision_count_against_the_deadline() -> None:
 
 
 def test_a_tick_that_comes_a_hair_early_has_no_negative_durations() -> None:
-    """The receiver of a transfer refuses negative durations: the task would be lost."""
+    """The receiver of a transfer rejects negative durations: the task would be lost."""
     core = _core()
     snapshot = core.tick(5, _task(), 0.4995)
     assert snapshot is not None and snapshot.task is not None
@@ -186,7 +186,7 @@ def test_a_tick_that_comes_a_hair_early_has_no_negative_durations() -> None:
 
 
 def _failing_trace(purpose: Purpose, rate: float, destination: int, before_s: float) -> int:
-    """The number of a trace in which the task of slot 0 and node 0 fails so early."""
+    """The number of a trace in which the task of slot 0 and node 0 fails before `before_s`."""
     for trace in range(1000):
         if failure_instant_s(3, purpose, trace, 0, 0, destination, rate) < before_s:
             return trace
@@ -240,7 +240,7 @@ def test_an_announcement_that_comes_after_its_task_is_not_counted() -> None:
 
 
 def test_a_snapshot_leaves_out_what_others_sent_in_the_same_slot() -> None:
-    """Decisions of a slot are simultaneous, whoever's tick came first."""
+    """The decisions of a slot are simultaneous, in whatever order the ticks arrive."""
     core = _core()
     core.announced(1, 2, 0.2 * CAPACITY, forget_at_s=1.2)
     core.handed_over(_from_peer(2, 0.3, source=2), elapsed_s=0.0, now=0.2)
@@ -328,7 +328,7 @@ def test_a_sender_writes_a_fate_only_when_it_is_sure_to_own_the_task(result: str
 
 
 def test_an_answer_that_comes_before_the_planned_end_of_the_transmission_is_not_forgotten() -> None:
-    """Else the task would stay pending for ever, and every drain would run into its limit."""
+    """Otherwise the task would stay pending for ever, and every drain would reach its time limit."""
     core = _core(transfer="payload")
     journey = _arrive(core, 0, _task(transmission_s=0.2), 1)
     core.handover_settled(journey.key, "accepted", 0.1999)

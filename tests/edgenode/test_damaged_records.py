@@ -1,4 +1,4 @@
-"""What a power loss leaves in a node's files costs those records: no node, no later record, no close."""
+"""Tests damaged files after a power loss: only damaged records are lost, and the node starts and closes episodes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _folder(fleet: Fleet, node: int) -> Path:
 
 
 def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Path) -> None:
-    """It died of the first line, at every start; one refused value kept all later records back, for ever."""
+    """The node died at the first damaged line, at every start; one refused value blocked all later records."""
     settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 6}, "scheduler": {"name": "local"}}])
     with Fleet(tmp_path, settings) as fleet:
         before = fleet.play(_trace(fleet, 1))
@@ -110,12 +110,12 @@ def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Pa
         assert log.count("lines are no records") == 2 and "Traceback" not in log
         (summary,) = find_episodes(fleet.database, fleet.run, episode=before, status=None)
         assert summary.refused_records == len(damaged)
-        # The episode to which they belong was not closed yet: it must not count as complete now.
+        # The episode of these records was not closed yet: it must not count as complete.
         assert close_episode(fleet.database, fleet.run, before).verdict == "incomplete"
 
 
 def test_a_scheduler_whose_numbers_are_not_finite_is_one_that_fails(tmp_path: Path) -> None:
-    """Its record was refused by the database, and with it all that came later from that node."""
+    """The database rejected its record, and with it all later records of that node."""
     settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 6}, "scheduler": {"name": "local"}}])
     plugin = tmp_path / "plugin"
     (plugin / "unsure-1.dist-info").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""If these fail, a choice that the scheduler or the model did not make is trained on, or measured, as theirs."""
+"""Tests that recorded decisions are those of the scheduler or model that they name."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Moody:
 
 @pytest.fixture
 def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's package with a scheduler, as pip would leave it, for processes that are started from now on."""
+    """Another package with a scheduler, installed as pip does, for processes that start from now on."""
     (tmp_path / "moody.py").write_text(MOODY)
     information = tmp_path / "moody-1.0.dist-info"
     information.mkdir()
@@ -66,7 +66,7 @@ def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def played(fleet: Fleet, parameters: dict[str, Any]) -> tuple[Any, list[Any]]:
-    """An episode's summary and its decisions, by the scheduler with the model `m1`."""
+    """An episode's summary and its decisions, with the scheduler and the model `m1`."""
     profile = make_profile(SETTINGS)
     fields = {
         "version": "m1", "algorithm": "ppo", "profile": profile.to_json(), "actions": profile.nodes + 1,

@@ -1,4 +1,4 @@
-"""Descriptors: a pod takes as many as its network needs, and says at its start where it may not."""
+"""Tests file descriptors: a pod raises its limit to what the network needs, and logs at its start if it cannot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEEDED = descriptors_of_node(4, "payload")
 
 
 class LimitedFleet(Fleet):
-    """Its processes may have few descriptors at first, and more if they ask for them."""
+    """Its processes have a low soft limit of descriptors, and a higher hard limit."""
 
     def start_node(self, node: int) -> None:
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -44,7 +44,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_a_node_raises_its_soft_limit(fleet: Fleet):
-    """At the usual 1024 a node among 127 others lost connections, and with them tasks."""
+    """With the usual limit of 1024, a node among 127 others lost connections, and with them tasks."""
     for process in fleet.processes.values():
         assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == NEEDED
 

@@ -1,4 +1,4 @@
-"""The controller ends an episode only when no node owns a task: else a task that succeeds is recorded as lost."""
+"""Tests that the controller ends an episode only when no node owns a task: otherwise successes are recorded as lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = resolve_settings(
         }
     ]
 )
-# Node 0 is so much faster that `weighted` has node 1 send it everything.
+# Node 0 is so much faster that with `weighted` node 1 sends it all tasks.
 # A transmission takes 0.7 s, an execution 1.5 s.
 NETWORK = Network(np.array([1e12, 1.0]), np.zeros(2), np.array([0.0, 1.0]), np.full((2, 2), 1e6), np.zeros((2, 2)))
 
@@ -55,7 +55,7 @@ def one_task(number: int) -> Trace:
 def play(fleet: Fleet, number: int) -> EpisodeSummary:
     """An episode of `one_task`, played by a real controller's `Episodes`."""
     holder = LeaseHolder(fleet.database, fleet.run, "test", threading.Event(), lambda lost: None)
-    holder._lease = Lease(fleet.run, "test", 1)  # the fleet's own
+    holder._lease = Lease(fleet.run, "test", 1)  # the lease of the fleet
     episodes = Episodes(
         fleet.database,
         fleet.run,
@@ -82,14 +82,14 @@ def status_of(fleet: Fleet, node: int) -> dict[str, Any]:
 def test_a_task_that_changes_hands_while_the_nodes_are_asked_is_waited_for(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Node 0 owns nothing when it is asked; by the time that node 1 is asked, it has handed its task over to node 0."""
+    """Node 0 owns no task when it is asked; before node 1 is asked, it has handed its task to node 0."""
     start = NodeClients.start
 
     def slowly(
         self: NodeClients, node: int, method: str, path: str, body: Mapping[str, Any] | None, patience_s: float
     ) -> None:
         if method == "GET" and node == 0:
-            time.sleep(0.15)  # until its last tick is over
+            time.sleep(0.15)  # until its last tick has passed
         if method == "GET" and node == 1:
             wait_until(lambda: status_of(fleet, 1)["pending"] == 0)
         start(self, node, method, path, body, patience_s)
@@ -102,7 +102,7 @@ def test_a_task_that_changes_hands_while_the_nodes_are_asked_is_waited_for(
 
 
 def test_a_node_records_nothing_after_its_close(fleet: Fleet) -> None:
-    """A task that hangs is waited for until its deadline; where it ends after the close, its record is not refused."""
+    """The controller waits for a hanging task until its deadline. If it ends after the close, no record is refused."""
     trace = one_task(2)
     episode = fleet.write_episode(trace)
     fleet.open(episode, trace.episode)
@@ -114,12 +114,12 @@ def test_a_node_records_nothing_after_its_close(fleet: Fleet) -> None:
     assert [answer["abandoned"] for _, answer in answers] == [1, 0], answers
     assert close_episode(fleet.database, fleet.run, episode).outcomes == {"lost": 1}
     wait_until(lambda: status_of(fleet, 0)["pending"] == 0)
-    time.sleep(0.3)  # three deliveries
+    time.sleep(0.3)  # three intervals of delivery
     assert status_of(fleet, 0)["refused_records"] == 0
 
 
 def test_a_close_delivers_what_a_killed_process_had_recorded(tmp_path: Path) -> None:
-    """The node is back, but has not delivered yet: closing without these records loses tasks that succeeded."""
+    """The node has restarted, but has not delivered yet: without these records, tasks that succeeded would be lost."""
     settings = SETTINGS.model_copy(update={"node": SETTINGS.node.model_copy(update={"write_interval_s": 600.0})})
     trace = one_task(3)
     with Fleet(tmp_path, settings, NETWORK) as fleet:

@@ -1,4 +1,4 @@
-"""A disk that takes no records: the node keeps them in memory and says so; no task is lost, no line half-written."""
+"""Tests a full disk: a node keeps records in memory and reports it. No task is lost, and no partial line is written."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def _trace(fleet: Fleet, number: int) -> Trace:
 
 
 def test_nodes_on_a_full_disk_lose_no_task(tmp_path: Path) -> None:
-    """All nodes died of it, again and again, and with them all tasks of the episode."""
+    """All nodes died of a full disk, repeatedly, and the episode lost all its tasks."""
     settings = resolve_settings(
         [
             {
@@ -209,7 +209,7 @@ def test_nodes_on_a_full_disk_lose_no_task(tmp_path: Path) -> None:
         for slot in range(21):
             if slot == 5:
                 disk.fill()
-                with fleet.database.transaction() as connection:  # nobody takes the records now
+                with fleet.database.transaction() as connection:  # so that the database accepts no records
                     connection.exec_driver_sql("ALTER TABLE decisions RENAME TO elsewhere")
             if slot == 15:
                 found = [fleet.call(node, "GET", "/v1/status")[1] for node in range(3)]

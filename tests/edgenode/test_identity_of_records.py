@@ -1,4 +1,4 @@
-"""A record belongs to one episode of one database: what another experiment left on a node's disk stays out."""
+"""Tests that records belong to one episode of one database: records of another experiment on the disk are ignored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _trace(number: int, tasks: bool) -> Trace:
 
 
 def _left_on_disk(folder: Path) -> None:
-    """Begin episode 1 of a run and kill all nodes in the middle of it, before they have delivered anything."""
+    """Begin episode 1 of a run, and kill all nodes during it, before they have delivered records."""
     with Fleet(folder, _settings(600.0), url=f"sqlite:///{folder}/first.db") as fleet:
         trace = _trace(1, tasks=True)
         episode = fleet.write_episode(trace)
@@ -52,11 +52,11 @@ def _left_on_disk(folder: Path) -> None:
 
 
 def test_another_experiment_of_the_same_name_gets_no_records_of_the_one_before(tmp_path: Path) -> None:
-    """The new database has an open episode 1 as well: it would close as complete, with the other one's decisions."""
+    """The new database also has an open episode 1. It would close as complete, with the decisions of the other one."""
     _left_on_disk(tmp_path)
     with Fleet(tmp_path, _settings(0.1), url=f"sqlite:///{tmp_path}/second.db") as fleet:
         episode = fleet.write_episode(_trace(2, tasks=False))
-        time.sleep(0.5)  # five deliveries
+        time.sleep(0.5)  # five intervals of delivery
         with fleet.database.reading() as connection:
             for table in (outcomes, decisions):
                 assert connection.execute(sa.select(table.c.slot)).all() == [], f"{table.name} of another experiment"

@@ -1,4 +1,4 @@
-"""Real node processes over a real database: every task has one fate, and what is measured is what was modelled."""
+"""Tests real node processes on a real database: every task has one outcome, and measured times match the model."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_every_task_has_one_fate_and_durations_are_as_modelled(
     fleet: Fleet = request.getfixturevalue("fleet" if transfer == "emulated" else "payload_fleet")
     fleet.change({"scheduler": {"name": scheduler, "model": None}})
     episode = fleet.play(_trace(fleet, 3))
-    summary = close_episode(fleet.database, fleet.run, episode)  # checks the conservation law
+    summary = close_episode(fleet.database, fleet.run, episode)  # checks that every task has one outcome
     assert (summary.verdict, summary.reason) == ("complete", None), fleet.logs()
     assert "lost" not in summary.outcomes, fleet.logs()
     trace, rows = load_trace(fleet.database, fleet.run, episode), _rows(fleet, outcomes, episode)
@@ -99,7 +99,7 @@ def test_every_task_has_one_fate_and_durations_are_as_modelled(
         for row in rows
         if row.execution_s > 0
     ]
-    # A busy machine may wake threads late; fidelity proper is measured by a benchmark. An execution never ends early.
+    # A busy machine may wake threads late; a benchmark measures fidelity. An execution never ends early.
     assert np.median(np.abs(transmissions)) < 0.25 and np.median(np.abs(executions)) < 0.25
     assert min(executions) > -1e-6
     records = _rows(fleet, decisions, episode)
@@ -125,7 +125,7 @@ def test_a_node_killed_in_an_episode_costs_its_own_tasks_only(tmp_path: Path) ->
         fleet.drain()
         for node in (0, 1):
             assert fleet.call(node, "POST", f"/v1/episodes/{episode}/close", {})[0] == 200
-        fleet.start_node(2)  # delivers what the killed process left on its disk
+        fleet.start_node(2)  # delivers the records that the killed process left on its disk
         fleet.wait_ready()
         until = time.monotonic() + 20
         while fleet.call(2, "GET", "/v1/status")[1]["outbox"] and time.monotonic() < until:
@@ -161,7 +161,7 @@ def test_a_node_that_comes_back_joins_the_running_episode(tmp_path: Path) -> Non
 
 
 def test_an_episode_that_has_begun_is_not_opened_anew(fleet: Fleet) -> None:
-    """A controller that takes a slow node for a dead one opens the episode there again: its tasks must not be gone."""
+    """A controller that takes a slow node for a dead one opens the episode there again: its tasks must not be lost."""
     fleet.change({"scheduler": {"name": "local", "model": None}})
     episode, trace = _opened(fleet, 13)
     start_s = fleet.start(episode)
@@ -177,7 +177,7 @@ def test_an_episode_that_has_begun_is_not_opened_anew(fleet: Fleet) -> None:
 
 
 def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
-    """A node that hung while it fetched a model has several openings waiting: the last ones come after the start, or later."""
+    """A node that hung while it fetched a model has several queued openings: the last ones arrive after the start."""
     fleet.change({"scheduler": {"name": "local", "model": None}})
     before, _ = _opened(fleet, 14)
     episode, trace = _opened(fleet, 15)
@@ -214,7 +214,7 @@ def test_the_hot_keys_are_applied_while_running_and_a_wrong_one_keeps_the_last_g
     revision = fleet.change({"scheduler": {"name": "random", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
     until = time.monotonic() + 20
-    while time.monotonic() < until:  # acknowledged for all to see
+    while time.monotonic() < until:  # until all nodes have acknowledged
         told = [one.metadata for one in fleet.registry.instances("edgenode", "test")]
         if all(one["revision"] == revision and one["scheduler"] == "random" for one in told):
             return
@@ -222,8 +222,8 @@ def test_the_hot_keys_are_applied_while_running_and_a_wrong_one_keeps_the_last_g
     raise AssertionError(told)
 
 
-def test_a_refused_model_is_said_to_whoever_opens(fleet: Fleet) -> None:
-    """A damaged model must not decide anything, and the operator must read which one and why."""
+def test_a_refused_model_is_reported_to_the_controller_that_opens(fleet: Fleet) -> None:
+    """A damaged model must not make decisions. The message says which model and why."""
     fleet.change({"scheduler": {"name": "drl", "model": None}})
     status, answer = fleet.call(0, "POST", "/v1/episodes", fleet.opening(91, 7))
     assert status == 424 and "scheduler.model" in answer["detail"]
@@ -376,7 +376,7 @@ def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: byt
         link.sendall(line + b"\n")
         answer = _answer(link)
         assert answer["status"] == status and words in answer["detail"]
-        assert link.recv(1) == b""  # where the next task would begin is not known
+        assert link.recv(1) == b""  # the beginning of the next task cannot be determined
     assert fleet.call(0, "GET", "/healthz")[0] == 200
 
 
@@ -395,7 +395,7 @@ def test_a_link_needs_the_upgrade(playing: tuple[Fleet, int]) -> None:
 
 
 def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is(playing: tuple[Fleet, int]) -> None:
-    """A link that breaks within a transfer must not lose the task, nor execute it twice."""
+    """A link that breaks within a transfer must neither lose the task nor execute it twice."""
     fleet, episode = playing
     task = {"episode": episode, "episode_uid": fleet.uids[episode], **_HANDOVER, "slot": 3, "deadline_s": 1000.0}
     before = fleet.call(0, "GET", "/v1/status")[1]["pending"]
@@ -418,7 +418,7 @@ def test_a_probe_of_a_slot_that_does_not_come_gives_up_in_time(playing: tuple[Fl
 
 
 def test_connections_of_many_peers_are_kept(playing: tuple[Fleet, int]) -> None:
-    """Above ten kept connections the server closed each after its answer: every message paid for a new one."""
+    """With more than ten kept connections the server closed each after its answer: every message needed a new one."""
     fleet, _ = playing
     connections = [HTTPConnection(urlsplit(fleet.addresses[0]).netloc, timeout=10) for _ in range(24)]
     for _ in range(2):
@@ -459,7 +459,7 @@ def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes:
 
 
 def test_a_node_is_small_and_knows_no_torch(fleet: Fleet) -> None:
-    """Edge nodes run on small machines, where torch is not installed."""
+    """Edge nodes run on small machines without torch."""
     for process in fleet.processes.values():
         status = Path(f"/proc/{process.pid}/status").read_text()
         resident_kib = int(status.partition("VmRSS:")[2].split()[0])

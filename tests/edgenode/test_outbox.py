@@ -1,4 +1,4 @@
-"""Records must reach the database, whatever happens between: else episodes are incomplete and tasks lose their fate."""
+"""Tests that records reach the database after any failure: otherwise episodes are incomplete or lack outcomes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from middleware.database import Refused
 
 
 class _Database:
-    """Takes what `deliver_records` takes; `away` makes it fail as a driver does, its words holding a secret."""
+    """Accepts what `deliver_records` accepts. `away` makes it fail like a driver, with a secret in the message."""
 
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
@@ -151,7 +151,7 @@ def test_refused_records_are_kept_aside_and_counted(tmp_path: Path) -> None:
 
 
 def test_what_is_appended_while_a_delivery_is_under_way_is_not_lost(tmp_path: Path) -> None:
-    """A segment that was still being written to was delivered in part and deleted: tasks lost their fate."""
+    """A segment that was still being written was delivered in part and deleted: tasks lost their outcomes."""
     database = _Database()
     outbox = _outbox(tmp_path, database)
     total, done = 3000, threading.Event()

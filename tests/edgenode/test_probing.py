@@ -1,4 +1,4 @@
-"""Probes: a slow, dead or restarted node must not delay a decision or answer another slot's question."""
+"""Tests probes: a slow, dead or restarted node must not delay a decision, or answer for another slot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgenode.probing import Prober, report_in
 def _node(
     delay_s: Callable[[int], float] = lambda slot: 0.0, status: int = 200, answer: bytes | None = None
 ) -> Iterator[str]:
-    """A real server that reports its slot as its queue's length, after so many seconds; or gives this answer."""
+    """A real server that reports its slot as its queue's length after a delay, or gives this answer."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -91,14 +91,14 @@ def test_enough_answers_end_the_wait() -> None:
 
 
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next_slots() -> None:
-    """The node would decide by what was true a slot ago, and by other numbers from then on."""
+    """The node would decide by the state of the previous slot."""
     with _node(lambda slot: 0.4 if slot == 1 else 0.0) as address:
         prober = Prober({1: address}.__getitem__, str, timeout_s=0.2)
         assert prober.ask([1], 1, 1, None) == {}
-        time.sleep(0.5)  # it is there now
+        time.sleep(0.5)  # the answer has arrived
         assert prober.ask([1], 1, 2, None)[1].report["slot"] == 2
         assert prober.ask([1], 1, 1, None) == {}
-        assert prober.ask([1], 1, 3, None)[1].report["slot"] == 3  # it still owes the one before
+        assert prober.ask([1], 1, 3, None)[1].report["slot"] == 3  # the previous answer has not been read yet
         prober.close()
 
 
@@ -164,7 +164,7 @@ def test_what_a_node_reports_is_a_report() -> None:
 def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
     answer: bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was logged as a failed scheduler, in every slot, and the task was executed here without the other reports."""
+    """It was logged as a failed scheduler in every slot, and the task was executed here without the other reports."""
     with _node() as sound, _node(answer=answer) as malformed:
         prober = Prober({1: malformed, 2: sound}.__getitem__, str, timeout_s=5.0)
         for _ in range(3):
@@ -178,7 +178,7 @@ def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
 
 
 def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
-    """Connecting to the first took the whole time-out: nobody else was asked."""
+    """Connecting to the first one took the whole time-out: no other node was asked."""
     with _node() as alive, _node() as second, socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -198,7 +198,7 @@ def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
 
 
 def test_probes_work_beyond_a_thousand_descriptors() -> None:
-    """select() takes no descriptor from 1024 on: the decision that met one was made without any report."""
+    """select() accepts no descriptor from 1024 on: such a decision was made without any report."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4096:
         pytest.skip(f"the hard limit of descriptors is {hard} here")
@@ -208,7 +208,7 @@ def test_probes_work_beyond_a_thousand_descriptors() -> None:
         with _node(lambda slot: 0.4 if slot == 1 else 0.0) as address:
             prober = Prober({1: address}.__getitem__, str, timeout_s=0.2)
             assert prober.ask([1], 1, 1, None) == {}
-            time.sleep(0.5)  # now it owes an answer, which is there
+            time.sleep(0.5)  # the answer to an old probe has arrived
             assert prober.ask([1], 1, 2, None)[1].report["slot"] == 2
             prober.close()
     finally:

@@ -1,4 +1,4 @@
-"""Peers that vanish without a word, or say nothing: the node goes on answering everybody else."""
+"""Tests peers that disappear without closing connections, or send nothing: the node still answers all others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def begun(fleet: Fleet, number: int) -> tuple[int, Trace]:
-    """An episode with its first slot."""
+    """An episode whose first slot has begun."""
     time_settings = fleet.settings.time
     trace = draw_trace(
         fleet.settings.tasks, fleet.network, time_settings.slot_s, time_settings.slots, fleet.settings.seed, number
@@ -67,7 +67,7 @@ def threads(fleet: Fleet) -> int:
 
 
 def assert_answers(fleet: Fleet, episode: int, slot: int) -> None:
-    """Node 0 answers what a kubelet, the controller and the other nodes ask, and takes a task over a new link of node 2."""
+    """Node 0 answers a kubelet, the controller and the other nodes, and accepts a task on a new link of node 2."""
     assert fleet.call(0, "GET", "/healthz", timeout_s=5)[0] == 200
     assert fleet.call(0, "GET", "/v1/status", timeout_s=5)[0] == 200
     assert fleet.call(0, "GET", f"/v1/reports?episode={episode}&slot=0", timeout_s=5)[0] == 200
@@ -81,7 +81,7 @@ def assert_answers(fleet: Fleet, episode: int, slot: int) -> None:
 
 @pytest.mark.parametrize("amid", [b"", b'{"episode"', None])
 def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, amid: bytes | None):
-    """Each link held a request thread for as long as its peer's kernel answered: /healthz went unanswered, the node was killed."""
+    """Each link held a thread as long as its peer's kernel answered: /healthz failed, and the node was killed."""
     episode, _ = begun(fleet, 1)
     before = threads(fleet)
     silent = []
@@ -102,7 +102,7 @@ def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, am
 
 
 def test_links_end_with_their_episode(fleet: Fleet):
-    """They were kept into the next episodes: the peer that had opened them may be gone."""
+    """Links were kept in the next episodes, although the peer may have disappeared."""
     episode, _ = begun(fleet, 2)
     link = raw_link(fleet, 0, episode, 1)
     after, _ = begun(fleet, 3)
@@ -122,12 +122,12 @@ def test_a_link_says_whose_it_is_and_of_which_episode(fleet: Fleet, query: str):
     assert status == 422, answer
 
 
-# --- a machine that vanishes: root, and a network of its own ------------------------------------------------------------
+# --- a machine that disappears: needs root and a network namespace ----------------------------------------------------
 
 
 @pytest.fixture
 def other_machine() -> Iterator[tuple[str, str, list[str]]]:
-    """(name of our interface, our address, prefix of commands): a network namespace on the other end of a wire."""
+    """(name of our interface, our address, command prefix): a network namespace connected by a virtual link."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root and `ip`, to make a network namespace")
     name = f"ob{os.getpid() % 100_000}"
@@ -172,7 +172,7 @@ time.sleep(600)
 
 
 class ReachableFleet(Fleet):
-    """Its node 0 listens where another machine reaches it."""
+    """A fleet whose node 0 listens where another machine reaches it."""
 
     bind = "127.0.0.1"
 

@@ -1,7 +1,7 @@
-"""A finished run in a real database, written through the middleware as nodes, controller and trainer do.
+"""Writes a finished run into a real database through the middleware, as nodes, controller and trainer do.
 
-A small queueing model plays the episodes, so that methods differ for reasons: executors and links are FIFO and busy,
-deadlines drop, failures strike. Measured durations carry a noise of which tests say how large it is.
+A small queueing model plays the episodes, so that methods really differ: executors and links are FIFO, tasks miss
+deadlines, and failures occur. Measured durations have a noise, whose size the tests set.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def settings_with(**sections: dict[str, Any]) -> Settings:
 
 
 def open_run(folder: Path, settings: Settings | None = None, name: str = "played", url: str | None = None):
-    """A migrated database with an empty run in it, and the run."""
+    """A migrated database with an empty run, and the run."""
     settings = settings or settings_with()
     db = Database.connect(url or f"sqlite:///{folder}/testbed.db")
     db.migrate()
@@ -71,7 +71,7 @@ def play(
     mixed: str | None = None,
     late_slots: int = 0,
 ) -> EpisodeSummary:
-    """Play one episode. skill: the probability with which a learned method chooses the least delay, not at random."""
+    """Play one episode. skill: the probability that a learned method chooses the least delay, and not at random."""
     settings = run.settings
     network = draw_network(settings.network, settings.seed, settings.network.index)
     drawn = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, trace)
@@ -87,7 +87,7 @@ def play(
 
 
 def play_everything(db: Database, run: Run, *, noise: float = 0.004) -> None:
-    """All phases of the run's settings, with methods that learn."""
+    """Play all phases of the run's settings, with methods that improve."""
     settings = run.settings
     for k in range(settings.offline.episodes):
         play(db, run, "collect", settings.offline.heuristic, COLLECT_TRACES + k, noise=noise)
@@ -135,7 +135,7 @@ def play_everything(db: Database, run: Run, *, noise: float = 0.004) -> None:
 
 
 def publish(db: Database, run: Run, version: str, *, phase: str, method: str, number: int) -> None:
-    """Record a version, without any files."""
+    """Record a version without files."""
     manifest = ModelManifest(
         version=version,
         algorithm="ppo",
@@ -148,7 +148,7 @@ def publish(db: Database, run: Run, version: str, *, phase: str, method: str, nu
 
 
 Policy = Callable[[np.random.Generator, int, np.ndarray], tuple[int, int]]
-"""Random numbers, the own index and the estimated delays → destination, and how many nodes were asked."""
+"""From random numbers, the own index and the estimated delays: destination, and number of probed nodes."""
 
 
 def _policy(method: str, skill: float) -> Policy:
@@ -173,7 +173,7 @@ def _records(
     settings: Settings, network: Network, trace: Trace, number: int, policy: Policy, model: str | None, noise: float
 ) -> list[dict[str, Any]]:
     n, time = network.nodes, settings.time
-    # One generator per episode number: the same database is filled the same way again.
+    # One generator per episode number: a second call fills a database with the same rows.
     random = np.random.default_rng([settings.seed, number])
     free_s, link_free_s = np.zeros(n), np.zeros((n, n))
     executing: list[list[float]] = [[] for _ in range(n)]
@@ -234,9 +234,10 @@ def _records(
 
 def _outcome(
     settings: Settings, network: Network, trace: int, task: Any, number: int, destination: int, decision_s: float,
-    link_free_s: np.ndarray, free_s: np.ndarray, executing: list[list[float]], random: np.random.Generator, noise: float,
+    link_free_s: np.ndarray, free_s: np.ndarray, executing: list[list[float]], random: np.random.Generator,
+    noise: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Where a task ends; moves the clocks of the link and the executor that it used."""
+    """The end and outcome of a task. Updates the times at which the link and the executor are free."""
     source, begin = task.source, task.slot * settings.time.slot_s
     due = begin + task.deadline_s
     place = settings.seed, trace, task.slot, source, destination

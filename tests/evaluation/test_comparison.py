@@ -1,4 +1,4 @@
-"""Methods are compared on the same traces only, by complete episodes only; what is left out is said."""
+"""Tests that methods are compared on the same traces and complete episodes only, and that exclusions are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fidelity promise: median within 2 %, 95th percentile within 5 %, at most 1 % late, judged by what was measured."""
+"""Tests the fidelity limits: median within 2 %, 95th percentile within 5 %, at most 1 % late."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ SENT_S, EXECUTED_S = SIZE_BITS / 1e8, CYCLES / 4e9
 
 
 def columns(count: int = 1, **changes) -> TaskColumns:
-    """Tasks of node 0 that node 1 has executed exactly as modelled, but for `changes`."""
+    """Tasks of node 0 that node 1 has executed exactly as modelled, except for `changes`."""
     values = {
         "slot": 0, "source": 0, "destination": 1, "size_bits": SIZE_BITS, "cycles": CYCLES, "outcome": "success",
-        "transfer": "emulated", "skew_s": 0.0, "transmission_waiting_s": 0.0, "transmission_s": SENT_S, "handover_s": 0.001,
+        "transfer": "emulated", "skew_s": 0.0, "transmission_waiting_s": 0.0, "transmission_s": SENT_S,
+        "handover_s": 0.001,
         "execution_waiting_s": 0.0, "execution_s": EXECUTED_S, "completion_s": SENT_S + EXECUTED_S, "late": False,
     }  # fmt: skip
     return TaskColumns(**{name: np.resize(np.array(value), count) for name, value in {**values, **changes}.items()})

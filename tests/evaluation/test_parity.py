@@ -1,4 +1,4 @@
-"""Parity is what the records say, and "held" is not said lightly."""
+"""Tests that parity is computed from the records, and is "held" only within the limits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ COUNT = 200
 
 def measured(**changes) -> TaskColumns:
     values = {
-        "slot": 0, "source": 0, "destination": 1, "size_bits": 1e6, "cycles": 1e8, "outcome": "success", "transfer": "emulated",
-        "skew_s": 0.0, "transmission_waiting_s": 0.0, "transmission_s": 0.1, "handover_s": 0.0, "execution_waiting_s": 0.2,
+        "slot": 0, "source": 0, "destination": 1, "size_bits": 1e6, "cycles": 1e8,
+        "outcome": "success", "transfer": "emulated", "skew_s": 0.0, "transmission_waiting_s": 0.0,
+        "transmission_s": 0.1, "handover_s": 0.0, "execution_waiting_s": 0.2,
         "execution_s": 0.3, "completion_s": 0.6, "late": False,
     }  # fmt: skip
     return TaskColumns(**{name: np.resize(np.array(value), COUNT) for name, value in {**values, **changes}.items()})
@@ -30,7 +31,7 @@ def twin(**changes) -> TwinFates:
 
 
 def share(of: int, wrong, right):
-    """`of` in 200 wrong ones."""
+    """200 values, `of` of them wrong."""
     return np.array([wrong] * of + [right] * (COUNT - of))
 
 

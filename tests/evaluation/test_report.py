@@ -1,4 +1,4 @@
-"""The report: from the database and the storage alone, self-contained, and honest about what is missing."""
+"""Tests the report: built from database and storage alone, self-contained, and explicit about missing data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from offload.tasks import draw_trace
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """A finished run, its storage, and the folder that the report was written to."""
+    """A finished run, its storage, and the folder of the report."""
     folder = tmp_path_factory.mktemp("played")
     db, run = open_run(folder)
     play_everything(db, run)
@@ -62,7 +62,7 @@ def test_results_say_what_the_database_says(played):
         rates = [episode["outcomes"]["success"] / episode["tasks"] for episode in values["episodes"]]
         assert values["mean"] == pytest.approx(sum(rates) / len(rates))
         assert values["interval"][0] < values["mean"] < values["interval"][1]
-        # 4 times faster than real: what took 4 model milliseconds took one.
+        # The time scale is 4: 4 model milliseconds take one real millisecond.
         assert values["decision_real_s"]["p50"] == pytest.approx(values["decision_s"]["p50"] / 4)
     local = results["offloading"]["local"]
     assert sum(local[i][i] for i in range(5)) == results["methods"]["local"]["tasks"] == sum(map(sum, local))
@@ -82,7 +82,7 @@ def test_learning_curve_has_every_checkpoint_and_online_episode(played):
     for method in ("o2o-drl", "online-only"):
         assert [point["episode"] for point in curve["online"][method]] == list(range(1, 9))
         assert [point["update"] for point in curve["online"][method]] == [1] * 4 + [2] * 4
-    # The first update's episodes are played by the model that offline training made.
+    # The model of offline training plays the episodes of the first update.
     assert curve["online"]["o2o-drl"][0]["model"] == "offline"
 
 

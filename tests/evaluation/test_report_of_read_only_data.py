@@ -1,4 +1,4 @@
-"""A colleague's data, an archive, a snapshot: a run's report is made without writing to its database or storage."""
+"""Tests reports of read-only data, such as an archive: nothing is written to the run's database or storage."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from middleware.database import Database
 from offload.episodes import EVALUATION_TRACES
 
 SETTINGS = settings_with(evaluation={"methods": list(HEURISTICS), "episodes": 1})
-NOT_TAKEN = "does not take the report; it is in "
+NOT_TAKEN = "but not in the storage "
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Not pytest's own, which is closed to other users."""
+    """A folder outside pytest's own, which other users cannot enter."""
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
         made.chmod(0o755)
@@ -51,7 +51,7 @@ def reported(
 
 
 def closed(folder: Path) -> None:
-    """Nobody may write the data any more."""
+    """Remove all write permissions."""
     for path in (folder / "data").iterdir():
         path.chmod(0o444)
     (folder / "data").chmod(0o555)
@@ -81,8 +81,8 @@ def test_a_file_that_may_not_be_written(folder: Path, storage: str) -> None:
     assert [path.name for path in (folder / "data").iterdir()] == ["testbed.db"]
 
 
-def test_a_file_that_somebody_else_is_writing(folder: Path) -> None:
-    """What is not in the file itself yet counts as well."""
+def test_a_file_that_another_process_is_writing(folder: Path) -> None:
+    """Rows that are only in the write-ahead log are included."""
     db, run = open_run(folder / "data", SETTINGS)
     for method in HEURISTICS[:-1]:
         play(db, run, "evaluate", method, EVALUATION_TRACES)

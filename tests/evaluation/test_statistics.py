@@ -1,4 +1,4 @@
-"""Numbers in a report are only as good as these: hand-computed means, tabulated t values, pairing."""
+"""Tests the statistics of the report: means computed by hand, tabulated t values, and pairing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_one_episode_has_no_interval_instead_of_one_of_width_zero():
 
 
 def test_pairing_takes_out_what_traces_have_in_common():
-    # The traces differ widely, the methods by 0.02 on each: paired, that is certain; unpaired, it would drown.
+    # The traces differ much, the methods by 0.02 on each: significant if paired, not significant if unpaired.
     easy_and_hard = {1: 0.9, 2: 0.5, 3: 0.7}
     better = {trace: rate + 0.02 for trace, rate in easy_and_hard.items()}
     difference = paired_difference(better, easy_and_hard, 0.95)

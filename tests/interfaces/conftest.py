@@ -1,4 +1,4 @@
-"""A testbed whose interfaces need a token."""
+"""Fixture of a testbed whose interfaces need a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A token, and certificates made for the occasion."""
+"""A token, and certificates that are created for the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOKEN = "correct-horse-battery-staple"
 
 
 def certificates(folder: Path) -> dict[str, str]:
-    """An authority and a certificate that it signed, as the environment that names them."""
+    """Create an authority and a certificate that it signed. Returns the environment variables that name them."""
     folder.mkdir()
     authority = trustme.CA()
     issued = authority.issue_cert("offload.test")

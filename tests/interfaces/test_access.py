@@ -1,5 +1,4 @@
-"""Who does not know the token gets nothing, and nobody passes for a pod without the authority's certificate; who has both notices
-no difference."""
+"""Tests token and TLS: requests without the token are rejected, and so are pods without the authority's certificate."""
 
 from __future__ import annotations
 
@@ -202,7 +201,7 @@ def test_behind_tls_everything_works_and_strangers_get_nothing(tmp_path: Path, t
 
 
 def plain(address: str) -> int | None:
-    """The status of a request without TLS; None where there is no answer."""
+    """The status of a request without TLS; None if there is no answer."""
     connection = HTTPConnection(urlsplit(address).netloc, timeout=5)
     try:
         connection.request("GET", "/healthz")

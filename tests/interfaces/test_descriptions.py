@@ -1,4 +1,4 @@
-"""The OpenAPI descriptions that pods serve say what is there, and nothing else."""
+"""Tests that the OpenAPI descriptions of the pods contain exactly the routes that exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELD = {"HEAD", "OPTIONS"}
 
 
 def routes(flask) -> set[tuple[str, str]]:
-    """(method, path) of a Flask application, the paths as OpenAPI writes them."""
+    """(method, path) of the routes of a Flask application, with paths in OpenAPI's notation."""
     import re
 
     return {

@@ -1,4 +1,4 @@
-"""Requests that wait for nobody: over TLS too, and to what freezes, is no pod, or speaks something else."""
+"""Tests requests to several pods at once, over TLS too: a frozen pod or another server must not delay the others."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def pod(access: Access) -> Iterator[str]:
 
 @pytest.fixture
 def frozen(access: Access) -> Iterator[str]:
-    """An address whose kernel accepts connections, and nobody else says anything."""
+    """An address whose kernel accepts connections, and whose process never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"{access.scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
 def babbler() -> Iterator[str]:
-    """Something that is no pod, and not HTTP."""
+    """A server that is no pod and does not speak HTTP."""
     import socketserver
     import threading
 
@@ -62,7 +62,7 @@ def babbler() -> Iterator[str]:
 
 
 def test_a_frozen_pod_and_one_that_is_none_delay_no_other(access: Access, pod: str, frozen: str, babbler: str):
-    """The handshake with a frozen pod blocked its thread for a second each time."""
+    """The TLS handshake with a frozen pod blocked its thread for a second each time."""
     clients = NodeClients({0: frozen, 1: pod, 2: babbler, 3: frozen}, "0" * 32, access)
     for number in range(3):
         answers = clients.ask("POST", "/", {node: {"n": number} for node in range(4)}, 0.5)

@@ -1,6 +1,6 @@
-"""Whatever is sent to a controller or a node: no 500, no dead process, and answers as the description says.
+"""Tests random requests to a controller and a node: no status 500, no dead process, and answers as described.
 
-Schemathesis makes requests from the description that the pods serve, right ones and wrong ones; the same ones every time.
+Schemathesis generates valid and invalid requests from the pods' OpenAPI descriptions, the same ones in every run.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 OFTEN = settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 EPOCH = {epoch.HEADER: "1"}
-"""Of a new database's first controller: what a node refuses of others is not what is tried here."""
+"""The epoch of a new database's first controller: rejections of other controllers are not tested here."""
 NOT_FUZZED = r"^(/v1/link|/v1/serve)$"
-"""An upgrade that takes the connection out of HTTP; continuous arrivals, which would make all else busy."""
+"""Left out: an upgrade that ends HTTP on the connection, and continuous arrivals, which would keep the nodes busy."""
 CHECKED = [check for check in CHECKS.get_all() if check not in (positive_data_acceptance, not_a_server_error)]
-"""A right request may be refused all the same: nothing is being played, a node is not there."""
+"""Statuses of valid requests that are rejected: no episode is being played, or a node is not available."""
 
 CONTROLLER = describe("offload-testbed: the controller", CONTROLLERS, secured=True, open_paths=OPEN_PATHS)
 NODE = describe("offload-testbed: an edge node", NODES, secured=True, open_paths=OPEN_PATHS)
 
 
 def with_the_addressee_given(description: dict) -> dict:
-    """Requests have the right one: one for another node is refused before anything else of it is looked at."""
+    """Requests have the right addressee: a node rejects one for another node before it checks anything else."""
     given = copy.deepcopy(description)
     for methods in given["paths"].values():
         for operation in methods.values():
@@ -62,7 +62,7 @@ def one_node(guarded_testbed) -> str:
 
 @pytest.fixture(scope="session")
 def to_that_node(guarded_testbed) -> dict[str, str]:
-    """The headers of a request that is for it."""
+    """The headers of a request to this node."""
     return {**HEADERS, HEADER: addressee(guarded_testbed.opened.run.uid, 1)}
 
 
@@ -76,7 +76,7 @@ def test_what_is_fuzzed_is_what_they_serve(guarded_testbed) -> None:
 
 
 def no_failure(_context, response, _case) -> None:
-    """503 means: the same again, later. No other error of the server's is one of the description's."""
+    """503 means: send the same request again later. No other server error may occur."""
     assert response.status_code < 500 or response.status_code in (502, 503), response.text
 
 

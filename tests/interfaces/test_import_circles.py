@@ -1,4 +1,4 @@
-"""If this fails, two modules cannot be understood, tested or moved one without the other."""
+"""Tests that no modules import each other in a circle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 
 
 def circle_in(imports: dict[str, set[str]]) -> list[str] | None:
-    """The modules of a circle, each imported by the one before; None where there is no circle."""
+    """The modules of a circle, each imported by the one before; None if there is no circle."""
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as circle:
@@ -22,7 +22,7 @@ def circle_in(imports: dict[str, set[str]]) -> list[str] | None:
 
 
 def test_no_module_imports_itself_by_way_of_others():
-    """Imports for type checkers alone, and those within functions, count as well."""
+    """Imports for type checkers only, and those within functions, count as well."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert len(imports) > 200

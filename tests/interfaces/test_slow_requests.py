@@ -1,4 +1,4 @@
-"""A client that sends a byte now and then keeps no worker: the pod goes on answering everybody else."""
+"""Tests clients that send a byte now and then: they hold no worker, and the pod answers all other clients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORKERS = 3
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     if environ["PATH_INFO"] == "/slow":
-        time.sleep(1.5)  # longer than a request may take to come
+        time.sleep(1.5)  # longer than a request may take to arrive
     content = json.dumps({"heard": len(body)}).encode()
     start_response("200 OK", [("Content-Length", str(len(content)))])
     return [content]
@@ -134,7 +134,7 @@ def test_what_is_no_request_is_answered_with_400(
 
 
 def _all(receive: Callable[[int], bytes]) -> bytes:
-    """The first line of the answer; what there is of it where the other side breaks off."""
+    """The first line of the answer, or the part of it that arrived before the connection broke."""
     content = b""
     with suppress(OSError):
         while b"\r\n" not in content and (part := receive(4096)):

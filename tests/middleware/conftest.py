@@ -1,4 +1,4 @@
-"""Every test of a port runs on each of its adapters. (`mysql_url`: tests/conftest.py.)"""
+"""Fixtures that run every test of a port on each of its adapters. (`mysql_url`: tests/conftest.py.)"""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(db: Database) -> Run:
 
 @pytest.fixture(params=["folder", *DATABASES, pytest.param("hdfs", marks=pytest.mark.hdfs)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    """An empty storage: a folder, blobs in either database, or a folder of HDFS."""
+    """An empty storage: a folder, blobs in each kind of database, or a folder of HDFS."""
     if request.param == "hdfs":
         yield open_storage(request.getfixturevalue("hdfs_url"), None)
         return

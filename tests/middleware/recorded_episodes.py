@@ -1,4 +1,4 @@
-"""Episodes as nodes and controller would record them, made by hand: which node did what is known."""
+"""Creates the records of nodes and controller by hand, with known decisions and outcomes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def uid_of(episode: int) -> str:
 def decision(
     episode: int, slot: int, node: int, has_task: bool = False, log_probability: float | None = None
 ) -> dict[str, Any]:
-    """A node's decision; the observation is (slot, node, episode, 1), a task stays where it is."""
+    """A node's decision. The observation is (slot, node, episode, 1), and the task stays where it is."""
     mask = np.append(np.full(NODES, has_task), not has_task)
     return {
         "table": "decisions",
@@ -63,7 +63,7 @@ def decision(
 def outcome(
     run: Run, episode: int, slot: int, source: int, kind: str = "success", completion_s: float = 0.15
 ) -> dict[str, Any]:
-    """A task's outcome, written by its own node."""
+    """A task's outcome, written by the node that received it."""
     time = run.settings.time
     return {
         "table": "outcomes",
@@ -89,7 +89,7 @@ def outcome(
 
 
 def decisions_of(trace: Trace, episode: int, **more: Any) -> list[dict[str, Any]]:
-    """All decisions of an episode, the observation-only tick included."""
+    """All decisions of an episode, including the observation-only tick."""
     return [
         decision(episode, slot, node, trace.task(slot, node) is not None, **more)
         for slot in range(SLOTS + 1)

@@ -1,4 +1,4 @@
-"""An adapter whose package is not installed says so when it is chosen, and what to install."""
+"""Tests that choosing an adapter whose package is not installed gives a message with the extra to install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where servers listen and are reached, by IPv4 and by IPv6."""
+"""Tests the addresses at which servers listen and are reached, with IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_server_on_the_ipv6_loopback_is_reached_by_every_client(serve) -> None
     assert connection.getresponse().read().decode() == place
     connection.close()
     clients = NodeClients({0: address}, "0" * 32)
-    # The answer is the address as the node was asked for it, which is no object of JSON.
+    # The answer is the address at which the node was reached; it is no JSON object.
     assert place in clients.ask("GET", "/", {0: None}, 5)[0].detail
     clients.close()
     opened = {

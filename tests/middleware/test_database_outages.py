@@ -1,4 +1,4 @@
-"""Which errors mean "try again later": what is taken for one that is not would be retried for ever, and the reverse lost."""
+"""Tests which database errors are retried: a wrong classification retries for ever, or loses what could be written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_locked_file_is_unavailable_and_usable_afterwards(tmp_path: Path) -> N
     path = tmp_path / "offload.db"
     db = Database.connect(f"sqlite:///{path}")
     db.migrate()
-    # The engine waits 20 s for a lock; this test need not.
+    # The engine waits 20 s for a lock; this test uses a shorter time.
     sa.event.listen(db.engine, "checkout", lambda raw, *_: raw.execute("PRAGMA busy_timeout = 10"))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -44,7 +44,8 @@ def test_a_wrong_statement_is_not_an_outage(db: Database, run: Run) -> None:
     with pytest.raises(sa.exc.IntegrityError) as twice, db.transaction() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO runs (name, settings, services, versions, created_at) VALUES ('small', '{}', '{}', '{}', 0)"
+                "INSERT INTO runs (name, settings, services, versions, created_at) "
+                "VALUES ('small', '{}', '{}', '{}', 0)"
             )
         )
     assert not is_unavailable(twice.value)
@@ -52,7 +53,7 @@ def test_a_wrong_statement_is_not_an_outage(db: Database, run: Run) -> None:
 
 
 def _of_server(code: int, words: str) -> sa.exc.DBAPIError:
-    """An error as the driver makes it of what a server answers."""
+    """The driver's error for an answer of the server."""
     err = pytest.importorskip("pymysql.err")
     with pytest.raises(err.Error) as raised:
         err.raise_mysql_exception(b"\xff" + code.to_bytes(2, "little") + b"#HY000" + words.encode())
@@ -82,7 +83,7 @@ def _of_server(code: int, words: str) -> sa.exc.DBAPIError:
     ],
 )
 def test_what_a_server_cannot_do_now_is_tried_again(code: int, words: str) -> None:
-    """Each of these ended all nodes and the controller, whatever its length."""
+    """Each of these errors ended all nodes and the controller, even if it lasted a moment."""
     error = _of_server(code, words)
     assert is_unavailable(error) and not refuses_value(error)
     assert still_answers(error), "reads that succeed meanwhile would be logged as the end of it, again and again"

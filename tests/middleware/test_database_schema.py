@@ -1,4 +1,4 @@
-"""A database of another version, or of somebody else, is refused in words; tables are made once, whoever is first."""
+"""Tests that databases of other versions or applications are rejected, and that tables are created once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_migrations_make_the_tables_that_the_code_uses(db: Database) -> None:
     with db.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = compare_metadata(context, metadata)
-    # Comments are for the reader of schema.py only.
+    # Comments are only in schema.py.
     flat = [item for each in differences for item in (each if isinstance(each, list) else [each])]
     assert [item for item in flat if "comment" not in item[0]] == []
 
 
 def test_every_migration_is_known_to_the_check() -> None:
-    # A script that is not entered there would be refused as "newer" on every start.
+    # A script that is missing there would be rejected as "newer" at every start.
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert [script.revision for script in scripts.walk_revisions()][::-1] == list(migrations.KNOWN)
 
@@ -62,15 +62,17 @@ def test_runs_and_episodes_of_an_older_database_get_identities_of_their_own(db: 
         for name in ("first", "second"):
             connection.execute(
                 sa.text(
-                    "INSERT INTO runs (name, settings, services, versions, created_at) VALUES (:name, '{}', '{}', '{}', 0)"
+                    "INSERT INTO runs (name, settings, services, versions, created_at)"
+                    " VALUES (:name, '{}', '{}', '{}', 0)"
                 ),
                 {"name": name},
             )
         for episode in (1, 2):
             connection.execute(
                 sa.text(
-                    "INSERT INTO episodes (run, episode, phase, method, trace, scheduler, parameters, revision, status, down,"
-                    " late_slots, refused_records, opened_at) SELECT MIN(id), :episode, 'serve', 'sed', 0, 'sed', '{}', 1,"
+                    "INSERT INTO episodes (run, episode, phase, method, trace, scheduler, parameters, revision, status,"
+                    " down, late_slots, refused_records, opened_at)"
+                    " SELECT MIN(id), :episode, 'serve', 'sed', 0, 'sed', '{}', 1,"
                     " 'closed', '{}', 0, 0, 0 FROM runs"
                 ),
                 {"episode": episode},
@@ -132,7 +134,7 @@ def test_a_newer_database_is_neither_used_nor_changed(db: Database) -> None:
             attempt()
 
 
-def test_somebody_elses_database_is_not_touched(database_url: str) -> None:
+def test_a_database_of_another_application_is_not_touched(database_url: str) -> None:
     db = Database.connect(database_url)
     with db.transaction() as connection:
         connection.execute(sa.text("CREATE TABLE customers (id INTEGER)"))

@@ -1,4 +1,4 @@
-"""If these fail, a file of settings means something else than what stands in it, without a word."""
+"""Tests how YAML files of settings are read: ambiguous values are rejected, never silently interpreted."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def read(text: str | bytes) -> Any:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("12e9", 12e9), ("1e3", 1000.0), ("1E-3", 0.001), ("1e+06", 1e6), (".5", 0.5), ("1.", 1.0), ("+1", 1), ("-2", -2), ("0", 0),
+        ("12e9", 12e9), ("1e3", 1000.0), ("1E-3", 0.001), ("1e+06", 1e6), (".5", 0.5), ("1.", 1.0),
+        ("+1", 1), ("-2", -2), ("0", 0),
         ("0x1f", 31), ("0o17", 15), ("true", True), ("False", False), ("null", None), ("~", None), (".inf", math.inf),
-        ("on", "on"), ("off", "off"), ("yes", "yes"), ("No", "No"), ("y", "y"), ("2024-01-01", "2024-01-01"), ("1.2.3", "1.2.3"),
+        ("on", "on"), ("off", "off"), ("yes", "yes"), ("No", "No"), ("y", "y"),
+        ("2024-01-01", "2024-01-01"), ("1.2.3", "1.2.3"),
         ("'5'", "5"), ('"null"', "null"), ("''", ""), ("1e", "1e"),
     ],
 )  # fmt: skip
@@ -39,11 +41,17 @@ def test_keys_are_texts_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("network: {nodes: 3}\nnetwork: {index: 1}", "my.yaml:2:1: the key `network` stands in line 1 already; write one of the two"),
+        (
+            "network: {nodes: 3}\nnetwork: {index: 1}",
+            "my.yaml:2:1: the key `network` stands in line 1 already; write one of the two",
+        ),
         ("network:\n  nodes: 3\n  nodes: 4", "my.yaml:3:3: the key `nodes` stands in line 2 already"),
         ("a: {b: [{c: 1, c: 2}]}", "my.yaml:1:16: the key `c` stands in line 1 already"),
         ("time.slots: 3\ntime.slots: 4", "my.yaml:2:1: the key `time.slots` stands in line 1 already"),
-        ("a: 017", "my.yaml:1:4: 017 is read as different numbers by different programs; write 17, or '017' for a text"),
+        (
+            "a: 017",
+            "my.yaml:1:4: 017 is read as different numbers by different programs; write 17, or '017' for a text",
+        ),
         ("a: 1_000", "write 1000, or '1_000' for a text"),
         ("a: 1_000.5", "write 1000.5, or"),
         ("a: 1:30", "my.yaml:1:4: 1:30 is read as different numbers by different programs; write '1:30' for a text"),
@@ -83,7 +91,7 @@ def test_a_file_of_nothing_is_nothing_and_a_mark_at_its_beginning_is_no_letter()
 
 
 def test_json_is_read_as_what_it_is() -> None:
-    """The chart writes JSON, and large numbers as Helm does."""
+    """The chart writes JSON, with large numbers in Helm's notation."""
     data = {"a": 1e6, "b": "on", "c": [1, 2.5, None, True], "d": {"e": "é\n"}, "f": "12e9"}
     assert read(json.dumps(data, indent=2)) == data
     assert read('{"a": 1e+06, "b": 12000000000}') == {"a": 1e6, "b": 12_000_000_000}

@@ -1,4 +1,4 @@
-"""What the learner sees is what was recorded: every value in its place, nothing of nodes that were down."""
+"""Tests that an episode's log has every recorded value in its place, and nothing of nodes that were down."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_team_reward_counts_every_fate_in_the_slot_in_which_it_comes(db: Dat
     episode, trace = opened(db, run)
     tasks = list(trace)
     kinds = ["success", "dropped", "execution_failure", "transmission_failure"]
-    # Slots last 0.1 s: these end in their own slot, in the next one, and (at most) in the last one. One stays lost.
+    # Slots last 0.1 s: these end in their own slot, in the next one, and (at the limit) in the last. One stays lost.
     lengths = [0.05, 0.1, 3.0]
     expected = np.zeros(SLOTS)
     records = []
@@ -100,7 +100,7 @@ def test_without_a_choice_all_complete_episodes_are_streamed(db: Database, run: 
 
 
 def test_the_database_is_free_between_two_episodes(db: Database, run: Run) -> None:
-    """A trainer that works for minutes on an episode must not hold what the nodes want to write."""
+    """A trainer that works on an episode for minutes must not block the nodes' writes."""
     stream = stream_episode_logs(db, run, [_play(db, run, number) for number in range(2)])
     next(stream)
     assert db.engine.pool.checkedout() == 0

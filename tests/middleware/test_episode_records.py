@@ -1,4 +1,4 @@
-"""Exactly one fate for every task, whatever is repeated, late, or at the same time."""
+"""Tests that every task has exactly one outcome, whatever is repeated, late, or written at the same time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_complete_episode(db: Database, run: Run) -> None:
 
 
 def test_of_continuous_episodes_the_newest_are_kept_and_of_others_all(db: Database, run: Run) -> None:
-    """A testbed that serves for weeks must not fill the disk; a pipeline's logs are what it learns from."""
+    """A testbed that serves for weeks must not fill the disk. A pipeline's logs are its training data."""
     kinds = ["serve", "collect", "serve", "serve", "serve"]
     numbers = []
     for number, phase in enumerate(kinds):
@@ -95,11 +95,11 @@ def test_a_task_without_outcome_is_lost_at_its_deadline(db: Database, run: Run) 
         assert row["destination"] is None
         assert row["written_by"] == -1
         assert row["completion_s"] == run.settings.tasks.deadline_s
-        # The deadline of 1 s is ten slots of 0.1 s: beyond the end of every slot of this episode.
+        # The deadline of 1 s is ten slots of 0.1 s: beyond the last slot of this episode.
         assert row["end_slot"] == SLOTS - 1
 
 
-def test_a_second_fate_of_a_task_is_refused_counted_and_told(
+def test_a_second_outcome_of_a_task_is_refused_counted_and_logged(
     db: Database, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     episode, trace = opened(db, run)
@@ -179,7 +179,7 @@ def test_an_outcome_of_no_task_is_refused_and_the_episode_is_closed(db: Database
 
 
 def test_an_episode_that_lacks_outcomes_which_a_node_recorded_is_incomplete(db: Database, run: Run) -> None:
-    """A task whose record was dropped or damaged counts as lost, and nothing would say that it was not."""
+    """A task whose record was dropped or damaged counts as lost, and no other sign shows that it was not."""
     episode, trace = opened(db, run)
     ended = outcomes_of(run, trace, episode)
     write_records(db, run.number, decisions_of(trace, episode) + ended[1:])
@@ -230,7 +230,7 @@ def test_records_of_another_databases_episode_are_refused_whatever_its_number(db
 
 
 def test_a_record_that_is_refused_twice_is_counted_once(db: Database, run: Run) -> None:
-    """The answer to the first delivery was lost: the results' number of refused records must be right all the same."""
+    """The answer to the first delivery was lost: the number of refused records in the results must still be right."""
     episode, trace = opened(db, run)
     _close(db, run, episode)
     late = [*decisions_of(trace, episode)[:2], *outcomes_of(run, trace, episode)[:1]]
@@ -300,7 +300,7 @@ def test_episodes_are_found_by_what_they_are(db: Database, run: Run) -> None:
 
 
 def test_processes_that_write_at_once_lose_nothing(db: Database, run: Run, database_url: str) -> None:
-    """Ten nodes deliver their batches at the same time, each everything twice."""
+    """Ten nodes deliver their batches at the same time, each batch twice."""
     episode, trace = opened(db, run)
     writers = 10
     program = textwrap.dedent(

@@ -1,4 +1,4 @@
-"""HDFS away, slow, or half-way through: what was to be written is written once and whole, or the caller is told."""
+"""Tests HDFS that is unavailable, slow, or fails during a write: a file is whole, or the write raises an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.hdfs
 
 @pytest.fixture
 def way(hdfs_url):
-    """A way to the name node that can be cut, and the storage's URL over it."""
+    """A forwarder to the name node, and the storage's URL through it."""
     parts = urlsplit(hdfs_url.removeprefix("hdfs+"))
     forwarder = Forwarder(parts.hostname, parts.port)
     yield forwarder, f"hdfs+http://127.0.0.1:{forwarder.port}{parts.path}"
@@ -35,7 +35,7 @@ def test_a_short_absence_is_borne_with(way) -> None:
         lambda: storage.list("models"),
     ):
         forwarder.cut()
-        timer = threading.Timer(0.5, forwarder.mend)
+        timer = threading.Timer(0.5, forwarder.restore)
         timer.start()
         result = act()
         timer.join()
@@ -59,21 +59,21 @@ def test_a_long_absence_is_told_and_the_old_content_stays(way) -> None:
             act()
         assert is_away(told.value)
         assert "secret" not in str(told.value)
-    forwarder.mend()
+    forwarder.restore()
     assert storage.read("models/a") == b"old"
     assert storage.list("models") == ["models/a"]
 
 
 def test_a_name_node_that_answers_nothing_is_given_up_on(way, monkeypatch) -> None:
     _, url = way
-    listener = __import__("socket").create_server(("127.0.0.1", 0))  # takes connections, says nothing: frozen
+    listener = __import__("socket").create_server(("127.0.0.1", 0))  # never answers, like a frozen server
     monkeypatch.setattr(hdfs, "READ_TIMEOUT_S", 0.3)
     port = listener.getsockname()[1]
     began = time.monotonic()
     with pytest.raises(StorageAway, match="ReadTimeout"):
         HdfsStorage(f"hdfs+http://127.0.0.1:{port}/x", patience_s=0.5).read("a")
     assert time.monotonic() - began < 30, "the client's own default is to wait for ever"
-    # Of two name nodes, the one that answers is found.
+    # Of two name nodes, the one that answers is used.
     both = url.replace("hdfs+http://", f"hdfs+http://127.0.0.1:{port},")
     storage = HdfsStorage(both)
     storage.write("a", b"found")
@@ -107,7 +107,7 @@ def test_an_answer_that_got_lost_does_not_undo_what_was_done(hdfs_url, monkeypat
 
 @pytest.mark.parametrize("away", ["the data nodes", "one data node"])
 def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monkeypatch, caplog, away) -> None:
-    """The name node answers all that it can answer by itself: each answer would end the outage, each write begin one."""
+    """The name node answers what needs no data node: each answer would end the outage, each write begin a new one."""
     import requests
     from hdfs.util import HdfsError
 
@@ -120,7 +120,7 @@ def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monke
         if len(refusals) % 2 == 0:
             refusals.append(True)
             if away == "one data node":
-                requests.put("http://127.0.0.1:9/webhdfs/v1", timeout=5)  # nobody listens there
+                requests.put("http://127.0.0.1:9/webhdfs/v1", timeout=5)  # a port without a server
             raise HdfsError("Cannot create file. Name node is in safe mode.", exception="RetriableException")
         refusals.append(False)
         return write(*arguments, **options)

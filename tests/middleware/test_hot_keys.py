@@ -1,4 +1,4 @@
-"""Hot keys: one revisioned record; the last writer wins; what is wrong changes nothing; an edit of the file is a write."""
+"""Tests hot keys: one record with revisions. The last write wins, an invalid one changes nothing."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_revision_counts_what_differs(configuration: Configuration) -> None:
 
 
 def test_an_origin_changes_what_it_has_changed_and_undoes_nothing_else(configuration: Configuration) -> None:
-    """`helm upgrade` renders all hot keys every time: only those that differ from its last time are its wish."""
+    """`helm upgrade` renders all hot keys every time. Only those that differ from its last call are to change."""
     helm = {"scheduler": {"name": "ratc", "parameters": {}, "model": None}, "log_level": "INFO"}
     assert configuration.adopt("r", helm, "helm") is None
     configuration.change("r", {"scheduler.name": "sed"}, "Ada")
@@ -80,7 +80,7 @@ def test_an_origin_changes_what_it_has_changed_and_undoes_nothing_else(configura
     # a rollback
     assert configuration.adopt("r", helm, "helm") is not None
     assert _now(configuration).hot["log_level"] == "INFO"
-    # what is the case already is no revision, but remembered
+    # an unchanged value makes no revision, but is stored as the origin's last value
     configuration.change("r", {"scheduler.name": "rda"}, "Ada")
     assert configuration.adopt("r", {**helm, "scheduler": {**helm["scheduler"], "name": "rda"}}, "helm") is None
     assert configuration.adopt("r", helm, "helm") is not None
@@ -93,7 +93,7 @@ def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> N
     configuration.change("r", {"scheduler.name": "sed", "scheduler.parameters.probes": 3}, "Ada")
     configuration.change("r", {"scheduler.parameters.other": 1}, "Ada")
     assert _now(configuration).hot["scheduler"]["parameters"] == {"probes": 3, "other": 1}
-    # Given whole, they are replaced whole: else nobody could take one out again.
+    # Parameters are replaced whole: otherwise none could be removed.
     configuration.change("r", {"scheduler.parameters": {"probes": 4}}, "Ada")
     assert _now(configuration).hot["scheduler"]["parameters"] == {"probes": 4}
     configuration.change("r", {"scheduler": {"name": "sed", "parameters": {}}}, "Ada")
@@ -158,7 +158,7 @@ def test_a_watcher_sees_what_is_there_and_every_change_until_it_stops(configurat
     _until(lambda: seen == [None])
     configuration.change("r", {"scheduler.model": "bad"}, "Ada")
     _until(lambda: seen == [None, "bad"])
-    # A revision that could not be applied does not end the watch: the next one may be right.
+    # A revision that could not be applied does not end the watch: the next one may be valid.
     configuration.change("r", {"scheduler.model": "good"}, "Ada")
     _until(lambda: seen == [None, "bad", "good"])
     stop()
@@ -208,7 +208,7 @@ def test_an_unchanged_file_does_not_undo_what_was_set_otherwise(
     filed.change("r", {"scheduler.name": "rda"}, "Ada")
     edited.write_text("# a comment\npreset: demo\nscheduler: {name: ratc}\ntasks: {deadline_s: 2 s}\n")
     time.sleep(0.2)
-    # A controller that starts again reads the file again: what it last read from it is in the record.
+    # A restarted controller reads the file again: the record has what it last read from it.
     stop = watch_file(open_configuration("file:", db), "r", edited, 0.02)
     time.sleep(0.2)
     stop()

@@ -1,4 +1,4 @@
-"""One process at a time writes the episodes of a run."""
+"""Tests that one process at a time writes the episodes of a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from middleware.database.schema import leases
 
 
 def expire(db: Database) -> None:
-    """As if nobody had renewed for a while."""
+    """Let the lease expire, as without renewals."""
     with db.transaction() as connection:
         connection.execute(sa.update(leases).values(expires_at=db.now - 1.0))
 
@@ -139,7 +139,7 @@ def test_a_holder_notices_that_it_was_overtaken(db: Database, run: Run) -> None:
 
 
 def test_a_long_transaction_of_the_holder_does_not_cost_it_the_lease(db: Database, run: Run) -> None:
-    """Renewals go on beside it: only SQLite, which has one writer, makes them wait."""
+    """Renewals continue during a transaction. Only SQLite, which has one writer, delays them."""
     if db.is_sqlite:
         pytest.skip("SQLite has one writer at a time")
     from middleware.database.leases import fenced

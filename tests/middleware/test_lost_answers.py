@@ -1,4 +1,4 @@
-"""A COMMIT whose answer is lost was carried out all the same: what is tried again then must not be done twice."""
+"""Tests a COMMIT that succeeds but whose answer is lost: the retry must not repeat the write."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from offload.manifest import ModelManifest
 PLAN = EpisodePlan("collect", "ratc", 0, "ratc")
 SETTINGS = resolve_settings([{"network": {"nodes": NODES}, "time": {"slots": SLOTS}}])
 INSTANTS = {"created_at", "heartbeat_at"}
-"""A model that is recorded again was made again; a process that registers again was alive again."""
+"""A model that is recorded again was made again; a process that registers again is alive again."""
 INSTANCE = Instance("edgenode", "0", "small", "http://127.0.0.1:1", {"ready": True}, 1.0)
 
 
 class Lossy:
-    """A real database behind which the answers to the next `lose` COMMITs are lost."""
+    """A real database that loses the answers to the next `lose` COMMITs."""
 
     def __init__(self, url: str) -> None:
         self.url, self.lose = url, 0
 
 
 class _Way(Lossy):
-    """A way to a MySQL server; a connection ends when the answer to its COMMIT is lost."""
+    """A forwarder to a MySQL server. It breaks the connection when the answer to a COMMIT is lost."""
 
     def __init__(self, url: str) -> None:
         server = sa.make_url(url)
@@ -97,7 +97,7 @@ class _Way(Lossy):
 
 @pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.mysql)])
 def lossy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lossy]:
-    """MariaDB behind `_Way`; SQLite, where an error is raised after the commit (a disk that fails in that moment)."""
+    """MariaDB behind a forwarder; or SQLite, where an error is raised after the commit, like a disk that fails then."""
     if request.param == "mysql":
         way = _Way(request.getfixturevalue("mysql_url"))
         yield way
@@ -118,7 +118,7 @@ def lossy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class Prepared:
-    """A run with an open episode 1 and a closed episode 2, behind a way on which answers may be lost."""
+    """A run with an open episode 1 and a closed episode 2, in a database whose answers may be lost."""
 
     def __init__(self, url: str) -> None:
         self.db = Database.connect(url)
@@ -189,7 +189,7 @@ def test_what_is_tried_again_after_a_lost_answer_changes_nothing(lossy: Lossy, w
 
 
 def test_an_episode_whose_opening_was_answered_at_the_third_try_is_one(lossy: Lossy) -> None:
-    """Duplicates stay open for ever: nobody knows their numbers."""
+    """Duplicates would stay open for ever, because no process knows their numbers."""
     on = Prepared(lossy.url)
     lossy.lose = 2
     assert patiently(lambda: on.open(3)) == 3

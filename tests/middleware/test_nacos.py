@@ -1,4 +1,4 @@
-"""Nacos: edits in its console, its absence, and what its client would do beside what it is asked for."""
+"""Tests Nacos: edits in its console, outages, and side effects of its client."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def until(true) -> None:
 
 @pytest.fixture
 def console(nacos_url):
-    """What a person sees and edits in Nacos' console."""
+    """Reads and edits configurations as Nacos' console does."""
     server = NacosServer(nacos_url, "configuration")
 
     class Console:
@@ -60,7 +60,7 @@ def console(nacos_url):
 
 @pytest.fixture
 def way(nacos_url):
-    """A way to the server that can be cut, and the URL over it."""
+    """A forwarder to the server, and the URL through it."""
     parts = urlsplit(nacos_url)
     forwarder = Forwarder(parts.hostname, parts.port)
     yield forwarder, f"nacos://offload-tests@127.0.0.1:{forwarder.port}?{parts.query}"
@@ -125,7 +125,7 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
             act()
         assert is_away(told.value)
     time.sleep(0.3)
-    forwarder.mend()
+    forwarder.restore()
     until(lambda: "back after" in caplog.text)
     assert caplog.text.count(": away (") == 1, "of the one server that both are"
     assert configuration.change("r", {"log_level": "DEBUG"}, "Ada").revision == 2
@@ -158,7 +158,7 @@ def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_i
     with pytest.raises(ServiceAway):
         owner.read("r")
     publish_old()
-    forwarder.mend()
+    forwarder.restore()
     assert owner.read("r") == second, "it was away, and came back without the last revision"
     publish_old()
     assert node.read("r") == second
@@ -168,7 +168,7 @@ def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_i
 
 
 def url_of_group(url: str, nacos_url: str) -> str:
-    """The server itself, with the group of a URL that goes over a forwarder."""
+    """The server's own URL, with the group of a URL through a forwarder."""
     return f"{nacos_url.partition('?')[0]}?{url.partition('?')[2]}"
 
 

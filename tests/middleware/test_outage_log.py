@@ -1,4 +1,4 @@
-"""A service that is away is told once, with how long it was, by whatever in the process noticed it."""
+"""Tests that each outage of a service is logged once, with its duration, by the first thread that noticed it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_outage_is_told_once_and_its_end_with_its_length(caplog: pytest.LogCa
 def test_a_service_that_refuses_some_of_what_it_is_asked_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that is read only answers every read: each would end the outage, and the next write begin one."""
+    """A read-only database answers every read: each would end the outage, and the next write begin a new one."""
     monkeypatch.setattr("middleware.outages._QUIET_S", 0.3)
     outage = OutageLog(logging.getLogger("t"), "the database")
     for _ in range(4):
@@ -52,13 +52,15 @@ def test_of_several_that_waited_one_tells(caplog: pytest.LogCaptureFixture) -> N
     outage = OutageLog(logging.getLogger("t"), "the database")
     for _ in range(3):
         outage.answered_after(9.0)
-    outage.failed("timed out", since_s=time.monotonic() - 5.0)  # it had begun to wait before the others were answered
+    outage.failed("timed out", since_s=time.monotonic() - 5.0)  # it began to wait before the others were answered
     outage.answered_after(0.01)
     assert [record.getMessage() for record in caplog.records] == ["the database: answered after 9.0 s"]
 
 
 @pytest.mark.mysql
-def test_a_database_tells_of_its_absence_whoever_uses_it(mysql_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_of_the_database_is_logged_whichever_part_uses_it(
+    mysql_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     server = sa.make_url(mysql_url)
     forwarder = Forwarder(server.host, server.port)
     database = Database.connect(server.set(port=forwarder.port).render_as_string(hide_password=False))
@@ -73,7 +75,7 @@ def test_a_database_tells_of_its_absence_whoever_uses_it(mysql_url: str, caplog:
         with pytest.raises(sa.exc.DBAPIError) as told:
             ask()
         assert is_away(told.value)
-    forwarder.mend()
+    forwarder.restore()
     ask()
     ask()
     words = [record.getMessage() for record in caplog.records if "the database" in record.getMessage()]

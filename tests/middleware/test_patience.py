@@ -1,4 +1,4 @@
-"""A service that is away is waited for, and only that."""
+"""Tests that a call is retried while a service is unavailable, and only then."""
 
 import sqlite3
 

@@ -1,4 +1,4 @@
-"""Records that cannot be rows: each is refused alone, with its reason, the same on every database."""
+"""Tests records that cannot be rows: each is refused alone, with its reason, the same on every database."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DAMAGED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("change", "words"), DAMAGED, ids=[words[:40] for _, words in DAMAGED])
 def test_a_damaged_record_is_refused_alone(db: Database, run: Run, change: dict[str, Any], words: str) -> None:
-    """One of them kept all later records of its node from the database, and every episode from its close."""
+    """One damaged record kept all later records of its node out of the database, and every episode from its close."""
     episode, trace = opened(db, run)
     sound = decisions_of(trace, episode)
     damaged = {**sound[4], **change}
@@ -84,7 +84,7 @@ def test_many_damaged_records_are_set_aside_and_counted_where_they_belong(db: Da
 def test_what_only_the_database_finds_out_is_set_aside_as_well(
     db: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A constraint that somebody added, a value of the next version: found by halving the delivery."""
+    """For example a constraint that was added, or a value of a later version: found by halving the delivery."""
     episode, trace = opened(db, run)
     monkeypatch.setitem(checks._CHECKS["outcomes"], "completion_s", lambda value: None)
     sound = outcomes_of(run, trace, episode)
@@ -96,7 +96,7 @@ def test_what_only_the_database_finds_out_is_set_aside_as_well(
 
 
 def test_a_statement_that_the_database_refuses_refuses_no_record(db: Database, run: Run) -> None:
-    """A table that is gone for a while must not empty every node's outbox into a file of refused records."""
+    """A table that is missing for a while must not empty every node's outbox into a file of refused records."""
     episode, trace = opened(db, run)
     with db.transaction() as connection:
         connection.exec_driver_sql("ALTER TABLE outcomes RENAME TO elsewhere")

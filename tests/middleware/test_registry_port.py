@@ -1,4 +1,4 @@
-"""Who is there, where, and alive."""
+"""Tests the registry: which processes are registered, at which address, and which are alive."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_restarted_process_replaces_its_old_entry(registry: Registry) -> None:
 
 
 def test_an_address_may_be_taken_over_by_another_process(registry: Registry) -> None:
-    """Pods are given addresses that others have had."""
+    """A new pod can get an address that another pod had."""
     for name in ("0", "1", "2"):
         own = _instance(name, address="http://127.0.0.1:1")
         registry.register(own)
@@ -70,7 +70,7 @@ def test_a_heartbeat_keeps_an_instance_alive_and_tells_what_changed(registry: Re
 
 
 def test_a_heartbeat_of_one_who_is_not_registered_says_so(registry: Registry) -> None:
-    """An instance must learn that it was taken out, to register again."""
+    """An instance must learn that its entry was removed, to register again."""
     registry.register(_instance())
     registry.deregister(_instance())
     registry.deregister(_instance())
@@ -123,7 +123,7 @@ def test_a_process_takes_its_name_back_from_one_that_died(registry: Registry) ->
 
 
 def test_a_wrong_clock_of_one_machine_does_not_make_its_instances_dead(registry: Registry, monkeypatch) -> None:
-    """The database's clock is everybody's; from Nacos the readers learn by how much a sender's clock is off."""
+    """The database's clock is used by all. With Nacos, readers determine the difference to a sender's clock."""
     by_table = isinstance(registry, TableRegistry)
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + 3600)
@@ -139,7 +139,7 @@ def test_a_wrong_clock_of_one_machine_does_not_make_its_instances_dead(registry:
 
 
 class Flapping:
-    """A registry that forgets everybody, and is away at the wrong moment: no server does that when it is asked to."""
+    """A registry that loses its entries, and is unavailable at chosen moments, which a real server cannot do."""
 
     def __init__(self) -> None:
         self.away, self.refuses, self.registered = True, False, 0
@@ -262,6 +262,6 @@ def test_another_programs_entry_in_nacos_is_nothing_to_complain_of() -> None:
 
 
 def test_other_services_may_be_called_otherwise(registry: Registry) -> None:
-    """`offload services check` registers itself under a name that nobody else has."""
+    """`offload services check` registers itself under a unique name."""
     registry.register(replace(_instance("71207475be334addbdb54a04b33b89da"), service="check"))
     assert len(registry.instances("check")) == 1

@@ -1,4 +1,4 @@
-"""A run keeps the settings and the network it was made with: nobody continues it by accident with others."""
+"""Tests that a run keeps its settings and network: it cannot be continued by accident with others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_other_settings_under_the_same_name_are_refused_and_named(db: Database) 
 
 
 def test_other_hot_keys_are_no_conflict(db: Database) -> None:
-    """They change while a run is played: `helm upgrade --set settings.scheduler.name=sed` goes on with it."""
+    """Hot keys change while a run is played: `helm upgrade --set settings.scheduler.name=sed` continues the run."""
     settings = resolve_settings([{"network": {"nodes": 2}}])
     network = draw_network(settings.network, settings.seed)
     first = create_run(db, "exp", settings, network, {})

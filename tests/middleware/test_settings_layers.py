@@ -1,4 +1,4 @@
-"""Every layer's settings take effect in the right order, and a wrong one is refused where it was written."""
+"""Tests the order of the settings' layers, and that an error names the place where the value was written."""
 
 from __future__ import annotations
 
@@ -177,14 +177,15 @@ def test_a_password_that_the_urls_leave_out_comes_from_the_environment_or_a_file
     ],
 )
 def test_a_variable_that_looks_like_a_setting_is_not_ignored(name: str, meant: str) -> None:
-    """The experiment ran with other settings than the user meant."""
+    """The variable was ignored, and the experiment ran with other settings than the user meant."""
     with pytest.raises(SettingsError, match=rf"{name} is no setting; did you mean {meant}\?"):
         load_settings(environment={name: "4"})
 
 
 @pytest.mark.parametrize(
     "name", ["OFFLOAD_RUN", "OFFLOAD_NODE", "OFFLOAD_BIND", "OFFLOAD_HOLDER", "OFFLOAD_EPOCH", "OFFLOAD_TLS_KEY",
-             "OFFLOAD_DATABASE_PASSWORD", "OFFLOAD_CONTROLLER_SERVICE_HOST", "OFFLOAD_TESTBED_PORT", "OFFLOAD_LEAVING_S",
+            "OFFLOAD_DATABASE_PASSWORD", "OFFLOAD_CONTROLLER_SERVICE_HOST", "OFFLOAD_TESTBED_PORT",
+             "OFFLOAD_LEAVING_S",
              "OFFLOAD_DATA_DIR", "OFFLOAD_TOKEN", "OFFLOAD_PODS", "OFFLOAD_KILLINGS_PER_HOUR", "OFFLOAD_LIFELINE"]
 )  # fmt: skip
 def test_what_says_who_a_pod_is_is_no_setting(name: str) -> None:

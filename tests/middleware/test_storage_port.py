@@ -1,4 +1,4 @@
-"""Files are whole or not there; a model that was damaged on the way is never used."""
+"""Tests that files are either whole or missing, and that a model damaged in transit is never used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELDS = {"version": "v1", "algorithm": "ppo", "profile": {"name": "paper"}, "ac
 
 
 def test_what_is_written_is_read(storage: Storage) -> None:
-    # 2.5 MiB: the blobs of a database have parts of 1 MiB.
+    # 2.5 MiB: a database stores blobs in parts of 1 MiB.
     for content in (b"", b"\0\xff" * 10, os.urandom(5 * 2**19)):
         storage.write("buffers/run/part-0", content)
         assert storage.read("buffers/run/part-0") == content
@@ -153,7 +153,7 @@ def test_a_manifest_of_another_version_is_refused(storage: Storage) -> None:
 
 
 def test_a_publication_that_broke_off_does_not_exist(storage: Storage) -> None:
-    """The manifest comes last; without it the files are nobody's, and publishing again repairs them."""
+    """The manifest is written last. Without it the files belong to no model, and publishing again repairs them."""
     _published(storage)
     storage.delete(f"{model_folder('run', 'v1')}/{MANIFEST_FILE}")
     with pytest.raises(ManifestError, match="there is no model v1 of run 'run'"):

@@ -1,4 +1,4 @@
-"""TLS to the database and to the storage: the right authority is trusted, another one is not, and that is said."""
+"""Tests TLS to database and storage: the right authority is trusted, another one is rejected with a message."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tls_database(pki: Path) -> Iterator[str]:
-    """The URL of a MariaDB server of our own that takes nobody without TLS."""
+    """The URL of a separate MariaDB server that requires TLS."""
     if not shutil.which("mariadbd"):
         pytest.skip("mariadbd is not installed here: no server to be started with TLS")
     with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
@@ -58,8 +58,9 @@ def tls_database(pki: Path) -> Iterator[str]:
              "--auth-root-authentication-method=normal"], check=True, capture_output=True,
         )  # fmt: skip
         server = subprocess.Popen(
-            ["mariadbd", "--no-defaults", *owner, f"--datadir={folder}/data", f"--socket={folder}/sock", f"--port={port}",
-             "--bind-address=127.0.0.1", f"--pid-file={folder}/pid", "--skip-log-bin", "--require-secure-transport=ON",
+            ["mariadbd", "--no-defaults", *owner, f"--datadir={folder}/data", f"--socket={folder}/sock",
+             f"--port={port}", "--bind-address=127.0.0.1", f"--pid-file={folder}/pid", "--skip-log-bin",
+             "--require-secure-transport=ON",
              f"--ssl-cert={folder}/server.pem", f"--ssl-key={folder}/server.pem"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -94,7 +95,7 @@ def test_a_database_behind_tls_is_used_with_its_authority_and_not_without(tls_da
 
 
 class TlsForwarder(Forwarder):
-    """TLS in front of a server that speaks none, as a gateway has it."""
+    """A forwarder that adds TLS to a server without it, as a gateway does."""
 
     def __init__(self, host: str, port: int, certificate: Path) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

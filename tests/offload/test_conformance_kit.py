@@ -1,4 +1,4 @@
-"""Schedulers with one mistake each. If these fail, the kit lets a user's mistake through, or does not say what it is."""
+"""Tests the conformance kit with schedulers that have one mistake each: it finds the mistake and says what it is."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from offload.conformance import (
 
 @dataclass(frozen=True)
 class Good:
-    """The less busy one of itself and a random other; what the faulty ones below are made from."""
+    """Chooses the less busy one of itself and a random other node. The faulty schedulers below derive from it."""
 
     context: SchedulerContext
     margin_s: float = 0.0
@@ -80,7 +80,7 @@ class ProbesTwice(Good):
 
 
 class GlobalRandomness(Good):
-    """A replay would ask others."""
+    """A replay would ask other nodes."""
 
     def probes(self, states, draws):
         return np.random.randint(0, states.nodes, (states.batch, 1))
@@ -122,7 +122,7 @@ class ProbabilityNotItsLogarithm(Good):
 
 
 class InfiniteScores(Good):
-    """Infinite for the nodes that it does not want: as a float32 in a database it would be refused."""
+    """Infinite for nodes that it does not want: a database rejects it as float32."""
 
     def choose(self, states, reports, draws):
         made = super().choose(states, reports, draws)
@@ -130,7 +130,7 @@ class InfiniteScores(Good):
 
 
 class EndlessScores(InfiniteScores):
-    """Finite, and an infinity as float32."""
+    """Finite as float64, infinite as float32."""
 
     def choose(self, states, reports, draws):
         made = super().choose(states, reports, draws)
@@ -146,14 +146,14 @@ class ImpossibleChoice(Good):
 
 
 class BarePair(Good):
-    """No Choice."""
+    """Returns no Choice."""
 
     def choose(self, states, reports, draws):
         return states.node, None
 
 
 class IgnoresSilence(Good):
-    """Sends to whom it asked, answer or not."""
+    """Sends to the node that it asked, also without an answer."""
 
     def choose(self, states, reports, draws):
         if reports.node.shape[1] == 0:
@@ -162,7 +162,7 @@ class IgnoresSilence(Good):
 
 
 class GoesAwayUnheard(Good):
-    """With no answer, to a node that it did not ask."""
+    """Without an answer, sends to a node that it did not ask."""
 
     def choose(self, states, reports, draws):
         made = super().choose(states, reports, draws)
@@ -175,7 +175,7 @@ class GoesAwayUnheard(Good):
 
 
 class ReadsSilence(Good):
-    """Lets the columns of a silent node count in its scores."""
+    """Uses the columns of unanswered probes in its scores."""
 
     def choose(self, states, reports, draws):
         made = super().choose(states, reports, draws)
@@ -184,7 +184,7 @@ class ReadsSilence(Good):
 
 
 class ChangesReports(Good):
-    """Writes into the reports."""
+    """Changes the reports."""
 
     def choose(self, states, reports, draws):
         reports.execution_backlog_s[...] = 0.0
@@ -192,7 +192,7 @@ class ChangesReports(Good):
 
 
 class ChangesStates(Good):
-    """Writes into the states."""
+    """Changes the states."""
 
     def choose(self, states, reports, draws):
         states.sending_backlog_s[...] = 7.0
@@ -200,7 +200,7 @@ class ChangesStates(Good):
 
 
 class AverageOfTheBatch(Good):
-    """Compares with the other decisions of the batch, which a node does not have."""
+    """Compares with the other decisions of the batch, which do not exist in a node."""
 
     def choose(self, states, reports, draws):
         made = super().choose(states, reports, draws)
@@ -221,7 +221,7 @@ class CountsCalls(Good):
 
 
 class NeverEnough(Good):
-    """Would wait for no answer at all."""
+    """Would wait for no answers."""
 
     enough_reports = 0
 
@@ -263,7 +263,7 @@ class Half:
         (FractionalProbes, "float64, not whole numbers"),
         (ProbesBeyond, "nodes are 0 …"),
         (ProbesTwice, "asks a node twice"),
-        (GlobalRandomness, "all randomness comes from draws"),
+        (GlobalRandomness, "all randomness must come from draws"),
         (BatchWide, "alone and"),
         (NoTask, "there are the nodes 0 …"),
         (FractionalDestination, "destination is float64"),
@@ -279,7 +279,7 @@ class Half:
         (ChangesReports, "changed the reports"),
         (ChangesStates, "were changed"),
         (AverageOfTheBatch, "alone and to"),
-        (CountsCalls, "no state is kept"),
+        (CountsCalls, "no state may be kept"),
         (NeverEnough, "enough_reports is 0"),
         (Melted, "not a frozen dataclass"),
         (lambda context: NeedsParameter(context, 2), "'d' has no default"),

@@ -1,4 +1,4 @@
-"""If these fail, a replayed trace meets other failures than the first time, and comparisons are not paired any more."""
+"""Tests the random draws: a replayed trace must meet the same failures, or comparisons would not be paired."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_neighbours_are_not_correlated():
 
 
 def test_not_even_the_largest_number_rounds_to_one(monkeypatch):
-    """1.0 would send a task to node N, and make a failure come at once."""
+    """1.0 would send a task to node N, and let a failure occur at once."""
     monkeypatch.setattr(draws_module, "philox4x32", lambda counter, key: (ALL, ALL, ALL, ALL))
     monkeypatch.setattr(
         draws_module, "_philox_arrays", lambda *parts: (np.full(2, ALL, np.uint64), np.full(2, ALL, np.uint64))

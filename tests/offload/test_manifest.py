@@ -1,4 +1,4 @@
-"""If these fail, a node runs a damaged or foreign model."""
+"""Tests that damaged models, and models of other networks, are rejected."""
 
 import pytest
 

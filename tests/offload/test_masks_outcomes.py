@@ -1,4 +1,4 @@
-"""If these fail, a policy acts or trains on illegal actions, or a reward counts in the wrong slot."""
+"""Tests masks and rewards: illegal actions, and the slot in which a reward counts."""
 
 import dataclasses
 

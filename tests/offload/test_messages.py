@@ -1,4 +1,4 @@
-"""If these fail, a user whose setting is refused does not learn which one, what it was, or what to write instead."""
+"""Tests messages for wrong settings: each says which setting is wrong, its value, and what to write instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from offload.manifest import ManifestError, ModelManifest
 from offload.settings import Settings, SettingsError, resolve_settings
 
 JARGON = (
-    "Input should", "valid tuple", "valid dictionary", "valid integer", "valid string", "Field required", "Extra inputs",
+    "Input should", "valid tuple", "valid dictionary", "valid integer", "valid string", "Field required",
+    "Extra inputs",
     "Value error", "unable to", "parse string", "instance of", "at least 1 item", "greater than", "less than", "got ",
     "value_error", "None", "True", "False",
 )  # fmt: skip
@@ -30,7 +31,11 @@ WRONG = [
     ("network.nodes", [3], "[3] is not a whole number"),
     ("network.cores", [], "[] is not a list of one or more whole numbers from 1 to 1000000; for example [4, 8"),
     ("network.cores", 4, "4 is not a list"),
-    ("network.rate_bps", ["10 MB/s"], "['10 MB/s'] is not a range [low, high] of transmission rates; for example [10 MB/s, 40"),
+    (
+        "network.rate_bps",
+        ["10 MB/s"],
+        "['10 MB/s'] is not a range [low, high] of transmission rates; for example [10 MB/s, 40",
+    ),
     ("network.rate_bps", [1, 2, 3], "[1, 2, 3] is not a range [low, high]"),
     ("network.arrival_probability", 0.5, "0.5 is not a range [low, high] of numbers"),
     ("tasks.size_bits", "1 MB", "'1 MB' is not a range [low, high] of amounts of data; for example [500 KB, 8 MB]"),
@@ -52,7 +57,11 @@ WRONG = [
     ("scheduler.parameters", 3, "3 is not a mapping of names to values; for example {d: 3}"),
     ("scheduler.parameters.d", [1], "[1] is not a number, or true or false, or a text"),
     ("scheduler.parameters.d", float("nan"), "nan is not finite"),
-    ("scheduler", "rda", "'rda' is not a section; write keys below it (name, parameters, model); for example {name: ratc}"),
+    (
+        "scheduler",
+        "rda",
+        "'rda' is not a section; write keys below it (name, parameters, model); for example {name: ratc}",
+    ),
     ("network", None, "null is not a section; write keys below it (nodes, "),
     ("online.learning_rate_decay", "maybe", "'maybe' is not true or false; for example true"),
     ("online.clip", 1, "1 is not a number above 0 and below 1; for example 0.2"),
@@ -61,10 +70,18 @@ WRONG = [
     ("evaluation.methods", "ratc", "'ratc' is not a list of one or more texts; for example [random, "),
     ("log_level", "debug", "'debug' is not 'DEBUG' or 'INFO' or 'WARNING' or 'ERROR'; for example INFO"),
     ("learner.device", "gpu", "'gpu' is not a device; write auto, cpu, mps, cuda, or cuda:0"),
-    ("services.database", "postgres://x", "'postgres://x' is not a URL of this service; write sqlite:///PATH or mysql+"),
+    (
+        "services.database",
+        "postgres://x",
+        "'postgres://x' is not a URL of this service; write sqlite:///PATH or mysql+",
+    ),
     ("services.database", "sqlite:///", "'sqlite:///' is not complete"),
     ("services.database", "sqlite:///:memory:", "'sqlite:///:memory:' is not complete"),
-    ("services.database", "mysql+pymysql://root@db", "is not complete, or not of this form; write sqlite:///PATH or mysql"),
+    (
+        "services.database",
+        "mysql+pymysql://root@db",
+        "is not complete, or not of this form; write sqlite:///PATH or mysql",
+    ),
     ("services.database", "mysql+pymysql://root@db:x/offload", "'x' is not a port"),
     ("services.storage", "file:", "'file:' is not complete"),
     ("services.storage", "hdfs+http://:9870/x", "names no host"),
@@ -112,7 +129,7 @@ def _paths(model: type[BaseModel], above: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize("path", [*_paths(Settings)])
 def test_every_setting_refuses_what_no_setting_takes_in_words_of_ours(path: str) -> None:
-    """Whatever is added to the model has a message as well."""
+    """Settings that are added to the model must have messages as well."""
     with pytest.raises(SettingsError) as refused:
         resolve_settings([layer(path, [[None]])])
     message = str(refused.value)

@@ -1,4 +1,4 @@
-"""If these fail, a run's network cannot be made again from its seed, or an impossible one is played."""
+"""Tests networks: a seed always gives the same network, and impossible ones are rejected."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""If these fail, an actor sees something else than it was trained on, or a model is used where it means nothing."""
+"""Tests observation profiles: an actor gets the observations it was trained on, and unsuitable models are rejected."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def test_observations_lie_between_0_and_1_and_have_a_name_for_every_element(name
 
 
 def test_the_papers_profile_has_exactly_the_papers_elements():
-    """Section IV-B1: three scalars of the node, its queues, rates, its task; and the one-hot index of IV-C2."""
+    """Section IV-B1: three scalars of the node, its queues, rates and task; and the one-hot index of IV-C2."""
     elements = profile("paper", 3).elements()
     assert elements == [
         "arrival_probability", "failure_rate", "capacity", "execution_queue_length",

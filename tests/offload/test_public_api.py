@@ -1,4 +1,4 @@
-"""If these fail, what other people build on has changed, or the vocabulary has grown a dependency."""
+"""Tests the public API and the imports of `offload`: its names, and no heavy dependencies."""
 
 import subprocess
 import sys
@@ -15,7 +15,8 @@ def test_the_vocabulary_and_the_schedulers_load_without_torch_onnxruntime_or_a_w
     """An edge node runs where torch is not installed; a simulator needs neither a server nor a database."""
     program = (
         "import sys, offload, offload.conformance, edgenode.schedulers as s; s.describe();"
-        "print([m for m in ('torch', 'onnxruntime', 'flask', 'sqlalchemy', 'middleware', 'trainer') if m in sys.modules])"
+        "print([m for m in ('torch', 'onnxruntime', 'flask', 'sqlalchemy', 'middleware', 'trainer')"
+        " if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

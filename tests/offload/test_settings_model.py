@@ -1,4 +1,4 @@
-"""If these fail, wrong settings are accepted, refused without a reason, or a password shows."""
+"""Tests the settings: wrong ones are rejected with a reason, and passwords are not shown."""
 
 import json
 
@@ -94,7 +94,7 @@ def test_what_no_node_could_work_with_is_refused(layer, part):
 
 
 def test_the_largest_task_of_the_settings_is_one_that_nodes_take():
-    """A node that refuses what the settings allow loses every task."""
+    """A node that rejects what the settings allow would lose every task."""
     limits = {"size_bits": MOST_BITS, "cycles": MOST_CYCLES, "deadline_s": LONGEST_DEADLINE_S}
     resolve_settings(
         [

@@ -1,4 +1,4 @@
-"""If these fail, a recorded trace is not what was played, or a malformed one is."""
+"""Tests that a recorded trace equals the played one, and that malformed ones are rejected."""
 
 import json
 

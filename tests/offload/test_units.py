@@ -1,4 +1,4 @@
-"""If these fail, a user's `8 MB` means something else than eight million bytes, or a typing error passes."""
+"""Tests units: `8 MB` is eight million bytes, and misspelled units are rejected."""
 
 import pytest
 

@@ -1,7 +1,7 @@
-"""States and reports small enough to compute by hand: three or four nodes, one decision, round numbers.
+"""Creates states and reports that are small enough to compute by hand: 3 or 4 nodes, one decision, round numbers.
 
-The task has 1e6 bits, 1e9 cycles and a deadline of 1 s; node 0 decides; it has 1e9 cycles/s and every link 10e6 bit/s, so
-that the transmission takes 0.1 s and the execution at itself 1 s, unless a test says otherwise.
+The task has 1e6 bits, 1e9 cycles and a deadline of 1 s. Node 0 decides. It has 1e9 cycles/s, and every link has
+10e6 bit/s: the transmission takes 0.1 s and the execution at node 0 takes 1 s, unless a test sets other values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def state(nodes: int = 4, **changes: Any) -> LocalState:
 
 
 def answers(*rows: dict[str, Any]) -> Reports:
-    """Reports of one decision, a dictionary per probed node: `node`, and what differs from an idle 2e9 cycles/s node."""
+    """Reports of one decision. Each row: `node`, and the differences from an idle node with 2e9 cycles/s."""
     usual = {
         "answered": True,
         "answered_after_s": 0.01,
@@ -65,7 +65,7 @@ def answers(*rows: dict[str, Any]) -> Reports:
 
 
 def silent(*nodes: int) -> Reports:
-    """Probes that nobody answered."""
+    """Unanswered probes of these nodes."""
     return dataclasses.replace(Reports.none(1, len(nodes)), node=np.array([nodes]))
 
 
@@ -73,7 +73,7 @@ DRAWS = Draws.single(1, 0, 3, 0)
 
 
 def many(one: LocalState, batch: int) -> tuple[LocalState, Draws]:
-    """The same decision many times, each with draws of its own."""
+    """The same decision many times, each with different draws."""
     return one.take(np.zeros(batch, dtype=np.int64)), Draws(
         1, np.arange(batch), np.full(batch, one.slot[0]), np.full(batch, one.node[0])
     )

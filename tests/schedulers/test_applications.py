@@ -1,4 +1,4 @@
-"""If these fail, an executor is occupied for another time than cycles/F, or the `cpu` application computes nothing."""
+"""Tests applications: an execution takes cycles/F, and `cpu` really computes."""
 
 import importlib.metadata
 import threading
@@ -41,11 +41,11 @@ def test_cpu_computes_until_the_planned_end_and_not_longer():
     create_application("cpu").execute(1e9, 3600.0, wait_until)
     elapsed, burnt = time.monotonic() - began, time.process_time() - before
     assert elapsed >= 0.3
-    assert burnt > 0.02  # on a crowded machine it gets a part of a core only
+    assert burnt > 0.02  # on a busy machine it gets only a part of a core
 
 
 def test_cpu_returns_at_once_when_the_planned_end_has_passed():
-    """Otherwise every task of a busy executor would make the next one later."""
+    """Otherwise every task of a busy executor would delay the next one further."""
     create_application("cpu").execute(1e9, 3600.0, lambda share: None)
 
 

@@ -1,4 +1,4 @@
-"""If these fail, the nodes do not act by the policy that is trained, and PPO's updates are wrong."""
+"""Tests that nodes act by the trained policy: otherwise PPO's updates would be wrong."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from trainer.networks import masked_policy, mlp
 
 
 class FixedActor:
-    """The same logits whatever it sees."""
+    """The same logits for all observations."""
 
     def __init__(self, *logits):
         self.row = np.array(logits, dtype=np.float32)
@@ -31,11 +31,11 @@ def with_logits(name, *logits, **parameters):
 
 
 def trained_like(nodes, seed=0):
-    """A network as the trainer makes it, and the actor that a node makes of its ONNX file."""
+    """A network as the trainer creates it, and the actor that a node creates from its ONNX file."""
     torch.manual_seed(seed)
     network = mlp(example_context(nodes).profile.size, (64, 64), nodes + 1)
     with torch.no_grad():
-        network[-1].weight *= 8  # an untrained network is nearly uniform, which hides mistakes
+        network[-1].weight *= 8  # an untrained network is nearly uniform, which would hide mistakes
     return network, OnnxActor(actor_to_onnx(network))
 
 

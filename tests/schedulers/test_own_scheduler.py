@@ -1,4 +1,4 @@
-"""docs/schedulers.md, done as a user would. If these fail, following the page does not give a working scheduler."""
+"""Tests that following docs/schedulers.md gives a working scheduler."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ BLOCKS = dict(zip(("scheduler", "test"), re.findall(r"```python\n(.*?)```", PAGE
 
 @pytest.fixture
 def package(tmp_path):
-    """The page's example, installed as pip would leave it."""
+    """The page's example, installed as pip does."""
     (tmp_path / "my_schedulers.py").write_text(BLOCKS["scheduler"])
     test = "from my_schedulers import LessBusy\n" + BLOCKS["test"]
     (tmp_path / "test_less_busy.py").write_text(test)

@@ -1,4 +1,4 @@
-"""Choices computed by hand. If these fail, a baseline in the comparison is not the one that its name says."""
+"""Tests the schedulers' choices against values computed by hand."""
 
 import dataclasses
 import math
@@ -30,7 +30,7 @@ def chosen(name, states, reports, **parameters):
         ({}, {"node": 1}, 0.1 + 0.5),
         ({"sending_backlog_s": [0, 0.3, 0, 0]}, {"node": 1}, 0.3 + 0.1 + 0.5),
         ({"sending_backlog_s": [0, 0, 0.3, 0]}, {"node": 1}, 0.1 + 0.5),
-        ({}, {"node": 1, "execution_backlog_s": 0.7}, 0.7 + 0.5),  # the transmission hides behind the backlog
+        ({}, {"node": 1, "execution_backlog_s": 0.7}, 0.7 + 0.5),  # the backlog is longer than the transmission
         ({}, {"node": 1, "execution_backlog_s": 0.05}, 0.1 + 0.5),
         ({}, {"node": 1, "execution_backlog_s": 0.3, "receiving_work_s": 0.2}, 0.5 + 0.5),
         ({"rate_bps": [np.inf, 2e6, 1e9, 1e9]}, {"node": 1}, 0.5 + 0.5),
@@ -168,7 +168,7 @@ def test_rda_takes_the_lower_delay_of_the_first_two_that_answered():
     late_but_idle = {"node": 3, "answered_after_s": 0.003}
     for order in ((first, second, late_but_idle), (late_but_idle, second, first), (second, late_but_idle, first)):
         made = scheduler("rda").choose(state(**BUSY), answers(*order), DRAWS)
-        assert made.destination.tolist() == [2]  # neither the shorter queue nor the one that answered late
+        assert made.destination.tolist() == [2]  # neither the shorter queue nor the late answer
         np.testing.assert_allclose(made.scores[0], [np.nan, 1.4, 1.0, np.nan])
 
 

@@ -1,4 +1,4 @@
-"""If these fail, a scheduler decides otherwise in a node than in a simulator, or cannot be replayed."""
+"""Tests that all schedulers conform: the same decisions in a node and in a simulator, and in a replay."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""If these fail, a wrong configuration is accepted, or refused without saying what would be right."""
+"""Tests that wrong parameters of schedulers are rejected, with what would be right."""
 
 import importlib.metadata
 import sys
@@ -58,7 +58,7 @@ def test_a_whole_number_will_do_for_a_number():
 
 
 def test_a_number_without_a_fraction_will_do_for_a_whole_number():
-    """`1e1` of a settings file, and every number that went through Helm, are such."""
+    """A settings file may have `1e1`, and Helm writes every number in this form."""
     made = create_scheduler("sed", {"d": 1e1}, example_context(3))
     assert (made.d, type(made.d)) == (10, int)
 
@@ -81,12 +81,12 @@ def test_the_description_names_every_scheduler_in_one_line_with_its_parameters()
     assert described["rda-tuned"].parameters == {"threshold_s": 0.5}
 
 
-# --- other people's schedulers --------------------------------------------------------------------------------------
+# --- schedulers of other packages ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Modal:
-    """Somebody else's, with every kind of parameter."""
+    """A scheduler of another package, with every kind of parameter."""
 
     context: SchedulerContext
     mode: Literal["fast", "safe"] = "fast"
@@ -98,7 +98,7 @@ class Modal:
 
 @dataclass(frozen=True)
 class NoDefault:
-    """Cannot be made from configuration alone."""
+    """It cannot be created from configuration alone."""
 
     context: SchedulerContext
     d: int
@@ -117,7 +117,7 @@ class Plain:
 
 @pytest.fixture
 def registered(monkeypatch):
-    """Registers things as another package would."""
+    """Registers classes as another package would."""
     foreign = types.ModuleType("foreign_schedulers")
     monkeypatch.setitem(sys.modules, "foreign_schedulers", foreign)
     entries = list(importlib.metadata.entry_points(group=schedulers.GROUP))
@@ -174,7 +174,7 @@ def test_a_package_that_cannot_be_imported_is_named_and_does_not_hide_the_others
 def test_whatever_a_package_raises_when_it_is_imported_is_a_refusal_that_names_it(
     monkeypatch, tmp_path, content, reason
 ):
-    """Anything but a ValueError would end `offload schedulers`, and the node instead of its change of scheduler."""
+    """An exception other than ValueError would end `offload schedulers`, and a node that changes its scheduler."""
     module = f"broken_{reason.split(':')[0].lower()}"
     (tmp_path / f"{module}.py").write_text(content + "\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,6 +1,6 @@
-"""An independent player of episodes: the edge nodes' own cores (`edgenode/core.py`), driven in virtual time.
+"""Plays episodes with the edge nodes' own cores (`edgenode/core.py`), in virtual time.
 
-It knows nothing of the twin. Messages take no time, threads wake up exactly when they asked to.
+It does not use the twin. Messages take no time, and threads wake up exactly at the instant they asked for.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class NodeCores:
         self._sequence = 0
 
     def play(self, decide: Callable[[int, list[Snapshot]], np.ndarray]) -> dict[tuple[int, int], Ended]:
-        """`decide(slot, snapshots)` gives the destinations (N,) of the slot's tasks; it is called at tick T, too."""
+        """decide(slot, snapshots): gives the destinations (N,) of the slot's tasks; it is also called at tick T."""
         slot_s, slots = self.trace.slot_s, self.trace.slots
         for slot in range(slots + 1):
             now = slot * slot_s

@@ -1,4 +1,4 @@
-"""Small networks and traces to be checked by hand."""
+"""Small networks and traces that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def network(capacity_hz, rate_bps=1e6, failure_rate=0.0, link_failure_rate=0.0) 
     n = len(capacity_hz)
     return Network(
         np.array(capacity_hz, float), np.full(n, failure_rate), np.full(n, 0.5),
-        np.full((n, n), rate_bps) if np.isscalar(rate_bps) else np.array(rate_bps, float), np.full((n, n), link_failure_rate),
+        np.full((n, n), rate_bps) if np.isscalar(rate_bps) else np.array(rate_bps, float),
+        np.full((n, n), link_failure_rate),
     )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def fates(net, tasks, destinations, *, slots=None, failures=False, timing="end",
 
 @st.composite
 def worlds(draw):
-    """A network, a trace, decisions and settings. Numbers are multiples of few, so that ties and exact deadlines happen."""
+    """A network, a trace, decisions and settings, from few different numbers: ties and exact deadlines occur."""
     n, slots = draw(st.integers(1, 5)), draw(st.integers(1, 12))
     seed = draw(st.integers(0, 2**31))
     rng = np.random.default_rng(seed)
@@ -58,8 +59,10 @@ def worlds(draw):
     shape = slots, n
     has_task = rng.random(shape) < draw(st.sampled_from([0.2, 0.7, 1.0]))
     trace = Trace(
-        draw(st.integers(0, 1000)), 0.1, has_task, np.where(has_task, pick([1e5, 2e5, 4e5], shape), 0.0),
-        np.where(has_task, pick([1e8, 2e8, 5e8], shape), 0.0), np.where(has_task, pick([0.3, 0.6, 1.0, 3.0], shape), 0.0),
+        draw(st.integers(0, 1000)), 0.1, has_task,
+        np.where(has_task, pick([1e5, 2e5, 4e5], shape), 0.0),
+        np.where(has_task, pick([1e8, 2e8, 5e8], shape), 0.0),
+        np.where(has_task, pick([0.3, 0.6, 1.0, 3.0], shape), 0.0),
     )  # fmt: skip
     timing = draw(st.sampled_from(["end", "event"]))
     made = resolve_settings([{"network": {"nodes": n}, "time": {"failure_timing": timing}}])

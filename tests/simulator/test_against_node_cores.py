@@ -1,4 +1,4 @@
-"""The twin and the edge nodes' own cores, driven in virtual time, agree on every state, every report and every fate."""
+"""Tests that the twin and the edge nodes' cores agree on every state, report and outcome, in virtual time."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ CASES = {
     "links slower than deadlines": _settings(
         "paper-testbed", network={"nodes": 4, "rate_bps": ["1 MB/s", "6 MB/s"], "link_failure_rate": [0, 0.5]}
     ),
-    "deadlines that are no multiple of a slot": _settings("paper-testbed", network={"nodes": 8}, tasks={"deadline_s": 0.73}),
+    "deadlines that are no multiple of a slot": _settings(
+        "paper-testbed", network={"nodes": 8}, tasks={"deadline_s": 0.73}
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("scheduler", ["random", "rda-tuned", "sed", "weighted"])
 @pytest.mark.parametrize("case", CASES)
-def test_states_and_fates_are_those_of_the_nodes(case: str, scheduler: str) -> None:
+def test_states_and_outcomes_are_those_of_the_nodes(case: str, scheduler: str) -> None:
     settings = CASES[case]
     network = draw_network(settings.network, settings.seed)
     trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, 5)

@@ -1,4 +1,4 @@
-"""The twin works where nothing that it compiles can be kept, and says so once; what is kept is never of other sources."""
+"""Tests the twin's compilation cache: it may be unwritable (logged once), and is never used for other sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print("played", simulator.planners.play_central(Twin([network], [trace], setting
 
 
 def play(folder: Path, between: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """An episode in a process of its own. `between`: what happens after the import and before the first call."""
+    """Play an episode in a separate process. between: code that runs after the import and before the first call."""
     return subprocess.run(
         [sys.executable, "-c", PLAY, between],
         cwd=folder,
@@ -76,7 +76,7 @@ def test_a_file_that_a_power_loss_left_half_is_replaced(tmp_path: Path, kind: st
 
 
 def test_code_that_contains_another_module_is_compiled_anew_when_that_changes(tmp_path: Path) -> None:
-    """numba looks at a function's own file alone: `core` would go on with the draws of an older `draws`."""
+    """numba checks only a function's own file: `core` would keep using the code of an older `draws`."""
     shutil.copytree("simulator", tmp_path / "simulator", ignore=shutil.ignore_patterns("__pycache__"))
     draws = tmp_path / "simulator/draws.py"
 

@@ -1,4 +1,4 @@
-"""The PettingZoo view passes PettingZoo's own tests, and is the twin: the same numbers, and defined answers to wrong actions."""
+"""Tests the PettingZoo view: PettingZoo's own tests, the twin's numbers, and defined results of wrong actions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def twin_of(seed: int, number: int) -> Twin:
 
 
 def tasks_of(environment, observed):
-    """(N,) the sizes as observed: they tell the traces apart."""
+    """(N,) the sizes as observed; they differ between the traces."""
     place = make_profile(SETTINGS).elements().index("size")
     return [float(observed[agent]["observation"][place]) for agent in environment.possible_agents]
 
@@ -206,7 +206,7 @@ def test_a_task_for_an_overloaded_node_is_sent_there() -> None:
     observed, _ = environment.reset()
     forbidden = 0
     while environment.agents:
-        # All to node 0, which is overloaded soon.
+        # All tasks go to node 0, which soon sets its overload bit.
         expected = {agent: not observed[agent]["action_mask"][0] for agent in environment.agents}
         observed, reward, _, _, infos = environment.step(dict.fromkeys(environment.agents, 0))
         twin.decide(np.zeros((1, NODES), int))
@@ -289,7 +289,7 @@ def test_pettingzoo_makes_it_by_its_id() -> None:
 
 
 def test_learning_does_not_wait_for_it() -> None:
-    """5,000 steps a second at ten nodes are promised, on an idle core; a busy one is given four times as long."""
+    """The documentation states 5,000 steps per second at ten nodes, on an idle core. Four times as long is allowed."""
     environment = OffloadingParallelEnv("paper-testbed")
     environment.reset()
     environment.step(dict.fromkeys(environment.agents, 0))

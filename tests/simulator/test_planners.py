@@ -1,4 +1,4 @@
-"""The yardsticks: central decides on what can be known, earliest finish first; nothing exceeds the ceiling on average."""
+"""Tests the reference planners: central uses only what can be known; no scheduler exceeds the ceiling on average."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def made(net, timing="end", seed=1):
 
 
 def after(net, tasks, decided, *, failures=False, timing="end", seed=1):
-    """The planner's choices for the last slot that has tasks; earlier ones go where `decided` says, slot by slot."""
+    """The planner's choices for the last slot that has tasks. In earlier slots, tasks go where `decided` says."""
     twin = Twin([net], [trace(tasks, net.nodes)], made(net, timing, seed), failures=failures)
     for destinations in decided:
         twin.decide(np.array([destinations]))
@@ -34,11 +34,11 @@ def after(net, tasks, decided, *, failures=False, timing="end", seed=1):
 
 
 def failing_seed(purpose, low_s, high_s, rate=1.0):
-    """A seed under which task (0, 0) to node 1 fails between these instants of its stage."""
+    """A seed with which task (0, 0) to node 1 fails between these instants of its stage."""
     return next(seed for seed in range(10_000) if low_s < -math.log(uniform(seed, purpose, 0, 0, 0, 1)) / rate < high_s)
 
 
-# --- central: in these networks a megabit takes a second on a link, and a gigacycle a second at 1 GHz ------------------
+# --- central: in these networks a megabit takes a second on a link, and a gigacycle a second at 1 GHz -----------------
 
 
 def test_central_goes_to_the_earliest_finish() -> None:
@@ -47,7 +47,7 @@ def test_central_goes_to_the_earliest_finish() -> None:
     assert after(net, [(0, 0, 1e5, 1e9, 9)], []) == [1, -1, -1]
     # With 0.8 s on the link it stays; nothing is transmitted to itself.
     assert after(net, [(0, 0, 8e5, 1e9, 9)], []) == [0, -1, -1]
-    # The same everywhere: the lower index. That nobody meets the deadline changes nothing.
+    # Equal everywhere: the lower index. It does not matter that no node meets the deadline.
     assert after(network([1e9, 2e9, 2e9]), [(0, 0, 1e5, 1e9, 9)], []) == [1, -1, -1]
     assert after(net, [(0, 0, 1e5, 1e9, 0.05)], []) == [1, -1, -1]
 
@@ -55,12 +55,12 @@ def test_central_goes_to_the_earliest_finish() -> None:
 def test_central_counts_its_own_decisions_of_the_same_slot() -> None:
     net = network([1e9, 1e9, 1e9, 4e9])
     tasks = [(0, node, 1e5, 1e9, 9) for node in range(4)]
-    # 0, 1 and 2 finish at node 3 at 0.35, 0.6 and 0.85; its own, decided last, would at 1.1, and so it would at node 0.
+    # 0, 1 and 2 finish at node 3 at 0.35, 0.6 and 0.85. Its own task, decided last, would finish at 1.1, as at node 0.
     assert after(net, tasks, []) == [3, 3, 3, 0]
-    # 1.1 at node 3; the second would finish there at 2.1 and be dropped, so it is no obstacle for the third: 2.1, here 2.5.
+    # 1.1 at node 3. The second would finish there at 2.1 and be dropped, so the third can finish at 2.1, here at 2.5.
     net = network([1e9, 1e9, 1.6e9, 4e9])
     assert after(net, [(0, 0, 1e5, 4e9, 9), (0, 1, 1e5, 4e9, 1.5), (0, 2, 1e5, 4e9, 9)], []) == [3, 3, 3, -1]
-    # The first is done at 0.6 at node 2, where the second would be at 1.1, here at 1.0.
+    # The first has ended at 0.6 at node 2, where the second would end at 1.1, here at 1.0.
     net = network([1e9, 1e9, 2e9])
     assert after(net, [(0, 0, 1e5, 1e9, 9), (0, 1, 1e5, 1e9, 9)], []) == [2, 1, -1]
 
@@ -71,9 +71,9 @@ def test_central_counts_what_runs_and_what_is_on_its_way() -> None:
     assert after(net, [second], [[-1, -1, -1]]) == [-1, -1, 1]
     # Node 1 runs until 1.0: the second would finish there at 1.5, here at 1.1.
     assert after(net, [(0, 1, 1e5, 2e9, 9), second], [[-1, 1, -1]]) == [-1, -1, 2]
-    # On its way, there at 0.15, before the second (0.2), which it holds up until 1.15.
+    # It arrives at 0.15, before the second (0.2), which it delays until 1.15.
     assert after(net, [(0, 0, 1.5e5, 2e9, 9), second], [[1, -1, -1]]) == [-1, -1, 2]
-    # There at 0.25, after the second, but sent before: it counts. One that its deadline will drop there, or on the link, does not.
+    # It arrives at 0.25, after the second, but was sent before: it counts. A task that will be dropped does not.
     assert after(net, [(0, 0, 2.5e5, 2e9, 9), second], [[1, -1, -1]]) == [-1, -1, 2]
     assert after(net, [(0, 0, 1.5e5, 2e9, 1.0), second], [[1, -1, -1]]) == [-1, -1, 1]
     queued = [(0, 0, 1.5e5, 1e3, 9), (1, 0, 1e5, 2e9, 0.14), (2, 2, 2e5, 1e9, 9)]
@@ -81,7 +81,7 @@ def test_central_counts_what_runs_and_what_is_on_its_way() -> None:
 
 
 def test_central_waits_for_the_link() -> None:
-    # Node 0's link to node 1 is taken until 0.8: 0.9 + 0.5 there, 0.1 + 1.0 here.
+    # Node 0's link to node 1 is occupied until 0.8: 0.9 + 0.5 there, 0.1 + 1.0 here.
     assert after(network([1e9, 2e9]), [(0, 0, 8e5, 1e3, 9), (1, 0, 1e5, 1e9, 9)], [[1, -1]]) == [0, -1]
 
 
@@ -99,7 +99,7 @@ def test_central_does_not_know_that_a_transmission_under_way_will_fail(timing: s
 @pytest.mark.parametrize("what", ["queued behind", "running"])
 def test_central_does_not_know_when_a_failure_will_free_a_link_or_an_executor(what: str) -> None:
     if what == "queued behind":
-        # The link is taken until 0.8 as far as anybody knows; it will be free much earlier.
+        # As far as is known, the link is occupied until 0.8; it will be free much earlier.
         net = network([1e9, 2e9], link_failure_rate=[[0, 1], [0, 0]])
         seed = failing_seed(Purpose.TRANSMISSION_FAILURE, 0.11, 0.19)
         tasks, decided, expected = [(0, 0, 8e5, 1e3, 9), (1, 0, 1e5, 1e9, 9)], [[1, -1]], [0, -1]
@@ -108,7 +108,7 @@ def test_central_does_not_know_when_a_failure_will_free_a_link_or_an_executor(wh
         seed = failing_seed(Purpose.EXECUTION_FAILURE, 0.11, 0.19)
         tasks, decided, expected = [(0, 0, 1e4, 2e9, 9), (1, 2, 1e5, 1e9, 9)], [[1, -1, -1]], [-1, -1, 2]
     assert after(net, tasks, decided, failures=True, timing="event", seed=seed) == expected
-    # A slot later it has shown, and everything is free.
+    # A slot later the failure is known, and everything is free.
     later, decided = [tasks[0], (2, *tasks[1][1:])], [*decided, [-1] * net.nodes]
     assert 1 in after(net, later, decided, failures=True, timing="event", seed=seed)
     assert 1 not in after(net, later, decided)
@@ -117,8 +117,8 @@ def test_central_does_not_know_when_a_failure_will_free_a_link_or_an_executor(wh
 def test_central_does_not_know_when_what_waits_behind_a_failure_will_start() -> None:
     net = network([4e8, 2e9, 5e8], link_failure_rate=[[0, 1, 0], [0, 0, 0], [0, 0, 0]])
     seed = failing_seed(Purpose.TRANSMISSION_FAILURE, 0.21, 0.3)
-    # The first holds the link until 0.8, the second arrives at 0.9 then and holds node 1 until 1.9, where the third would be done
-    # at 2.4, and where it is, at 2.2. Really the first fails, and the second is done half a second earlier.
+    # The first occupies the link until 0.8. Then the second arrives at 0.9 and occupies node 1 until 1.9. The third
+    # would end there at 2.4, and locally at 2.2. In fact the first fails, and the second ends 0.5 s earlier.
     tasks = [(0, 0, 8e5, 1e3, 9), (1, 0, 1e5, 2e9, 9), (2, 2, 4e5, 1e9, 9)]
     decided = [[1, -1, -1], [1, -1, -1]]
     assert after(net, tasks, decided, failures=True, timing="event", seed=seed) == [-1, -1, 2]
@@ -126,14 +126,14 @@ def test_central_does_not_know_when_what_waits_behind_a_failure_will_start() -> 
 
 
 class Onlooker:
-    """What can be known at an instant, worked out anew from the decisions: failures count if they have shown by then."""
+    """Computes what can be known at an instant from the decisions: failures count only after they occurred."""
 
     def __init__(self, net, trace, made, failures):
         self.net, self.trace, self.failures = net, trace, failures
         self.at_event, self.seed = made.time.failure_timing == "event", made.seed
 
     def held(self, purpose, rate, slot, source, j, start, duration, now):
-        """(how long a stage is known to take, whether it is known to fail)."""
+        """(known duration of a stage, whether it is known to fail)."""
         if self.failures and rate > 0:
             failure = -math.log(uniform(self.seed, purpose, self.trace.episode, slot, source, j)) / rate
             takes = min(duration, failure) if self.at_event else duration
@@ -142,7 +142,7 @@ class Onlooker:
         return duration, False
 
     def finish(self, sent, lone, now):
-        """When `lone`, the last of the (slot, source, destination) in `sent`, would end; misses included."""
+        """The end of `lone`, the last of the (slot, source, destination) in `sent`, with misses included."""
         net, trace = self.net, self.trace
         free, coming = {}, {j: [] for j in range(net.nodes)}
         for slot, source, j in sent:
@@ -167,7 +167,7 @@ class Onlooker:
                 if fails:
                     continue
             is_here = (slot, source, j) != lone and begin < now and arrival <= now + TIME_TOLERANCE_S
-            # What is decided in this slot goes behind all that was sent before, in the order of the decisions.
+            # Tasks decided in this slot are queued behind all tasks sent before, in the order of the decisions.
             order = (1, len(coming[j])) if begin >= now else (0, not is_here, round(arrival * 1e9), source)
             coming[j].append((order, source, slot, arrival, due))
         j, free_s = lone[2], 0.0
@@ -202,7 +202,7 @@ def test_central_decides_as_an_onlooker_works_out(world, follow: bool) -> None:
             assert finishes[chosen[i]] == min(finishes), (slot, i, finishes)
             assert chosen[i] == int(np.argmin(finishes))
             planned.append((slot, i, int(chosen[i])))
-        # Follow the planner, or do what it would not.
+        # Follow the planner, or choose another node.
         went = chosen if follow else np.where(trace.has_task[slot], destinations[0, slot], -1)
         sent[before:] = [(slot, i, int(went[i])) for i in np.flatnonzero(trace.has_task[slot]).tolist()]
         twin.decide(went[None])
@@ -238,17 +238,17 @@ def test_what_an_overloaded_node_can_do_is_its_time_over_that_of_a_task() -> Non
     # Ten tasks of 0.5 s, from 0 to 0.9 + 1.0.
     tasks = [(slot, 0, 1e5, 5e8, 1.0) for slot in range(10)]
     assert bound(network([1e9]), tasks) == pytest.approx(1.9 / 0.5 / 10, abs=1e-8)
-    # Three tasks of 0.9 s in slots 20 to 22: the episode has room for them, the window of five slots from 20 on has 1.2 s.
+    # Three tasks of 0.9 s in slots 20 to 22: the episode is long enough, but the window of five slots has only 1.2 s.
     burst = [(slot, 0, 1e5, 9e8, 1.0) for slot in (20, 21, 22)]
     assert bound(network([1e9]), burst, slots=100) == pytest.approx(1.2 / 0.9 / 3, abs=1e-8)
     # The largest deadline counts; the window of the first two has 1.1 s, the one of all three 2.1 s.
     burst[2] = (22, 0, 1e5, 9e8, 1.9)
     assert bound(network([1e9]), burst, slots=100) == pytest.approx(2.1 / 0.9 / 3, abs=1e-8)
-    # A little too much all the time: only over the whole episode, 9.9 + 1.0, does it show.
+    # Slightly too much load all the time: only the whole episode, 9.9 + 1.0, shows it.
     assert bound(network([1e9]), [(slot, 0, 1e5, 1.1e8, 1.0) for slot in range(100)]) == pytest.approx(
         10.9 / 11, abs=1e-8
     )
-    # The last window ends with the episode, wherever that is: slots 98 and 99 of 100, or 99 and 100 of 101.
+    # The last window ends with the episode: slots 98 and 99 of 100, or 99 and 100 of 101.
     for slots in (100, 101, 103):
         end = [(slots - 2, 0, 1e5, 1e9, 1.0), (slots - 1, 0, 1e5, 1e9, 1.0)]
         assert bound(network([1e9]), end, slots=slots) == pytest.approx(1.1 / 2, abs=1e-8)
@@ -261,10 +261,10 @@ def test_failures_lower_what_a_task_is_worth_and_how_long_it_holds_the_executor(
     assert bound(net, burst, slots=100) == pytest.approx(1.2 / 0.9 * p / 3, abs=1e-8)
     assert bound(net, burst, "event", slots=100) == pytest.approx(1.2 / ((1 - p) / 2.0) * p / 3, abs=1e-8)
     assert bound(net, burst, failures=False, slots=100) == pytest.approx(1.2 / 0.9 / 3, abs=1e-8)
-    # Node 0 is too slow, and a fifth of what it sends is lost: that does not hold node 1's executor.
+    # Node 0 is too slow, and a fifth of what it sends is lost: that does not occupy node 1's executor.
     net = network([1e6, 1e9], link_failure_rate=-math.log(0.8) / 0.1)
     assert bound(net, burst, slots=100) == pytest.approx(1.2 / 0.9 / 3, abs=1e-8)
-    # Without the others, a task is worth its best place.
+    # Without the others, a task counts with its best node.
     assert bound(net, burst[:1], slots=100) == pytest.approx(0.8, abs=1e-9)
     net = network([1e9, 4e9], failure_rate=1.0, link_failure_rate=2.0)
     assert bound(net, [(0, 0, 1e5, 1e9, 5)]) == pytest.approx(math.exp(-0.1 * 2.0 - 0.25), abs=1e-9)
@@ -292,7 +292,7 @@ def test_what_is_not_solved_is_not_a_bound(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def safest(net, trace):
-    """Every task where it is most likely to succeed when nobody else is there: where there is room, that is the bound."""
+    """Every task at the node where it most likely succeeds alone: without contention, this is the bound."""
     off = 1.0 - np.eye(net.nodes)
     transmission = np.where(off > 0, trace.size_bits[..., None] / net.rate_bps, 0.0)
     execution = trace.cycles[..., None] / net.capacity_hz

@@ -1,4 +1,4 @@
-"""What holds in every episode, whatever the network, the tasks and the decisions: checked on drawn ones."""
+"""Tests properties of all episodes, on drawn networks, tasks and decisions."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_no_resource_is_used_twice_at_once_and_all_are_first_in_first_out(world)
 @given(worlds(), st.floats(1.0, 10.0))
 def test_more_capacity_never_delays_a_lone_queue(world, factor: float) -> None:
     net, trace, _, made, _ = world
-    # Alone: everything stays where it came, without failures, and nobody is dropped who would make way for others.
+    # A task alone: all tasks stay, without failures, and no task is dropped in favour of others.
     patient = Trace(
         trace.episode, trace.slot_s, trace.has_task, trace.size_bits, trace.cycles, np.where(trace.has_task, 1e3, 0.0)
     )

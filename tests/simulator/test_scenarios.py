@@ -1,4 +1,4 @@
-"""The time rules of the model (docs/model.md), each in a scenario whose numbers are worked out by hand."""
+"""Tests the time rules of the model (docs/model.md), each in a scenario computed by hand."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_tasks_on_one_link_are_sent_one_after_the_other_and_other_links_do_not_w
         ("success", 0, 0.5, 0, 0.1, 0.6),
         ("success", 0.4, 0.2, 0, 0.1, 0.8),
         ("success", 0, 0.1, 0, 0.1, 0.4),  # 0 → 2 is free
-        ("success", 0, 0.1, 0, 0.1, 0.4),  # 1 → 0 is free, whatever 0 → 1 does
+        ("success", 0, 0.1, 0, 0.1, 0.4),  # 1 → 0 is free, independently of 0 → 1
     )
 
 
 def test_an_executor_takes_tasks_in_the_order_in_which_they_reach_it() -> None:
-    # The second of node 0's tasks stays here, and is here before the first one of node 1 arrives.
+    # The second task of node 0 stays here, and is queued before the first one of node 1 arrives.
     tasks = [(0, 1, 5e5, 3e8, 9), (4, 0, 1e5, 3e8, 9)]
     check(
         fates(network([1e9, 1e9]), tasks, [0, 0]),
@@ -83,7 +83,7 @@ def test_exactly_at_the_deadline_is_in_time_and_a_microsecond_later_is_not() -> 
         check(fates(net, [(0, 0, 5e5, 2.5e8, deadline)], [1]), (outcome, 0, 0.5, 0, executed, end))
     for deadline, outcome, sent, end in ((0.5, "dropped", 0.5, 0.5), (0.499999, "dropped", 0.0, 0.0)):
         check(fates(net, [(0, 0, 5e5, 2.5e8, deadline)], [1]), (outcome, 0, sent, 0, 0, end))
-    # 0.1 + 0.2 is not 0.3 in binary: the nanosecond of tolerance is for that.
+    # 0.1 + 0.2 is not 0.3 in binary, so there is a tolerance of one nanosecond.
     check(
         fates(net, [(0, 0, 1e5, 1e8, 9), (0, 1, 1e5, 1e8, 9), (1, 0, 1e5, 2e8, 0.2)], [0, 1, 0]),
         ("success", 0, 0, 0, 0.1, 0.1), ("success", 0, 0, 0, 0.1, 0.1), ("success", 0, 0, 0, 0.2, 0.3),
@@ -95,7 +95,7 @@ def test_deadlines_count_from_the_planned_instant_of_the_slot() -> None:
 
 
 def _seed_with(purpose: Purpose, low: float, high: float) -> int:
-    """A seed under which task (0, 0) to node 1 draws its uniform between these."""
+    """A seed with which task (0, 0) to node 1 draws its uniform number between these values."""
     return next(seed for seed in range(10_000) if low < uniform(seed, purpose, 0, 0, 0, 1) < high)
 
 
@@ -131,7 +131,7 @@ def test_a_failing_transmission_holds_the_link_to_its_end_or_to_the_failures_ins
 
 
 def test_a_failure_after_the_end_is_none() -> None:
-    seed = _seed_with(Purpose.EXECUTION_FAILURE, 0.5, 0.6)  # the first failure comes after more than half a second
+    seed = _seed_with(Purpose.EXECUTION_FAILURE, 0.5, 0.6)  # the first failure occurs after more than half a second
     net = network([1e9, 1e9], failure_rate=1.0)
     check(fates(net, [(0, 0, 1e5, 5e8, 9)], [1], failures=True, seed=seed), ("success", 0, 0.1, 0, 0.5, 0.6))
     check(

@@ -1,4 +1,4 @@
-"""A wrong outcome can be replayed: the log of a node's events leads to the same effects again."""
+"""Tests that the log of a node's events reproduces the same effects, so that a wrong outcome can be replayed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from offload.tasks import draw_trace
 
 
 class _Remembering(LoggedCore):
-    """Keeps all effects that were ever taken, as they were then: later events change a task's record."""
+    """Stores copies of all effects that were taken: later events change a task's record."""
 
     def __init__(self, facts: EpisodeFacts, folder: Path) -> None:
         super().__init__(facts, folder)
@@ -39,7 +39,7 @@ def _frozen(effect: Effect) -> tuple[str, dict]:
 
 
 def _played(folder: Path) -> list[_Remembering]:
-    """Four nodes with failing links and machines play an episode; tasks go round from node to node."""
+    """Four nodes with failing links and executors play an episode. Tasks go from node to node in a circle."""
     layers = {
         "network": {"nodes": 4, "failure_rate": [0.2, 0.6], "arrival_probability": [0.8, 1.0]},
         "time": {"slots": 12},

@@ -1,4 +1,4 @@
-"""The twin as a whole: reproducible, whatever is played beside; given decisions and slot by slot alike; wrong use refused."""
+"""Tests the twin as a whole: the same results in any batch and step by step, and errors for wrong use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Gymnasium view: its rows are the PettingZoo view's agents, and its infos what Gymnasium's own vectorization would tell."""
+"""Tests the Gymnasium view: its rows equal the PettingZoo view's agents, its infos Gymnasium's own vectorization."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def legal_actions(masks, rng):
-    """One legal action per row, uniform."""
+    """One legal action per row, drawn uniformly."""
     return (rng.random(masks.shape) * masks).argmax(axis=-1)
 
 
@@ -38,7 +38,7 @@ def own_node(environment: OffloadingVectorEnv):
 
 
 def assert_alike(told, expected, where=""):
-    """Of infos: dicts, arrays, and arrays of dicts."""
+    """Compares infos: dicts, arrays, and arrays of dicts."""
     if isinstance(expected, dict):
         assert set(told) == set(expected), where
         for key, value in expected.items():
@@ -53,7 +53,7 @@ def assert_alike(told, expected, where=""):
 
 
 def gathered(vector: OffloadingVectorEnv, infos_of_rows):
-    """The infos of all rows as Gymnasium itself puts them together."""
+    """The infos of all rows, combined by Gymnasium itself."""
     gathered = {}
     for row, infos in enumerate(infos_of_rows):
         gathered = vector._add_info(gathered, infos, row)
@@ -80,7 +80,7 @@ def test_rows_and_infos_are_those_of_the_parallel_view_vectorized_by_gymnasium()
         masks = vector.action_masks()
         assert masks.dtype == bool
         np.testing.assert_array_equal(masks, observed["action_mask"])
-        # Now and then whatever comes, so that some are illegal.
+        # Sometimes any action, so that some are illegal.
         actions = legal_actions(masks, rng) if slot % 3 else rng.integers(0, NODES + 1, ROWS)
         observed, rewards, terminated, truncated, infos = vector.step(actions)
         stepped = [
@@ -182,13 +182,13 @@ def test_wrong_makings_and_resets_are_refused() -> None:
     with pytest.raises(ValueError, match="seed 4294967296 is not in 0"):
         vector.reset(seed=2**32)
     with pytest.raises(ValueError, match="trace 4294967294 is not in 0 … 4294967293"):
-        vector.reset(options={"trace": 2**32 - 2})  # three are begun
+        vector.reset(options={"trace": 2**32 - 2})  # three episodes have begun
     vector.reset(options={"trace": 2**32 - 3})
     vector.reset(seed=np.int64(3), options={"unknown": 1})
 
 
 def test_gymnasium_makes_it_by_its_id() -> None:
-    register()  # once more does no harm
+    register()  # a second call has no effect
     made = gymnasium.make_vec(GYMNASIUM_ID, settings=SETTINGS, episodes=EPISODES)
     assert made.num_envs == ROWS
     assert made.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
@@ -216,7 +216,7 @@ def test_gymnasium_makes_it_by_its_id() -> None:
     ],
 )
 def test_the_ids_are_known_as_documented(made: str) -> None:
-    """In a process of its own: here they are known already."""
+    """In a separate process: in this one the ids are registered already."""
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {made}"],
         capture_output=True, text=True, check=False,

@@ -1,6 +1,7 @@
-"""A testbed that plays an episode in no time, into a real database through the middleware, as nodes and controller do.
+"""Plays episodes without delay into a real database through the middleware, as nodes and controller do.
 
-A task succeeds with a probability that depends on where it was sent; heuristics send at random, `drl` by its published actor.
+A task succeeds with a probability that depends on its destination. Heuristics choose at random, `drl` uses its
+published actor.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def open_run(folder: Path, settings: Settings, url: str | None = None, name: str
 def play(
     db: Database, storage: Storage, run: Run, plan: EpisodePlan, *, mixed: str | None = None, missing: bool = False
 ) -> EpisodeSummary:
-    """Play an episode from opening to close; `mixed` and `missing` make it one that may not be trained on."""
+    """Play an episode from opening to close. mixed, missing: make it one that must not be used for training."""
     number = begin(db, run, plan)
     return finish(db, storage, run, plan, number, mixed=mixed, missing=missing)
 

@@ -1,4 +1,4 @@
-"""If these fail, an algorithm does not continue exactly, or the kit does not find a mistake that a user makes."""
+"""Tests that our algorithms conform, and that the conformance kit finds a user's mistakes."""
 
 import re
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ def test_every_registered_algorithm_conforms(name):
 
 @dataclass(frozen=True)
 class Undocumented(Cloning):
-    """Says nothing of its parameter."""
+    """It does not describe its parameter."""
 
     learning_rate: float = 0.003
 

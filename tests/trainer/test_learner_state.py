@@ -1,4 +1,4 @@
-"""A learner that was saved and loaded goes on bit for bit; what does not fit is refused by name."""
+"""Tests that a saved and loaded learner continues bit for bit, and that unsuitable ones are rejected by name."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Both algorithms find the known best policy of a small world: signs, masks, targets and reward alignment are right."""
+"""Tests that both algorithms find the best policy of a small problem: signs, masks, targets, alignment of rewards."""
 
 from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
 from trainer.algorithms import ppo, sac_cql

@@ -1,4 +1,4 @@
-"""Masks are exact, the networks are what the paper says, and a node's actor computes what the trainer's does."""
+"""Tests masks and networks, and that a node's actor computes the same as the trainer's."""
 
 import numpy as np
 import onnxruntime

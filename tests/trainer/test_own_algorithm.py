@@ -1,4 +1,4 @@
-"""docs/algorithms.md, done as a user would. If these fail, following the page does not give a working algorithm."""
+"""Tests that following docs/algorithms.md gives a working algorithm."""
 
 import json
 import re
@@ -20,15 +20,17 @@ SMALL = {
     "network": {"nodes": 2, "arrival_probability": [0.5, 1.0]},
     "time": {"slots": 5},
     "learner": {"hidden": [4], "device": "cpu"},
-    "offline": {"algorithm": "cloning", "parameters": {"learning_rate": 0.01}, "episodes": 2, "steps": 3, "batch_slots": 4,
-                "checkpoints": 0},
+    "offline": {
+        "algorithm": "cloning", "parameters": {"learning_rate": 0.01},
+        "episodes": 2, "steps": 3, "batch_slots": 4, "checkpoints": 0,
+    },
     "online": {"episodes": 1, "episodes_per_update": 1, "epochs": 1},
     "evaluation": {"episodes": 1, "methods": ["random", "offline-only", "o2o-drl"]},
 }  # fmt: skip
 
 
 def install(folder, entries, module="my_algorithms", source=EXAMPLE):
-    """A package as pip would leave it."""
+    """A package, installed as pip does."""
     folder.mkdir(exist_ok=True)
     (folder / f"{module}.py").write_text(source)
     information = folder / f"{module}-1.0.dist-info"
@@ -68,7 +70,7 @@ def test_the_pages_algorithm_conforms_as_the_page_says(package):
 
 
 def test_a_registered_algorithm_goes_through_the_pipeline_of_the_twin(package):
-    """One module and one entry point: no file of ours names it."""
+    """One module and one entry point are enough: no file of the testbed names it."""
     sets = [
         part
         for section, values in SMALL.items()
@@ -131,11 +133,15 @@ def test_another_algorithm_does_not_inherit_the_parameters_of_the_one_before(pac
 @pytest.mark.parametrize(
     ("entries", "source", "words"),
     [
-        ("cloning = other:Cloning\n", EXAMPLE, "several packages bring an algorithm 'cloning': my_algorithms:"),
+        ("cloning = other:Cloning\n", EXAMPLE, "several packages register the algorithm 'cloning': my_algorithms:"),
         ("broken = other:Missing\n", EXAMPLE, "'broken' (other:Missing) cannot be loaded: AttributeError"),
         ("broken = other:Cloning\n", "raise OSError('no licence')\n", "cannot be loaded: OSError: no licence"),
         ("broken = other:Cloning\n", EXAMPLE.replace("(frozen=True)", ""), "is not a frozen dataclass; see docs/"),
-        ("broken = other:Cloning\n", EXAMPLE.replace("= 0.003", ""), "has a parameter 'learning_rate' without a default"),
+        (
+            "broken = other:Cloning\n",
+            EXAMPLE.replace("= 0.003", ""),
+            "has a parameter 'learning_rate' without a default",
+        ),
         ("broken = other:Cloning\n", EXAMPLE.replace("def train", "def teach"), "has no 'train'"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The pipeline, killed at every moment and started again, comes to the same result and plays nothing twice."""
+"""Tests that a pipeline that is killed and restarted at any point gives the same result and plays no episode twice."""
 
 import os
 import uuid
@@ -20,11 +20,11 @@ TRAINED = PHASES[:-1]
 
 
 class Killed(BaseException):
-    """The process dies: nothing may catch this."""
+    """The process is killed: no code may catch this."""
 
 
 class Reaper:
-    """Kills once at every moment that it sees for the first time."""
+    """Kills once at every point that it sees for the first time."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -79,7 +79,7 @@ class MortalProgress:
 
 
 def content(db: Database, storage: Storage, run: Run) -> dict[str, bytes]:
-    """All versions' files."""
+    """The files of all versions."""
     names = (ACTOR_FILE, LEARNER_FILE)
     return {
         f"{row.version}/{name}": fetch_model(storage, run.name, row.version, names)[1][name]
@@ -117,7 +117,7 @@ def test_killed_at_every_moment_it_comes_to_the_same_result_and_plays_nothing_tw
     reaper = Reaper()
     kills = 0
     while True:
-        # Everything is opened anew, as a restarted process does.
+        # All services are opened again, as in a restarted process.
         mortal = pipeline(tmp_path / "mortal", settings, reaper)
         try:
             mortal.execute(TRAINED)
@@ -198,7 +198,7 @@ def test_the_pipeline_comes_to_the_same_models_on_mysql(tmp_path: Path) -> None:
     embedded.execute(TRAINED)
     db, run = open_run(tmp_path, small_settings(), url, f"trainer-{uuid.uuid4().hex[:12]}")
     storage = open_storage("database:", db)
-    for _ in range(2):  # the second time finds everything there
+    for _ in range(2):  # the second time, all results exist already
         Pipeline(db, storage, run, InstantSource(db, storage, run), lambda version: None).execute(TRAINED)
     assert content(db, storage, run) == content(embedded.db, embedded.storage, embedded.run)
     assert plans_played(db, run) == plans_played(embedded.db, embedded.run)

@@ -1,4 +1,4 @@
-"""Eq. 13–19 against numbers worked out by hand, and the guard of on-policy training."""
+"""Tests eq. 13–19 against numbers computed by hand, and that only on-policy episodes are used for training."""
 
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ def test_records_of_another_actor_are_refused_by_episode_slot_and_node() -> None
     recorded[slot, node] = np.nan
     with pytest.raises(ppo.OffPolicyError):
         ppo.update(learner, [replace(log, log_probabilities=recorded)], online, 1, 1)
-    assert learner.to_bytes() == before  # a refused episode leaves no trace in the model
+    assert learner.to_bytes() == before  # a rejected episode does not change the model
     recorded[slot, node] = log.log_probabilities[slot, node] + 5e-5
     ppo.update(learner, [replace(log, log_probabilities=recorded)], online, 1, 1)
 

@@ -1,4 +1,4 @@
-"""Eq. 10–12 against numbers worked out by hand."""
+"""Tests eq. 10–12 against numbers computed by hand."""
 
 import math
 
@@ -23,7 +23,7 @@ def fresh(offline: OfflineSettings | None = None):
 def test_soft_value_and_target() -> None:
     policy = Policy(torch.tensor([[0.25, 0.75, 0.0]]), torch.tensor([[math.log(0.25), math.log(0.75), 0.0]]))
     q = torch.tensor([[2.0, 4.0, 1000.0]])
-    # 0.25·(2 − 0.1·ln 0.25) + 0.75·(4 − 0.1·ln 0.75): the illegal action's huge Q counts nothing
+    # 0.25·(2 − 0.1·ln 0.25) + 0.75·(4 − 0.1·ln 0.75): the illegal action's large Q does not count
     by_hand = 0.25 * (2 + 0.1 * 1.3862944) + 0.75 * (4 + 0.1 * 0.2876821)
     assert sac_cql.soft_value(policy, q, 0.1).item() == pytest.approx(by_hand, rel=1e-6)
     target = sac_cql.target_value(torch.tensor([-2.0]), torch.tensor([by_hand]), 0.9)

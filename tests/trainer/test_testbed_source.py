@@ -1,4 +1,4 @@
-"""The testbed's source against a small controller: a real HTTP server that plays episodes into a real database."""
+"""Tests the testbed's source of episodes against a small controller: a real HTTP server with a real database."""
 
 import json
 import threading
@@ -19,18 +19,18 @@ PLAN = EpisodePlan("collect", "ratc", 5, "ratc")
 
 
 class SmallController:
-    """Plays what it is asked for at once. `fates`: what becomes of the next episodes; then all are complete.
+    """Plays requested episodes at once. `endings`: the endings of the next episodes; all later ones are complete.
 
-    complete, mixed, incomplete, aborted; refused (422), busy (409), starting (503), failed (502); vanishing: the server
-    goes away with the episode open, and comes back on another port, having aborted it;
+    Endings: complete, mixed, incomplete, aborted; refused (422), busy (409), starting (503), failed (502);
+    vanishing: the server ends with the episode open, aborts it, and continues on another port;
     unanswered: complete, but the answer is lost.
     """
 
-    def __init__(self, folder: Path, *fates: str) -> None:
+    def __init__(self, folder: Path, *endings: str) -> None:
         self.settings = small_settings()
         self.db, self.run = open_run(folder, self.settings)
         self.storage = open_storage(f"file:{folder}/storage", self.db)
-        self.fates = list(fates)
+        self.endings = list(endings)
         self.asked: list[dict] = []
         self.bystander: int | None = None
         self.acknowledged = [{"0": 1, "1": 1}, {"0": 2, "1": 1}]
@@ -82,29 +82,29 @@ class SmallController:
 
     def opened(self, request, body: dict) -> None:
         place = self.db, self.storage, self.run
-        fate = self.fates.pop(0) if self.fates else "complete"
+        ending = self.endings.pop(0) if self.endings else "complete"
         if body == {}:
             request.answer(200, {"revision": 2})
             return
         plan = EpisodePlan(**body)
         problems = {"refused": 422, "starting": 503, "failed": 502, "busy": 409}
-        if fate in problems:
-            if fate == "busy" and self.bystander is not None:
+        if ending in problems:
+            if ending == "busy" and self.bystander is not None:
                 finish(*place, plan, self.bystander)
-            request.answer(problems[fate], {"title": "Problem", "detail": f"the controller is {fate}"})
+            request.answer(problems[ending], {"title": "Problem", "detail": f"the controller is {ending}"})
             return
-        if fate in ("aborted", "vanishing"):
+        if ending in ("aborted", "vanishing"):
             number = begin(self.db, self.run, plan)
             abort_episode(self.db, self.run, number, "the controller was restarted")
         else:
             number = play(
-                *place, plan, mixed="by a test" if fate == "mixed" else None, missing=fate == "incomplete"
+                *place, plan, mixed="by a test" if ending == "mixed" else None, missing=ending == "incomplete"
             ).episode
-        if fate == "unanswered":
+        if ending == "unanswered":
             request.close_connection = True
             return
         request.answer(202, {"episode": number})
-        if fate == "vanishing":
+        if ending == "vanishing":
             threading.Thread(target=self._restart).start()
 
     def _restart(self) -> None:
@@ -116,8 +116,8 @@ class SmallController:
 def controllers(tmp_path: Path) -> Iterator:
     made: list[SmallController] = []
 
-    def make(*fates: str) -> SmallController:
-        made.append(SmallController(tmp_path, *fates))
+    def make(*endings: str) -> SmallController:
+        made.append(SmallController(tmp_path, *endings))
         return made[-1]
 
     yield make
@@ -160,16 +160,16 @@ def test_an_episode_that_is_complete_already_is_not_played_again(controllers) ->
 
 
 def test_an_episode_whose_opening_was_not_answered_is_the_one_that_a_resumed_run_finds(controllers) -> None:
-    """Else the run learns from the second one, and after a restart from the first."""
+    """Otherwise the run trains on the second one, and after a restart on the first."""
     controller = controllers("unanswered")
     assert source_of(controller).play(PLAN).episode == 1
     assert source_of(controller).play(PLAN).episode == 1
     assert len(controller.asked) == 2
 
 
-@pytest.mark.parametrize("fate", ["mixed", "incomplete", "aborted", "vanishing", "failed"])
-def test_what_is_not_complete_is_repeated(controllers, fate: str) -> None:
-    controller = controllers(fate, fate)
+@pytest.mark.parametrize("ending", ["mixed", "incomplete", "aborted", "vanishing", "failed"])
+def test_what_is_not_complete_is_repeated(controllers, ending: str) -> None:
+    controller = controllers(ending, ending)
     source_of(controller).play(PLAN)
     assert len(controller.asked) == 3
     assert len(find_episodes(controller.db, controller.run, verdict="complete")) == 1
@@ -234,7 +234,7 @@ def test_a_model_is_deployed_when_every_node_has_acknowledged_it(controllers) ->
 
 @pytest.mark.parametrize("answer", [b"[]", b"null", b"<html>", b"\xff", b"{}", b'{"episode": "7"}'])
 def test_an_answer_that_is_no_controllers_is_waited_out_and_then_said_to(controllers, answer: bytes) -> None:
-    """Something else had the controller's address for a moment: the run ended in a traceback."""
+    """Another server had the controller's address for a moment: the run ended in a traceback."""
     controller = controllers()
 
     class Stranger(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Logs become the right transitions, and the replay buffer gives back what was put in."""
+"""Tests that logs become the right transitions, and that the replay buffer returns its contents unchanged."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from trainer.transitions import RewardStatistics, transitions_of
 
 
 def hand_made() -> EpisodeLog:
-    """T = 3, N = 2. Node 0 has tasks in slots 0 and 2; node 1 in slot 0, and is down in slot 2, and up again at tick 3."""
+    """T = 3, N = 2. Node 0 has tasks in slots 0 and 2, node 1 in slot 0. Node 1 is down in slot 2, and up at tick 3."""
     no_task = [False, False, True]
     some = [True, True, False]
     return EpisodeLog(
@@ -59,7 +59,7 @@ def test_reward_statistics() -> None:
 
 
 def numbered(number: int, slots: int = 4) -> EpisodeLog:
-    """An episode whose observations and rewards tell where they come from: 100·episode + slot."""
+    """An episode whose observations and rewards show their origin: 100·episode + slot."""
     log = play(None, number)
     marks = 100 * number + np.arange(slots + 1, dtype=np.float32)
     observations = np.broadcast_to(marks[:, None, None], (slots + 1, NODES, OBSERVATION)).copy()

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Hadoop as Apache's image starts it: `starter.sh hdfs namenode|datanode`, with `HDFS-SITE.XML_key=value` of the environment as settings."""
+"""Starts Hadoop as Apache's image does: `starter.sh hdfs namenode|datanode`.
+
+Environment variables `HDFS-SITE.XML_key=value` are settings.
+"""
 
 import os
 import sys
