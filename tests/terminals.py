@@ -29,7 +29,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         self.shown = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "commands.main", *arguments],
+            [sys.executable, "-m", "commands.entry", *arguments],
             cwd=folder,
             env={**environment, "TERM": "xterm", "COLUMNS": "200"},
             stdin=slave,

@@ -68,6 +68,16 @@ def test_a_run_says_that_it_can_be_resumed(tmp_path: Path, command, words: str):
     wait_until(lambda: workplace.processes() == [], 30)
 
 
+def test_ctrl_c_during_imports_ends_the_command_without_a_traceback(tmp_path: Path):
+    environment = {**Workplace(tmp_path).environment, "PYTHONPROFILEIMPORTTIME": "1"}
+    with terminal(tmp_path, environment, "--help") as shown:
+        shown.wait_for("| typer")  # a line per imported module
+        shown.press_ctrl_c()
+        assert shown.end() == 130
+    assert "Usage" not in shown.shown
+    assert "Traceback" not in shown.shown
+
+
 def _has_connected(pid: int) -> bool:
     import psutil
 
