@@ -2,7 +2,8 @@
 
 These are settings, networks, tasks, random draws, local states and reports, observation profiles, masks, outcomes,
 model manifests, the `Scheduler`, `Application` and `EpisodeSource` protocols, and the conformance kit for schedulers.
-Nothing here opens files or connections, starts threads, or needs torch. It imports no other package of the testbed.
+Nothing here opens files or connections, starts threads, or needs torch. This package imports no other package of the
+testbed; only `entry_points` loads what other packages register.
 """
 
 from offload.draws import Draws, Purpose, uniform

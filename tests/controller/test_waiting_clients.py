@@ -78,7 +78,7 @@ class VanishingState(Episodes):
 
     @property
     def state(self) -> EpisodeState | None:  # type: ignore[override]
-        """There once, then gone."""
+        """The state at the first read, None afterwards."""
         self._reads += 1
         return EpisodeState(3, "0" * 32, PLAN, 10) if self._reads == 1 else None
 

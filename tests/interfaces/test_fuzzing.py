@@ -32,7 +32,7 @@ EPOCH = {epoch.HEADER: "1"}
 NOT_FUZZED = r"^(/v1/link|/v1/serve)$"
 """Left out: an upgrade that ends HTTP on the connection, and continuous arrivals, which would keep the nodes busy."""
 CHECKED = [check for check in CHECKS.get_all() if check not in (positive_data_acceptance, not_a_server_error)]
-"""Statuses of valid requests that are rejected: no episode is being played, or a node is not available."""
+"""Two checks are left out: a valid request can be rejected because no episode is being played or a node is down."""
 
 CONTROLLER = describe("offload-testbed: the controller", CONTROLLERS, secured=True, open_paths=OPEN_PATHS)
 NODE = describe("offload-testbed: an edge node", NODES, secured=True, open_paths=OPEN_PATHS)
