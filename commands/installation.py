@@ -12,7 +12,7 @@ from pathlib import Path
 _PACKAGES = ("offload", "middleware", "edgenode", "controller", "evaluation", "trainer", "simulator")
 
 
-def require_own_rooms(program: str) -> None:
+def require_own_packages(program: str) -> None:
     """Exit with code 2 if a package would be imported from another place. The message names the package and place."""
     here = Path(__file__).resolve().parent.parent
     for package in _PACKAGES:

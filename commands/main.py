@@ -10,7 +10,7 @@ import typer
 
 from commands.dataset import export
 from commands.inspection import algorithms, check, reference, schedulers, show
-from commands.installation import require_own_rooms
+from commands.installation import require_own_packages
 from commands.parity import parity
 from commands.replay import replay
 from commands.report import report
@@ -65,7 +65,7 @@ for _group in (app, config, dataset, services, database):
 def main() -> None:
     """Run the command; what the user can mend is told in a few words, without a traceback, with exit code 2."""
     degrade_characters()
-    require_own_rooms("offload")
+    require_own_packages("offload")
     try:
         code = app(standalone_mode=False, prog_name="offload")
         sys.exit(code if isinstance(code, int) else 0)

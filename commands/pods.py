@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from commands.installation import require_own_rooms
+from commands.installation import require_own_packages
 
 WRONG_START = 2
 """The exit code of a pod that cannot work as it was started: it would not the next time either."""
@@ -17,7 +17,7 @@ _MAY_WORK_NEXT_TIME = 1
 
 def run_pod(program: str, load: Callable[[], Callable[[], None]]) -> None:
     """Run what `load` imports and returns, until it ends."""
-    require_own_rooms(program)
+    require_own_packages(program)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.raiseExceptions = False  # a log on a full disk loses lines; a traceback for each would be lost as well
     work = load()
