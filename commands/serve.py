@@ -91,7 +91,7 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
     if state["trouble"]:
         console.print(f"[red]No episode can be opened:[/] {state['trouble']}")
     if state["fallback"]:
-        console.print(f"[red]{hot['name']} decides instead of the configured scheduler:[/] {state['fallback']}")
+        console.print(f"[red]{hot['name']} decides instead of what was set:[/] {state['fallback']}")
     schedulers = f" ({', '.join(last['schedulers'])})" if last["episodes"] else ""
     console.print(f"Success rate of the last {last['episodes']} episodes: {rate}{schedulers}")
     on_kubernetes = any(node["pod"] for node in state["nodes"])
