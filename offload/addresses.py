@@ -8,10 +8,10 @@ _PASSWORD = re.compile(r"^([^/]*//[^:/@]*):.*@", re.DOTALL)
 _PASSWORD_OPTION = re.compile(r"([?&](?:password|passwd)=)[^&]*", re.DOTALL)
 
 HDFS = re.compile(r"hdfs\+(https?)://(?:([^/@]*)@)?([^/@?]+)(/[^?]*)?(?:\?authority=(.+))?", re.DOTALL)
-"""Scheme, `user:password`, name nodes, path, file of the authorities."""
+"""Groups: scheme, `user:password`, name nodes, path, file of the certificate authorities."""
 NACOS = re.compile(r"nacos://(?:([^/@]*)@)?([^/@?]+)(?:/([\w.-]*))?(?:\?group=([\w.-]+))?", re.DOTALL)
-"""`user:password`, servers, namespace, group."""
-# A password may hold anything, `/` and `@` too.
+"""Groups: `user:password`, servers, namespace, group."""
+# A password may contain any character, also `/` and `@`.
 _MYSQL = re.compile(r"mysql\+pymysql://(?:.*@)?([^/@?]+)/([^/?]+)(?:\?.*)?", re.DOTALL)
 _PORT = re.compile(r":([^:\]]*)$")
 _IN_BRACKETS = re.compile(r"\[[0-9A-Fa-f:.]+(%[0-9A-Za-z._-]+)?\]")

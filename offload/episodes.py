@@ -57,8 +57,8 @@ class EpisodePlan:
 
     phase: collect, checkpoint, online, evaluate or serve
     method: the method that the episode belongs to, as reports name it (`ratc`, `o2o-drl`)
-    trace: the number that keys the trace and its failures
-    scheduler, parameters, model: what decides in every node
+    trace: the number of the trace, which is part of the key of all its draws, also those of failures
+    scheduler, parameters, model: of every node
     """
 
     phase: str

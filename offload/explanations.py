@@ -61,7 +61,7 @@ def did_you_mean(word: object, names: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, word: object, names: Sequence[str]) -> str:
-    """`there is no scheduler 'sedd', did you mean sed? There are local, sed`."""
+    """A message for an unknown name: `there is no scheduler 'sedd', did you mean sed? There are local, sed`."""
     close = did_you_mean(word, names)
     return f"there is no {kind} {shown(word)}{f'{close} There' if close else '; there'} are {', '.join(names)}"
 
@@ -73,7 +73,7 @@ def shown(value: object) -> str:
 
 
 def dotted(path: KeyPath) -> str:
-    """`tasks.size_bits[0]`."""
+    """A path as text: `tasks.size_bits[0]`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -237,7 +237,7 @@ class _Spec:
         return _KINDS.get(self.kind, ("the value that is needed", "values", ""))[which]
 
     def _bounds(self) -> str:
-        """` from 1 to 1000`, ` above 0`, ` of at most 64 characters`."""
+        """The bounds as text: ` from 1 to 1000`, ` above 0`, ` of at most 64 characters`."""
         found: dict[Any, Any] = {}
         for one in self.metadata:
             for kind, name in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt"), *_LENGTHS):

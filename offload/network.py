@@ -76,7 +76,7 @@ class Network:
         return len(self.capacity_hz)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data as `net.json` has it; the diagonals are written as 0."""
+        """The network as the plain data of `net.json`; the diagonals are 0."""
         off = 1.0 - np.eye(self.nodes)
         return {
             "nodes": [

@@ -144,7 +144,7 @@ class SchedulerSettings(_Section):
 
 
 class OfflineSettings(_Section):
-    """Collection of a heuristic's logs, and offline training; `sac-cql` is discrete SAC + CQL (eq. 10–12)."""
+    """Collecting a heuristic's logs, and offline training; `sac-cql` is discrete SAC + CQL (eq. 10–12)."""
 
     algorithm: str = Field(
         "sac-cql",
@@ -227,7 +227,7 @@ class LearnerSettings(_Section):
 
 
 class EvaluationSettings(_Section):
-    """The paired comparison."""
+    """The paired comparison of methods."""
 
     methods: tuple[str, ...] = Field(
         ("random", "rda", "rda-tuned", "ratc", "sed", "offline-only", "online-only", "o2o-drl"),
