@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from evaluation import wording
 from evaluation.comparison import LEARNED
-from evaluation.figures import FIGURES, by_success_rate
+from evaluation.figures import FIGURES
+from evaluation.figures.axes import by_success_rate
 from evaluation.rendering import DrawnFigure, draw_figures
 from evaluation.results import build_results, results_json
 from evaluation.style import OUTCOME_NAMES, method_colour

@@ -21,7 +21,7 @@ from running import SMALL
 PACKAGES = (
     "offload", "middleware", "edgenode", "controller", "trainer", "evaluation", "simulator", "commands", "offload_testbed.egg-info",
 )  # fmt: skip
-KEPT_NOT = "the compiled twin cannot be kept"
+KEPT_NOT = "the compiled twin cannot be cached"
 
 
 class Installation:
