@@ -1,4 +1,4 @@
-"""What several figures share: the order of methods, panels, intervals, axes without a vertical line."""
+"""What several figures share: the order of the methods, panels with common axes, means with intervals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def by_success_rate(results: Results) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def make_panels(count: int, line_in: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels with common axes, three in a line; the lowest of each column carries the labels."""
+    """A figure of `count` panels with common axes, three per line. The lowest panel of each column has the labels."""
     columns = min(3, count)
     lines = -(-count // columns)
     figure = Figure(figsize=(WIDTH_IN, 0.8 + line_in * lines))

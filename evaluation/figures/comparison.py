@@ -20,7 +20,7 @@ _SMALLEST_LABELLED_SHARE = 0.026
 
 
 def success_rates(results: Results) -> Figure:
-    """Left: each method's success rate with its interval and the single traces. Right: paired to the best heuristic."""
+    """Left: success rates with intervals and single traces. Right: paired differences to the best heuristic."""
     ordered = by_success_rate(results)
     rows = np.arange(len(ordered))[::-1]
     best, percent = results["best_heuristic"], f"{results['confidence']:.0%}"
@@ -47,9 +47,7 @@ def success_rates(results: Results) -> Figure:
                 va="center", fontsize=9,
             )  # fmt: skip
         elif method == best:
-            right.annotate(
-                "the reference", (0, row), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED
-            )
+            right.annotate("reference", (0, row), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED)
     left.set_yticks(rows, [method for method, _ in ordered])
     left.set_ylim(-0.6, len(ordered) - 0.4)
     left.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -68,7 +66,7 @@ def success_rates(results: Results) -> Figure:
 
 
 def outcome_shares(results: Results) -> Figure:
-    """What became of all tasks: one bar per method."""
+    """The outcomes of all tasks, one bar per method."""
     ordered = by_success_rate(results)
     rows = np.arange(len(ordered))[::-1]
     figure = Figure(figsize=(WIDTH_IN, 1.1 + ROW_IN * len(ordered)))
@@ -82,9 +80,8 @@ def outcome_shares(results: Results) -> Figure:
         axes.barh(rows, shares, 0.74, left=start, color=colour, label=OUTCOME_NAMES[outcome], linewidth=0)
         for row, begin, share in zip(rows, start, shares, strict=True):
             if share >= _SMALLEST_LABELLED_SHARE:
-                axes.text(
-                    begin + share / 2, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=ink_on(*to_rgb(colour)),
-                )  # fmt: skip
+                ink = ink_on(*to_rgb(colour))
+                axes.text(begin + share / 2, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=ink)
         start += shares
     axes.set_yticks(rows, [method for method, _ in ordered])
     axes.set_xlim(0, 1)

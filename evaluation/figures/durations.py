@@ -37,7 +37,7 @@ def fidelity(results: Results) -> Figure:
 
 
 def decision_times(results: Results) -> Figure:
-    """How long a decision takes in real time, probes included: median, quartiles, 1st and 99th percentile."""
+    """The real time of decisions, including probes: median, quartiles, 1st and 99th percentile."""
     methods = [(name, values) for name, values in results["methods"].items() if values["decision_real_s"]["p50"]]
     methods.sort(key=lambda entry: entry[1]["decision_real_s"]["p50"])
     rows = np.arange(len(methods))[::-1]
@@ -88,7 +88,7 @@ def _ratio_curve(axes: Axes, stage: Mapping[str, Any]) -> None:
         return
     ratio, share = np.array(stage["distribution"]).T
     axes.plot(ratio, share, color=HEURISTIC_COLOUR, linewidth=2, zorder=3)
-    # The most extreme percent may lie far away; it would press everything else into one line.
+    # The axis leaves out the most extreme percent: one far value would compress all others into one line.
     inner = ratio[(share >= 0.005) & (share <= 0.99)]
     spread = max(1.4 * P95_BOUND, 1.1 * float(np.abs(inner - 1).max(initial=0.0)))
     axes.set_xlim(max(0.0, 1 - spread), 1 + spread)

@@ -13,7 +13,7 @@ from evaluation.style import HEURISTIC_COLOUR, MUTED, PAPER, WIDTH_IN, method_co
 
 
 def learning_curve(results: Results) -> Figure:
-    """Offline checkpoints by gradient step, online episodes by update, and where the methods stand in the comparison."""
+    """Offline checkpoints by gradient step, online episodes by update, and the final comparison."""
     curve = results["learning_curve"]
     algorithms = {phase: results["settings"][phase]["algorithm"] for phase in ("offline", "online")}
     figure = Figure(figsize=(WIDTH_IN, 3.9))
@@ -26,7 +26,7 @@ def learning_curve(results: Results) -> Figure:
         means = [point["mean"] for point in curve["offline"]]
         offline.plot(steps, means, "-o", color=colour, linewidth=2, markersize=5, label="offline checkpoints")
     if collected := curve["collected"]:
-        label = f"{collected['method']}, whose logs it learns from"
+        label = f"{collected['method']} (source of the logs)"
         offline.axhline(collected["mean"], color=HEURISTIC_COLOUR, linewidth=1.5, linestyle=":", label=label)
     offline.set_xlim(0, max(steps, default=1) * 1.06)
     offline.set_xlabel("gradient steps")
@@ -48,7 +48,7 @@ def learning_curve(results: Results) -> Figure:
     online.set_title(f"Online: {algorithms['online']}")
     online.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     if not curve["online"]:
-        online.annotate("no online episode yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=MUTED)
+        online.annotate("no online episodes yet", (0.5, 0.5), xycoords="axes fraction", ha="center", color=MUTED)
 
     _final_standing(final, results)
     offline.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -57,7 +57,7 @@ def learning_curve(results: Results) -> Figure:
 
 
 def _final_standing(axes: Axes, results: Results) -> None:
-    """The third panel of the learning curve: the paired comparison's means with intervals."""
+    """Draw the third panel of the learning curve: the comparison's means with intervals."""
     learned = [(name, values) for name, values in results["methods"].items() if values["kind"] == LEARNED]
     best = results["best_heuristic"]
     shown = learned + ([(best, results["methods"][best])] if best else [])

@@ -1,4 +1,4 @@
-"""Figures of where tasks go and wait: the share of tasks per destination, and the queue lengths over time."""
+"""Figures of the nodes' load: the share of tasks per destination, and the queue lengths over time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOST_NUMBERED_NODES = 12
 
 
 def offloading(results: Results) -> Figure:
-    """Who sends to whom: per method, the share of each node's tasks by destination."""
+    """Per method, the share of each node's tasks by destination."""
     ordered = by_success_rate(results)
     nodes, load = results["network"]["nodes"], results["network"]["load"]
     n = len(nodes)
     numbered = n <= _MOST_NUMBERED_NODES
     size = 8 if n <= 6 else 6 if numbered else 5
-    norm = PowerNorm(0.65, vmin=0, vmax=1)  # with many nodes most shares are small; they shall differ visibly too
+    norm = PowerNorm(0.65, vmin=0, vmax=1)  # with many nodes most shares are small; this makes them distinguishable
     figure, panels = make_panels(len(ordered), line_in=0.42 + (0.27 if n <= 6 else 0.2) * n if numbered else 2.6)
     image = None
     for axes, (method, values) in zip(panels, ordered, strict=True):
@@ -34,7 +34,7 @@ def offloading(results: Results) -> Figure:
                 if shares[i, j] >= 0.005:
                     ink = ink_on(*colormaps["Blues"](norm(shares[i, j]))[:3])
                     axes.text(j, i, f"{shares[i, j] * 100:.0f}", ha="center", va="center", fontsize=size, color=ink)
-        axes.set_title(f"{method}: {values['offloaded_share']:.0%} sent away", fontsize=9)
+        axes.set_title(f"{method}: {values['offloaded_share']:.0%} offloaded", fontsize=9)
         axes.grid(visible=False)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
@@ -52,7 +52,7 @@ def offloading(results: Results) -> Figure:
 
 
 def queue_lengths(results: Results) -> Figure:
-    """Queue lengths over time: per method, means over nodes and episodes at each slot's tick."""
+    """Per method, the queue lengths over time: means over nodes and episodes at each slot's tick."""
     ordered = by_success_rate(results)
     time = results["settings"]["time"]
     figure, panels = make_panels(len(ordered), line_in=1.5)
