@@ -1,9 +1,9 @@
-"""The DRL layer: from task logs to actors, and the O2O pipeline that drives it.
+"""Trains actors from task logs, and runs the O2O pipeline.
 
-Here live transitions and replay, the networks, the algorithms (discrete SAC + CQL, PPO + GAE), the learner's state and
-its files, the publication of models, the source that has the testbed play episodes, and the six resumable phases.
-May import `offload`, `middleware` and `evaluation`. Needs torch. It gets its episodes through
-`offload.EpisodeSource` and does not know whether a cluster or a simulator plays them.
+The package contains transitions and replay, networks, the learning algorithms, the learner's state and its files, the
+publication of models, the source that makes the testbed play episodes, and the six resumable phases.
+It may import `offload`, `middleware` and `evaluation`, and needs torch. Algorithms are found by name
+(`trainer.algorithms`). Episodes come from an `offload.EpisodeSource`, which can be a testbed or a simulator.
 
 Start reading at `pipeline.py`.
 """
