@@ -139,7 +139,8 @@ class Learner:
                 raise LearnerError(f"the saved learner has no parameters {key}: another algorithm saved it")
             if saved.shape != own[key].shape:
                 raise LearnerError(
-                    f"the saved learner's {key} has shape {tuple(saved.shape)}, this one's has {tuple(own[key].shape)}: "
+                    f"the saved learner's {key} has shape {tuple(saved.shape)}, "
+                    f"this one's has {tuple(own[key].shape)}: "
                     "it was trained for another network size, profile or learner.hidden"
                 )
 
