@@ -3,8 +3,9 @@
     OFFLOAD_TEST_MYSQL_URL=mysql+pymysql://user:password@host/ \\
       python benchmarks/soak.py [--episodes 2000] [--case sqlite-emulated …]
 
-Each case has continuous arrivals, as in `offload serve`: six node processes under light load, on an empty database. There
-is a case per database and kind of transfer. The MySQL cases are left out if OFFLOAD_TEST_MYSQL_URL is not set.
+Each case has continuous arrivals, as in `offload serve`, on an empty database: six node processes under light load.
+There is one case per database and kind of transfer. The MySQL cases are left out if OFFLOAD_TEST_MYSQL_URL is not set.
+
 Expected:
 
 * every episode is complete, no task is `lost`, and no record is rejected

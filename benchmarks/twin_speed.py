@@ -34,6 +34,7 @@ from offload.draws import Purpose, failure_instant_s
 from offload.network import Network
 from offload.outcomes import TIME_TOLERANCE_S, Outcome
 from offload.presets import PRESETS
+from offload.protocols import Scheduler
 from offload.settings import Settings
 from offload.tasks import Trace
 from simulator.observations import Observer
@@ -174,7 +175,11 @@ def schedulers(repeats: int) -> dict[str, int]:
     found = {}
     for name in ("local", "random", "rda", "ratc", "sed"):
         scheduler = create_scheduler(name, {}, context)
-        took = best(lambda twin, one=scheduler: twin.play(one), lambda: Twin([network], traces, settings), repeats)  # type: ignore[misc]
+
+        def play(twin: Twin, scheduler: Scheduler = scheduler) -> None:
+            twin.play(scheduler)
+
+        took = best(play, lambda: Twin([network], traces, settings), repeats)
         found[name] = round(tasks / took)
         print(f"scheduler {name}: {tasks / took / 1e6:.2f} million task decisions/s")
     return found

@@ -300,7 +300,8 @@ class Values(Section):
 def schema() -> dict[str, Any]:
     """The JSON Schema of the values, in draft 7, which every Helm 3 understands."""
     fields = {name: (field.annotation, field) for name, field in Settings.model_fields.items() if name != "services"}
-    settings = create_model("Experiment", __base__=Section, preset=(Literal[tuple(PRESETS)], None), **fields)  # type: ignore[call-overload]
+    preset: Any = (Literal[tuple(PRESETS)], None)
+    settings: Any = create_model("Experiment", __base__=Section, **{"preset": preset, **fields})
     whole = create_model("All", __base__=Values, settings=(settings, ...)).model_json_schema()
     definitions = whole.pop("$defs")
     return {"$schema": "http://json-schema.org/draft-07/schema#", **_inlined(whole, definitions)}

@@ -96,8 +96,8 @@ def _fitting(dataset_id: str, profile: Profile) -> Any:
     found = dataset.storage.metadata.get(_PROFILE)
     if found is None:
         raise DatasetError(
-            f"data set {dataset_id!r} has no observation profile in its metadata; use one that `offload dataset export` "
-            "wrote"
+            f"data set {dataset_id!r} has no observation profile in its metadata; use a data set that "
+            "`offload dataset export` wrote"
         )
     if differences := profile.differences(json.loads(found)):
         raise DatasetError(f"data set {dataset_id!r} does not fit: " + "; ".join(differences))

@@ -131,7 +131,7 @@ def test_another_algorithm_does_not_inherit_the_parameters_of_the_one_before(pac
 @pytest.mark.parametrize(
     ("entries", "source", "words"),
     [
-        ("cloning = other:Cloning\n", EXAMPLE, "several packages provide an algorithm 'cloning': my_algorithms:"),
+        ("cloning = other:Cloning\n", EXAMPLE, "several packages bring an algorithm 'cloning': my_algorithms:"),
         ("broken = other:Missing\n", EXAMPLE, "'broken' (other:Missing) cannot be loaded: AttributeError"),
         ("broken = other:Cloning\n", "raise OSError('no licence')\n", "cannot be loaded: OSError: no licence"),
         ("broken = other:Cloning\n", EXAMPLE.replace("(frozen=True)", ""), "is not a frozen dataclass; see docs/"),

@@ -143,7 +143,7 @@ def _entry(name: str, key: str) -> tuple[str, importlib.metadata.EntryPoint]:
     if not entries:
         raise SettingsError(f"{key}: {unknown_name('algorithm', name, algorithm_names())}")
     if len(entries) > 1:
-        raise SettingsError(f"{key}: several packages provide an algorithm '{name}': {', '.join(sorted(entries))}")
+        raise SettingsError(f"{key}: several packages bring an algorithm '{name}': {', '.join(sorted(entries))}")
     return entries.popitem()
 
 
