@@ -232,8 +232,7 @@ def _check_repeatable(bench: _Bench) -> None:
     _require(not changed, f"{bench.where}: training depends on the global random state, not on context.seed alone")
     before = torch.get_rng_state().clone(), _numpy_state()
     bench.trained(1)
-    untouched = torch.equal(torch.get_rng_state(), before[0])
-    untouched &= _numpy_state() == before[1]
+    untouched = torch.equal(torch.get_rng_state(), before[0]) and _numpy_state() == before[1]
     _require(untouched, f"{bench.where}: it draws from the global random state; use trainer.seeds")
 
 

@@ -64,7 +64,11 @@ def test_a_folder_that_is_gone_at_the_first_call(tmp_path: Path) -> None:
 def test_a_file_that_a_power_loss_left_half_is_replaced(tmp_path: Path, kind: str) -> None:
     cache = tmp_path / "cache"
     first = play(tmp_path, NUMBA_CACHE_DIR=str(cache))
-    files = [path for path in cache.rglob(f"*.{kind}") if "planners._choose" in path.name or "core.copy_destinations" in path.name]
+    files = [
+        path
+        for path in cache.rglob(f"*.{kind}")
+        if "planners._choose" in path.name or "core.copy_destinations" in path.name
+    ]
     assert len(files) == 2
     for path in files:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
