@@ -53,7 +53,7 @@ def select_comparison(summaries: Sequence[EpisodeSummary], methods: Sequence[str
     """Select the episodes that can be compared from a run's `evaluate` episodes (of any status and verdict).
 
     methods: those of the settings, in their order; planned: how many traces each of them should have
-    Other methods that were played are compared too, if they have all traces that the methods of the settings share.
+    Other played methods are compared too, if they have all traces that the methods of the settings share.
     """
     missing: list[str] = []
     usable: dict[str, dict[int, EpisodeSummary]] = {}

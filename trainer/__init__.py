@@ -1,9 +1,11 @@
 """Trains actors from task logs, and runs the O2O pipeline.
 
-The package contains transitions and replay, networks, the learning algorithms, the learner's state and its files, the
-publication of models, the source that makes the testbed play episodes, and the six resumable phases.
-It may import `offload`, `middleware` and `evaluation`, and needs torch. Algorithms are found by name
-(`trainer.algorithms`). Episodes come from an `offload.EpisodeSource`, which can be a testbed or a simulator.
+It may import `offload`, `middleware` and `evaluation`, and needs torch. Start reading at `pipeline`.
 
-Start reading at `pipeline.py`.
+* `pipeline`, `plans`, `played`, `offline`, `online`, `progress`: the six resumable phases
+* `algorithms`: learning algorithms, found by name; `conformance`, `tiny_world`: the checks for them
+* `transitions`, `replay`, `datasets`: logs as training data
+* `networks`, `learner`, `seeds`: networks, the state of a learner, random generators
+* `export`, `publishing`, `events`: ONNX actors, published versions, TensorBoard events
+* `source`, `controller_client`: episodes from the testbed; any other `offload.EpisodeSource` works too
 """

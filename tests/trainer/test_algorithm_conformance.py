@@ -177,7 +177,7 @@ class WrongSize(Base):
         (ForgetsMasks, "the actor's logit of an illegal action changes the training"),
         (ChangesTheBatch, "changed the minibatch"),
         (ExportsAnotherActor, "the exported actor computes other logits than torch"),
-        (LearnsNothing, "at least 0.9 is needed"),
+        (LearnsNothing, "it must have at least 0.9"),
         (WrongSize, "not (7, N+1)"),
         (TakesNothingOver, "does not take over the actor"),
         (TrustsEveryEpisode, "trains on episodes of another actor"),
