@@ -99,8 +99,8 @@ def _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, firs
     link_free: (N, N) the instants at which the links are free; updated here
 
     The planner does not know which transmissions will fail. It counts each one with its whole duration, and expects
-    its task to arrive. So it reads only past starts from the records, and computes future starts itself: the records
-    contain the real ones.
+    its task to arrive. So it reads only past starts from the records, and computes future starts itself: future starts
+    in the records depend on the failure draws.
     """
     expected = 0
     for i in range(len(sent_count)):
