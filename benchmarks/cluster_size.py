@@ -1,13 +1,14 @@
-"""How many edge-node pods a machine carries: fidelity, memory and processor time by N, on Kubernetes.
+"""Measures how many edge-node pods a machine can run on Kubernetes: fidelity, memory and processor time by N.
 
-    tests/cluster/run CLUSTER SERVERS .venv/bin/python benchmarks/cluster_size.py [--nodes 10 20 30] [--episodes 6]
+    tests/cluster/run CLUSTER SERVERS \\
+      .venv/bin/python benchmarks/cluster_size.py [--nodes 10 20 30] [--episodes 6]
 
-For each N the chart is installed with MySQL, HDFS and Nacos outside of it; the preset `paper-testbed` is played under ratc, at real
-speed. "Held" is as in `results.json`: a median error of transmissions and executions within 2 %, a 95th percentile within 5 %, at
-most 1 % of late tasks. Idle: slots at 10 Hz, in which no task arrives. The peer is the same number of edge nodes as local processes on
-the same machine, with SQLite.
+For each N the benchmark installs the chart, with external MySQL, HDFS and Nacos. It plays the preset `paper-testbed`
+with ratc, at real speed. "Held" is defined as in `results.json`: the median error of transmissions and executions is
+at most 2 %, the 95th percentile at most 5 %, and at most 1 % of the tasks are late. "Idle" means slots at 10 Hz
+without tasks. The peer is the same number of edge nodes as local processes on the same machine, with SQLite.
 
-Writes `benchmarks/results/cluster_size.json`: figures and the machine.
+Writes the figures and a description of the machine to `benchmarks/results/cluster_size.json`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SCHEDULER = "ratc"
 
 
 def main() -> None:
-    """Measure, print, write the results."""
+    """Measure, print the figures, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--nodes", type=int, nargs="+", default=[10, 15, 20, 30])
     arguments.add_argument("--episodes", type=int, default=6, help="episodes at each size")
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def on_cluster(nodes: int, episodes: int) -> dict[str, Any]:
-    """One release that idles, then one that works."""
+    """Measure one idle release, then one with tasks."""
     with namespace(f"offload-size-{uuid.uuid4().hex[:6]}") as space, tempfile.TemporaryDirectory() as folder:
         url, services = _services(space)
         quiet = {"preset": "paper-testbed", "network": {"nodes": nodes, "arrival_probability": [0, 0]}}
@@ -88,7 +89,7 @@ def on_cluster(nodes: int, episodes: int) -> dict[str, Any]:
 
 
 def as_processes(nodes: int, episodes: int) -> dict[str, Any]:
-    """The same episodes on local processes."""
+    """Measure the same episodes on local processes."""
     began = time.monotonic()
     with local_fleet(settings_of("paper-testbed", [_SCHEDULER], {"network": {"nodes": nodes}})) as fleet:
         ready_s = time.monotonic() - began
@@ -102,7 +103,7 @@ def as_processes(nodes: int, episodes: int) -> dict[str, Any]:
 
 
 def _services(space: str) -> tuple[str, dict[str, Any]]:
-    """An empty database of its own, and the values that name it and the other servers."""
+    """Make an empty database and its Secret. Returns its URL, and the chart's values for it and the other servers."""
     server, name = sa.make_url(os.environ["OFFLOAD_TEST_CLUSTER_MYSQL_URL"]), space.replace("-", "_")
     with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
@@ -124,7 +125,7 @@ def _services(space: str) -> tuple[str, dict[str, Any]]:
 
 
 def _used(release: Release) -> float:
-    """The share of a core that a node's process takes, over `_IDLE_S` seconds: the mean of `_ASKED` of them."""
+    """The share of a core that a node's process uses over `_IDLE_S` seconds: the mean of `_ASKED` nodes."""
     before = [_cpu_s(release, node) for node in range(_ASKED)]
     time.sleep(_IDLE_S)
     after = [_cpu_s(release, node) for node in range(_ASKED)]
@@ -133,10 +134,10 @@ def _used(release: Release) -> float:
 
 
 def _cpu_s(release: Release, node: int) -> tuple[float, float]:
-    """Now, and the processor seconds so far of a node's process.
+    """The present time, and the processor seconds that a node's process has used so far.
 
-    From the scheduler's own books: what `stat` says is sampled by the timer, by which a periodic process wakes as well, so that twice
-    as much would be seen.
+    The processor time is from `schedstat`. The values of `stat` are sampled by the timer that also wakes periodic
+    processes, so they would be twice as large.
     """
     text = release.execute(
         "sh", "-c", "cat /proc/1/task/*/schedstat 2>/dev/null; true", pod=f"{release.full}-node-{node}"
@@ -145,7 +146,7 @@ def _cpu_s(release: Release, node: int) -> tuple[float, float]:
 
 
 def _memory_mb(release: Release) -> float:
-    """Resident memory of the largest edge node's process, of `_ASKED` of them."""
+    """Resident memory (MB) of the largest process among `_ASKED` edge nodes."""
     sizes = []
     for node in range(_ASKED):
         text = release.execute("grep", "VmRSS", "/proc/1/status", pod=f"{release.full}-node-{node}")

@@ -1,13 +1,17 @@
-"""How long a decision takes in an edge node, under every scheduler, and how much memory a node needs.
+"""Measures how long a decision takes in an edge node with each scheduler, and how much memory a node needs.
 
     python benchmarks/decision_latency.py [--episodes N]
 
-Real node processes play the preset `paper-testbed` at real speed: with as many nodes as this machine has cores, where
-nobody waits for a processor (and every node has a task in every slot, for enough of them), and with the preset's ten. Measured is `decision_s`: from a node's tick to its decision,
-the answers of probed nodes included. The peer is torch: the same actor, evaluated by onnxruntime as a node does it and
-by torch in eager mode, once every 100 ms, as in a node whose caches are cold by its next slot.
+Real node processes play the preset `paper-testbed` at real speed, in two fleets:
 
-Writes `benchmarks/results/decision_latency.json`: figures and the machine.
+* as many nodes as the machine has cores, so that no node waits for a processor; every node has a task in every slot
+* the preset's ten nodes
+
+The measure is `decision_s`: the time from a node's tick to its decision, including the answers of probed nodes.
+The peer is torch: onnxruntime (as in a node) and torch in eager mode evaluate the same actor once every 100 ms. The
+caches are cold then, as they are in a node at its next slot.
+
+Writes the figures and a description of the machine to `benchmarks/results/decision_latency.json`.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ SCHEDULERS = ["local", "random", "weighted", "drl", "rda", "rda-tuned", "ratc", 
 
 
 def main() -> None:
-    """Measure, print, write the results."""
+    """Measure, print the figures, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--episodes", type=int, default=5, help="episodes under each scheduler")
     options = arguments.parse_args()
@@ -51,7 +55,7 @@ def main() -> None:
 
 
 def measure(network: dict[str, Any], episodes: int) -> dict[str, Any]:
-    """All schedulers in a fleet with these settings of its network."""
+    """Measure all schedulers in a fleet with these network settings."""
     settings = settings_of("paper-testbed", SCHEDULERS, {"network": network})
     print(f"{network['nodes']} nodes on {os.cpu_count()} cores; decisions in real milliseconds")
     print(f"{'scheduler':>12} {'decisions':>9} {'p50':>7} {'p99':>7} {'probes':>7} {'node MB':>8}")
@@ -75,7 +79,7 @@ def measure(network: dict[str, Any], episodes: int) -> dict[str, Any]:
 
 
 def actor_alone() -> dict[str, Any]:
-    """The preset's actor under onnxruntime and under its peer, without a node around."""
+    """Measure the preset's actor with onnxruntime and with the peer, outside of a node."""
     settings = settings_of("paper-testbed", ["drl"])
     profile = make_profile(settings)
     torch.manual_seed(0)

@@ -1,14 +1,15 @@
-"""Up to which speed the testbed takes the time that the model says, for both kinds of transfer.
+"""Measures up to which speed the testbed's durations match the model, for both kinds of transfer.
 
     python benchmarks/fidelity_by_time_scale.py [--episodes N] [--scales 1 2 4 …] [--preset NAME]
 
-Real node processes play the preset `paper-testbed` under sed, faster and faster. Measured are transmission and execution
-durations against size / r and cycles / F; "held" is a median error within 2 %, a 95th percentile within 5 %, and at most
-1 % of tasks that were too late for that reason alone. The peer is SimPy's `RealtimeEnvironment`, the usual way to run a
-model in real time: in as many processes as the preset has nodes, each executes its own tasks of the same traces, and does
-nothing else.
+Real node processes play the preset `paper-testbed` with sed, at increasing speeds. The benchmark compares transmission
+and execution durations with size / r and cycles / F. "Held" means: the median error is at most 2 %, the 95th percentile
+at most 5 %, and at most 1 % of the tasks were dropped only because of this error.
 
-Writes `benchmarks/results/fidelity_by_time_scale.json`: figures and the machine.
+The peer is SimPy's `RealtimeEnvironment`, the usual way to run a model in real time. It runs in as many processes as
+the preset has nodes. Each process executes its node's tasks of the same traces, and does nothing else.
+
+Writes the figures and a description of the machine to `benchmarks/results/fidelity_by_time_scale.json`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TRACE = 3_000_000
 
 
 def main() -> None:
-    """Measure, print, write the results."""
+    """Measure, print the figures, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--episodes", type=int, default=10, help="episodes at each speed")
     arguments.add_argument("--scales", type=float, nargs="+", default=[1, 1.5, 2, 3, 4, 6])
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def by_testbed(settings: Settings, transfer: str, episodes: int) -> dict[str, Any]:
-    """As `results.json` has it, without the distributions."""
+    """Measure the testbed's fidelity, in the form of `results.json` without the distributions."""
     with local_fleet(settings) as fleet:
         fleet.play("sed", episodes)
         found = fleet.results()["fidelity"][transfer]
@@ -79,7 +80,7 @@ def by_testbed(settings: Settings, transfer: str, episodes: int) -> dict[str, An
 
 
 def by_simpy(processes: Pool, settings: Settings, episodes: int) -> dict[str, Any]:
-    """Executions only: each process is one node's FIFO executor in SimPy's real time."""
+    """Measure SimPy's executions: each process is one node's FIFO executor in SimPy's real time."""
     errors: list[float] = []
     nodes = range(settings.network.nodes)
     processes.map(_wake_up, nodes, chunksize=1)
@@ -92,7 +93,7 @@ def by_simpy(processes: Pool, settings: Settings, episodes: int) -> dict[str, An
 
 
 def _wake_up(node: int) -> None:
-    """So long that every process takes one: all have started then."""
+    """Sleep so long that each process of the pool takes one call; all processes have started then."""
     time.sleep(0.5)
 
 
@@ -128,10 +129,8 @@ def _show(transfer: str, scale: float, figures: dict[str, Any]) -> None:
 
     late = "–" if "late_share" not in figures else f"{figures['late_share']:.2%}"
     held = "yes" if figures["held"] else "no"
-    print(
-        f"{transfer:>10} {scale:6g} {stage(figures['transmission']):>16} {stage(figures['execution']):>16} {late:>7}  {held}",
-        flush=True,
-    )
+    stages = f"{stage(figures['transmission']):>16} {stage(figures['execution']):>16}"
+    print(f"{transfer:>10} {scale:6g} {stages} {late:>7}  {held}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""How long a change of the hot keys takes until every node has applied it, through Nacos and through the database (peer).
+"""Measures how long a change of the hot keys takes until every node has applied it: Nacos, and the database (peer).
 
     OFFLOAD_TEST_NACOS_URL=nacos://127.0.0.1:8848 python benchmarks/hot_keys.py [--changes N]
 
-Ten idle node processes of the preset `paper-testbed`. Measured is the real time from the request (`PATCH /v1/configuration`, as
-`offload set` sends it), and, with Nacos, from an edit of its configuration as its console makes it, until the last node's
-acknowledgement stands in the registry, which is read every 20 ms; then what the idle nodes cost.
+Ten node processes of the preset `paper-testbed` are idle. The measured real time starts with one of
 
-Writes `benchmarks/results/hot_keys.json`: figures and the machine.
+* the request `PATCH /v1/configuration`, which `offload set` also sends
+* an edit of the configuration in Nacos, as Nacos' console makes it
+
+It ends when the last node's acknowledgement is in the registry, which is read every 20 ms. The benchmark also measures
+processor time and memory of the idle nodes.
+
+Writes the figures and a description of the machine to `benchmarks/results/hot_keys.json`.
 """
 
 from __future__ import annotations
@@ -37,13 +41,13 @@ IDLE_S = 10.0
 
 
 def main() -> None:
-    """Measure, print, write the results."""
+    """Measure, print the figures, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--changes", type=int, default=12)
     options = arguments.parse_args()
     server = os.environ.get("OFFLOAD_TEST_NACOS_URL")
     if not server:
-        print("OFFLOAD_TEST_NACOS_URL is not set: no Nacos to measure; the results stay as they are")
+        print("OFFLOAD_TEST_NACOS_URL is not set: nothing is measured, and the results file is not changed")
         return
     found = {"database (peer)": measure(None, options.changes)}
     found["nacos"] = measure(f"{server}?group=bench-{uuid.uuid4().hex[:8]}", options.changes)
@@ -53,7 +57,7 @@ def main() -> None:
 
 
 def measure(nacos: str | None, changes: int) -> dict[str, Any]:
-    """Seconds of each change, and what an idle node costs."""
+    """Measure the seconds of each change, and the processor time and memory of idle nodes."""
     with tempfile.TemporaryDirectory(prefix="offload-benchmark-") as name:
         services = {"database": f"sqlite:///{name}/offload.db", "storage": f"file:{name}/storage"}
         services |= {"registry": nacos, "configuration": nacos} if nacos else {}
@@ -76,10 +80,10 @@ def measure(nacos: str | None, changes: int) -> dict[str, Any]:
 
 
 def timed(opened: OpenRun, changes: int, change: Callable[[str], None]) -> dict[str, float]:
-    """The median and the longest of so many changes, in seconds."""
+    """The median and the longest time of `changes` changes, in seconds."""
     took = []
     for count in range(changes):
-        # At another instant of the second between two readings each time (multiples of the golden ratio).
+        # Each change starts at another phase of the one-second polling interval (multiples of the golden ratio).
         time.sleep(0.2 + count * 0.618 % 1)
         scheduler = NAMES[count % len(NAMES)]
         began = time.monotonic()
@@ -94,7 +98,7 @@ def timed(opened: OpenRun, changes: int, change: Callable[[str], None]) -> dict[
 
 
 def all_have(opened: OpenRun, scheduler: str) -> bool:
-    """Whether every node has acknowledged it."""
+    """Whether every node has acknowledged the scheduler."""
     nodes = opened.registry.instances(EDGE_NODE, opened.run.name)
     return len(nodes) == 10 and all(one.metadata.get("scheduler") == scheduler for one in nodes)
 

@@ -1,4 +1,4 @@
-"""A fleet of real edge-node processes for a benchmark, in a folder that is deleted afterwards."""
+"""Runs a fleet of real edge-node processes for a benchmark, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _TRACES = 3_000_000
 
 @dataclass(frozen=True)
 class Fleet:
-    """A running fleet. Learned schedulers decide by an untrained actor of the preset's size."""
+    """A running fleet. Learned schedulers use an untrained actor of the preset's size."""
 
     opened: OpenRun
     controller: LocalController
 
     def play(self, scheduler: str, episodes: int) -> None:
-        """Play so many episodes under a scheduler, on the traces that all schedulers get."""
+        """Play `episodes` episodes with a scheduler. All schedulers play the same traces."""
         opened = self.opened
         source = TestbedSource(self.controller.address(), opened.database, opened.run, opened.settings)
         model = MODEL if scheduler.startswith("drl") else None
@@ -44,11 +44,11 @@ class Fleet:
             source.play(EpisodePlan("evaluate", scheduler, trace, scheduler, model=model))
 
     def results(self) -> dict[str, Any]:
-        """What `results.json` would say of the episodes so far."""
+        """The results of the episodes so far, in the form of `results.json`."""
         return build_results(self.opened.database, self.opened.run)
 
     def largest_node_mb(self) -> float:
-        """Resident memory of the largest edge-node process."""
+        """Resident memory (MB) of the largest edge-node process."""
         return max(
             process.memory_info().rss / 1e6
             for process in psutil.Process(self.controller.pid).children(recursive=True)
@@ -57,13 +57,13 @@ class Fleet:
 
 
 def settings_of(preset: str, methods: list[str], *layers: Mapping[str, Any]) -> Settings:
-    """A preset's settings for a benchmark that plays these schedulers."""
+    """A preset's settings for a benchmark that plays these schedulers, with further layers of settings."""
     return resolve_settings([PRESETS[preset], {"evaluation": {"methods": methods}}, *layers])
 
 
 @contextmanager
 def local_fleet(settings: Settings) -> Iterator[Fleet]:
-    """Start controller and nodes; end them afterwards."""
+    """Start the controller and the nodes, and stop them afterwards."""
     with tempfile.TemporaryDirectory(prefix="offload-benchmark-") as name:
         folder = Path(name)
         services = {"services": {"database": f"sqlite:///{folder}/offload.db", "storage": f"file:{folder}/storage"}}
@@ -76,7 +76,7 @@ def local_fleet(settings: Settings) -> Iterator[Fleet]:
 
 
 def publish_untrained(opened: OpenRun, version: str, seed: int = 0) -> ModelManifest:
-    """An actor of the preset's size that nobody has trained, published as a version."""
+    """Publish an untrained actor of the preset's size as a version."""
     profile = make_profile(opened.settings)
     torch.manual_seed(seed)
     actor = mlp(profile.size, opened.settings.learner.hidden, profile.nodes + 1)

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine on which a benchmark runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def machine(*libraries: str) -> dict[str, Any]:
-    """Processor, cores, load, system, and the versions of these distributions."""
+    """Processor, cores, load, operating system, Python, and the versions of these distributions."""
     model = platform.processor()
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
         if line.startswith("model name"):

@@ -1,14 +1,15 @@
-"""How long a new model takes from the trainer to every node, through HDFS and Nacos, and through a folder and the database (peer).
+"""Measures how long a new model takes from the trainer to every node: HDFS and Nacos, and folder and database (peer).
 
     OFFLOAD_TEST_HDFS_URL=hdfs+http://127.0.0.1:9870/offload OFFLOAD_TEST_NACOS_URL=nacos://127.0.0.1:8848 \\
       python benchmarks/model_rollout.py [--models N]
 
-Ten idle node processes of the preset `paper-testbed`. Measured is the real time from the beginning of the publication (an actor of the
-preset's size and 200 kB of learner beside it, as the trainer publishes them) over its activation (`POST /v1/models/…/activate`)
-until the last node's acknowledgement stands in the registry, which is read every 20 ms: every node has fetched, verified and
-tried the actor then, and decides by it.
+Ten node processes of the preset `paper-testbed` are idle. The measured real time covers these steps:
 
-Writes `benchmarks/results/model_rollout.json`: figures and the machine.
+1. the publication of an actor of the preset's size and a learner of 200 kB, as the trainer publishes them
+2. the activation of the version (`POST /v1/models/…/activate`)
+3. every node fetches, verifies and tests the actor, and acknowledges it in the registry, which is read every 20 ms
+
+Writes the figures and a description of the machine to `benchmarks/results/model_rollout.json`.
 """
 
 from __future__ import annotations
@@ -38,15 +39,14 @@ LEARNER = os.urandom(200_000)
 
 
 def main() -> None:
-    """Measure, print, write the results."""
+    """Measure, print the figures, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--models", type=int, default=12)
     options = arguments.parse_args()
     hdfs, nacos = os.environ.get("OFFLOAD_TEST_HDFS_URL"), os.environ.get("OFFLOAD_TEST_NACOS_URL")
     if not hdfs or not nacos:
-        print(
-            "OFFLOAD_TEST_HDFS_URL or OFFLOAD_TEST_NACOS_URL is not set: nothing is measured; the results stay as they are"
-        )
+        variables = "OFFLOAD_TEST_HDFS_URL or OFFLOAD_TEST_NACOS_URL"
+        print(f"{variables} is not set: nothing is measured, and the results file is not changed")
         return
     name = f"bench-{uuid.uuid4().hex[:8]}"
     group = f"{nacos}?group={name}"
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(services: dict[str, str], models: int) -> dict[str, Any]:
-    """Seconds until every node decides by a model."""
+    """Measure the seconds until a model is published, and until every node uses it."""
     with tempfile.TemporaryDirectory(prefix="offload-benchmark-") as name:
         embedded = {"database": f"sqlite:///{name}/offload.db", "storage": f"file:{name}/storage"}
         opened = open_run(resolve_settings([PRESETS["paper-testbed"], {"services": embedded | services}]), "rollout")
@@ -69,7 +69,7 @@ def measure(services: dict[str, str], models: int) -> dict[str, Any]:
         with LocalController(opened, Path(name) / "pods") as controller:
             address = controller.address()
             for count in range(models):
-                # At another instant of the second between two readings of the hot keys each time.
+                # Each rollout starts at another phase of the one-second polling interval of the hot keys.
                 time.sleep(0.2 + count * 0.618 % 1)
                 version = f"v{count}"
                 began = time.monotonic()
@@ -100,7 +100,7 @@ def measure(services: dict[str, str], models: int) -> dict[str, Any]:
 
 
 def all_have(opened: OpenRun, version: str) -> bool:
-    """Whether every node has acknowledged it."""
+    """Whether every node has acknowledged the version."""
     nodes = opened.registry.instances(EDGE_NODE, opened.run.name)
     return len(nodes) == 10 and all(one.metadata.get("model") == version for one in nodes)
 

@@ -1,13 +1,18 @@
-"""What thousands of short episodes without faults cost and lose: continuous arrivals, on each database, with each kind of transfer.
+"""Plays thousands of short episodes without faults, and measures losses and resource use.
 
-    OFFLOAD_TEST_MYSQL_URL=mysql+pymysql://user:password@host/ python benchmarks/soak.py [--episodes 2000] [--case sqlite-emulated …]
+    OFFLOAD_TEST_MYSQL_URL=mysql+pymysql://user:password@host/ \\
+      python benchmarks/soak.py [--episodes 2000] [--case sqlite-emulated …]
 
-Six node processes under light load, as `offload serve` runs them, on a fresh database each. Right is: every episode complete,
-no task `lost`, no record refused, and memory, threads and descriptors of controller and nodes that do not grow. Cases on MySQL
-are left out without OFFLOAD_TEST_MYSQL_URL.
+Each case has continuous arrivals, as in `offload serve`, on an empty database: six node processes under light load.
+There is one case per database and kind of transfer. The MySQL cases are left out if OFFLOAD_TEST_MYSQL_URL is not set.
 
-Writes `benchmarks/results/soak.json`: the counts, the processes' sizes every 100 episodes, and the machine. A case that was
-measured before and is not measured now keeps its figures.
+Expected:
+
+* every episode is complete, no task is `lost`, and no record is rejected
+* memory, threads and descriptors of controller and nodes do not grow
+
+Writes the counts, the sizes of the processes every 100 episodes, and a description of the machine to
+`benchmarks/results/soak.json`. Cases that are not measured keep their earlier figures.
 """
 
 from __future__ import annotations
@@ -46,7 +51,7 @@ STUCK_S = 120.0
 
 
 def main() -> None:
-    """Measure, print, write the results."""
+    """Measure, print the figures, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--episodes", type=int, default=2000)
     arguments.add_argument("--case", action="append", choices=CASES)
@@ -66,7 +71,7 @@ def main() -> None:
 
 
 def soak(case: str, url: str, transfer: str, wanted: int) -> dict[str, Any]:
-    """Serve until so many episodes are closed; counts, and the processes' sizes on the way."""
+    """Serve until `wanted` episodes are closed. Returns counts, and the sizes of the processes over time."""
     with tempfile.TemporaryDirectory(prefix="offload-benchmark-") as name:
         services = {"database": url, "storage": f"file:{name}/storage"}
         layers = {"services": services, "node": {"transfer": transfer}, "kept_episodes": wanted + 1000}
@@ -81,14 +86,14 @@ def soak(case: str, url: str, transfer: str, wanted: int) -> dict[str, Any]:
                 if now > closed:
                     closed, moved = now, time.monotonic()
                 if time.monotonic() - moved > STUCK_S:
-                    raise SystemExit(f"{case}: no episode was closed for {STUCK_S:g} s; {closed} were")
+                    raise SystemExit(f"{case}: no episode was closed for {STUCK_S:g} s, after {closed} episodes")
                 if closed >= SAMPLE_EVERY * (len(samples) + 1):
                     samples.append({"episodes": closed, **sizes(controller.pid)})
                     print(f"{case}: {samples[-1]}", flush=True)
         seconds = time.monotonic() - began
         ended = find_episodes(opened.database, opened.run, status=None)
         opened.database.close()
-    ended = [one for one in ended if one.status != "aborted"]  # the one that was being played at the end
+    ended = [one for one in ended if one.status != "aborted"]  # the last one was interrupted
     outcomes: Counter[str] = Counter()
     for one in ended:
         outcomes.update(one.outcomes)
@@ -108,7 +113,7 @@ def soak(case: str, url: str, transfer: str, wanted: int) -> dict[str, Any]:
 
 
 def sizes(controller: int) -> dict[str, Any]:
-    """Resident memory (MB), threads and descriptors: of the controller, and of the largest node in each respect."""
+    """Resident memory (MB), threads and descriptors of the controller, and the largest values among the nodes."""
     process = psutil.Process(controller)
     nodes = [child for child in process.children() if "commands.node" in child.cmdline()]
     found: dict[str, Any] = {}
@@ -120,7 +125,7 @@ def sizes(controller: int) -> dict[str, Any]:
 
 
 def count_closed(database: Any, run: int) -> int:
-    """How many episodes are closed."""
+    """The number of closed episodes."""
     counting = sa.select(sa.func.count()).where(episodes.c.run == run, episodes.c.status == "closed")
     with database.reading() as connection:
         return int(connection.execute(counting).scalar_one())
@@ -128,7 +133,7 @@ def count_closed(database: Any, run: int) -> int:
 
 @contextmanager
 def fresh_database(kind: str) -> Iterator[str | None]:
-    """The URL of an empty database that is deleted afterwards; None where there is no server for it."""
+    """The URL of an empty database, which is deleted afterwards; None if there is no server for it."""
     if kind == "sqlite":
         with tempfile.TemporaryDirectory(prefix="offload-benchmark-") as name:
             yield f"sqlite:///{name}/offload.db"

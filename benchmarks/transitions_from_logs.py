@@ -1,14 +1,15 @@
-"""From the database's decision rows to transitions: how fast, and in how much memory.
+"""Measures how fast, and with how much memory, decision rows of the database become transitions.
 
     python benchmarks/transitions_from_logs.py [--url URL]… [--rows N]
 
-Fills each database (by default a SQLite file that is deleted afterwards, and the server of OFFLOAD_TEST_MYSQL_URL where
-that is set) with episodes of ten nodes under the default profile, through the functions that edge nodes and controller
-use. Then a fresh process streams all of them as `EpisodeLog`s and makes `Transitions`. The peer, `pandas.read_sql` with a
-loop over the rows of each episode, does a share of the episodes in a process of its own; both must give the same arrays.
-Elsewhere than in that file the filled run stays and is used again.
+The benchmark fills each database with episodes of ten nodes with the default profile, by the functions that edge nodes
+and controller use. By default the databases are a temporary SQLite file, and the server of OFFLOAD_TEST_MYSQL_URL if it
+is set. The benchmark deletes the file afterwards; in other databases the filled run stays, and is used again.
 
-Writes `benchmarks/results/transitions_from_logs.json`: figures and the machine.
+Then a new process streams all episodes as `EpisodeLog`s and makes `Transitions`. The peer is `pandas.read_sql` with a
+loop over the rows of each episode. It reads a part of the episodes in another process. Both must give the same arrays.
+
+Writes the figures and a description of the machine to `benchmarks/results/transitions_from_logs.json`.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ from trainer.transitions import transitions_of
 RESULTS = Path(__file__).parent / "results" / "transitions_from_logs.json"
 _MYSQL = "OFFLOAD_TEST_MYSQL_URL"
 PEER_SHARE = 10
-"""The peer does one in so many episodes: it is slow, and holds all that it reads in memory."""
+"""The peer reads every PEER_SHARE-th episode: it is slow, and keeps all rows in memory."""
 
 
 def main() -> None:
-    """Fill, measure, compare, write the results."""
+    """Fill the databases, measure, compare, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--url", action="append", help="database URL; may be repeated")
     arguments.add_argument("--rows", type=int, default=1_000_000, help="decision rows")
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def measure(url: str, rows: int) -> dict[str, Any]:
-    """Fill one database if it is not filled yet, and measure both ways in processes of their own."""
+    """Fill one database if it is not filled yet, and measure both ways, each in its own process."""
     name = f"benchmark-{rows}"
     print(f"{redacted(url)}: filling with {rows} decision rows …", flush=True)
     filled_in_s = fill(url, name, rows)
@@ -97,7 +98,7 @@ def measure(url: str, rows: int) -> dict[str, Any]:
 
 
 def fill(url: str, name: str, rows: int) -> float | None:
-    """Write plausible episodes until there are `rows` decisions; seconds, None when they were there."""
+    """Write plausible episodes until there are `rows` decisions. Returns the seconds; None if nothing was written."""
     settings = Settings()
     db = Database.connect(url)
     db.migrate()
@@ -125,7 +126,7 @@ def fill(url: str, name: str, rows: int) -> float | None:
 def records(
     settings: Settings, network: Network, has_task: np.ndarray, episode: int, random: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """The records that ten nodes would write in an episode."""
+    """The records that the nodes would write in an episode."""
     n, slots = network.nodes, settings.time.slots
     observations = random.random((slots + 1, n, make_profile(settings).size), dtype=np.float32)
     for slot in range(slots + 1):
@@ -154,7 +155,7 @@ def records(
 
 
 def stream(url: str, name: str) -> dict[str, Any]:
-    """All episodes through `stream_episode_logs` and `transitions_of`."""
+    """Read all episodes by `stream_episode_logs` and `transitions_of`."""
     db, run, _ = _opened(url, name)
     rows, checksum = 0, 0.0
     started = time.perf_counter()
@@ -168,8 +169,8 @@ def stream(url: str, name: str) -> dict[str, Any]:
 
 
 def read_with_pandas(url: str, name: str) -> dict[str, Any]:
-    """The peer: what one writes at first. Reads every PEER_SHARE-th episode in one statement, then loops over the rows."""
-    import pandas as pd  # here, so that the other process is not charged for its memory
+    """The peer, the obvious implementation: reads its episodes in one statement, then loops over the rows."""
+    import pandas as pd  # imported here, so that its memory does not count for the other process
 
     db, run, network = _opened(url, name)
     episodes = [summary.episode for summary in find_episodes(db, run)][::PEER_SHARE]
@@ -236,7 +237,7 @@ def _alone(function: Callable[[str, str], dict[str, Any]], url: str, name: str) 
 
 
 def server(url: str) -> str:
-    """The database's own version."""
+    """The database's dialect and version."""
     db = Database.connect(url)
     with db.reading() as connection:
         version = connection.execute(

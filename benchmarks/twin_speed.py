@@ -1,16 +1,18 @@
-"""How fast the numeric twin is, on one core, beside what people use for the same purposes.
+"""Measures the speed of the numeric twin on one core, and that of common tools for the same purposes (peers).
 
     python benchmarks/twin_speed.py [--repeats N]
 
-* Given decisions: whole episodes of the preset `paper-simulation` (failures drawn), 64 side by side, for several N. The peer is
-  SimPy, the usual discrete-event library: the same network, tasks, decisions and failures, a process per task. Its outcomes
-  must be the same, task by task, or the benchmark ends.
-* Observations: the same slot by slot, every node's observation and mask built before each slot is decided (profile `default`).
-* Schedulers: the edge nodes' own, deciding all episodes' tasks of a slot at once.
-* PettingZoo: environment steps at N = 10, beside MPE's simple_spread with 10 agents.
+* Given decisions: whole episodes of the preset `paper-simulation` with failures, 64 side by side, for several N. The
+  peer is SimPy, the usual discrete-event library, with a process per task and the same network, tasks, decisions and
+  failures. The benchmark stops if SimPy's outcomes differ for any task.
+* Observations: the same slot by slot. All observations and masks are built before each slot is decided (profile
+  `default`).
+* Schedulers: those of the edge nodes, which decide the tasks of all episodes of a slot at once.
+* PettingZoo: environment steps at N = 10. The peer is MPE's simple_spread with 10 agents.
 
-Everything is compiled beforehand; the best of the repeats counts, for the peers as well. Writes
-`benchmarks/results/twin_speed.json`: figures and the machine.
+Everything is compiled beforehand. The best of the repeats counts, for the peers too.
+
+Writes the figures and a description of the machine to `benchmarks/results/twin_speed.json`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from offload.draws import Purpose, failure_instant_s
 from offload.network import Network
 from offload.outcomes import TIME_TOLERANCE_S, Outcome
 from offload.presets import PRESETS
+from offload.protocols import Scheduler
 from offload.settings import Settings
 from offload.tasks import Trace
 from simulator.observations import Observer
@@ -43,7 +46,7 @@ PEER_EPISODES = 2
 
 
 def main() -> None:
-    """Measure, print, write the results."""
+    """Measure, print the figures, and write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--repeats", type=int, default=5)
     options = arguments.parse_args()
@@ -60,7 +63,7 @@ def main() -> None:
 
 
 def world(nodes: int, episodes: int = EPISODES) -> tuple[Settings, Network, list[Trace]]:
-    """Settings, a network and traces of the preset at this N."""
+    """Settings, a network and traces of the preset for this N."""
     settings = resolve_settings([PRESETS["paper-simulation"], {"network": {"nodes": nodes}}])
     network, times = draw_network(settings.network, settings.seed), settings.time
     traces = [
@@ -71,7 +74,7 @@ def world(nodes: int, episodes: int = EPISODES) -> tuple[Settings, Network, list
 
 
 def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
-    """Task decisions per second under random given destinations; at N = 20, of the peer as well."""
+    """Task decisions per second with random given destinations; at N = 20, also those of the peer."""
     settings, network, traces = world(nodes)
     destinations = np.random.default_rng(0).integers(0, nodes, (EPISODES, settings.time.slots, nodes))
     tasks = sum(int(trace.has_task.sum()) for trace in traces)
@@ -88,7 +91,7 @@ def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
             peer_tasks += len(outcomes)
             for (slot, source), outcome in outcomes.items():
                 if OUTCOMES[fates.outcome[b, slot, source]] is not outcome:
-                    raise SystemExit(f"task {slot, source} of episode {b}: SimPy says {outcome}, the twin does not")
+                    raise SystemExit(f"task {slot, source} of episode {b}: {outcome} in SimPy, but not in the twin")
         found["simpy_decisions_per_s"] = round(peer_tasks / peer_took)
         print(f"  SimPy (peer), the same outcomes: {peer_tasks / peer_took / 1e6:.4f} million task decisions/s")
     return found
@@ -97,7 +100,7 @@ def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
 def by_simpy(
     network: Network, trace: Trace, destinations: np.ndarray, settings: Settings
 ) -> dict[tuple[int, int], Outcome]:
-    """The outcome of every task of an episode, by a SimPy process per task."""
+    """The outcome of every task of an episode, from SimPy with one process per task."""
     environment = simpy.Environment()
     executors = [simpy.Resource(environment) for _ in range(network.nodes)]
     links = {(i, j): simpy.Resource(environment) for i in range(network.nodes) for j in range(network.nodes) if i != j}
@@ -140,7 +143,7 @@ def by_simpy(
 
 
 def observations(nodes: int, repeats: int) -> dict[str, Any]:
-    """Agent-decisions per second (every node in every slot, with a task or without) with observations and masks built."""
+    """Agent decisions per second, including observations and masks. Every node decides in every slot, task or not."""
     settings, network, traces = world(nodes)
     profile, slots = make_profile(settings), settings.time.slots
     destinations = np.random.default_rng(0).integers(0, nodes, (slots, EPISODES, nodes))
@@ -165,21 +168,25 @@ def observations(nodes: int, repeats: int) -> dict[str, Any]:
 
 
 def schedulers(repeats: int) -> dict[str, int]:
-    """Task decisions per second of the edge nodes' own schedulers at N = 20."""
+    """Task decisions per second of the edge nodes' schedulers at N = 20."""
     settings, network, traces = world(20)
     context = SchedulerContext(20, make_profile(settings), None, network.capacity_hz)
     tasks = sum(int(trace.has_task.sum()) for trace in traces)
     found = {}
     for name in ("local", "random", "rda", "ratc", "sed"):
         scheduler = create_scheduler(name, {}, context)
-        took = best(lambda twin, one=scheduler: twin.play(one), lambda: Twin([network], traces, settings), repeats)  # type: ignore[misc]
+
+        def play(twin: Twin, scheduler: Scheduler = scheduler) -> None:
+            twin.play(scheduler)
+
+        took = best(play, lambda: Twin([network], traces, settings), repeats)
         found[name] = round(tasks / took)
         print(f"scheduler {name}: {tasks / took / 1e6:.2f} million task decisions/s")
     return found
 
 
 def pettingzoo_steps(repeats: int) -> dict[str, Any]:
-    """Environment steps per second at 10 agents, resets included; actions are drawn beforehand."""
+    """Environment steps per second with 10 agents, including resets; actions are drawn beforehand."""
     from mpe2 import simple_spread_v3
 
     from simulator.parallel_env import OffloadingParallelEnv
@@ -192,7 +199,7 @@ def pettingzoo_steps(repeats: int) -> dict[str, Any]:
 
 
 def steps_per_s(environment: Any, actions: int, steps: int, repeats: int) -> float:
-    """The best of the repeats; actions 0 … `actions`−1, uniform."""
+    """Steps per second in the best of the repeats; actions are uniform in 0 … `actions`−1."""
     drawn = np.random.default_rng(0).integers(0, actions, (steps, 10)).tolist()
 
     def play(_: None) -> None:
@@ -206,7 +213,7 @@ def steps_per_s(environment: Any, actions: int, steps: int, repeats: int) -> flo
 
 
 def best(play: Callable[[Any], Any], make: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the fastest of the repeats; the first call, which compiles, does not count."""
+    """The seconds of the fastest repeat. The first call compiles and does not count."""
     took = []
     for _ in range(repeats + 1):
         made = make()

@@ -1,7 +1,10 @@
-"""What a run was worth: statistics, the paired comparison, fidelity, figures, and the report.
+"""Evaluates a run: statistics, the paired comparison, fidelity, parity, figures, and the report.
 
-Everything here is made from the database and the storage alone. May import `offload` and `middleware`. No torch.
+The package reads the database and the storage only. It may import `offload` and `middleware`, and does not use torch.
 
-`measurements` reads the records; `statistics`, `comparison`, `learning`, `fidelity` compute; `results` puts it together
-as `results.json`; `style`, `figures`, `rendering` draw it; `report` writes the page, `tables` the terminal's table.
+* `measurements` reads the records
+* `statistics`, `comparison`, `learning`, `fidelity`, `parity` compute
+* `results` combines the results into `results.json`
+* `figures`, `style`, `rendering` draw the figures
+* `report` writes the page, `tables` the table for the terminal, `wording` the sentences of both
 """

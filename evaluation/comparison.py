@@ -1,6 +1,6 @@
-"""The paired comparison: every method on the same traces, judged by success / all generated tasks.
+"""Compares the methods on the same traces, by the share of all generated tasks that succeeded.
 
-Pure: episode summaries in, plain data out.
+The functions are pure: episode summaries in, plain data out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ HEURISTIC, LEARNED = "heuristic", "learned"
 
 @dataclass(frozen=True)
 class Comparison:
-    """The episodes that are compared, and what keeps others out.
+    """The episodes that are compared, and why others are left out.
 
-    traces: those that every compared method has, ascending; episodes: of each method, one per trace, in that order
-    missing: a line per thing that a reader might expect here and does not find
+    traces: those that every compared method has played, ascending
+    episodes: per method, one episode per trace, in the order of `traces`
+    missing: one line for each thing that a reader may expect but that is missing
     """
 
     traces: tuple[int, ...]
@@ -35,7 +36,7 @@ class Comparison:
         return [method for method in self.episodes if self.kind(method) == HEURISTIC]
 
     def kind(self, method: str) -> str:
-        """Whether a method was played by a learned actor."""
+        """`LEARNED` for a method that a model has played, otherwise `HEURISTIC`."""
         return LEARNED if self.episodes[method][0].plan.model is not None else HEURISTIC
 
     def rates(self, method: str) -> dict[int, float]:
@@ -44,15 +45,15 @@ class Comparison:
 
 
 def success_rate(summary: EpisodeSummary) -> float:
-    """Successes per generated task of an episode that has any."""
+    """Successes per generated task of an episode that has at least one task."""
     return summary.successes / summary.tasks
 
 
 def select_comparison(summaries: Sequence[EpisodeSummary], methods: Sequence[str], planned: int) -> Comparison:
-    """What can be compared of a run's `evaluate` episodes (of any status and verdict).
+    """Select the episodes that can be compared from a run's `evaluate` episodes (of any status and verdict).
 
-    methods: those the settings ask for, in their order; planned: the traces that each should have. Others that were
-    played are compared too where they have all of these methods' common traces.
+    methods: those of the settings, in their order; planned: how many traces each of them should have
+    Other played methods are compared too, if they have all traces that the methods of the settings share.
     """
     missing: list[str] = []
     usable: dict[str, dict[int, EpisodeSummary]] = {}
@@ -67,13 +68,13 @@ def select_comparison(summaries: Sequence[EpisodeSummary], methods: Sequence[str
     base = asked or played
     common: set[int] = set.intersection(*base) if base else set()
     if base and not common:
-        missing.append("there is no trace that all methods have played: nothing can be compared yet")
+        missing.append("no trace has been played by all methods: nothing can be compared yet")
     for method, traces in usable.items():
         if method not in methods and asked and traces and not common <= set(traces):
             missing.append(f"{method} has not played all of the other methods' traces and is left out")
     idle = {trace for traces in usable.values() for trace in common & set(traces) if not traces[trace].tasks}
     if idle:
-        missing.append(f"{len(idle)} of the {len(common)} evaluation traces have no task, and so no success rate")
+        missing.append(f"{len(idle)} of the {len(common)} evaluation traces have no task, so they have no success rate")
     common -= idle
     ordered = tuple(sorted(common))
     compared = {
@@ -88,7 +89,14 @@ def select_comparison(summaries: Sequence[EpisodeSummary], methods: Sequence[str
 
 
 def compare(comparison: Comparison, confidence: float) -> tuple[dict[str, Any], str | None, dict[str, Any]]:
-    """Per method the success rate's mean, interval, episodes and outcomes; the best heuristic; the differences to it."""
+    """Compare the methods.
+
+    Returns three things:
+
+    * per method, the success rate's mean and interval, the episodes and the outcomes
+    * the best heuristic, None if no heuristic was played
+    * per method, the difference to the best heuristic
+    """
     methods: dict[str, Any] = {}
     for method, summaries in comparison.episodes.items():
         rates = list(comparison.rates(method).values())
@@ -125,7 +133,10 @@ def compare(comparison: Comparison, confidence: float) -> tuple[dict[str, Any], 
 
 
 def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int, EpisodeSummary], list[str]]:
-    """The first complete episode of each trace, of the model and parameters with which most were played."""
+    """The first complete episode of each trace. Counts only the model and parameters with the most episodes.
+
+    Returns these episodes by trace, and lines for `Comparison.missing`.
+    """
     lines = []
     variants: dict[str, dict[int, EpisodeSummary]] = {}
     unusable: set[int] = set()
@@ -136,13 +147,13 @@ def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int
             plan = summary.plan
             key = f"{plan.scheduler} {plan.model} {sorted(plan.parameters.items())}"
             variants.setdefault(key, {}).setdefault(plan.trace, summary)
-    # One that was played again to its end is not missing.
+    # A trace that was played again and completed is not missing.
     if missing := unusable - {trace for played in variants.values() for trace in played}:
         lines.append(
             f"{len(missing)} evaluation episodes of {method} are not complete (open, aborted, mixed or incomplete)"
         )
     if len(variants) > 1:
-        lines.append(f"{method} was played with {len(variants)} models or parameters; only the most played one counts")
+        lines.append(f"{method} was played with {len(variants)} models or parameters; only the most frequent counts")
     return max(variants.values(), key=len, default={}), lines
 
 

@@ -1,8 +1,11 @@
-"""Measured against modelled durations: a transmission should take size / r_ij, an execution cycles / F_j.
+"""Compares measured with modelled durations: a transmission should take size / r_ij, an execution cycles / F_j.
 
-"Held" is the design's promise: the median of the relative error within 2 %, its 95th percentile within 5 %, for
-transmissions and executions alike, and at most 1 % of late tasks (dropped because the *measured* completion passed the
-deadline). Pure: columns in, plain data out.
+Fidelity is "held" when all of these are true:
+
+* transmissions and executions: the median of the relative error is at most 2 %, its 95th percentile at most 5 %
+* at most 1 % of the tasks are late: dropped because their *measured* completion passed the deadline
+
+The functions are pure: columns in, plain data out.
 """
 
 from __future__ import annotations
@@ -22,13 +25,13 @@ P95_BOUND = 0.05
 LATE_BOUND = 0.01
 
 _CURVE = np.concatenate([np.linspace(0, 0.98, 99), np.linspace(0.981, 1, 20)])
-"""The shares at which the distribution of measured / modelled is kept: finer in its upper tail."""
+"""The shares at which the distribution of measured / modelled is stored; they are denser in the upper tail."""
 
 
 def transmission_ratio(columns: TaskColumns, network: Network, failure_timing: Literal["end", "event"]) -> FloatArray:
-    """Measured / modelled transmission time of every transmission that ran to its end."""
+    """Measured / modelled transmission time of every transmission that was not cut short by a failure."""
     ran = (columns.transmission_s > 0) & (columns.destination != NOWHERE) & (columns.destination != columns.source)
-    if failure_timing == "event":  # a failure frees the link early
+    if failure_timing == "event":  # a failure ends the transmission early
         ran &= columns.outcome != Outcome.TRANSMISSION_FAILURE
     modelled = columns.size_bits[ran] / network.rate_bps[columns.source[ran], columns.destination[ran]]
     ratio: FloatArray = columns.transmission_s[ran] / modelled
@@ -36,9 +39,9 @@ def transmission_ratio(columns: TaskColumns, network: Network, failure_timing: L
 
 
 def execution_ratio(columns: TaskColumns, network: Network, failure_timing: Literal["end", "event"]) -> FloatArray:
-    """Measured / modelled execution time of every execution that ran to its end."""
+    """Measured / modelled execution time of every execution that was not cut short by a failure."""
     ran = (columns.execution_s > 0) & (columns.destination != NOWHERE)
-    if failure_timing == "event":  # a failure frees the executor early
+    if failure_timing == "event":  # a failure ends the execution early
         ran &= columns.outcome != Outcome.EXECUTION_FAILURE
     modelled = columns.cycles[ran] / network.capacity_hz[columns.destination[ran]]
     ratio: FloatArray = columns.execution_s[ran] / modelled
@@ -48,9 +51,9 @@ def execution_ratio(columns: TaskColumns, network: Network, failure_timing: Lite
 def measure_fidelity(
     columns: TaskColumns, network: Network, failure_timing: Literal["end", "event"], run_transfer: str
 ) -> dict[str, Any]:
-    """Fidelity by kind of transfer, as `results.json` has it; empty without tasks.
+    """Fidelity per kind of transfer, in the form of `results.json`; empty without tasks.
 
-    A local task counts as one of the run's own transfer: it shared its node's time with those that travelled.
+    A local task counts for the run's own kind of transfer, because it shared the node with tasks of that kind.
     """
     transfer = np.where(columns.transfer == "", run_transfer, columns.transfer)
     found = {}
@@ -83,7 +86,7 @@ def _errors(ratio: FloatArray) -> dict[str, Any]:
 
 
 def _held(transmission: dict[str, Any], execution: dict[str, Any], late_share: float) -> bool | None:
-    """Whether the promise is held; None when there is nothing that it could be measured by."""
+    """Whether fidelity is held; None when nothing was transmitted or executed."""
     stages = [stage for stage in (transmission, execution) if stage["count"]]
     if not stages:
         return None

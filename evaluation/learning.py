@@ -1,4 +1,7 @@
-"""The learning curve: offline checkpoints by gradient step, then online episodes by update. Pure."""
+"""Computes the learning curve: offline checkpoints by gradient step, then online episodes by update.
+
+The functions are pure: episode summaries and model rows in, plain data out.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from offload.episodes import EpisodePhase
 def learning_curve(
     summaries: Sequence[EpisodeSummary], models: Sequence[ModelRow], heuristic: str, confidence: float
 ) -> dict[str, Any]:
-    """The curve as `results.json` has it, from a run's complete episodes of all phases.
+    """The curve in the form of `results.json`, from a run's complete episodes of all phases.
 
-    heuristic: the method whose logs the offline phase learned from. Each phase has its own traces, so that a step
-    between phases is only partly the learner's: the comparison is the place where methods are compared.
+    heuristic: the method whose logs the offline phase learned from
+
+    Each phase has its own traces. So a change between phases comes partly from the traces, not from learning. Use the
+    comparison to compare methods.
     """
     played = [summary for summary in summaries if summary.tasks]
     offline = [point for row in models if row.phase == "offline" if (point := _offline_point(played, row, confidence))]
@@ -39,7 +44,7 @@ def learning_curve(
 
 
 def _offline_point(played: Sequence[EpisodeSummary], row: ModelRow, confidence: float) -> dict[str, Any] | None:
-    """Where a version stands: by its checkpoint episodes, else its evaluation, else the first ones it played online."""
+    """The success rate of a version, from its checkpoint episodes, else its evaluation, else its online episodes."""
     own = [summary for summary in played if summary.plan.model == row.version]
     for phase in ("checkpoint", "evaluate", "online"):
         rates = [success_rate(summary) for summary in own if summary.plan.phase == phase]
@@ -50,7 +55,7 @@ def _offline_point(played: Sequence[EpisodeSummary], row: ModelRow, confidence: 
 
 
 def _online(played: Sequence[EpisodeSummary]) -> dict[str, list[dict[str, Any]]]:
-    """Per method its episodes in the order of their traces; `update` is the update that learns from the episode."""
+    """Per method, its episodes in the order of their traces; `update` is the update that learns from the episode."""
     curves: dict[str, dict[int, EpisodeSummary]] = {}
     for summary in played:
         if summary.plan.phase == EpisodePhase.ONLINE:

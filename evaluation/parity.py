@@ -1,8 +1,14 @@
-"""Parity: does the testbed do to each task what the numeric twin says? Pure: two sets of fates in, plain data out.
+"""Compares the testbed with the numeric twin, task by task.
 
-The twin replays a recorded episode's tasks and decisions with the same random draws, in exact virtual time. "Held" is the
-design's promise: at least 97 % of the tasks have the same outcome; of those, transmission and execution durations differ by at
-most 5 %, waiting and completion by at most 5 % or 20 ms, whichever is more, each at its 95th percentile.
+The twin replays a recorded episode's tasks and decisions with the same random draws, in exact virtual time. Parity is
+"held" when all of these are true:
+
+* at least 97 % of the tasks have the same outcome
+* for those tasks, the 95th percentile of the difference in transmission and execution durations is at most 5 %
+* for those tasks, the 95th percentile of the difference in waiting and completion is at most 5 % or 20 ms, whichever is
+  more
+
+The functions are pure: two sets of task outcomes in, plain data out.
 """
 
 from __future__ import annotations
@@ -28,7 +34,10 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class TwinFates:
-    """What the twin says of the tasks of a `TaskColumns`, in its order. Durations are model seconds, 0 where not reached."""
+    """The twin's outcomes of the tasks of a `TaskColumns`, in the same order.
+
+    Durations are model seconds, 0 for stages that the task did not reach.
+    """
 
     outcome: NDArray[np.str_]
     transmission_waiting_s: FloatArray
@@ -39,9 +48,9 @@ class TwinFates:
 
 
 def measure_parity(measured: TaskColumns, twin: TwinFates, run_transfer: str) -> dict[str, Any]:
-    """Parity by kind of transfer, as `results.json` has it; empty without tasks.
+    """Parity per kind of transfer, in the form of `results.json`; empty without tasks.
 
-    A local task counts as one of the run's own transfer: it shared its node's time with those that travelled.
+    A local task counts for the run's own kind of transfer, because it shared the node with tasks of that kind.
     """
     transfer = np.where(measured.transfer == "", run_transfer, measured.transfer)
     return {str(kind): _of(measured, twin, transfer == kind) for kind in np.unique(transfer)}
@@ -67,14 +76,14 @@ def _of(measured: TaskColumns, twin: TwinFates, chosen: NDArray[np.bool_]) -> di
 
 
 def is_held(found: Mapping[str, Any]) -> bool:
-    """Whether the promise is held, from one transfer's numbers; a stage that no task reached holds."""
+    """Whether parity is held, from the numbers of one kind of transfer. A stage that no task reached counts as held."""
     stages = all((found[name]["p95"] or 0.0) <= RELATIVE_BOUND for name in _STAGES)
     waits = all((found[name]["of_bound"] or 0.0) <= 1.0 for name in _WAITS)
     return bool(found["same_outcome"] >= SAME_OUTCOME_BOUND and stages and waits)
 
 
 def _differences(measured: TaskColumns, twin: TwinFates, rows: NDArray[np.bool_]) -> dict[str, int]:
-    """`"success → dropped": 3`: measured, then the twin's; the most frequent first."""
+    """Counts such as `"success → dropped": 3` (the measured outcome, then the twin's), most frequent first."""
     pairs = [f"{here} → {there}" for here, there in zip(measured.outcome[rows], twin.outcome[rows], strict=True)]
     names, counts = np.unique(pairs, return_counts=True)
     return {str(names[k]): int(counts[k]) for k in np.argsort(-counts, kind="stable")}

@@ -1,6 +1,6 @@
-"""Figures as files: SVG and PNG bytes, and SVG made ready to be put into a page. The same results give the same bytes.
+"""Renders the figures as SVG and PNG bytes, and as SVG for use inside a page. The same results give the same bytes.
 
-Concurrency: matplotlib's settings are of the whole process, so one thread draws at a time (`_drawing`).
+Concurrency: matplotlib's settings belong to the whole process, so one thread draws at a time (`_drawing`).
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ class DrawnFigure:
     png: bytes
 
     def inline(self) -> str:
-        """The SVG for use within a page: sized by it, its text in the page's colours, its ids unique in it."""
+        """The SVG for use inside a page: without a fixed size, in the page's colours, with ids that are unique."""
         return _inline(self.svg.decode(), self.kind.name, self.kind.title)
 
 
 def draw_figures(results: Mapping[str, Any]) -> list[DrawnFigure]:
     """All figures that the results have data for, in the report's order."""
     drawn = []
-    look: Any = dict(mpl.rcParamsDefault)  # whatever the user's own matplotlibrc says
-    look.pop("backend", None)
-    look.update(RC)
-    with _drawing, mpl.rc_context(look):
+    parameters: Any = dict(mpl.rcParamsDefault)  # the defaults, not the user's matplotlibrc
+    parameters.pop("backend", None)
+    parameters.update(RC)
+    with _drawing, mpl.rc_context(parameters):
         for kind in FIGURES:
             if kind.available(results):
                 figure = kind.draw(results)
                 formats = {}
                 for name in ("svg", "png"):
                     content = io.BytesIO()
-                    # No dates or versions inside: the same results give the same file.
+                    # Without dates and versions, the same results give the same file.
                     metadata = {"Date": None, "Creator": None} if name == "svg" else {"Software": None}
                     figure.savefig(content, format=name, metadata=metadata)
                     formats[name] = content.getvalue()
-                    figure.set_layout_engine("none")  # it is laid out now; the other format shall not do it again
+                    figure.set_layout_engine("none")  # the layout is done; the next format must not change it
                 drawn.append(DrawnFigure(kind, formats["svg"], formats["png"]))
     return drawn
 

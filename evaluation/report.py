@@ -1,7 +1,7 @@
-"""The report of a run: `reports/<run>/{figures/…, results.json, report.html}` in the storage, and a copy in a folder.
+"""Writes the report of a run to `reports/<run>/{figures/…, results.json, report.html}` in the storage, and to a folder.
 
-Made from the database alone, so it can be made again at any time and anywhere. Each file is written atomically; the page,
-which holds everything, comes last.
+The report is made from the database only, so it can be made again at any time. Each file is written atomically. The
+page contains everything and is written last.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from evaluation import wording
 from evaluation.comparison import LEARNED
-from evaluation.figures import FIGURES, by_success_rate
+from evaluation.figures import FIGURES
+from evaluation.figures.axes import by_success_rate
 from evaluation.rendering import DrawnFigure, draw_figures
 from evaluation.results import build_results, results_json
 from evaluation.style import OUTCOME_NAMES, method_colour
@@ -25,18 +26,18 @@ from offload.settings import Settings
 
 
 def report_folder(run_name: str) -> str:
-    """Where a run's report is in the storage."""
+    """The folder of a run's report in the storage."""
     return f"reports/{run_name}"
 
 
 def write_report(
     db: Database, storage: Storage, run: Run, out_dir: Path | None = None, parity: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Build the report, write it to the storage and, when given, to a folder; returns the results.
+    """Build the report and write it to the storage, and to `out_dir` if given. Returns the results.
 
-    parity: of the run's episodes with the numeric twin (`evaluation.parity`); None where that was not computed.
+    parity: of the run's episodes with the numeric twin (`evaluation.parity`); None if it was not computed
 
-    A run that is unfinished, or has heuristics only, gives a report too: it says what is missing.
+    An unfinished run and a run with heuristics only have a report too; the report lists what is missing.
     """
     results, files = build_report(db, run, parity)
     store_report(storage, run, files)
@@ -57,20 +58,20 @@ def build_report(db: Database, run: Run, parity: Mapping[str, Any] | None) -> tu
 
 
 def store_report(storage: Storage, run: Run, files: Mapping[str, bytes]) -> None:
-    """Put the files where the run's report is in the storage."""
+    """Write the files to the folder of the run's report in the storage."""
     for name, content in files.items():
         storage.write(f"{report_folder(run.name)}/{name}", content)
 
 
 def export_report(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files into a folder of this machine."""
+    """Write the files to a folder of this machine."""
     out = open_storage(f"file:{folder}", None)
     for name, content in files.items():
         out.write(name, content)
 
 
 def render_page(results: Mapping[str, Any], figures: list[DrawnFigure]) -> str:
-    """The page: one self-contained HTML file, well-formed XML too, that loads nothing from anywhere."""
+    """The page: one self-contained HTML file that loads nothing else. It is also well-formed XML."""
     environment = Environment(
         loader=PackageLoader("evaluation"),
         autoescape=True,
@@ -87,7 +88,7 @@ def render_page(results: Mapping[str, Any], figures: list[DrawnFigure]) -> str:
         outcomes=OUTCOME_NAMES,
         colour=method_colour,
         learned=LEARNED,
-        # The drawings are ours: matplotlib has escaped the texts within.
+        # The SVG is safe: matplotlib has escaped the texts in it.
         figures=[(figure.kind, Markup(figure.inline())) for figure in figures],  # noqa: S704
         not_drawn=[kind.title for kind in FIGURES if kind.name not in drawn and not _is_empty(kind.name, results)],
         flat_settings=flat_settings(results["settings"]),
@@ -95,12 +96,12 @@ def render_page(results: Mapping[str, Any], figures: list[DrawnFigure]) -> str:
 
 
 def _is_empty(figure: str, results: Mapping[str, Any]) -> bool:
-    """Whether there can never be anything in a figure: the twin measures no durations."""
+    """Whether a figure can never have data in this run: the twin measures no durations."""
     return PLAYED_BY in results["versions"] and figure in ("fidelity", "decision-times")
 
 
 def flat_settings(settings: Mapping[str, Any]) -> list[tuple[str, Any, bool]]:
-    """`(section.key, value, whether it is the default)` of all settings, in their order."""
+    """`(section.key, value, whether it is the default)` for all settings, in their order."""
     defaults = dict(_flat(Settings().experiment()))
     return [(path, value, defaults.get(path, ...) == value) for path, value in _flat(settings)]
 

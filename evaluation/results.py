@@ -1,6 +1,6 @@
-"""`results.json`: everything that the report says, as plain data, from the database alone (docs/contracts.md).
+"""Builds `results.json` from the database: the content of the report as plain data (docs/contracts.md).
 
-The same records give the same results, byte for byte, whenever and wherever they are built.
+The same records give the same results, byte for byte.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from offload.outcomes import Outcome
 from offload.settings import Settings
 
 EXPERIMENT_PHASES = (EpisodePhase.COLLECT, EpisodePhase.CHECKPOINT, EpisodePhase.ONLINE, EpisodePhase.EVALUATE)
-"""What belongs to the experiment: not the continuous arrivals of `offload serve`, not replays."""
+"""The phases of the experiment. The continuous arrivals of `offload serve` and replays do not belong to it."""
 
 _SPREAD = {"p1": 0.01, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p99": 0.99}
 
 
 def build_results(db: Database, run: Run) -> dict[str, Any]:
-    """The results of a run, finished or not; `missing` says in words what is not there (yet)."""
+    """The results of a run, finished or not; `missing` lists in words what is missing."""
     settings, network = run.settings, load_network(db, run)
     confidence = settings.evaluation.confidence
     summaries = find_episodes(db, run, status=None)
@@ -85,19 +85,19 @@ def build_results(db: Database, run: Run) -> dict[str, Any]:
 
 
 def results_json(results: dict[str, Any]) -> bytes:
-    """`results.json`: indented for people, strict JSON for programs."""
+    """The results as indented, strict JSON."""
     return json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def offloading_matrix(decided: DecisionColumns, nodes: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """(N, N): how many tasks each node (row) sent to each (column); on the diagonal, kept."""
+    """(N, N) how many tasks each node (row) sent to each node (column); the diagonal counts the tasks that it kept."""
     with_task = decided.action < nodes
     place = decided.node[with_task] * nodes + decided.action[with_task]
     return np.bincount(place, minlength=nodes * nodes).reshape(nodes, nodes)
 
 
 def mean_queue_lengths(decided: DecisionColumns, slots: int) -> dict[str, list[float]]:
-    """Tasks per node at each slot's tick, averaged over nodes and episodes: execution, sending, receiving queues."""
+    """Per queue, the tasks per node at each slot's tick, averaged over nodes and episodes."""
     count = np.bincount(decided.slot, minlength=slots)
     lengths = {
         "execution": decided.execution_queue_length,
@@ -112,13 +112,13 @@ def mean_queue_lengths(decided: DecisionColumns, slots: int) -> dict[str, list[f
 
 
 def offered_load(network: Network, settings: Settings) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(N,) the share of its capacity that a node's own tasks ask for on average; above 1 it cannot do them alone."""
+    """(N,) the share of its capacity that a node's own tasks need on average; above 1 the node cannot do them alone."""
     cycles = np.mean(settings.tasks.size_bits) * np.mean(settings.tasks.complexity_cycles_per_bit)
     return network.arrival_probability * cycles / settings.time.slot_s / network.capacity_hz
 
 
 def without_nan(value: Any) -> Any:
-    """JSON has no NaN: such a number becomes null."""
+    """The same data with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -131,7 +131,7 @@ def _method_measurements(
 ) -> dict[str, Any]:
     ended = read_tasks(db, run, numbers)
     with_task = decided.action < network.nodes
-    # In the twin a decision takes no time: there is nothing to be told of it.
+    # In the twin a decision takes no time, so there is no decision time to report.
     decision_s = decided.decision_s[with_task & (not run.by_twin)]
     sent = decided.action[with_task] != decided.node[with_task]
     return {
@@ -148,16 +148,16 @@ def _fidelity(db: Database, run: Run, experiment: Sequence[EpisodeSummary], netw
     settings = run.settings
     columns = read_tasks(db, run, [summary.episode for summary in experiment])
     if run.by_twin:
-        return {}  # its durations are the model's
+        return {}  # the twin's durations are the model's
     found = measure_fidelity(columns, network, settings.time.failure_timing, settings.node.transfer)
     late_slots = sum(summary.late_slots for summary in experiment)
     slots = len(experiment) * (settings.time.slots + 1)
-    # The clock's lateness is every transfer's: a run has one clock.
+    # A run has one clock, so the late slots are the same for every kind of transfer.
     return {kind: {**values, "late_slots": late_slots, "slots": slots} for kind, values in found.items()}
 
 
 def _count_episodes(summaries: Sequence[EpisodeSummary]) -> dict[str, dict[str, int]]:
-    """Episodes by phase and by verdict (or status, where there is no verdict)."""
+    """The number of episodes by phase and verdict; by status for episodes without a verdict."""
     counts: dict[str, dict[str, int]] = {}
     for summary in summaries:
         of_phase = counts.setdefault(summary.plan.phase, {})

@@ -1,4 +1,7 @@
-"""Means with intervals, paired differences, quantiles. Pure, and without SciPy: an edge controller installs this too."""
+"""Computes means with intervals, paired differences, and quantiles.
+
+The functions are pure. They do not use SciPy: the extra `report` does not install it.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ class Estimate:
     count: int
 
     def to_json(self) -> dict[str, Any]:
-        """As `results.json` has it."""
+        """In the form of `results.json`."""
         return {"mean": self.mean, "interval": None if self.interval is None else list(self.interval)}
 
 
 def student_t_critical(confidence: float, degrees: int) -> float:
     """The t for which a Student variable lies within ±t with probability `confidence`.
 
-    The probability for whole degrees of freedom is a finite sum (Abramowitz and Stegun 26.7.3 and 26.7.4); it is inverted
-    by bisection over the angle atan(t / √degrees). Raises ValueError for impossible arguments.
+    For integer degrees of freedom the probability is a finite sum (Abramowitz and Stegun 26.7.3 and 26.7.4). The
+    function inverts it by bisection over the angle atan(t / √degrees). Raises ValueError for impossible arguments.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
@@ -56,7 +59,7 @@ def _within(angle: float, degrees: int) -> float:
 
 
 def estimate_mean(values: Sequence[float], confidence: float) -> Estimate:
-    """The mean of independent units with its Student t interval. Raises ValueError without any value."""
+    """The mean of independent units with its Student t interval. Raises ValueError when there are no values."""
     if not len(values):
         raise ValueError("a mean needs at least one value, got none")
     count = len(values)
@@ -71,8 +74,8 @@ def estimate_mean(values: Sequence[float], confidence: float) -> Estimate:
 def paired_difference(values: Mapping[int, float], to: Mapping[int, float], confidence: float) -> Estimate:
     """The mean of `values − to` over the units (traces) that both have, with its interval.
 
-    The pairing takes out what the units have in common, such as a trace that is hard for everybody. Raises ValueError
-    when they have no unit in common.
+    Pairing removes the variance between units: a trace that is difficult for one method is difficult for the other too.
+    Raises ValueError when they have no unit in common.
     """
     common = sorted(values.keys() & to.keys())
     if not common:
@@ -81,7 +84,7 @@ def paired_difference(values: Mapping[int, float], to: Mapping[int, float], conf
 
 
 def quantiles(values: ArrayLike, shares: Mapping[str, float]) -> dict[str, float | None]:
-    """Named quantiles (`{"p50": 0.5}`), linear between order statistics; None without any value."""
+    """Named quantiles (`{"p50": 0.5}`), linear between order statistics; all None when there are no values."""
     array = np.asarray(values, dtype=float)
     if not array.size:
         return dict.fromkeys(shares)

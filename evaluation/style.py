@@ -1,6 +1,6 @@
-"""One look for all figures: colours that colour-blind readers can tell apart, and that mean the same everywhere.
+"""Defines the style of all figures. Colour-blind readers can distinguish the colours; each has one meaning everywhere.
 
-Paper, ink, muted and grid are colours that nothing else uses: the page replaces them by its own (light or dark).
+Nothing else uses the colours PAPER, INK, MUTED and GRID, because the page replaces them by its own (light or dark).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LEARNED_COLOURS = {"offline-only": "#e0a100", "online-only": "#b5639b", "o2o-dr
 _OTHER_LEARNED = "#8c564b"
 
 OUTCOME_COLOURS = {
-    # From light to dark as well, so that they can be told apart in grey.
+    # They also get darker from first to last, so that they differ in a greyscale print.
     Outcome.SUCCESS: "#b7dcd2",
     Outcome.DROPPED: "#e9b44c",
     Outcome.EXECUTION_FAILURE: "#c2573a",
@@ -76,10 +76,10 @@ RC: dict[str, Any] = {
 
 
 def method_colour(method: str, kind: str) -> str:
-    """A method's colour: heuristics share one, each learned method has its own."""
+    """The colour of a method: all heuristics have the same colour, each learned method has its own."""
     return _LEARNED_COLOURS.get(method, _OTHER_LEARNED) if kind == LEARNED else HEURISTIC_COLOUR
 
 
 def ink_on(red: float, green: float, blue: float) -> str:
-    """Black or white, whichever is readable on a colour (components 0 … 1)."""
+    """The text colour, black or white, that is readable on a colour with components 0 … 1."""
     return "#111111" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "#ffffff"

@@ -1,4 +1,4 @@
-"""The table that `offload run` and `offload report` print at their end."""
+"""Builds the table that `offload run` and `offload report` print when they finish."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from offload.outcomes import Outcome
 
 
 def results_table(results: Mapping[str, Any]) -> RenderableType:
-    """The comparison, best method first, and what it means; fidelity, conservation and what is missing, a line each."""
+    """The comparison (best method first) and its result, then a line each on fidelity, parity, conservation, gaps."""
     parts: list[RenderableType] = []
     if results["methods"]:
         parts.append(_comparison(results))
@@ -40,11 +40,11 @@ def results_table(results: Mapping[str, Any]) -> RenderableType:
 
 
 def _comparison(results: Mapping[str, Any]) -> Table:
-    """At most 80 characters wide."""
+    """The table of the comparison; at most 80 characters wide."""
     table = Table(
         title=f"{escape(results['run'])}: success rates on the same {len(results['traces'])} traces",
-        caption=f"percent of the tasks; ± half the {results['confidence']:.0%} interval over traces, paired for differences;\n"
-        "failed: executing or on the way; p99: of a decision, real time",
+        caption=f"percent of the tasks; ± half the {results['confidence']:.0%} interval over traces, "
+        "paired for differences;\nfailed: in execution or transmission; p99: of a decision, real time",
         box=SIMPLE,
     )
     table.add_column("method", no_wrap=True)

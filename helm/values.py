@@ -1,7 +1,8 @@
-"""The chart's values as a model: the one source of `values.schema.json`, of docs/chart-values.md, and of what a test checks.
+"""Defines the chart's values as a model, and generates `values.schema.json` and docs/chart-values.md from it.
 
-`python helm/values.py` writes both. What is below `settings` is the program's own model (`offload.settings`), so that Helm
-refuses what the program would refuse, as far as a schema can say it; the rest says the program at `offload prepare`.
+`python helm/values.py` writes both files; a test compares them with the model. The section `settings` is the program's
+own model (`offload.settings`). So Helm rejects the wrong settings that a schema can detect. `offload prepare` checks
+the others.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ _QUANTITY = r"^[0-9.]+(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 
 
 class Section(BaseModel):
-    """A part of the values: nothing unknown in it."""
+    """A part of the values; unknown keys are rejected."""
 
     model_config = ConfigDict(extra="forbid", title="")
 
 
 class Image(Section):
-    """An image of ours."""
+    """The image of edge nodes, controller and jobs."""
 
-    repository: str = Field("offload-testbed", description="for edge nodes, controller and jobs (`--target light`)")
+    repository: str = Field("offload-testbed", description="the image without torch (`--target light`)")
     tag: str = Field("", description="the chart's appVersion by default")
     pullPolicy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"  # noqa: N815
-    pullSecrets: Objects = Field([], description="of all pods, as in a pod's spec")  # noqa: N815
+    pullSecrets: Objects = Field([], description="`imagePullSecrets` of all pods")  # noqa: N815
 
 
 class TrainerImage(Section):
@@ -49,52 +50,58 @@ class TrainerImage(Section):
 
 
 class Resources(Section):
-    """Requests and limits, as Kubernetes has them."""
+    """Requests and limits, as in a container's `resources`."""
 
     requests: dict[str, str | int] = {}
     limits: dict[str, str | int] = {}
 
 
 class Run(Section):
-    """What the run is called."""
+    """The name of the run."""
 
     name: str = Field(
         "",
         pattern=_NAME,
         max_length=52,
-        description="the release's name with a digest of `settings` (without the hot ones) by default: other settings are another run",
+        description="the release's name and a digest of `settings` (without the hot ones) by default, so that other "
+        "settings give another run",
     )
 
 
 class Token(Section):
     """The bearer token of the pods' HTTP interfaces."""
 
-    enabled: bool = Field(True, description="everything but /healthz, /readyz and /metrics needs it")
-    existingSecret: str = Field("", description="with the key `token`; made by the chart by default")  # noqa: N815
+    enabled: bool = Field(True, description="all requests but /healthz, /readyz and /metrics need the token")
+    existingSecret: str = Field(  # noqa: N815
+        "", description="a Secret with the key `token`; the chart makes one by default"
+    )
 
 
 class TLS(Section):
-    """TLS between our own pods; the token says who may ask."""
+    """TLS between the chart's pods. It encrypts; the token authenticates."""
 
     existingSecret: str = Field(  # noqa: N815
         "",
-        description="with the keys `tls.crt`, `tls.key` and `ca.crt`, as cert-manager makes them: pods speak HTTPS only",
+        description="a Secret with the keys `tls.crt`, `tls.key` and `ca.crt`, as cert-manager makes it; the pods then "
+        "use HTTPS only",
     )
 
 
 class Persistence(Section):
     """A volume of each pod."""
 
-    enabled: bool = Field(True, description="without one the data dies with its pod")
+    enabled: bool = Field(True, description="without a volume the data is lost when its pod is deleted")
     size: str = Field("8Gi", pattern=_QUANTITY)
-    storageClassName: str = Field("", description="the cluster's default by default")  # noqa: N815
+    storageClassName: str = Field("", description="the cluster's default class by default")  # noqa: N815
     keep: bool = Field(False, description="keep the volume when the release is uninstalled")
 
 
 class RecordPersistence(Persistence):
     """A volume of each edge node for records that are not delivered yet."""
 
-    enabled: bool = Field(False, description="without one such records die with their pod, and its tasks are `lost`")
+    enabled: bool = Field(
+        False, description="without a volume these records are lost with their pod, and the pod's tasks become `lost`"
+    )
     size: str = Field("100Mi", pattern=_QUANTITY)
 
 
@@ -107,7 +114,8 @@ class Node(Section):
         60,
         ge=0,
         le=3600,
-        description="a node (and the controller) that is told to end lets the open episode end first, for at most so long",
+        description="for how many seconds, at most, a node or the controller waits for the end of the open episode "
+        "before it terminates",
     )
 
 
@@ -122,56 +130,65 @@ class Trainer(Section):
 
     image: TrainerImage = TrainerImage()
     resources: Resources = Resources(requests={"cpu": "200m", "memory": "512Mi"}, limits={"memory": "2Gi"})
-    gpus: int = Field(0, ge=0, description="limit `nvidia.com/gpu`; the image has to be built for CUDA then")
+    gpus: int = Field(0, ge=0, description="the limit `nvidia.com/gpu`; needs an image that is built for CUDA")
 
 
 class Pipeline(Section):
     """The O2O pipeline, a Job."""
 
     enabled: bool = Field(
-        False, description="play collect, offline, deploy, online, evaluate, report; goes on after an eviction"
+        False,
+        description="run collect, offline, deploy, online, evaluate and report; the Job resumes after an eviction",
     )
 
 
 class PodFailures(Section):
-    """Failures of whole pods, beside those of the model."""
+    """Failures of whole pods, in addition to those of the model."""
 
-    enabled: bool = Field(False, description="the controller may delete pods then (a Role of its own)")
-    perPodAndHour: float = Field(6.0, gt=0, le=3600, description="rate of the Poisson process")  # noqa: N815
+    enabled: bool = Field(False, description="let the controller delete pods; it gets a Role for that")
+    perPodAndHour: float = Field(  # noqa: N815
+        6.0, gt=0, le=3600, description="rate of the Poisson process, per pod and hour"
+    )
 
 
 class NetworkPolicy(Section):
-    """Each role reaches what it needs, and nothing else."""
+    """Network policies that allow each role only the connections that it needs."""
 
     enabled: bool = True
     clients: Objects = Field(
-        [], description="who else may ask controller and nodes: `from` of an ingress rule, as Prometheus"
+        [],
+        description="other clients of controller and nodes, such as Prometheus, as in `from` of an ingress rule",
     )
     externalCidr: str = Field(  # noqa: N815
         "",
-        description="where services that are not the chart's own may be; their ports are opened only; anywhere by default",
+        description="the addresses of services outside the chart; only their ports are opened; any address by default",
     )
-    apiServerCidr: str = Field("", description="where the Kubernetes API may be; anywhere by default")  # noqa: N815
-    apiServerPorts: list[int] = Field([443, 6443], description="of the Kubernetes API, for the controller")  # noqa: N815
+    apiServerCidr: str = Field(  # noqa: N815
+        "", description="the addresses of the Kubernetes API; any address by default"
+    )
+    apiServerPorts: list[int] = Field(  # noqa: N815
+        [443, 6443], description="the ports of the Kubernetes API, for the controller"
+    )
 
 
 class VolumePermissions(Section):
-    """For volumes that belong to root whatever `fsGroup` says, as host paths do."""
+    """For volumes that belong to root in spite of `fsGroup`, such as host paths."""
 
     enabled: bool = Field(
         False,
-        description="a container that is root for a moment gives each volume to its pod's user; not in `restricted`",
+        description="an init container with root rights gives each volume to its pod's user; the Pod Security Standard "
+        "`restricted` forbids that",
     )
 
 
 class PodDisruptionBudget(Section):
-    """Drains take one edge node at a time."""
+    """A budget that lets a drain remove one edge node at a time."""
 
     enabled: bool = True
 
 
 class Switch(Section):
-    """On or off."""
+    """A feature that is on or off."""
 
     enabled: bool = False
 
@@ -180,42 +197,46 @@ class Dashboard(Section):
     """A ConfigMap with a Grafana dashboard."""
 
     enabled: bool = False
-    labels: dict[str, str] = Field({"grafana_dashboard": "1"}, description="by which Grafana's sidecar finds it")
+    labels: dict[str, str] = Field(
+        {"grafana_dashboard": "1"}, description="the labels by which Grafana's sidecar finds it"
+    )
 
 
 class Monitoring(Section):
     """For the Prometheus operator and Grafana."""
 
-    enabled: bool = Field(False, description="PodMonitor and ServiceMonitor")
+    enabled: bool = Field(False, description="install a PodMonitor and a ServiceMonitor")
     interval: str = Field("15s", pattern=r"^[0-9]+(ms|s|m)$")
-    labels: dict[str, str] = Field({}, description="by which the operator selects monitors and rules")
-    rules: Switch = Field(Switch(), description="PrometheusRule")
+    labels: dict[str, str] = Field({}, description="the labels by which the operator selects monitors and rules")
+    rules: Switch = Field(Switch(), description="install a PrometheusRule")
     dashboard: Dashboard = Dashboard()
 
 
 class MySQL(Section):
-    """The database, the one service that there must be."""
+    """The database, the only service that is required."""
 
-    enabled: bool = Field(True, description="from the chart; else the server of `host`")
+    enabled: bool = Field(True, description="install it with the chart; otherwise the server of `host` is used")
     image: str = "mysql:8.4.10"
-    command: list[str] = Field([], description="the image's own by default")
+    command: list[str] = Field([], description="the image's command by default")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"})
     persistence: Persistence = Persistence()
-    host: str = Field("", description="of an external server")
+    host: str = Field("", description="the host of an external server")
     port: int = Field(3306, ge=1, le=65535)
     database: str = Field("offload", pattern=r"^[A-Za-z0-9_]+$")
     user: str = Field("offload", pattern=r"^[A-Za-z0-9_.-]+$")
-    existingSecret: str = Field("", description="with the key `password`; needed for an external server")  # noqa: N815
-    options: str = Field("", description="of the connection's URL, as `ssl_ca=/etc/tls/ca.pem`")
+    existingSecret: str = Field(  # noqa: N815
+        "", description="a Secret with the key `password`; required for an external server"
+    )
+    options: str = Field("", description="options of the connection's URL, such as `ssl_ca=/etc/tls/ca.pem`")
 
 
 class HDFS(Section):
     """The storage of models, buffers and reports."""
 
-    enabled: bool = Field(True, description="from the chart; else `url`")
+    enabled: bool = Field(True, description="install it with the chart; otherwise `url` is used")
     image: str = "apache/hadoop:3.4.3"
     command: list[str] = Field(
-        [], description="the chart's own by default; `namenode` or `datanode` is added as an argument"
+        [], description="the chart's command by default; the chart adds the argument `namenode` or `datanode`"
     )
     dataNodes: int = Field(1, ge=1, le=100)  # noqa: N815
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "384Mi"}, limits={"memory": "768Mi"})
@@ -223,28 +244,28 @@ class HDFS(Section):
     url: str = Field(
         "",
         pattern=r"^(hdfs\+https?://.+)?$",
-        description="hdfs+http://[user@]host:9870/path of an external one; without one the database takes its place",
+        description="`hdfs+http://[user@]host:9870/path` of an external HDFS; without HDFS the database stores files",
     )
-    ports: list[int] = Field([9870, 9864], description="that an external one answers on: name nodes and data nodes")
-    existingSecret: str = Field("", description="with the key `password`, of an external one")  # noqa: N815
+    ports: list[int] = Field([9870, 9864], description="the ports of an external HDFS: name nodes and data nodes")
+    existingSecret: str = Field("", description="a Secret with the key `password`, for an external HDFS")  # noqa: N815
 
 
 class Nacos(Section):
     """Registry and configuration."""
 
-    enabled: bool = Field(True, description="from the chart; else `url`")
+    enabled: bool = Field(True, description="install it with the chart; otherwise `url` is used")
     image: str = "nacos/nacos-server:v2.5.2"
-    command: list[str] = Field([], description="the image's own by default")
+    command: list[str] = Field([], description="the image's command by default")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"})
     persistence: Persistence = Persistence(size="1Gi")
     url: str = Field(
         "",
         pattern=r"^(nacos://.+)?$",
-        description="nacos://[user@]host:8848[/namespace][?group=name] of an external one; without one the database "
-        "takes its place, and the hot keys of the mounted settings are watched",
+        description="`nacos://[user@]host:8848[/namespace][?group=name]` of an external Nacos; without Nacos the "
+        "database is the registry, and the hot keys of the mounted settings are watched",
     )
-    port: int = Field(8848, ge=1, le=65535, description="that an external one answers on")
-    existingSecret: str = Field("", description="with the key `password`, of an external one")  # noqa: N815
+    port: int = Field(8848, ge=1, le=65535, description="the port of an external Nacos")
+    existingSecret: str = Field("", description="a Secret with the key `password`, for an external Nacos")  # noqa: N815
 
 
 class Values(Section):
@@ -266,27 +287,28 @@ class Values(Section):
     networkPolicy: NetworkPolicy = NetworkPolicy()  # noqa: N815
     podDisruptionBudget: PodDisruptionBudget = PodDisruptionBudget()  # noqa: N815
     monitoring: Monitoring = Monitoring()
-    nodeSelector: dict[str, str] = Field({}, description="of all pods of ours")  # noqa: N815
-    tolerations: Objects = Field([], description="of all pods of ours")
-    affinity: dict[str, Any] = Field({}, description="of all pods of ours")
-    podAnnotations: dict[str, str] = Field({}, description="of all pods of ours")  # noqa: N815
-    extraEnv: Objects = Field([], description="environment variables of all pods of ours, as in a container's `env`")  # noqa: N815
-    extraVolumes: Objects = Field([], description="of all pods of ours, as certificates")  # noqa: N815
-    extraVolumeMounts: Objects = Field([], description="where their containers see them")  # noqa: N815
-    global_: dict[str, Any] = Field({}, alias="global", description="Helm's own; not used")
+    nodeSelector: dict[str, str] = Field({}, description="`nodeSelector` of these pods")  # noqa: N815
+    tolerations: Objects = Field([], description="`tolerations` of these pods")
+    affinity: dict[str, Any] = Field({}, description="`affinity` of these pods")
+    podAnnotations: dict[str, str] = Field({}, description="annotations of these pods")  # noqa: N815
+    extraEnv: Objects = Field([], description="environment variables, as in a container's `env`")  # noqa: N815
+    extraVolumes: Objects = Field([], description="volumes of these pods, such as certificates")  # noqa: N815
+    extraVolumeMounts: Objects = Field([], description="where the containers mount these volumes")  # noqa: N815
+    global_: dict[str, Any] = Field({}, alias="global", description="reserved by Helm; not used")
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema (draft 7, what every Helm 3 understands) of the values."""
+    """The JSON Schema of the values, in draft 7, which every Helm 3 understands."""
     fields = {name: (field.annotation, field) for name, field in Settings.model_fields.items() if name != "services"}
-    settings = create_model("Experiment", __base__=Section, preset=(Literal[tuple(PRESETS)], None), **fields)  # type: ignore[call-overload]
+    preset: Any = (Literal[tuple(PRESETS)], None)
+    settings: Any = create_model("Experiment", __base__=Section, **{"preset": preset, **fields})
     whole = create_model("All", __base__=Values, settings=(settings, ...)).model_json_schema()
     definitions = whole.pop("$defs")
     return {"$schema": "http://json-schema.org/draft-07/schema#", **_inlined(whole, definitions)}
 
 
 def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
-    """Without references, defaults (they are in values.yaml) and titles."""
+    """The same schema without references, titles, and defaults (values.yaml has the defaults)."""
     if isinstance(node, list):
         return [_inlined(one, definitions) for one in node]
     if not isinstance(node, dict):
@@ -306,20 +328,21 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 def defaults() -> dict[str, Any]:
-    """The values as the model has them by default, without `settings` (the program's own)."""
+    """The default values of the model, without `settings`."""
     return Values().model_dump(mode="json", by_alias=True, exclude={"global_"})
 
 
 def reference() -> str:
-    """All values with defaults and meaning, as Markdown."""
+    """A reference of all values with defaults and meanings, as Markdown."""
     lines = [
         "# Values of the chart",
         "",
-        "Made by `python helm/values.py` from the model that also makes `values.schema.json`; a test compares it.",
-        "Below `settings` stands the experiment, as [configuration.md](configuration.md) has it, without `services` (the chart",
-        "fills them in); `settings.preset` names one of the presets "
-        + ", ".join(f"`{name}`" for name in PRESETS)
-        + ".",
+        "This page lists all values of the chart. `python helm/values.py` generates it, and `values.schema.json`, from",
+        "one model; a test compares them.",
+        "",
+        "The section `settings` has the experiment's settings, as in [configuration.md](configuration.md), except",
+        "`services`, which the chart sets. `settings.preset` is the name of a preset:",
+        ", ".join(f"`{name}`" for name in PRESETS) + ".",
         "",
     ]
     top, sections = [], []
@@ -332,7 +355,8 @@ def reference() -> str:
         lines += [f"## {name}", "", (kind.__doc__ or "").strip(), "", "| value | default | meaning |", "|---|---|---|"]
         lines += _rows(name, getattr(Values(), name))
         lines.append("")
-    lines += ["## All pods of ours", "", "| value | default | meaning |", "|---|---|---|"]
+    lines += ["## All pods of the program", "", "These values apply to edge nodes, controller, trainer and jobs.", ""]
+    lines += ["| value | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | `{json.dumps(default)}` | {meaning} |" for name, default, meaning in top]
     return "\n".join(lines) + "\n"
 
@@ -355,7 +379,7 @@ def main() -> None:
     """Write the schema and the reference."""
     SCHEMA.write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
     REFERENCE.write_text(reference())
-    print(f"{SCHEMA} and {REFERENCE} are written", file=sys.stderr)
+    print(f"wrote {SCHEMA} and {REFERENCE}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""The plain manifests beside this file, rendered from the chart: `python k8s/render.py` (or `make manifests`) writes them.
+"""Renders the plain manifests in this folder from the chart, for installations without Helm.
 
-For those who do not use Helm. Passwords are nobody's to commit: the manifests refer to two Secrets, which their first lines say
-how to make. OFFLOAD_TEST_HELM names the binary where `helm` is not on the path.
+    python k8s/render.py    # or: make manifests
+
+The manifests contain no passwords. They refer to two Secrets; the first lines of each manifest show how to make them.
+Set OFFLOAD_TEST_HELM to the path of Helm's binary if `helm` is not on the PATH.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ NAMESPACE = "offload-testbed"
 VARIANTS = {"testbed": None, "minimal": "values-minimal.yaml"}
 _SECRETS = ("--set", "token.existingSecret=testbed-token", "--set", "mysql.existingSecret=testbed-mysql")
 _HEAD = """\
-# Rendered from the chart by `python k8s/render.py`: do not edit. Installed without Helm by
+# Rendered from the chart by `python k8s/render.py`: do not edit. To install it without Helm:
 #   kubectl create namespace {namespace}
 #   kubectl -n {namespace} create secret generic testbed-token --from-literal=token=$(openssl rand -hex 32)
 #   kubectl -n {namespace} create secret generic testbed-mysql --from-literal=password=$(openssl rand -hex 16)
 #   kubectl -n {namespace} apply -f k8s/{name}.yaml
-# and removed by `kubectl delete namespace {namespace}`. The image offload-testbed:{version} has to be in the cluster, or replaced by
-# one of your registry: `kubectl kustomize` with `images:` does that.
+# To remove it: `kubectl delete namespace {namespace}`. The cluster needs the image offload-testbed:{version}. To use an
+# image of your registry instead, replace it with `kubectl kustomize` and `images:`.
 """
 
 
 def manifests() -> dict[str, str]:
-    """The files' contents by their names. Raises CalledProcessError with Helm's words."""
+    """The content of each file, by file name. Raises CalledProcessError with Helm's message."""
     helm = os.environ.get("OFFLOAD_TEST_HELM") or shutil.which("helm") or "helm"
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
     found = {}
@@ -44,10 +46,10 @@ def manifests() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write the manifests."""
     for name, text in manifests().items():
         (HERE / name).write_text(text)
-        print(f"k8s/{name} is written", file=sys.stderr)
+        print(f"wrote k8s/{name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

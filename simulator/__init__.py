@@ -1,7 +1,12 @@
 """The numeric twin: the edge network in virtual time, with exact event times, many episodes side by side.
 
-`compiling` numba and its cache · `core` compiled time rules · `draws` compiled random draws · `twin` the schedulers' view of
-it · `observations` the learners' · `planners` reference planners that see everything · `records` the testbed's log rows ·
-`parallel_env`, `vector_env` PettingZoo and Gymnasium (`registration` their ids, `episodes` what they play). May import
-`offload` and `edgenode.schedulers`.
+The package may import `offload` and `edgenode.schedulers`. Its modules:
+
+* `arrays`: the data of B episodes; `core`: the compiled time rules; `draws`: compiled random draws
+* `compiling`: numba and its cache on the disk
+* `twin`: the twin as schedulers see it; `observations`: the twin as learners see it
+* `planners`: reference planners that see all queues
+* `records`: the rows that the testbed would log
+* `parallel_env`, `vector_env`: the PettingZoo and Gymnasium environments
+* `episodes`: the episodes that the environments play; `registration`: the environments' ids
 """

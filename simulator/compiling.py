@@ -1,8 +1,8 @@
-"""Compiling the twin with numba, and keeping what was compiled on the disk where that is possible.
+"""Compiles the twin with numba and caches the compiled code on the disk where possible.
 
-numba keeps it in `NUMBA_CACHE_DIR`, beside the sources, or in the user's cache folder: the first of these that can be written.
-Where there is none (another user's installation, a container with a read-only root), or the disk fails later, each process
-compiles anew, and the log has one sentence. numba itself would raise.
+The cache is in the first of these places that can be written: `NUMBA_CACHE_DIR`, beside the sources, the user's cache
+folder. There may be none: another user's installation, a container with a read-only root. The disk may also fail later.
+Each process then compiles anew and logs one warning. numba itself would raise.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _logger = logging.getLogger(__name__)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """`numba.njit`, with the result kept on the disk where possible. Never raises for want of a place."""
+    """`numba.njit` with a cache on the disk where possible. Does not raise when no folder can be written."""
     dispatcher = njit(function)
     try:
-        dispatcher._cache = _Kept(function)
-    except RuntimeError:  # numba's word for "no folder can be written"
-        _say_once("no folder for it can be written")
+        dispatcher._cache = _DiskCache(function)
+    except RuntimeError:  # numba raises this when no folder can be written
+        _warn_once("no folder for it can be written")
     except OSError as error:
-        _say_once(str(error))
+        _warn_once(str(error))
     return dispatcher
 
 
-class _Kept(FunctionCache):
-    """numba's cache of one function, without its errors. A damaged file is replaced."""
+class _DiskCache(FunctionCache):
+    """numba's cache of one function. It logs errors instead of raising them, and replaces damaged files."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was compiled for these types; None where it has to be compiled."""
+        """The compiled code for these types; None when it must be compiled."""
         try:
             return super().load_overload(sig, target_context)
         except OSError as error:
             self._give_up(error)
-        except Exception as damage:  # half a file, after a power loss, raises whatever unpickling it comes upon
+        except Exception as damage:  # unpickling half a file, for example after a power loss, can raise anything
             _logger.debug("%s is damaged: %r", self.cache_path, damage)
             try:
                 self.flush()
@@ -52,24 +52,24 @@ class _Kept(FunctionCache):
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled."""
+        """Write compiled code to the disk."""
         try:
             super().save_overload(sig, data)
         except OSError as error:
             self._give_up(error)
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        # A function contains what it calls from other modules, whose changes numba does not look for.
+        # Compiled code contains the functions that it calls in other modules. numba does not check those for changes.
         return (*super()._index_key(sig, codegen), _sources())
 
     def _give_up(self, error: OSError) -> None:
         self.disable()
-        _say_once(str(error))
+        _warn_once(str(error))
 
 
 @cache
 def _sources() -> str:
-    """A digest of all sources that compiled code is made of."""
+    """A digest of all sources that compiled code can contain."""
     digest = hashlib.sha256()
     for package in (Path(__file__).parent, Path(offload.__file__).parent):
         for path in sorted(package.glob("*.py")):
@@ -77,14 +77,14 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
-def _say_once(why: str) -> None:
-    if not _said:
-        _said.add(why)
+def _warn_once(reason: str) -> None:
+    if not _warned:
+        _warned.add(reason)
         _logger.warning(
-            "the compiled twin cannot be kept (%s): each process compiles it anew, which takes some seconds; set "
+            "the compiled twin cannot be cached (%s): each process compiles it anew, which takes some seconds; set "
             "NUMBA_CACHE_DIR to a folder that can be written",
-            why,
+            reason,
         )

@@ -1,109 +1,67 @@
 """The edge network in virtual time, compiled: B episodes side by side, with exact event times.
 
-Nothing is polled and there is no event queue. A link is first in, first out, and a node sends at most one task per slot, so a
-task's whole way over its link is known when it is decided. It is then put into its executor's list by its arrival there; as
-soon as no task can arrive any more before an instant (`_resolve`), everything up to it is known for the executor, too.
+There is no event queue and no polling. A link is first in, first out, and a node sends at most one task per slot. So
+a task's times on its link are known when the task is decided. The task then enters its executor's list, ordered by
+arrival. `_resolve` computes all executions up to the instant before which no further task can arrive.
 
-Instants are seconds since the episode's start. A task's index is `slot · N + source`; its record is a row of `tasks`, whose
-columns are the constants below. No episode reads another's data, so the result does not depend on how many there are.
+Instants are seconds since the episode's start. `arrays` defines the arrays and their columns. No episode reads another
+episode's data, so results do not depend on how many episodes run side by side.
 
 The functions take plain arrays of one episode: passing a tuple of arrays would cost more than the work.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from offload.outcomes import TIME_TOLERANCE_S
+from simulator.arrays import (
+    ARRIVAL_S,
+    CYCLES,
+    DROPPED,
+    DUE_S,
+    DURATION_S,
+    END_S,
+    EXECUTION_FAILURE,
+    EXECUTION_S,
+    EXECUTION_WAITING_S,
+    EXECUTOR_LEAVE_S,
+    EXECUTOR_START_S,
+    FIRST,
+    LAST,
+    LINK_LEAVE_S,
+    LINK_START_S,
+    NONE,
+    RESOLVED,
+    SIZE_BITS,
+    SUCCESS,
+    TRANSMISSION_FAILURE,
+    TRANSMISSION_S,
+    TRANSMISSION_WAITING_S,
+    UNDECIDED,
+    UNIFORM,
+    UNRESOLVED,
+)
 from simulator.compiling import compiled
 from simulator.draws import fill_failure_uniforms
-
-# What is given of a task; the deadline as an instant.
-SIZE_BITS, CYCLES, DUE_S = 0, 1, 2
-# What becomes of it; durations are 0 for stages that were not reached, END_S is an instant.
-TRANSMISSION_WAITING_S, TRANSMISSION_S, EXECUTION_WAITING_S, EXECUTION_S, END_S = 3, 4, 5, 6, 7
-# How the queues know it: instants at which it starts on its link and leaves it (arrives, fails or is dropped), arrives at its
-# executor, starts there and leaves it; the executor's modelled duration; the uniform that draws its failure there.
-LINK_START_S, LINK_LEAVE_S, ARRIVAL_S, EXECUTOR_START_S, EXECUTOR_LEAVE_S, DURATION_S, UNIFORM = (
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-    14,
-)
-COLUMNS = 16
-
-UNDECIDED, SUCCESS, DROPPED, EXECUTION_FAILURE, TRANSMISSION_FAILURE = 0, 1, 2, 3, 4
-"""Outcome codes."""
-
-# An executor's tasks are a list in the order of arrival: FIRST is the oldest that has not left, RESOLVED the last one whose
-# fate is known, UNRESOLVED the one after it, LAST the newest.
-FIRST, RESOLVED, UNRESOLVED, LAST = 0, 1, 2, 3
-NONE = -1
-
-
-class Rules(NamedTuple):
-    """slot_s: Δ; at_event: failures show, and free their resource, when they happen, not at the end; failures: whether there
-    are any; seed: keys their draws."""
-
-    slot_s: float
-    at_event: bool
-    failures: bool
-    seed: int
-
-
-class Networks(NamedTuple):
-    """K networks: capacity_hz, failure_rate (K, N); rate_bps, link_failure_rate (K, N, N). `of` (B,): which one an episode has."""
-
-    capacity_hz: NDArray[np.float64]
-    failure_rate: NDArray[np.float64]
-    rate_bps: NDArray[np.float64]
-    link_failure_rate: NDArray[np.float64]
-    of: NDArray[np.int64]
-
-
-class Episodes(NamedTuple):
-    """The state of B episodes, and at the end their result.
-
-    number (B,): keys the draws; has_task, deadline_s (B, T, N); tasks (B, T·N, COLUMNS); outcome (B, T·N)
-    following (B, T·N), ends (B, N, 4): the executors' lists
-    link_free_s (B, N, N), executor_free_s (B, N): when the resource is free of what it holds
-    team_reward (B, T): the feedback of the tasks that end in a slot, as far as their ends are known
-    """
-
-    number: NDArray[np.int64]
-    has_task: NDArray[np.bool_]
-    deadline_s: NDArray[np.float64]
-    tasks: NDArray[np.float64]
-    outcome: NDArray[np.int8]
-    following: NDArray[np.int32]
-    ends: NDArray[np.int32]
-    link_free_s: NDArray[np.float64]
-    executor_free_s: NDArray[np.float64]
-    team_reward: NDArray[np.float64]
 
 
 @njit(inline="always")
 def _failure_s(u, rate):
-    """−ln(u)/rate: when the first failure comes (eq. 3–5)."""
+    """−ln(u)/rate: the time until the first failure (eq. 3–5)."""
     return -np.log(u) / rate if rate > 0.0 else np.inf
 
 
 @njit(inline="always")
 def nanoseconds(instant_s):
-    """Instants are compared so: 0.1 + 0.2 and 0.3 are at once, whatever binary fractions make of them."""
+    """An instant in whole nanoseconds, for comparisons: 0.1 + 0.2 and 0.3 are the same instant."""
     return np.floor(instant_s * 1e9 + 0.5)
 
 
 @njit(inline="always")
 def _goes_before(tasks, nodes, one, other):
-    """Order at an executor: arrival (to the nanosecond), then the lower source, then the earlier slot."""
+    """Whether task `one` precedes `other` at an executor: by arrival in nanoseconds, then source, then slot."""
     a, z = nanoseconds(tasks[one, ARRIVAL_S]), nanoseconds(tasks[other, ARRIVAL_S])
     i, j = one % nodes, other % nodes
     return a < z or (a == z and (i < j or (i == j and one < other)))
@@ -111,7 +69,7 @@ def _goes_before(tasks, nodes, one, other):
 
 @njit(inline="always")
 def _enqueue(tasks, following, ends, nodes, task):
-    """Put a task into an executor's list (`ends`, four numbers), by its arrival there."""
+    """Insert a task into an executor's list (`ends`, four numbers), ordered by its arrival there."""
     last = ends[LAST]
     if ends[UNRESOLVED] == NONE:
         if last != NONE:
@@ -142,7 +100,7 @@ def _enqueue(tasks, following, ends, nodes, task):
 
 @njit(inline="always")
 def _admit(rules, capacity, rate, beta, tasks, outcome, following, ends, link_free, begin, nodes, task, i, j, u):
-    """Task `task` of node i, of the slot that begins at `begin`, goes to node j; `u` draws its transmission's failure."""
+    """Send task `task` of node i to node j in the slot that begins at `begin`; `u` draws the transmission's failure."""
     own = tasks[task]
     own[DURATION_S] = own[CYCLES] / capacity[j]
     arrives = True
@@ -176,9 +134,9 @@ def _admit(rules, capacity, rate, beta, tasks, outcome, following, ends, link_fr
 
 @njit(inline="always")
 def _resolve(rules, alpha, tasks, outcome, following, ends, free, until_s):
-    """Settle an executor's tasks that arrive before `until_s`; nothing can arrive before that any more.
+    """Compute the outcomes of an executor's tasks that arrive before `until_s`; no further task arrives before that.
 
-    `free` is when it is free; returns when it is free then.
+    free: the instant at which the executor is free. Returns that instant after these tasks.
     """
     task = ends[UNRESOLVED]
     while task != NONE and nanoseconds(tasks[task, ARRIVAL_S]) < nanoseconds(until_s):
@@ -232,13 +190,14 @@ def _play_one(
 
 
 @compiled
-def take(has_task, given, taken):
-    """Copy destinations (B, …, N), as −1 where there is no task.
+def copy_destinations(has_task, given, copy):
+    """Copy the destinations `given` (B, …, N) to `copy`, with −1 where there is no task.
 
-    Returns the place (in the flattened array) of the first task that goes to no node 0 … N−1; −1 if there is none.
+    Returns the index (in the flattened array) of the first task whose destination is not in 0 … N−1; −1 if all are
+    valid.
     """
     nodes, wrong = has_task.shape[-1], -1
-    flags, source, target = has_task.ravel(), given.ravel(), taken.ravel()
+    flags, source, target = has_task.ravel(), given.ravel(), copy.ravel()
     for place in range(len(flags) - 1, -1, -1):
         if not flags[place]:
             target[place] = -1
@@ -251,44 +210,26 @@ def take(has_task, given, taken):
 
 @compiled
 def play_given(rules, networks, episodes, destinations):
-    """All slots of all episodes under given decisions (B, T, N): no node's state is ever looked at."""
+    """Play all slots of all episodes with given decisions (B, T, N). Computes no `Knowledge`."""
     for b in range(len(episodes.number)):
         k = networks.of[b]
         _play_one(
             rules, episodes.number[b], networks.capacity_hz[k], networks.failure_rate[k], networks.rate_bps[k],
             networks.link_failure_rate[k], episodes.has_task[b], episodes.tasks[b], episodes.outcome[b],
-            episodes.following[b], episodes.ends[b], episodes.link_free_s[b], episodes.executor_free_s[b], destinations[b],
+            episodes.following[b], episodes.ends[b], episodes.link_free_s[b], episodes.executor_free_s[b],
+            destinations[b],
         )  # fmt: skip
 
 
 # --- what nodes know --------------------------------------------------------------------------------------------------
 
 
-class Knowledge(NamedTuple):
-    """What nodes know of themselves and of each other at a tick, before anything of the slot is queued; as in `LocalState`.
-
-    execution_length, execution_backlog_s, receiving_work_s (B, N); sending_length, sending_backlog_s (B, N, N) [from, to];
-    receiving_length (B, N, N) [at, from]; overloaded (B, N): each node's bit as the others have heard it
-    sent (B, N, A), sent_count (B, N): a node's tasks that have not left its sending queues, as slot · N + destination
-    """
-
-    execution_length: NDArray[np.int32]
-    execution_backlog_s: NDArray[np.float64]
-    receiving_work_s: NDArray[np.float64]
-    sending_length: NDArray[np.int32]
-    sending_backlog_s: NDArray[np.float64]
-    receiving_length: NDArray[np.int32]
-    overloaded: NDArray[np.bool_]
-    sent: NDArray[np.int32]
-    sent_count: NDArray[np.int32]
-
-
 @njit(inline="always")
 def _backlog(tasks, outcome, following, ends, now):
-    """(length, seconds until an executor is free) of the tasks that have arrived by `now`. Forgets those that have left.
+    """(length, seconds until the executor is free) of the tasks that have arrived by `now`; removes tasks that left.
 
-    A task that its deadline will drop at the head counts in the length only. A running one counts with its whole duration:
-    nobody knows yet that it will fail early.
+    A task that will be dropped at the head counts in the length only. A running task counts with its whole duration,
+    because a node does not know that it will fail early.
     """
     task, unresolved, by = ends[FIRST], ends[UNRESOLVED], now + TIME_TOLERANCE_S
     while task != unresolved and tasks[task, EXECUTOR_LEAVE_S] <= by:
@@ -306,14 +247,14 @@ def _backlog(tasks, outcome, following, ends, now):
             if start + own[DURATION_S] <= own[DUE_S] + TIME_TOLERANCE_S:
                 free = start + own[DURATION_S]
             elif start <= by:
-                length -= 1  # at the head at this very instant: dropped
+                length -= 1  # at the head at this instant, so it is dropped
         task = following[task]
     return length, max(0.0, free - now)
 
 
 @njit(inline="always")
 def _forget(sending_length, sending_backlog, receiving_length, receiving_work, sent, sent_count):
-    """Zero what the tasks in the sending queues made of these arrays; everything else in them is zero already."""
+    """Set to zero the entries that the tasks in the sending queues have changed; all other entries are zero already."""
     for i in range(len(sent_count)):
         receiving_work[i] = 0.0
         for place in range(sent_count[i]):
@@ -327,7 +268,7 @@ def _forget(sending_length, sending_backlog, receiving_length, receiving_work, s
 def _look_at_links(
     rate, tasks, now, sending_length, sending_backlog, receiving_length, receiving_work, sent, sent_count
 ):  # fmt: skip
-    """What the tasks mean that have not left their sending queues by `now`; those that have are taken off `sent`."""
+    """Add up the tasks that are in sending queues at `now`, and remove those that have left from `sent`."""
     nodes = len(sent_count)
     for i in range(nodes):
         kept = 0
@@ -358,8 +299,8 @@ def _look_at_links(
 @njit
 def _decide_one(
     rules, number, capacity, alpha, rate, beta, has_task, tasks, outcome, following, ends, link_free, free,
-    execution_length, execution_backlog, receiving_work, sending_length, sending_backlog, receiving_length, overloaded, sent,
-    sent_count, transmission, execution, threshold_s, push_lead, slot, destinations,
+    execution_length, execution_backlog, receiving_work, sending_length, sending_backlog, receiving_length, overloaded,
+    sent, sent_count, transmission, execution, threshold_s, push_lead, slot, destinations,
 ):  # fmt: skip
     _slots, nodes = has_task.shape
     begin, end = slot * rules.slot_s, (slot + 1) * rules.slot_s
@@ -390,9 +331,10 @@ def _decide_one(
 
 @compiled
 def decide(rules, networks, episodes, knowledge, threshold_s, push_lead, slot, destinations):
-    """The tasks of a slot go to `destinations` (B, N), then time passes until the next tick: `knowledge` is that of it.
+    """Send the tasks of a slot to `destinations` (B, N), and write the state at the next tick to `knowledge`.
 
-    Shortly before that tick, `push_lead` of a slot, the nodes tell the others whether their backlog is above `threshold_s`.
+    Each node sends its overload bit (whether its backlog is above `threshold_s`) before that tick. The lead is the
+    fraction `push_lead` of a slot.
     """
     nodes = episodes.has_task.shape[2]
     transmission, execution = np.empty(nodes), np.empty(nodes)
@@ -411,7 +353,7 @@ def decide(rules, networks, episodes, knowledge, threshold_s, push_lead, slot, d
 
 @compiled
 def finish(rules, networks, episodes):
-    """After the last slot: let all tasks end."""
+    """Compute the ends of all remaining tasks, after the last slot."""
     for b in range(len(episodes.number)):
         alpha = networks.failure_rate[networks.of[b]]
         tasks, outcome, following = episodes.tasks[b], episodes.outcome[b], episodes.following[b]
@@ -423,9 +365,9 @@ def finish(rules, networks, episodes):
 
 @compiled
 def add_rewards(rules, episodes, longest_slots, first, end):
-    """Fill `team_reward` of the slots first … end−1: +1 for each success that ends in a slot, −1 for any other end (eq. 9).
+    """Fill `team_reward` of the slots first … end−1: +1 for each success in a slot, −1 for any other outcome (eq. 9).
 
-    A task ends at most `longest_slots` after its own slot.
+    A task ends at most `longest_slots` slots after its own slot.
     """
     slots, nodes = episodes.has_task.shape[1:]
     for b in range(len(episodes.number)):

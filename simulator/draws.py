@@ -1,7 +1,7 @@
-"""The draws of `offload.draws`, compiled: the same place in an experiment gives the same number, bit for bit.
+"""Compiled versions of `offload.draws`: the same place in an experiment gives the same number, bit for bit.
 
-Uniforms for all tasks of an episode are computed in one loop before anything else: a loop that does nothing but Philox
-is turned into vector instructions, and costs a tenth of computing them one by one.
+One loop computes the uniforms of all tasks of a slot. The compiler vectorizes a loop that contains nothing but Philox:
+it costs a tenth of computing the uniforms one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRANSMISSION, _EXECUTION = np.uint64(Purpose.TRANSMISSION_FAILURE), np.uint64(P
 
 @njit(inline="always")
 def uniform(seed, purpose, episode, slot, source, destination, index):
-    """`offload.draws.uniform` of one place."""
+    """`offload.draws.uniform` for one place."""
     c0, c1 = np.uint64(episode), np.uint64(slot)
     c2, c3 = (np.uint64(source) << np.uint64(16)) | np.uint64(destination), np.uint64(index)
     k0, k1 = np.uint64(seed), np.uint64(purpose)
@@ -36,7 +36,7 @@ def uniform(seed, purpose, episode, slot, source, destination, index):
 
 @compiled
 def fill_failure_uniforms(seed, episode, slot, destination, transmission, execution):
-    """One uniform per transmission and per execution of slot `slot`'s tasks: (N,) each, for destinations (N,)."""
+    """Fill `transmission` and `execution` (N,) with the uniforms of slot `slot`'s tasks; `destination` is (N,)."""
     for i in range(len(destination)):
         transmission[i] = uniform(seed, _TRANSMISSION, episode, slot, i, destination[i], 0)
     for i in range(len(destination)):

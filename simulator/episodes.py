@@ -1,4 +1,4 @@
-"""Episode after episode for the environment views: which traces are played, on which network, and what an action means."""
+"""Plays the environments' episodes one after the other: chooses traces and network, and interprets actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simulator.twin import Twin
 
 
 def settings_of(given: Settings | str) -> Settings:
-    """Settings, or a preset's by its name. Raises ValueError for an unknown name."""
+    """The settings themselves, or those of a preset with this name. Raises ValueError for an unknown name."""
     if isinstance(given, Settings):
         return given
     if given not in PRESETS:
@@ -32,7 +32,11 @@ def settings_of(given: Settings | str) -> Settings:
 
 @dataclass(frozen=True)
 class Decided:
-    """A slot that was decided. illegal (B, N): actions that were not in their mask; reward (B,): the team's in this slot."""
+    """The result of a decided slot.
+
+    illegal: (B, N) actions that their mask forbids; reward: (B,) the team reward of the slot
+    is_over: whether it was the last slot
+    """
 
     illegal: NDArray[np.bool_]
     reward: NDArray[np.float64]
@@ -40,11 +44,14 @@ class Decided:
 
 
 class EpisodeSequence:
-    """B episodes at a time on one network: traces 0 … B−1 of a seed, then B … 2B−1, and so on."""
+    """B episodes at a time on one network: traces 0 … B−1 of a seed, then B … 2B−1, and so on.
+
+    Raises ValueError for fewer than one episode, or a network whose size differs from the settings'.
+    """
 
     def __init__(self, settings: Settings, network: Network | None, batch: int) -> None:
         if batch < 1:
-            raise ValueError(f"{batch} episodes; at least 1 is played")
+            raise ValueError(f"episodes must be at least 1, got {batch}")
         self.settings, self.batch = settings, batch
         self.network = network or draw_network(settings.network, settings.seed, settings.network.index)
         if self.network.nodes != settings.network.nodes:
@@ -53,17 +60,17 @@ class EpisodeSequence:
         self.profile = make_profile(settings)
         self._episode, self._here = np.arange(batch)[:, None], np.arange(self.nodes)
         self.start(first=0)
-        self._next = 0  # the first reset begins with trace 0, too
+        self._next = 0  # the first reset also begins with trace 0
 
     def seed(self, seed: int) -> None:
-        """Begin with trace 0 of another seed. The network stays: an environment has one."""
+        """Continue with trace 0 of another seed. The network does not change: an environment has one network."""
         if not 0 <= seed <= MAX_SEED:
             raise ValueError(f"seed {seed} is not in 0 … {MAX_SEED}")
         self.settings = self.settings.model_copy(update={"seed": seed})
         self._next = 0
 
     def start(self, first: int | None = None) -> None:
-        """The next B traces, or those from `first` on."""
+        """Start episodes on the next B traces, or on the B traces from `first` on."""
         times, settings = self.settings.time, self.settings
         first = self._next if first is None else first
         traces = [
@@ -76,16 +83,19 @@ class EpisodeSequence:
         self.observe()
 
     def observe(self) -> None:
-        """Observations and masks of this slot, in arrays of their own: whoever was given the last ones keeps them."""
+        """Compute observations and masks of this slot in new arrays; callers may keep the arrays of earlier slots."""
         self.observations, legal = self._observer.observe()
         self.legal: NDArray[np.bool_] = legal
         self.masks: NDArray[np.int8] = legal.view(np.int8)
 
     def decide(self, actions: NDArray[np.int64]) -> Decided:
-        """Actions (B, N) in 0 … N, N being "no task".
+        """Decide a slot. actions: (B, N) in 0 … N; N means "no task".
 
-        One that its mask forbids is not refused, but counted as illegal: "no task" where there is one leaves it where it is, a
-        node where there is none is ignored, and to an overloaded node the task is sent all the same.
+        An action that its mask forbids raises no error. It is reported as illegal and has this effect:
+
+        * "no task" although there is a task: the task stays at its node
+        * a node although there is no task: nothing
+        * an overloaded node: the task is sent there
         """
         twin, slot = self.twin, self.twin.slot
         illegal = ~self.legal[self._episode, self._here, actions]
@@ -96,7 +106,7 @@ class EpisodeSequence:
         return Decided(illegal, reward, is_over)
 
     def scheduler_actions(self, name: str, parameters: Mapping[str, Any]) -> NDArray[np.int64]:
-        """(B, N) the actions that a scheduler takes now. Raises ValueError for one that cannot be made."""
+        """(B, N) the actions that a scheduler takes now. Raises ValueError for an unknown scheduler or parameter."""
         context = SchedulerContext(self.nodes, self.profile, None, self.network.capacity_hz)
         actions = np.full((self.batch, self.nodes), self.nodes)
         episode, node, choice, _ = self.twin.choices(create_scheduler(name, parameters, context))
@@ -104,14 +114,13 @@ class EpisodeSequence:
         return actions
 
     def checked(self, actions: Any) -> NDArray[np.int64]:
-        """(B, N) actions as whole numbers in 0 … N. Raises ValueError naming the first that is none."""
+        """(B, N) the actions as int64. Raises ValueError, naming the first action that is not an integer in 0 … N."""
         given = np.asarray(actions)
         if given.shape != (self.batch, self.nodes) or given.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions are whole numbers of shape {(self.batch, self.nodes)}, got {given.dtype} of shape {given.shape}"
-            )
+            shape = (self.batch, self.nodes)
+            raise ValueError(f"actions must be integers of shape {shape}, got {given.dtype} of shape {given.shape}")
         wrong = (given < 0) | (given > self.nodes)
         if wrong.any():
             b, node = (int(part) for part in np.argwhere(wrong)[0])
-            raise ValueError(f"episode {b}, node_{node}: action {given[b, node]}; actions are 0 to {self.nodes}")
+            raise ValueError(f"episode {b}, node_{node}: action {given[b, node]} is not in 0 … {self.nodes}")
         return given.astype(np.int64)

@@ -1,8 +1,9 @@
-"""Observations and masks of all nodes of all episodes of a twin at once, as the learners see them.
+"""Computes the observations and masks of all nodes of all episodes of a twin at once.
 
-The same numbers, bit for bit, as `offload.profiles.Profile.encode` and `offload.masks.action_mask` make of the nodes' local
-states, thirty times as fast: what never changes in an episode is copied from a template, and the rest is written by compiled
-code. A profile with an element that is not known here is encoded by itself, as slowly as in an edge node.
+The numbers are the same, bit for bit, as those of `offload.profiles.Profile.encode` and `offload.masks.action_mask`
+on the nodes' local states. The computation is thirty times as fast: it copies what never changes in an episode from a
+template, and compiled code writes the rest. A profile with an element that is unknown here is encoded by
+`Profile.encode` instead.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from offload.masks import action_mask
 from offload.profiles import Profile
+from simulator.arrays import CYCLES, SIZE_BITS
 from simulator.compiling import compiled
-from simulator.core import CYCLES, SIZE_BITS
 from simulator.twin import Twin
 
 _FIXED = ("arrival_probability", "failure_rate", "capacity", "rate", "index")
@@ -26,7 +27,7 @@ _LENGTH, _RECEIVING, _SIZE, _CYCLES, _DEADLINE, _BACKLOG, _SENDING, _WORK, _OVER
 
 
 class Observer:
-    """What the nodes of `twin` observe under `profile`."""
+    """What the nodes of `twin` observe with `profile`. Raises ValueError when their numbers of nodes differ."""
 
     def __init__(self, twin: Twin, profile: Profile) -> None:
         if profile.nodes != twin.nodes:
@@ -45,7 +46,7 @@ class Observer:
     def observe(
         self, observations: NDArray[np.float32] | None = None, masks: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(B, N, O) and (B, N, N+1) at the tick of the twin's slot; written into the given arrays, if any."""
+        """Observations (B, N, O) and masks (B, N, N+1) at the tick of the twin's slot; fills the given arrays."""
         twin = self._twin
         observations = np.empty(self.shape, np.float32) if observations is None else observations
         masks = np.empty((*self.shape[:2], twin.nodes + 1), bool) if masks is None else masks
@@ -55,14 +56,14 @@ class Observer:
             return observations, masks
         known, facts = twin.knowledge, twin.slot_facts()
         _write(
-            self._template, twin.network_of, self._places, self._scales, twin.overload_threshold_s, twin.has_task, facts.tasks, facts.deadline_s,
-            known.execution_length, known.execution_backlog_s, known.receiving_work_s, known.sending_backlog_s,
-            known.receiving_length, known.overloaded, observations, masks,
+            self._template, twin.network_of, self._places, self._scales, twin.overload_threshold_s, twin.has_task,
+            facts.tasks, facts.deadline_s, known.execution_length, known.execution_backlog_s, known.receiving_work_s,
+            known.sending_backlog_s, known.receiving_length, known.overloaded, observations, masks,
         )  # fmt: skip
         return observations, masks
 
     def _fixed_parts(self) -> NDArray[np.float32]:
-        """(K, N, O) what never changes at the nodes of each network; the rest is whatever it is now."""
+        """(K, N, O) the elements that never change, per network. The other elements hold their present values."""
         of, first = np.unique(self._twin.network_of, return_index=True)
         template = np.zeros((int(of[-1]) + 1, *self.shape[1:]), np.float32)
         template[of] = self._encoded()[first]
@@ -74,7 +75,7 @@ class Observer:
 
 @njit(inline="always")
 def _scaled(value, scale):
-    """No value is negative, so that only the upper bound is left to clip to."""
+    """min(value · scale, 1). No value is negative, so there is no lower bound to clip to."""
     product = np.float32(value) * scale
     return product if product < np.float32(1.0) else np.float32(1.0)
 

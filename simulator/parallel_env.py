@@ -24,19 +24,21 @@ Infos = dict[str, dict[str, Any]]
 class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
     """One episode at a time on one network.
 
-    settings: of the experiment, or a preset's name; network: the settings' own by default
+    settings: of the experiment, or a preset's name; network: drawn from the settings by default
 
-    Agent `node_i` sees `{"observation": (O,) float32 in [0, 1], "action_mask": (N+1,) int8}` and takes an action in 0 … N: the
-    node that its task goes to, or N where it has none. Each agent's reward is the team's: +1 for every task that succeeds in
-    the slot, −1 for every other end. After T slots all agents are truncated, with the observation of tick T.
+    Observation of agent `node_i`: `{"observation": (O,) float32 in [0, 1], "action_mask": (N+1,) int8}`.
+    Action: in 0 … N, the node that the agent's task goes to; N means "no task".
+    Reward of each agent: the team reward, +1 for every task that succeeds in the slot, −1 for every other outcome.
+    End: after T slots all agents are truncated, with the observation of tick T.
+    Infos of each agent: `illegal`, whether its mask forbids its last action; `success_rate`, the team's success rate.
+    The success rate is 0 before the end of the episode, and NaN at the end of an episode without tasks.
 
-    Infos of each agent: `illegal`, whether its last action was not in its mask; `success_rate`, the team's, which is 0 until
-    the end of the episode, and NaN at the end of one without tasks. An illegal action is no error: "no task" where there is a task leaves the task at
-    its node, a node where there is no task is ignored, and to an overloaded node the task is sent all the same.
+    An illegal action raises no error. "No task" although there is a task leaves the task at its node. A node although
+    there is no task is ignored. An overloaded node receives the task.
 
-    state() is (N·O,), all agents' observations one after the other, for algorithms with a central critic.
+    state() is (N·O,): all agents' observations one after the other, for algorithms with a central critic.
 
-    Raises ValueError for an unknown preset, or a network of another size than the settings'.
+    Raises ValueError for an unknown preset, or a network whose size differs from the settings'.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"name": "offloading_v0", "render_modes": [], "is_parallelizable": True}
@@ -47,13 +49,13 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
         nodes, elements = self._sequence.nodes, self._sequence.profile.size
         self.possible_agents = [f"node_{i}" for i in range(nodes)]
         self.agents: list[str] = []
-        # An object for each agent: PettingZoo seeds their action spaces apart.
+        # One object per agent, because PettingZoo seeds each agent's action space on its own.
         self._observation_space = {agent: observation_space(nodes, elements) for agent in self.possible_agents}
         self.state_space = spaces.Box(0.0, 1.0, (nodes * elements,), np.float32)
         self._action_space = {agent: spaces.Discrete(nodes + 1) for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> spaces.Dict:
-        """Of one agent; all are alike."""
+        """The observation space of one agent; it is the same for all agents."""
         return self._observation_space[agent]
 
     def action_space(self, agent: str) -> spaces.Discrete:
@@ -61,16 +63,17 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
         return self._action_space[agent]
 
     def state(self) -> NDArray[np.float32]:
-        """(N·O,) what all agents observe now, in an array of its own."""
+        """(N·O,) what all agents observe now, in a new array."""
         state: NDArray[np.float32] = self._sequence.observations[0].ravel().copy()
         return state
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observation], Infos]:
-        """Begin an episode: trace 0 of `seed`, or the next one of the last seed; `options={"trace": k}` chooses it.
+        """Begin an episode: trace 0 of `seed`, or the next trace of the last seed.
 
-        Other options are ignored. Raises ValueError for a seed or a trace that is not in 0 … 2**32 − 1.
+        `options={"trace": k}` selects trace k; other options are ignored.
+        Raises ValueError for a seed or a trace that is not in 0 … 2**32 − 1.
         """
         begin(self._sequence, seed, options)
         self.agents = self.possible_agents[:]
@@ -79,9 +82,9 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
     def step(
         self, actions: dict[str, int]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
-        """Decide a slot. Raises ValueError where an agent's action is missing or is not in 0 … N, or the episode is over."""
+        """Decide a slot. Raises ValueError when an action is missing or not in 0 … N, or the episode is over."""
         if not self.agents:
-            raise ValueError("the episode is over, or none has begun: reset the environment")
+            raise ValueError("no episode is running: call reset() first")
         sequence, agents = self._sequence, self.possible_agents
         decided = sequence.decide(self._given(actions))
         success_rate = 0.0
@@ -108,18 +111,18 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
         return np.array([given], np.int64)
 
     def _complaint(self, actions: Mapping[str, Any]) -> ValueError:
-        """About the first agent whose action is none."""
+        """The error for the first agent without a valid action."""
         nodes = len(self.possible_agents)
         for agent in self.possible_agents:
             if agent not in actions:
-                return ValueError(f"{agent} has no action; every agent needs one, {nodes} where it has no task")
+                return ValueError(f"{agent} has no action; every agent needs one ({nodes} if it has no task)")
             action = actions[agent]
             if not hasattr(action, "__index__") or np.ndim(action) or not 0 <= action <= nodes:
                 break
-        return ValueError(f"{agent}: action {action!r}; actions are the whole numbers 0 to {nodes}")
+        return ValueError(f"{agent}: action {action!r} is not an integer in 0 … {nodes}")
 
     def _observed(self, illegal: list[bool], success_rate: float = 0.0) -> tuple[dict[str, Observation], Infos]:
-        # Rows of arrays that belong to this slot alone: nothing that was handed out is written again.
+        # Views of arrays that belong to this slot only: later slots do not overwrite them.
         seen, masks = self._sequence.observations[0], self._sequence.masks[0]
         observations, infos = {}, {}
         for agent, one, mask, wrong in zip(self.possible_agents, seen, masks, illegal, strict=True):
@@ -129,7 +132,7 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
 
 
 def observation_space(nodes: int, elements: int) -> spaces.Dict:
-    """Of one node: the profile's O elements, and the mask of the N+1 actions."""
+    """The observation space of one node: the profile's O elements, and the mask of the N+1 actions."""
     return spaces.Dict(
         {
             "observation": spaces.Box(0.0, 1.0, (elements,), np.float32),
@@ -139,7 +142,7 @@ def observation_space(nodes: int, elements: int) -> spaces.Dict:
 
 
 def begin(sequence: EpisodeSequence, seed: int | None, options: Mapping[str, Any] | None) -> None:
-    """What a reset does. Raises ValueError for a seed or a trace that keys no draws."""
+    """Start the episodes that a reset with these arguments asks for. Raises ValueError for a wrong seed or trace."""
     if seed is not None:
         sequence.seed(index(seed))
     trace = (options or {}).get("trace")
@@ -149,8 +152,8 @@ def begin(sequence: EpisodeSequence, seed: int | None, options: Mapping[str, Any
 
 
 def parallel_env(**options: Any) -> OffloadingParallelEnv:
-    """As PettingZoo's environments are made."""
+    """Make the environment, by PettingZoo's naming convention."""
     return OffloadingParallelEnv(**options)
 
 
-register()  # whoever imports a view knows both by their ids
+register()  # importing one environment registers the ids of both

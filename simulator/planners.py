@@ -1,6 +1,6 @@
-"""Yardsticks that see everything: a planner of all queues (central), and a bound on every scheduler (ceiling).
+"""Two references for schedulers: a planner that sees all queues (central), and an upper bound (ceiling).
 
-They are not schedulers: no node could know what they know. Neither knows the failure draws.
+Central and ceiling are not schedulers, because they use information that no node has. Neither knows the failure draws.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from offload.outcomes import TIME_TOLERANCE_S
 from offload.settings import Settings
 from offload.state import IntArray
 from offload.tasks import Trace
-from simulator import core
+from simulator import arrays, core
 from simulator.compiling import compiled
 from simulator.twin import Fates, Twin
 
@@ -24,38 +24,41 @@ from simulator.twin import Fates, Twin
 
 
 def play_central(twin: Twin) -> Fates:
-    """All slots that are left, under the central planner."""
+    """Play all remaining slots with the central planner."""
     while twin.slot < twin.slots:
         twin.decide(central_choices(twin))
     return twin.fates()
 
 
 def central_choices(twin: Twin) -> IntArray:
-    """Where the central planner sends this slot's tasks: destinations (B, N), −1 where there is no task.
+    """The central planner's destinations (B, N) of this slot's tasks; −1 where there is no task.
 
-    It knows every queue and decides node after node, 0 … N−1, counting its own earlier decisions of the slot. A task goes to
-    the node where it would finish first (ties, to the nanosecond: the lower index), so it misses its deadline only where it
-    would everywhere. "Would" means: if nothing failed any more, and behind everything that was sent to that node before, also
-    what will reach it later. Counting only what is there earlier is worth 0.02 less: a task that gets in between delays those
-    behind it. Tasks that their deadline will drop do not count.
+    The planner knows every queue. It decides node after node, 0 … N−1, and takes its earlier decisions of the slot into
+    account. A task goes to the node where it finishes first; ties (to the nanosecond) go to the lower index. So a task
+    misses its deadline only if it would miss it at every node.
+
+    The finish is computed without failures, behind all tasks that were sent to that node before, even if they arrive
+    there later. Counting only the tasks that arrive earlier lowers the success rate by 0.02: a task that is inserted
+    delays the tasks behind it. Tasks that will be dropped at their deadline do not count.
     """
-    destinations = np.full((twin.batch, twin.nodes), core.NONE, np.int64)
+    destinations = np.full((twin.batch, twin.nodes), arrays.NONE, np.int64)
     if twin.has_task.any():
         _choose(twin.rules, twin.networks, twin.episodes, twin.knowledge, twin.slot, destinations)
     return destinations
 
 
-# A task that is expected at an executor: a row of `coming`. `following` makes lists of them, by their order at the executor;
-# `first` are the heads. They hold what has not arrived by now; what has is in the executors' backlogs.
+# `coming` has a row per task that is expected at an executor. `following` links the rows of an executor in their order
+# there, and `first` holds the heads. Tasks that have already arrived are in the executors' backlogs instead.
 _ARRIVAL_S, _DURATION_S, _DUE_S, _SOURCE = 0, 1, 2, 3
 _FACTS = 4
 
 
 @njit(inline="always")
 def _goes_before(coming, one, arrival_s, source):
-    """Order at an executor, as `core` has it: the arrival to the nanosecond, then the lower source, then the earlier slot.
+    """Whether task `one` precedes another task at an executor, in the order of `core`.
 
-    The other task is of the latest slot so far, so this one is never behind one of its own source.
+    That order is by arrival in nanoseconds, then by source, then by slot. The other task is of the latest slot so
+    far, so task `one` precedes it when both have the same arrival and source.
     """
     a, z = core.nanoseconds(coming[one, _ARRIVAL_S]), core.nanoseconds(arrival_s)
     return a < z or (a == z and coming[one, _SOURCE] <= source)
@@ -63,14 +66,14 @@ def _goes_before(coming, one, arrival_s, source):
 
 @njit(inline="always")
 def _expect(coming, following, first, task, j, arrival_s, duration_s, due_s, source):
-    """Row `task` becomes a task that is expected at node j."""
+    """Make row `task` a task that is expected at node j."""
     own = coming[task]
     own[_ARRIVAL_S], own[_DURATION_S], own[_DUE_S], own[_SOURCE] = arrival_s, duration_s, due_s, source
-    before, after = core.NONE, first[j]
-    while after != core.NONE and _goes_before(coming, after, arrival_s, source):
+    before, after = arrays.NONE, first[j]
+    while after != arrays.NONE and _goes_before(coming, after, arrival_s, source):
         before, after = after, following[after]
     following[task] = after
-    if before == core.NONE:
+    if before == arrays.NONE:
         first[j] = task
     else:
         following[before] = task
@@ -78,9 +81,9 @@ def _expect(coming, following, first, task, j, arrival_s, duration_s, due_s, sou
 
 @njit(inline="always")
 def _free_s(coming, following, first, free_s):
-    """When an executor is free of what is expected there; `free_s`: when it is free of what is there now."""
+    """The instant at which an executor has finished the expected tasks too; `free_s`: the tasks that are there now."""
     one = first
-    while one != core.NONE:
+    while one != arrays.NONE:
         own = coming[one]
         start_s = max(free_s, own[_ARRIVAL_S])
         if start_s + own[_DURATION_S] <= own[_DUE_S] + TIME_TOLERANCE_S:
@@ -91,10 +94,13 @@ def _free_s(coming, following, first, free_s):
 
 @njit(inline="always")
 def _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, first, link_free):
-    """Expect the tasks that have not left their sending queues; returns how many. `link_free` (N, N): when the links are free.
+    """Expect the tasks that have not left their sending queues; returns their number.
 
-    Whether one is to fail on its way cannot be known: its whole transmission counts, and it counts as coming. So only the
-    starts that lie behind us are read from the records. The others' are worked out: a record has the real one.
+    link_free: (N, N) the instants at which the links are free; updated here
+
+    The planner does not know which transmissions will fail. It counts each one with its whole duration, and expects
+    its task to arrive. So it reads only past starts from the records, and computes future starts itself: future starts
+    in the records depend on the failure draws.
     """
     expected = 0
     for i in range(len(sent_count)):
@@ -102,12 +108,12 @@ def _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, firs
             packed = sent[i, place]  # slot · N + destination
             j = packed % len(sent_count)
             own = tasks[packed - j + i]
-            under_way = own[core.LINK_START_S] <= now + TIME_TOLERANCE_S
-            start_s = own[core.LINK_START_S] if under_way else link_free[i, j]
-            arrival_s = start_s + own[core.SIZE_BITS] / rate[i, j]
-            if arrival_s <= own[core.DUE_S] + TIME_TOLERANCE_S:
+            under_way = own[arrays.LINK_START_S] <= now + TIME_TOLERANCE_S
+            start_s = own[arrays.LINK_START_S] if under_way else link_free[i, j]
+            arrival_s = start_s + own[arrays.SIZE_BITS] / rate[i, j]
+            if arrival_s <= own[arrays.DUE_S] + TIME_TOLERANCE_S:
                 link_free[i, j] = arrival_s
-                duration_s, due_s = own[core.DURATION_S], own[core.DUE_S]
+                duration_s, due_s = own[arrays.DURATION_S], own[arrays.DUE_S]
                 _expect(coming, following, first, expected, j, arrival_s, duration_s, due_s, i)
                 expected += 1
     return expected
@@ -115,10 +121,11 @@ def _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, firs
 
 @njit
 def _choose_one(
-    now, slot, capacity, rate, has_task, tasks, backlog, sent, sent_count, coming, following, first, link_free, free, destinations
+    now, slot, capacity, rate, has_task, tasks, backlog, sent, sent_count,
+    coming, following, first, link_free, free, destinations,
 ):  # fmt: skip
     nodes = len(capacity)
-    first[:] = core.NONE
+    first[:] = arrays.NONE
     link_free[:] = now
     _expect_the_sent(now, rate, tasks, sent, sent_count, coming, following, first, link_free)
     for j in range(nodes):
@@ -127,15 +134,15 @@ def _choose_one(
         if not has_task[slot, i]:
             continue
         own = tasks[slot * nodes + i]
-        best, best_finish, best_finish_s = core.NONE, np.inf, np.inf
+        best, best_finish, best_finish_s = arrays.NONE, np.inf, np.inf
         for j in range(nodes):
-            arrival_s = now if i == j else link_free[i, j] + own[core.SIZE_BITS] / rate[i, j]
-            finish_s = max(free[j], arrival_s) + own[core.CYCLES] / capacity[j]
+            arrival_s = now if i == j else link_free[i, j] + own[arrays.SIZE_BITS] / rate[i, j]
+            finish_s = max(free[j], arrival_s) + own[arrays.CYCLES] / capacity[j]
             finish = core.nanoseconds(finish_s)
             if finish < best_finish:
                 best, best_finish, best_finish_s = j, finish, finish_s
         destinations[i] = best
-        if best_finish_s <= own[core.DUE_S] + TIME_TOLERANCE_S:  # else it is dropped
+        if best_finish_s <= own[arrays.DUE_S] + TIME_TOLERANCE_S:  # otherwise the task is dropped
             free[best] = best_finish_s
 
 
@@ -157,25 +164,27 @@ def _choose(rules, networks, episodes, knowledge, slot, destinations):
 # --- ceiling ----------------------------------------------------------------------------------------------------------
 
 WINDOWS_SLOTS = (2, 5, 10, 20, 40)
-"""Lengths of the windows in which the executors' time is counted; the whole episode is one more."""
+"""Lengths of the windows in which executor time is counted. The whole episode is one more window."""
 
 
 def ceiling(network: Network, trace: Trace, settings: Settings, *, failures: bool = True) -> float:
-    """The success rate on a trace that no scheduler without knowledge of the failure draws can exceed; NaN without tasks.
+    """An upper bound on the success rate of every scheduler that does not know the failure draws; NaN without tasks.
 
-    It bounds the expectation over failure draws, not a lucky episode. With `failures` False nothing ever fails. Raises
-    RuntimeError if the linear program is not solved.
+    It bounds the expectation over the failure draws; a single episode can exceed it. With `failures` False nothing
+    fails. Raises RuntimeError if the linear program is not solved.
 
-    The program: maximise Σ p_kj x_kj over x ≥ 0 with Σ_j x_kj ≤ 1, such that the expected executor time of the tasks that
-    arrive in a window fits, at every node and in every window, into the window up to its last arrival plus the (largest)
-    deadline. p_kj is the probability that task k succeeds at node j in an idle network, 0 if it misses its deadline there.
+    The linear program: maximise Σ p_kj x_kj over x ≥ 0 with Σ_j x_kj ≤ 1. At every node and in every window, the
+    expected executor time of the tasks that arrive in the window is limited: to the time from the window's begin to
+    its last arrival, plus the largest deadline. p_kj is the probability that task k succeeds at node j in an idle
+    network; it is 0 if the task misses its deadline there.
 
-    Why it is a bound: under any scheduler, let q_kj be the probability that task k is executed at node j (sent there, not
-    lost on the link, not dropped), and x_kj = q_kj / P(its transmission succeeds). The scheduler does not know k's own
-    failure draws, and the other tasks' are independent of them. So x_kj is at most the probability that k is sent to j, and
-    Σ_j x_kj ≤ 1. An execution that starts succeeds with e^(−α_j c/F_j), so the expected number of successes is at most
-    Σ p_kj x_kj. And q_kj times the mean duration of an execution is the executor's time that k takes in expectation: an
-    executor has one task at a time, none before it arrives in its slot and none beyond its deadline.
+    Why this is a bound: for any scheduler, let q_kj be the probability that task k is executed at node j (sent there,
+    not lost on the link, not dropped). Let x_kj = q_kj / P(its transmission succeeds). The scheduler does not know
+    the failure draws of k, and those of other tasks are independent of them. So x_kj is at most the probability that
+    k is sent to j, and Σ_j x_kj ≤ 1. An execution that starts succeeds with probability e^(−α_j c/F_j), so the
+    expected number of successes is at most Σ p_kj x_kj. The expected executor time of k is q_kj times the mean
+    duration of an execution. An executor runs one task at a time, never before the slot of its arrival and never
+    beyond its deadline.
     """
     slot = np.nonzero(trace.has_task)[0]
     if not len(slot):
@@ -187,7 +196,7 @@ def ceiling(network: Network, trace: Trace, settings: Settings, *, failures: boo
     used, length_s = _windows(trace, slot[task], node, load_s[task, node])
     value = success[task, node]
     once = csr_array((np.ones(len(task)), (task, np.arange(len(task)))), shape=(len(slot), len(task)))
-    # The interior point is ten times as fast as the simplex here, and what presolve takes off is not worth its time.
+    # The interior-point method is ten times as fast as the simplex here. Presolve costs more time than it saves.
     found = linprog(
         -value,
         A_ub=vstack([once, used], format="csr"),
@@ -197,8 +206,8 @@ def ceiling(network: Network, trace: Trace, settings: Settings, *, failures: boo
     )
     if found.status != 0:
         raise RuntimeError(f"the ceiling's linear program was not solved: {found.message}")
-    # The solver's optimum is one up to its tolerances. Any prices ≥ 0 of the windows give a bound (weak duality), so take
-    # that of the solver's: it is the optimum, and never below it.
+    # The solver's optimum is only exact up to its tolerances. By weak duality any window prices ≥ 0 give a bound. The
+    # bound from the solver's prices is never below the optimum.
     price = np.maximum(-found.ineqlin.marginals[len(slot) :], 0.0)
     gain = np.zeros(len(slot))
     np.maximum.at(gain, task, value - used.T @ price)
@@ -208,7 +217,7 @@ def ceiling(network: Network, trace: Trace, settings: Settings, *, failures: boo
 def _prospects(
     network: Network, trace: Trace, settings: Settings, failures: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of K tasks at N nodes, both (K, N): the probability of success in an idle network, and the expected executor seconds."""
+    """(K, N) each, for K tasks at N nodes: success probability in an idle network, and expected executor seconds."""
     source = np.nonzero(trace.has_task)[1]
     size_bits, cycles, deadline_s = (
         facts[trace.has_task][:, None] for facts in (trace.size_bits, trace.cycles, trace.deadline_s)
@@ -224,7 +233,7 @@ def _prospects(
     executed = np.exp(-network.failure_rate * execution_s)
     held_s = execution_s
     if settings.time.failure_timing == "event":
-        # The executor is free at the failure, which is exponential: E[min(x, failure)] = (1 − e^(−αx))/α.
+        # A failure frees the executor. Its time is exponential, so E[min(x, failure)] = (1 − e^(−αx))/α.
         alpha = np.broadcast_to(network.failure_rate, execution_s.shape)
         held_s = np.divide(-np.expm1(-alpha * execution_s), alpha, out=execution_s.copy(), where=alpha > 0)
     return np.where(in_time, sent * executed, 0.0), sent * held_s
@@ -233,10 +242,12 @@ def _prospects(
 def _windows(
     trace: Trace, slot: IntArray, node: IntArray, load_s: NDArray[np.float64]
 ) -> tuple[csr_array, NDArray[np.float64]]:
-    """What variables (V,), a task of `slot` at `node` each, ascending by slot, use of the executors in the windows.
+    """The executor time that V variables use in each window, and the time that each window has.
 
-    Returns the executor seconds per window and node (R, V), and how many there are (R,). Windows are half a window apart,
-    the last one of each length ends with the episode. Those are left out into which all tasks together fit.
+    slot, node, load_s: (V,) of each variable, a task at a node; ascending by slot
+    Returns, for R pairs of window and node: the executor seconds used (R, V), and the seconds available (R,).
+    Windows start half a window length apart; the last one of each length ends with the episode. Windows into which all
+    tasks together fit are left out.
     """
     begins_ends = {(0, trace.slots)}
     for length in WINDOWS_SLOTS:

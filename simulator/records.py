@@ -14,7 +14,7 @@ from offload.masks import pack_masks, recorded_mask
 from offload.outcomes import Outcome, end_slot
 from offload.profiles import Profile
 from offload.protocols import Scheduler
-from simulator.core import SUCCESS, UNDECIDED
+from simulator.arrays import SUCCESS, UNDECIDED
 from simulator.observations import Observer
 from simulator.twin import OUTCOMES, Fates, Twin
 

@@ -1,7 +1,7 @@
-"""The environments' ids: importing this module registers them.
+"""Registers the environments' ids with Gymnasium and PettingZoo when it is imported.
 
-Neither Gymnasium (since 1.0) nor PettingZoo looks for entry points. Imports nothing of the twin, which is compiled or loaded
-when an environment is made.
+Neither Gymnasium (since 1.0) nor PettingZoo reads entry points. This module does not import the twin: the twin is
+loaded when an environment is made.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ PETTINGZOO_ID = "offload_testbed/offloading-v0"
 
 
 def register() -> None:
-    """Register what is not registered yet."""
+    """Register the ids that are not registered yet."""
     if GYMNASIUM_ID not in gymnasium.registry:
-        # For `make_vec` alone: a single node is no episode, so that there is nothing for `gymnasium.make`.
+        # For `make_vec` only: one node is not an episode, so `gymnasium.make` has nothing to make.
         gymnasium.register(GYMNASIUM_ID, vector_entry_point="simulator.vector_env:make_vector_env")
     if PETTINGZOO_ID not in pettingzoo.parallel_registry:
         pettingzoo.register("parallel", PETTINGZOO_ID, entry_point="simulator.parallel_env:parallel_env")

@@ -1,8 +1,12 @@
-"""The twin: B episodes of an edge network side by side, decided slot by slot by the same schedulers as in the edge nodes.
+"""The twin: B episodes of an edge network side by side, decided slot by slot by the schedulers of the edge nodes.
 
-What an edge node finds out by asking and listening is here read from arrays: snapshots are those of the tick, probed nodes
-answer at once, a broadcast is answered in an order that is drawn, overload bits are those that the nodes push shortly before
-the tick. Decisions and messages take no time.
+The twin reads from arrays what an edge node learns from messages:
+
+* snapshots are those of the tick
+* probed nodes answer at once; the order of the answers to a broadcast is drawn
+* overload bits are those that the nodes send shortly before the tick
+
+Decisions and messages take no time.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from offload.protocols import Choice, Scheduler
 from offload.settings import Settings
 from offload.state import IntArray, LocalState, Reports
 from offload.tasks import Trace
-from simulator import core
+from simulator import arrays, core
 
 OUTCOMES: Final = (
     None,
@@ -32,11 +36,14 @@ OUTCOMES: Final = (
     Outcome.EXECUTION_FAILURE,
     Outcome.TRANSMISSION_FAILURE,
 )
-"""By `core`'s outcome codes; 0 is "no task", or one that nobody has decided on yet."""
+"""The outcomes by the outcome codes of `arrays`. Code 0 means "no task", or a task that is not decided yet."""
 
 
 class SlotFacts(NamedTuple):
-    """Of one slot. tasks: (B, N, COLUMNS), see `core`; deadline_s: (B, N), relative to the slot's begin."""
+    """The tasks of one slot.
+
+    tasks: (B, N, COLUMNS), see `arrays`; deadline_s: (B, N) relative to the begin of the slot
+    """
 
     tasks: NDArray[np.float64]
     deadline_s: NDArray[np.float64]
@@ -44,10 +51,11 @@ class SlotFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Fates:
-    """What became of the tasks of B episodes: arrays (B, T, N) by episode, slot and source; zeros where there is no task.
+    """The outcomes of the tasks of B episodes: arrays (B, T, N) by episode, slot and source.
 
-    destination: −1 without a task; outcome: codes, see `OUTCOMES`
-    the durations: seconds, 0 for stages that were not reached; end_s: instant since the episode's start
+    destination: −1 where there is no task; outcome: codes, see `OUTCOMES`
+    durations: seconds, 0 for stages that the task did not reach; end_s: instant since the episode's start
+    All but `destination` are 0 where there is no task.
     """
 
     destination: IntArray
@@ -59,22 +67,27 @@ class Fates:
     end_s: NDArray[np.float64]
 
     def success_rates(self) -> NDArray[np.float64]:
-        """(B,) successes per generated task; NaN for an episode without tasks."""
-        tasks = (self.outcome != core.UNDECIDED).sum(axis=(1, 2))
-        successes = (self.outcome == core.SUCCESS).sum(axis=(1, 2))
+        """(B,) share of the generated tasks that succeeded; NaN for an episode without tasks."""
+        tasks = (self.outcome != arrays.UNDECIDED).sum(axis=(1, 2))
+        successes = (self.outcome == arrays.SUCCESS).sum(axis=(1, 2))
         with np.errstate(invalid="ignore"):
             rates: NDArray[np.float64] = successes / np.where(tasks > 0, tasks, np.nan)
         return rates
 
 
 class Twin:
-    """B episodes; `of[b]` is the network that `traces[b]` is played on (network 0 if not given).
+    """B episodes; `traces[b]` is played on the network with index `of[b]` (0 by default).
 
-    Slot by slot, look (`has_task`, `states`, `reports`, `knowledge`) and then `decide`; or `play` them all with a scheduler, or
-    `play_given` decisions, which is fastest. Then read `fates`. With `failures` False nothing ever fails.
-    `rules`, `networks`, `episodes` are `core`'s: to be read.
+    There are three ways to play:
 
-    Raises ValueError where networks and traces do not fit together, or a decision is no node.
+    * slot by slot: read `has_task`, `states`, `reports` and `knowledge`, then call `decide`
+    * `play`: all slots with a scheduler
+    * `play_given`: all slots with given decisions; this is the fastest way
+
+    Then read `fates`. With `failures` False nothing fails. Read `rules`, `networks` and `episodes` (see `arrays`),
+    but do not write to them.
+
+    Raises ValueError when networks and traces do not fit together, or a destination is not a node.
     """
 
     def __init__(
@@ -90,12 +103,12 @@ class Twin:
         self.batch, self.slots, self.nodes = len(traces), first.slots, first.nodes
         self.slot_s = first.slot_s
         self.slot = 0
-        """The slot to decide on next; T when all are decided."""
+        """The slot to decide next; T when all slots are decided."""
         self.seed = settings.seed
         self.overload_threshold_s = settings.overload_threshold_s
-        self.rules = core.Rules(self.slot_s, settings.time.failure_timing == "event", failures, self.seed)
+        self.rules = arrays.Rules(self.slot_s, settings.time.failure_timing == "event", failures, self.seed)
         self._arrival_probability = np.stack([network.arrival_probability for network in networks])
-        self.networks = core.Networks(
+        self.networks = arrays.Networks(
             capacity_hz=np.stack([network.capacity_hz for network in networks], dtype=np.float64),
             failure_rate=np.stack([network.failure_rate for network in networks], dtype=np.float64),
             rate_bps=np.stack([network.rate_bps for network in networks], dtype=np.float64),
@@ -112,41 +125,41 @@ class Twin:
             )
         self.episodes = _undecided(traces)
         deadline_s = max(float(trace.deadline_s.max(initial=0.0)) for trace in traces)
-        # A deadline beyond the last slot is as long as the episode, as far as slots go.
+        # A deadline beyond the last slot counts as T slots.
         longest = self.slots if deadline_s >= self.slots * self.slot_s else math.ceil(deadline_s / self.slot_s)
         self._knowledge = _nothing_known(self.batch, self.nodes, longest + 1)
-        # One that arrives at an executor right before its deadline may wait there for one whose deadline is later.
+        # A task that arrives at an executor just before its deadline may wait there for a task with a later deadline.
         self._longest_slots = 2 * longest + 1
-        self._rewarded = 0  # slots whose team reward is there
+        self._rewarded = 0  # slots whose team reward is computed
         self._destinations = np.full((self.batch, self.slots, self.nodes), -1, np.int64)
 
-    # --- looking --------------------------------------------------------------------------------------------------
+    # --- reading a slot -------------------------------------------------------------------------------------------
 
     @property
     def has_task(self) -> NDArray[np.bool_]:
-        """(B, N) who has a task in this slot; nobody after the last one."""
+        """(B, N) whether each node has a task in this slot; False everywhere after the last slot."""
         if self.slot >= self.slots:
             return np.zeros((self.batch, self.nodes), bool)
         return self.episodes.has_task[:, self.slot]
 
     def slot_facts(self) -> SlotFacts:
-        """The tasks of this slot; those of the last one at tick T, when `has_task` is False everywhere."""
+        """The tasks of this slot. At tick T, where `has_task` is False everywhere: the tasks of the last slot."""
         slot = min(self.slot, self.slots - 1)
         own = slice(slot * self.nodes, (slot + 1) * self.nodes)
         return SlotFacts(self.episodes.tasks[:, own], self.episodes.deadline_s[:, slot])
 
     @property
     def network_of(self) -> IntArray:
-        """(B,) which network each episode is played on."""
+        """(B,) the index of each episode's network."""
         return self.networks.of
 
     @property
-    def knowledge(self) -> core.Knowledge:
-        """What the nodes know at this slot's tick. The arrays are overwritten by the next slot's."""
+    def knowledge(self) -> arrays.Knowledge:
+        """What the nodes know at this slot's tick. `decide` overwrites the arrays."""
         return self._knowledge
 
     def states(self, episode: IntArray, node: IntArray) -> LocalState:
-        """The local states of these nodes (R,) in these episodes (R,) at this slot's tick."""
+        """The local states at this slot's tick. episode, node: (R,)."""
         known, networks = self.knowledge, self.networks
         of = networks.of[episode]
         rows = np.arange(len(node))
@@ -161,8 +174,8 @@ class Twin:
             node=node,
             slot=np.full(len(node), self.slot),
             has_task=has_task,
-            size_bits=np.where(has_task, facts[:, core.SIZE_BITS], 0.0),
-            cycles=np.where(has_task, facts[:, core.CYCLES], 0.0),
+            size_bits=np.where(has_task, facts[:, arrays.SIZE_BITS], 0.0),
+            cycles=np.where(has_task, facts[:, arrays.CYCLES], 0.0),
             deadline_s=np.where(has_task, of_slot.deadline_s[episode, node], 0.0),
             arrival_probability=self._arrival_probability[of, node],
             failure_rate=networks.failure_rate[of, node],
@@ -179,16 +192,20 @@ class Twin:
         )
 
     def reports(self, episode: IntArray, node: IntArray, probed: IntArray, enough: int | None = None) -> Reports:
-        """What the probed nodes (R, d), −1 for none, answer to `node` (R,), which is content with `enough` answers of others.
+        """The answers of the probed nodes.
 
-        The order of the answers of one broadcast is drawn, keyed by slot, asker and answerer; a node's own comes first.
+        episode, node: (R,) the probing nodes; probed: (R, d) the nodes that they probe, −1 for none
+        enough: a probing node waits for this many answers of other nodes; for all by default
+
+        The order of the answers to a broadcast is drawn, keyed by slot, probing node and answering node. A node's own
+        answer comes first.
         """
         known, networks = self.knowledge, self.networks
         asked, j = probed >= 0, np.maximum(probed, 0)
         e, of = episode[:, None], networks.of[episode][:, None]
         own = probed == node[:, None]
         if enough is None:
-            # All are waited for: nobody looks at the order, so that of the columns will do.
+            # All answers are used, so their order does not matter. Use the order of the columns.
             after = np.broadcast_to(np.arange(probed.shape[1]) + 1.0, probed.shape)
         else:
             trace = self.episodes.number[episode][:, None]
@@ -213,9 +230,9 @@ class Twin:
     # --- deciding -------------------------------------------------------------------------------------------------
 
     def choices(self, scheduler: Scheduler) -> tuple[IntArray, IntArray, Choice, IntArray]:
-        """What a scheduler chooses in this slot for the R tasks that there are.
+        """What a scheduler chooses for the R tasks of this slot.
 
-        Returns their episodes (R,) and nodes (R,), the choice, and how many others were asked (R,).
+        Returns the episodes (R,), the nodes (R,), the choice, and the number of other nodes that were probed (R,).
         """
         episode, node = np.nonzero(self.has_task)
         states = self.states(episode, node)
@@ -225,10 +242,13 @@ class Twin:
         return episode, node, choice, ((probed >= 0) & (probed != node[:, None])).sum(axis=1)
 
     def decide(self, destinations: IntArray) -> None:
-        """This slot's tasks go to `destinations` (B, N), which mean nothing where there is no task; then comes the next slot."""
+        """Send this slot's tasks to `destinations` (B, N), and go on to the next slot.
+
+        Entries without a task are ignored. Raises ValueError when all slots are decided, or for a wrong shape or node.
+        """
         if self.slot >= self.slots:
-            raise ValueError(f"all {self.slots} slots are decided")
-        given = self._taken(destinations, self.has_task, f"in slot {self.slot} ")
+            raise ValueError(f"all {self.slots} slots are decided already")
+        given = self._checked(destinations, self.has_task, f"in slot {self.slot} ")
         core.decide(
             self.rules,
             self.networks,
@@ -245,7 +265,7 @@ class Twin:
             core.finish(self.rules, self.networks, self.episodes)
 
     def play(self, scheduler: Scheduler) -> Fates:
-        """All slots that are left, under a scheduler."""
+        """Play all remaining slots with a scheduler."""
         while self.slot < self.slots:
             destinations = np.full((self.batch, self.nodes), -1, np.int64)
             if self.has_task.any():
@@ -255,10 +275,10 @@ class Twin:
         return self.fates()
 
     def play_given(self, destinations: IntArray) -> Fates:
-        """All slots of fresh episodes under given decisions (B, T, N), which mean nothing where there is no task."""
+        """Play all slots of fresh episodes with given decisions (B, T, N). Entries without a task are ignored."""
         if self.slot:
             raise ValueError(f"{self.slot} slots are decided already")
-        self._destinations = self._taken(destinations, self.episodes.has_task, "")
+        self._destinations = self._checked(destinations, self.episodes.has_task, "")
         core.play_given(self.rules, self.networks, self.episodes, self._destinations)
         self.slot = self.slots
         return self.fates()
@@ -267,35 +287,37 @@ class Twin:
 
     @property
     def team_reward(self) -> NDArray[np.float64]:
-        """(B, T) sum over all nodes of the feedback of the tasks that end in a slot; 0 in those that are not decided yet."""
+        """(B, T) the sum of the feedback of all nodes' tasks that end in a slot; 0 in slots that are not decided."""
         if self._rewarded < self.slot:
             core.add_rewards(self.rules, self.episodes, self._longest_slots, self._rewarded, self.slot)
             self._rewarded = self.slot
         return self.episodes.team_reward
 
     def fates(self) -> Fates:
-        """What became of the tasks, as far as it is known."""
+        """The outcomes of the tasks, as far as they are known."""
         shape = self.batch, self.slots, self.nodes
-        tasks = self.episodes.tasks.reshape(*shape, core.COLUMNS)
+        tasks = self.episodes.tasks.reshape(*shape, arrays.COLUMNS)
         return Fates(
             destination=self._destinations,
             outcome=self.episodes.outcome.reshape(shape),
-            transmission_waiting_s=tasks[..., core.TRANSMISSION_WAITING_S],
-            transmission_s=tasks[..., core.TRANSMISSION_S],
-            execution_waiting_s=tasks[..., core.EXECUTION_WAITING_S],
-            execution_s=tasks[..., core.EXECUTION_S],
-            end_s=tasks[..., core.END_S],
+            transmission_waiting_s=tasks[..., arrays.TRANSMISSION_WAITING_S],
+            transmission_s=tasks[..., arrays.TRANSMISSION_S],
+            execution_waiting_s=tasks[..., arrays.EXECUTION_WAITING_S],
+            execution_s=tasks[..., arrays.EXECUTION_S],
+            end_s=tasks[..., arrays.END_S],
         )
 
-    def _taken(self, destinations: IntArray, has_task: NDArray[np.bool_], where: str) -> IntArray:
+    def _checked(self, destinations: IntArray, has_task: NDArray[np.bool_], where: str) -> IntArray:
         if destinations.shape != has_task.shape:
             raise ValueError(f"the destinations {where}have shape {destinations.shape}, not {has_task.shape}")
-        taken = np.empty(has_task.shape, np.int64)
-        wrong = core.take(np.ascontiguousarray(has_task), np.ascontiguousarray(destinations, np.int64), taken)
+        checked = np.empty(has_task.shape, np.int64)
+        given = np.ascontiguousarray(destinations, np.int64)
+        wrong = core.copy_destinations(np.ascontiguousarray(has_task), given, checked)
         if wrong >= 0:
-            place = tuple(int(part) for part in np.unravel_index(wrong, taken.shape))
-            raise ValueError(f"a task {where}goes to node {taken[place]} (at {place}); there are 0 to {self.nodes - 1}")
-        return taken
+            place = tuple(int(part) for part in np.unravel_index(wrong, checked.shape))
+            node = checked[place]
+            raise ValueError(f"a task {where}goes to node {node} (at {place}); the nodes are 0 to {self.nodes - 1}")
+        return checked
 
 
 def _require_alike(networks: Sequence[Network], traces: Sequence[Trace]) -> None:
@@ -310,32 +332,32 @@ def _require_alike(networks: Sequence[Network], traces: Sequence[Trace]) -> None
             raise ValueError(f"a network has {network.nodes} nodes, the traces have {first.nodes}")
 
 
-def _undecided(traces: Sequence[Trace]) -> core.Episodes:
+def _undecided(traces: Sequence[Trace]) -> arrays.Episodes:
     batch, (slots, nodes) = len(traces), traces[0].has_task.shape
     has_task = np.stack([trace.has_task for trace in traces])
-    tasks = np.zeros((batch, slots, nodes, core.COLUMNS))
+    tasks = np.zeros((batch, slots, nodes, arrays.COLUMNS))
     deadline_s = np.stack([trace.deadline_s for trace in traces])
-    tasks[..., core.SIZE_BITS] = np.stack([trace.size_bits for trace in traces])
-    tasks[..., core.CYCLES] = np.stack([trace.cycles for trace in traces])
-    tasks[..., core.DUE_S] = (np.arange(slots) * traces[0].slot_s)[:, None] + deadline_s
-    return core.Episodes(
+    tasks[..., arrays.SIZE_BITS] = np.stack([trace.size_bits for trace in traces])
+    tasks[..., arrays.CYCLES] = np.stack([trace.cycles for trace in traces])
+    tasks[..., arrays.DUE_S] = (np.arange(slots) * traces[0].slot_s)[:, None] + deadline_s
+    return arrays.Episodes(
         number=np.array([trace.episode for trace in traces], np.int64),
         has_task=has_task,
         deadline_s=deadline_s,
-        tasks=tasks.reshape(batch, slots * nodes, core.COLUMNS),
+        tasks=tasks.reshape(batch, slots * nodes, arrays.COLUMNS),
         outcome=np.zeros((batch, slots * nodes), np.int8),
-        following=np.full((batch, slots * nodes), core.NONE, np.int32),
-        ends=np.full((batch, nodes, 4), core.NONE, np.int32),
+        following=np.full((batch, slots * nodes), arrays.NONE, np.int32),
+        ends=np.full((batch, nodes, 4), arrays.NONE, np.int32),
         link_free_s=np.zeros((batch, nodes, nodes)),
         executor_free_s=np.zeros((batch, nodes)),
         team_reward=np.zeros((batch, slots)),
     )
 
 
-def _nothing_known(batch: int, nodes: int, longest_slots: int) -> core.Knowledge:
-    """`longest_slots`: for how many slots a task can stay in a sending queue."""
+def _nothing_known(batch: int, nodes: int, longest_slots: int) -> arrays.Knowledge:
+    """Empty knowledge. longest_slots: for how many slots a task can stay in a sending queue."""
     one, pair = (batch, nodes), (batch, nodes, nodes)
-    return core.Knowledge(
+    return arrays.Knowledge(
         execution_length=np.zeros(one, np.int32),
         execution_backlog_s=np.zeros(one),
         receiving_work_s=np.zeros(one),

@@ -1,4 +1,7 @@
-"""The twin as a Gymnasium vector environment: every node of every episode is a sub-environment, with shared parameters in mind."""
+"""The twin as a Gymnasium vector environment, for algorithms with shared parameters.
+
+Every node of every episode is a sub-environment.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,23 @@ Observations = dict[str, NDArray[Any]]
 
 
 class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
-    """B episodes on one network, side by side: B·N sub-environments, node i of episode b being number b·N + i.
+    """B episodes on one network, side by side, as B·N sub-environments; node i of episode b has number b·N + i.
 
-    settings, network: as of `OffloadingParallelEnv`, and so are observations, masks, actions, rewards and seeds; episodes: B
+    settings, network: as in `OffloadingParallelEnv`; episodes: B
+    Observations, masks, actions, rewards and seeds are those of `OffloadingParallelEnv`, too.
 
-    A seed's traces are played B by B: 0 … B−1, then B … 2B−1, and so on.
+    A seed's traces are played in groups of B: 0 … B−1, then B … 2B−1, and so on.
 
-    All episodes end together. They start again in the same step (`AutoresetMode.SAME_STEP`), and what is told then is as of
-    Gymnasium's `SyncVectorEnv`: the observations and infos are the next episodes' first, `infos["final_obs"]` (B·N,) holds the
-    observations of tick T, a dict each, and `infos["final_info"]` the last infos, with `success_rate` (B·N,) of each one's
-    episode. Every array of the infos has its mask beside it, named with an underscore, which is True for everyone.
+    All episodes end together and start again in the same step (`AutoresetMode.SAME_STEP`). The returned values then
+    have the form of Gymnasium's `SyncVectorEnv`:
 
-    Raises ValueError for what `OffloadingParallelEnv` refuses, and for less than one episode.
+    * observations, infos: the first ones of the next episodes
+    * `infos["final_obs"]` (B·N,): the observations of tick T, one dict each
+    * `infos["final_info"]`: the last infos, with the `success_rate` (B·N,) of each sub-environment's episode
+
+    Every array of the infos has a mask, whose name starts with an underscore; it is True for all sub-environments.
+
+    Raises ValueError for what `OffloadingParallelEnv` rejects, and for fewer than one episode.
     """
 
     def __init__(
@@ -50,23 +58,27 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Begin B episodes: traces 0 … B−1 of `seed`, or the next B; `options={"trace": k}` chooses k … k+B−1.
+        """Begin B episodes: traces 0 … B−1 of `seed`, or the next B. `options={"trace": k}` selects k … k+B−1.
 
         Raises ValueError for a list of seeds, and for a seed or a trace that is not in 0 … 2**32 − 1.
         """
         if seed is not None and not hasattr(seed, "__index__"):
-            raise ValueError(f"seed {seed!r}: give one seed; its traces are independent of each other")
+            raise ValueError(
+                f"seed {seed!r} is not an integer: give one seed; its traces are independent of each other"
+            )
         begin(self._sequence, seed, options)
-        super().reset(
-            seed=None if seed is None else int(seed)
-        )  # only so that `np_random_seed` says it: nothing here draws from a stream
+        # Sets `np_random_seed` only: the environment draws nothing from Gymnasium's generator.
+        super().reset(seed=None if seed is None else int(seed))
         observed = self._observed()
         return observed, self._infos(np.zeros(self.num_envs, bool), np.zeros(self.num_envs))
 
     def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Decide a slot of all episodes; `actions` (B·N,). Raises ValueError for another shape, or an action not in 0 … N."""
+        """Decide a slot of all episodes. actions: (B·N,).
+
+        Raises ValueError for a wrong shape, or an action that is not in 0 … N.
+        """
         sequence = self._sequence
         given = np.asarray(actions)
         if given.shape != (self.num_envs,):
@@ -84,13 +96,13 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
         return observed, rewards, np.zeros(self.num_envs, bool), np.full(self.num_envs, decided.is_over), infos
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """(B·N, N+1) what is legal now, in an array of its own."""
+        """(B·N, N+1) the legal actions of this slot, in a new array."""
         return self._sequence.legal.reshape(self.num_envs, -1).copy()
 
     def scheduler_actions(self, name: str, **parameters: Any) -> NDArray[np.int64]:
-        """(B·N,) what one of the edge nodes' schedulers does now: a baseline, or a teacher.
+        """(B·N,) the actions of an edge-node scheduler in this slot, for example as a baseline or a teacher.
 
-        Raises ValueError for a scheduler or a parameter that there is not.
+        Raises ValueError for an unknown scheduler or parameter.
         """
         return self._sequence.scheduler_actions(name, parameters).ravel()
 
@@ -102,7 +114,7 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
         }
 
     def _infos(self, illegal: NDArray[np.bool_], success_rate: NDArray[np.float64]) -> dict[str, Any]:
-        """As of the parallel view: `success_rate` is 0 until an episode has ended. Both (B·N,)."""
+        """The infos, as in `OffloadingParallelEnv`. illegal, success_rate: (B·N,)."""
         return {
             "illegal": illegal,
             "_illegal": np.ones(self.num_envs, bool),
@@ -111,7 +123,7 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
         }
 
     def _last(self, decided: Decided) -> dict[str, Any]:
-        """What is told of the episodes that have just ended; before the next ones start."""
+        """The final observations and infos of the episodes that have just ended. Call it before the next ones start."""
         sequence, observed = self._sequence, self._observed()
         rows = np.empty(self.num_envs, object)
         for row, (one, mask) in enumerate(zip(observed["observation"], observed["action_mask"], strict=True)):
@@ -127,16 +139,15 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
 
 
 def make_vector_env(num_envs: int = 1, episodes: int | None = None, **options: Any) -> OffloadingVectorEnv:
-    """As `gymnasium.make_vec` calls it: give `episodes` (16 by default), or `num_envs`, which must be whole episodes of N nodes.
+    """Make the environment for `gymnasium.make_vec`. Give `episodes` (16 by default), or `num_envs` = B·N.
 
-    Gymnasium passes `num_envs` = 1 where nobody gave it: it means nothing then. Raises ValueError where it is not B·N.
+    Gymnasium passes `num_envs` = 1 by default, so that value is ignored. Raises ValueError for any other value than
+    B·N.
     """
     if num_envs == 1:
         return OffloadingVectorEnv(**options) if episodes is None else OffloadingVectorEnv(episodes=episodes, **options)
     nodes = OffloadingVectorEnv(episodes=1, **options).nodes
     wanted = num_envs // nodes if episodes is None else episodes
     if num_envs != wanted * nodes:
-        raise ValueError(
-            f"num_envs = {num_envs} is not episodes · nodes; give episodes instead, of {nodes} sub-environments each"
-        )
+        raise ValueError(f"num_envs = {num_envs} must be episodes · {nodes} nodes; give `episodes` instead")
     return OffloadingVectorEnv(episodes=wanted, **options)

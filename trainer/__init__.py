@@ -1,9 +1,11 @@
-"""The DRL layer: from task logs to actors, and the O2O pipeline that drives it.
+"""Trains actors from task logs, and runs the O2O pipeline.
 
-Here live transitions and replay, the networks, the algorithms (discrete SAC + CQL, PPO + GAE), the learner's state and
-its files, the publication of models, the source that has the testbed play episodes, and the six resumable phases.
-May import `offload`, `middleware` and `evaluation`. Needs torch. It gets its episodes through
-`offload.EpisodeSource` and does not know whether a cluster or a simulator plays them.
+It may import `offload`, `middleware` and `evaluation`, and needs torch. Start reading at `pipeline`.
 
-Start reading at `pipeline.py`.
+* `pipeline`, `plans`, `played`, `offline`, `online`, `progress`: the six resumable phases
+* `algorithms`: learning algorithms, found by name; `conformance`, `tiny_world`: the checks for them
+* `transitions`, `replay`, `datasets`: logs as training data
+* `networks`, `learner`, `seeds`: networks, the state of a learner, random generators
+* `export`, `publishing`, `events`: ONNX actors, published versions, TensorBoard events
+* `source`, `controller_client`: episodes from the testbed; any other `offload.EpisodeSource` works too
 """

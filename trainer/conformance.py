@@ -1,12 +1,18 @@
-"""The conformance kit of learning algorithms: what each of them keeps to, ours and yours, as one call for your tests.
+"""Checks that a learning algorithm conforms to the rules of the pipeline. Call it in the tests of your algorithm:
 
     from trainer.conformance import check_algorithm
     check_algorithm(Cloning)
     check_algorithm(lambda context: Cloning(context, learning_rate=0.01))
 
-An algorithm that passes continues exactly after an interruption, exports an actor that computes what torch computes, never
-depends on an illegal action, draws all randomness from its context, and finds the best policy of a small world (`tiny_world`).
-Takes some seconds. An AssertionError says what is wrong.
+An algorithm that passes
+
+* continues exactly after an interruption
+* exports an actor whose ONNX model computes what torch computes
+* does not depend on illegal actions
+* draws all randomness from its context
+* finds the best policy of a small environment (`tiny_world`)
+
+The check takes some seconds. An AssertionError says what is wrong.
 """
 
 from __future__ import annotations
@@ -45,7 +51,7 @@ _EPISODES = 24
 _BATCH_SLOTS = 64
 _PLAYED = 6
 _TOLERANCE = 1e-5
-"""Relative and absolute, of logits and probabilities: actors are float32."""
+"""Relative and absolute tolerance of logits and probabilities; actors are float32."""
 _OFFLINE = OfflineSettings(learning_rate=3e-3, soft_update=0.02, discount=0.9)
 _ONLINE = OnlineSettings(learning_rate=1e-2, minibatch_rows=256, discount=0.5, gae_lambda=0.5)
 _LEARNER = LearnerSettings(hidden=(32, 32), device="cpu")
@@ -60,12 +66,12 @@ def check_algorithm(
     reaches: float = 0.9,
     seed: int = 1,
 ) -> None:
-    """Raise AssertionError, saying what is wrong, unless the factory's algorithms conform.
+    """Raise AssertionError, with the reason, unless the factory's algorithms conform.
 
-    factory: makes an algorithm from a context, such as its class
-    offline, online: the sections that the context has; defaults are fitting ones for the small world
-    steps: gradient steps or updates in the small world (400 and 20 by default); reaches: the probability that the actor
-        then gives to the best action of every observation, at least
+    factory: makes an algorithm from a context; the algorithm's class is one
+    offline, online: the settings sections of the context; the defaults suit the small environment
+    steps: gradient steps or updates in the small environment (by default 400 or 20)
+    reaches: the least probability that the trained actor must give to the best action of every observation
     """
     context = AlgorithmContext(OBSERVATION, NODES + 1, seed, _LEARNER, offline, online)
     with _one_thread():
@@ -95,14 +101,14 @@ def _check(factory: Factory, context: AlgorithmContext, steps: int | None, reach
     found = probability_of_best(state.actor)
     _require(
         found >= reaches,
-        f"{where}: after {bench.steps} steps in the small world, the best action has probability {found:.2f} somewhere; "
-        f"at least {reaches:g} is needed",
+        f"{where}: after {bench.steps} steps in the small environment, the best action of an observation has "
+        f"probability {found:.2f}; it must have at least {reaches:g}",
     )
 
 
 @dataclass
 class _Bench:
-    """Trains an algorithm in the small world. `advance` is one step; every call makes the algorithm anew."""
+    """Trains an algorithm in the small environment. Every call makes a new instance of the algorithm."""
 
     where: str
     factory: Factory
@@ -113,7 +119,7 @@ class _Bench:
         raise NotImplementedError
 
     def advance(self, state: TrainingState, allowed: Sequence[int] | None = None) -> Mapping[str, Any]:
-        """One step. allowed: the nodes that tasks may go to; all by default."""
+        """Do one step. allowed: the nodes that tasks may go to; all by default."""
         raise NotImplementedError
 
     def trained(self, steps: int) -> TrainingState:
@@ -186,10 +192,10 @@ def _check_form(where: str, kind: Any) -> None:
     for name in defaults_of(kind):
         _require(
             re.search(rf"\b{name}`?: \S", text) is not None,
-            f"{where}: its docstring does not say what the parameter '{name}' is (`{name}: meaning`)",
+            f"{where}: its docstring does not explain the parameter '{name}' (`{name}: meaning`)",
         )
     wrong = [key for key, curve in kind.curves.items() if not (isinstance(curve, Curve) and curve.label)]
-    _require(not wrong, f"{where}: curves[{wrong[:1]}] is no Curve with a label")
+    _require(not wrong, f"{where}: curves[{wrong[:1]}] is not a Curve with a label")
 
 
 def _check_fresh(bench: _Bench) -> None:
@@ -226,8 +232,7 @@ def _check_repeatable(bench: _Bench) -> None:
     _require(not changed, f"{bench.where}: training depends on the global random state, not on context.seed alone")
     before = torch.get_rng_state().clone(), _numpy_state()
     bench.trained(1)
-    untouched = torch.equal(torch.get_rng_state(), before[0])
-    untouched &= _numpy_state() == before[1]
+    untouched = torch.equal(torch.get_rng_state(), before[0]) and _numpy_state() == before[1]
     _require(untouched, f"{bench.where}: it draws from the global random state; use trainer.seeds")
 
 
@@ -253,17 +258,17 @@ def _check_refuses(bench: _Bench) -> None:
         try:
             state.load_bytes(content)
         except LearnerError:
-            _require(state.to_bytes() == before, f"{where}: {what} are refused, but have changed the state")
+            _require(state.to_bytes() == before, f"{where}: {what} are rejected, but have changed the state")
         except Exception as error:
             raise AssertionError(
-                f"{where}: {what} are refused with {type(error).__name__}, not LearnerError"
+                f"{where}: {what} are rejected with {type(error).__name__}, not LearnerError"
             ) from error
         else:
-            raise AssertionError(f"{where}: {what} are loaded; raise LearnerError")
+            raise AssertionError(f"{where}: {what} are accepted; raise LearnerError")
 
 
 def _check_masks(bench: _Bench) -> None:
-    """What the actor says of an action that is never legal must not matter, and the action is never taken."""
+    """Check that the actor's logit of an action that is never legal has no effect, and that it is never taken."""
     allowed = (0, 1)
     policies = []
     for shift in (0.0, 5.0):
@@ -278,7 +283,8 @@ def _check_masks(bench: _Bench) -> None:
         policies.append(torch.softmax(logits, dim=-1))
     _require(
         torch.allclose(policies[0], policies[1], rtol=1e-3, atol=1e-4),
-        f"{bench.where}: what the actor says of an illegal action changes the training; mask with trainer.networks.masked_policy",
+        f"{bench.where}: the actor's logit of an illegal action changes the training; "
+        "mask with trainer.networks.masked_policy",
     )
 
 
@@ -297,7 +303,7 @@ def _check_start(bench: _OnlineBench) -> None:
         algorithm.start_from(state, small.to_bytes())
     except LearnerError:
         return
-    raise AssertionError(f"{where}: start_from() takes an actor of another size; raise LearnerError")
+    raise AssertionError(f"{where}: start_from() accepts an actor of another size; raise LearnerError")
 
 
 def _check_on_policy(bench: _OnlineBench, on_policy: bool) -> None:
@@ -309,10 +315,10 @@ def _check_on_policy(bench: _OnlineBench, on_policy: bool) -> None:
     try:
         bench.factory(bench.context).update(state, logs, bench.steps)
     except OffPolicyError:
-        _require(state.to_bytes() == before, f"{bench.where}: refused episodes have changed the state")
+        _require(state.to_bytes() == before, f"{bench.where}: rejected episodes have changed the state")
         return
     raise AssertionError(
-        f"{bench.where}: it is on-policy, and trains on episodes of another actor; use trainer.algorithms.on_policy"
+        f"{bench.where}: it is on-policy, but trains on episodes of another actor; use trainer.algorithms.on_policy"
     )
 
 
@@ -332,7 +338,7 @@ def _check_export(where: str, actor: nn.Module) -> None:
 def _shift(where: str, actor: nn.Module, action: int, by: float) -> None:
     last = list(actor.children())[-1] if list(actor.children()) else None
     if not isinstance(last, nn.Linear):
-        raise AssertionError(f"{where}: the actor's last layer is no Linear; make it with trainer.networks.mlp")
+        raise AssertionError(f"{where}: the actor's last layer is not Linear; make it with trainer.networks.mlp")
     with torch.no_grad():
         last.bias[action] += by
 
@@ -350,7 +356,7 @@ def _logits(where: str, actor: nn.Module, rows: int) -> torch.Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in the pipeline: the networks are small, and more threads are slower."""
+    """Run torch with one thread, as the pipeline does: the networks are small, and more threads are slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -361,7 +367,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _global_randomness(seed: int) -> Iterator[None]:
-    """Other global random states inside, restored afterwards."""
+    """Set other global random states; restore the old ones afterwards."""
     kept = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -371,13 +377,13 @@ def _global_randomness(seed: int) -> Iterator[None]:
 
 
 def _numpy_state() -> str:
-    """The global generator's whole state: its keys, and the position among them, which every draw moves."""
+    """The whole state of NumPy's global generator. Every draw changes it."""
     with np.printoptions(threshold=1000):
         return repr(np.random.get_state())
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two dataclasses of arrays hold the same values, NaN being the same as NaN."""
+    """Whether two dataclasses of arrays hold the same values; NaN equals NaN."""
     for name in one.__dataclass_fields__:
         a, b = getattr(one, name), getattr(other, name)
         if isinstance(a, np.ndarray):

@@ -1,11 +1,13 @@
-"""Minari data sets: a run's logs for other people's offline algorithms, and other people's logs for our offline phase.
+"""Writes a run's logs as a Minari data set, and reads such data sets for the offline phase.
 
-An episode's step is a time slot with the rows of all N nodes: observation `{"observation": (N, O), "action_mask": (N, N+1)}`,
-action (N,), reward the team's, truncated at its end (with the observation-only tick as last observation). The infos
-`up` (N,) say which nodes were there, `log_probability` (N,) is NaN for schedulers without a policy. The profile, which an
-observation means nothing without, is in the data set's metadata.
+A step of an episode is a time slot with the rows of all N nodes:
 
-Minari keeps its data sets in `~/.minari/datasets`, or where MINARI_DATASETS_PATH says.
+* observation: `{"observation": (N, O), "action_mask": (N, N+1)}`; action: (N,); reward: the team reward
+* the last step is truncated; its next observation is that of the observation-only tick
+* info `up`: (N,) whether each node was up; info `log_probability`: (N,) NaN for schedulers without a policy
+
+The data set's metadata contains the observation profile.
+Minari stores its data sets in `~/.minari/datasets`, or in MINARI_DATASETS_PATH if that is set.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ _CHUNK = 50
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be written, read, or used here; the message says why."""
+    """A data set cannot be written, read, or used in this experiment; the message says why."""
 
 
 def export_dataset(logs: Iterable[EpisodeLog], dataset_id: str, profile: Profile, description: str) -> int:
-    """Write logs as the data set `dataset_id` (`name-v0`, `space/name-v0`); returns how many episodes.
+    """Write logs as the data set `dataset_id` (`name-v0`, `space/name-v0`). Returns the number of episodes.
 
-    Raises DatasetError when there is such a data set already, the id is none, or there are no logs.
+    Raises DatasetError when the data set exists already, the id is not valid, or there are no logs.
     """
     import minari
     from gymnasium import spaces
@@ -44,7 +46,7 @@ def export_dataset(logs: Iterable[EpisodeLog], dataset_id: str, profile: Profile
     if not first:
         raise DatasetError("there is no complete episode to export")
     try:
-        # Minari warns of everything that it could be told: an author, an environment, a permalink.
+        # Minari warns about every optional field that is missing: an author, an environment, a permalink.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             dataset = minari.create_dataset_from_buffers(
@@ -73,14 +75,14 @@ def export_dataset(logs: Iterable[EpisodeLog], dataset_id: str, profile: Profile
 def read_dataset(dataset_id: str, profile: Profile) -> Iterator[EpisodeLog]:
     """The episodes of a data set, one in memory at a time.
 
-    Raises DatasetError when there is no such data set, or it is of another profile or number of nodes.
+    Raises DatasetError when the data set does not exist, or has another profile or number of nodes.
     """
     for number, episode in enumerate(_fitting(dataset_id, profile).iterate_episodes()):
         yield _log(number, episode, profile.nodes)
 
 
 def check_dataset(dataset_id: str, profile: Profile) -> None:
-    """Raises DatasetError where `read_dataset` would. No episode is read."""
+    """Raise DatasetError when `read_dataset` would. Reads no episode."""
     _fitting(dataset_id, profile)
 
 
@@ -94,7 +96,8 @@ def _fitting(dataset_id: str, profile: Profile) -> Any:
     found = dataset.storage.metadata.get(_PROFILE)
     if found is None:
         raise DatasetError(
-            f"data set {dataset_id!r} does not say which observation profile it has; it is not one of ours"
+            f"data set {dataset_id!r} has no observation profile in its metadata; use a data set that "
+            "`offload dataset export` wrote"
         )
     if differences := profile.differences(json.loads(found)):
         raise DatasetError(f"data set {dataset_id!r} does not fit: " + "; ".join(differences))

@@ -1,6 +1,6 @@
-"""TensorBoard events of a run, made again from its database alone: losses, success rates of every phase.
+"""Writes TensorBoard events of a run from its database: losses, and the success rates of every phase.
 
-`write_events` replaces what it wrote before, so that the folder never holds a step twice, whatever was resumed.
+`write_events` replaces the events that it wrote before. So the folder contains no step twice, even after a resumed run.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def write_events(db: Database, run: Run, folder: Path) -> None:
-    """Write the events of all that is recorded so far: offline losses by gradient step, online ones by update.
+    """Write the events of all that is recorded so far: offline losses by gradient step, online losses by update.
 
-    `success_rate/<phase>/<method>` is by the episode's place within its phase.
+    The step of `success_rate/<phase>/<method>` is the episode's place in its phase.
     """
     from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 

@@ -1,6 +1,7 @@
-"""An actor as ONNX: what an edge node runs, with onnxruntime and without torch.
+"""Exports an actor as ONNX. An edge node runs it with onnxruntime, without torch.
 
-The graph is written node by node: a chain of Gemm and Relu needs no tracer, and the file depends on no exporter.
+The module writes the graph node by node. A chain of Gemm and Relu needs no tracer, so the file does not depend on an
+exporter.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def actor_to_onnx(actor: nn.Module) -> bytes:
         parameters,
     )
     opset = helper.make_opsetid("", OPSET)
-    # The oldest IR version that has this opset: readable by every onnxruntime that we allow.
+    # The oldest IR version with this opset: every supported onnxruntime can read it.
     model = helper.make_model(
         graph,
         opset_imports=[opset],

@@ -1,10 +1,11 @@
-"""A learner's whole state: parameters, optimizers, step, reward statistics; to and from safetensors bytes.
+"""Saves and loads a learner's whole state as safetensors bytes: parameters, optimizers, step, reward statistics.
 
-`Learner` is a `trainer.algorithms.protocols.TrainingState` that any algorithm can use: it names its modules and optimizers.
+`Learner` is a `trainer.algorithms.protocols.TrainingState` that any algorithm can use. The algorithm names the modules
+and the optimizers.
 
-The bytes hold all that is needed to continue exactly: a learner that was saved and loaded takes the same next step, bit
-for bit, as one that went on. Keys: `parameters/<module>.<name>`, `optimizers/<optimizer>/<module>.<name>/<moment>`,
-`step`, `reward_mean`, `reward_std`. No pickle.
+The bytes are sufficient to continue exactly: a learner that was saved and loaded takes the same next step, bit for bit,
+as one that was not interrupted. Keys: `parameters/<module>.<name>`, `optimizers/<optimizer>/<module>.<name>/<moment>`,
+`step`, `reward_mean`, `reward_std`. Pickle is not used.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class LearnerError(ValueError):
-    """A saved learner that does not fit the one it is loaded into; the message says which tensor."""
+    """A saved learner does not fit the learner that loads it; the message names the tensor."""
 
 
 class DivergenceError(RuntimeError):
-    """Training came to numbers that are not finite: no model is made of them."""
+    """Training produced numbers that are not finite. No model is published from them."""
 
 
 class Learner:
-    """Modules by role (`actor`, `critic`, `q1`, …) and an Adam per group of them.
+    """Modules by role (`actor`, `critic`, `q1`, …), and one Adam optimizer per group of modules.
 
-    optimizers: {name: (modules' names, learning rate)}; a module in no group (a target network) is not trained by one.
+    optimizers: {name: (modules' names, learning rate)}; no optimizer trains a module in no group (a target network)
     step: gradient steps (offline) or updates (online) so far
-    rewards: the statistics that rewards are normalized by, None while there are none
+    rewards: the statistics for the normalization of rewards; None if there are none yet
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class Learner:
 
     @property
     def actor(self) -> nn.Module:
-        """The module `actor`, which nodes run."""
+        """The module `actor`, which the nodes run."""
         return self.modules["actor"]
 
     def descend(self, optimizer: str, loss: Tensor, gradient_clip: float | None = None) -> None:
-        """One Adam step of a group down the gradient of `loss`, whose norm over the group is clipped if asked."""
+        """Take one Adam step of a group to reduce `loss`. gradient_clip: the largest norm of the group's gradient."""
         parameters = [parameter for _, parameter in self._members(optimizer)]
-        # Only this group's gradients: an actor's loss must not leave any in the Qs it reads.
+        # Only this group's gradients: the actor's loss must not add gradients to the Qs that it reads.
         gradients = torch.autograd.grad(loss, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -76,13 +77,13 @@ class Learner:
         self._optimizers[optimizer].zero_grad()
 
     def set_learning_rate(self, rate: float) -> None:
-        """Of all optimizers."""
+        """Set the learning rate of all optimizers."""
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
     def to_bytes(self) -> bytes:
-        """The whole state as safetensors; the same state gives the same bytes."""
+        """The whole state as safetensors. The same state gives the same bytes."""
         tensors: dict[str, Tensor] = {"step": torch.tensor(self.step, dtype=torch.int64)}
         if self.rewards is not None:
             tensors["reward_mean"] = torch.tensor(self.rewards.mean, dtype=torch.float64)
@@ -96,7 +97,7 @@ class Learner:
         return safetensors.torch.save({key: value.cpu().contiguous() for key, value in tensors.items()})
 
     def load_bytes(self, content: bytes) -> None:
-        """Take over a whole state. Raises LearnerError, having changed nothing, when it is another kind of learner's."""
+        """Load a whole state. Raises LearnerError, and changes nothing, when it is of another kind of learner."""
         tensors = _read(content)
         self._check(tensors, [key for key, _ in self._parameters()])
         rewards = None
@@ -115,9 +116,9 @@ class Learner:
         self.step, self.rewards = int(tensors["step"]), rewards
 
     def load_modules(self, content: bytes, names: Sequence[str]) -> None:
-        """Take over some modules' parameters and the reward statistics only: how online training starts from offline training.
+        """Load only the parameters of some modules and the reward statistics. Online training starts this way.
 
-        Raises LearnerError, having changed nothing, when they are not there or have other shapes.
+        Raises LearnerError, and changes nothing, when parameters are missing or have other shapes.
         """
         tensors = _read(content)
         wanted = [(key, parameter) for key, parameter in self._parameters() if key.split(".", 1)[0] in names]
@@ -130,15 +131,16 @@ class Learner:
 
     def _check(self, tensors: Mapping[str, Tensor], keys: Sequence[str]) -> None:
         if "step" not in tensors:
-            raise LearnerError("these bytes are not a saved learner: there is no `step` in them")
+            raise LearnerError("these bytes are not a saved learner: they contain no `step`")
         own = dict(self._parameters())
         for key in keys:
             saved = tensors.get(f"parameters/{key}")
             if saved is None:
-                raise LearnerError(f"the saved learner has no parameters {key}: it is of another algorithm")
+                raise LearnerError(f"the saved learner has no parameters {key}: another algorithm saved it")
             if saved.shape != own[key].shape:
                 raise LearnerError(
-                    f"the saved learner's {key} has shape {tuple(saved.shape)}, this one's has {tuple(own[key].shape)}: "
+                    f"the saved learner's {key} has shape {tuple(saved.shape)}, "
+                    f"this one's has {tuple(own[key].shape)}: "
                     "it was trained for another network size, profile or learner.hidden"
                 )
 
@@ -154,13 +156,13 @@ class Learner:
 
 
 def saved_modules(content: bytes) -> set[str]:
-    """The names of the modules that the bytes of a saved learner hold. Raises LearnerError when they cannot be read."""
+    """The names of the modules in the bytes of a saved learner. Raises LearnerError when they cannot be read."""
     parts = (key.split("/", 1) for key in _read(content))
     return {rest[0].split(".", 1)[0] for kind, *rest in parts if kind == "parameters" and rest}
 
 
 def check_finite(losses: Mapping[str, float], place: str, setting: str) -> None:
-    """Raise DivergenceError, naming the place and the setting to lower, when a loss is infinite or no number."""
+    """Raise DivergenceError when a loss is infinite or NaN. The message names the place and the setting to lower."""
     for name, value in losses.items():
         if not math.isfinite(value):
             raise DivergenceError(f"training diverged at {place}: {name} is {value}; try a lower {setting}")

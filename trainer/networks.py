@@ -1,7 +1,7 @@
-"""The networks (paper section V-A): three fully connected layers with ReLU, the same for actor, Qs and critic.
+"""Defines the networks (paper section V-A): three fully connected layers with ReLU for actor, Qs and critic.
 
 Actor: observation → N+1 logits. Q: observation → N+1 values, one per action. Critic: observation → one value.
-Illegal actions are masked outside the networks, by `masked_policy`.
+`masked_policy` masks illegal actions outside the networks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from offload.settings import SettingsError
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
-    """Linear layers of the hidden widths with ReLU between, and a linear output."""
+    """Linear layers of the hidden widths, each followed by ReLU, and a linear output layer."""
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -28,8 +28,8 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
 class Policy(NamedTuple):
     """π(·|o) of R rows over N+1 actions.
 
-    probabilities: (R, N+1), exactly 0 where illegal
-    log_probabilities: (R, N+1), *0 where illegal*, so that products with the probabilities vanish there
+    probabilities: (R, N+1) exactly 0 for illegal actions
+    log_probabilities: (R, N+1) *0 for illegal actions*, so that products with the probabilities are 0 there
     """
 
     probabilities: Tensor
@@ -40,21 +40,22 @@ class Policy(NamedTuple):
         return -(self.probabilities * self.log_probabilities).sum(-1)
 
     def log_probability(self, actions: Tensor) -> Tensor:
-        """(R,) of legal actions (R,)."""
+        """(R,) the log-probabilities of legal actions (R,)."""
         return self.log_probabilities.gather(-1, actions[:, None])[:, 0]
 
 
 def masked_policy(logits: Tensor, mask: Tensor) -> Policy:
-    """Softmax over the legal actions: logits (R, N+1), mask (R, N+1) True where legal, one at least in every row.
+    """Softmax over the legal actions.
 
-    An illegal action has probability exactly 0, and its logit gets exactly no gradient.
+    logits: (R, N+1); mask: (R, N+1) True where legal, at least once in every row
+    An illegal action has probability exactly 0, and the gradient of its logit is exactly 0.
     """
     log_probabilities = torch.log_softmax(logits.masked_fill(~mask, -torch.inf), dim=-1)
     return Policy(log_probabilities.exp(), log_probabilities.masked_fill(~mask, 0.0))
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises SettingsError for a device that torch does not find on this machine."""
+    """The torch device of this name; `auto` is CUDA if available. Raises SettingsError when torch does not find it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = name.partition(":")

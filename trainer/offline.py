@@ -1,4 +1,4 @@
-"""The offline phase: the collected logs become a replay buffer, and the offline algorithm trains on it, checkpoint by checkpoint."""
+"""Runs the offline phase: fills a replay buffer from the collected logs, trains on it, publishes the checkpoints."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from trainer.datasets import DatasetError, read_dataset
 from trainer.learner import check_finite
 from trainer.plans import CHECKPOINT, OFFLINE_ONLY, OFFLINE_VERSION, checkpoint_steps, checkpoint_version
 from trainer.progress import Progress
-from trainer.publishing import ModelShelf
+from trainer.publishing import ModelVersions
 from trainer.replay import ReplayBuffer
 from trainer.seeds import Stream, generator
 from trainer.transitions import transitions_of
 
 _REPORTS = 50
-"""About so many points has the curve of the losses."""
+"""The approximate number of points of the loss curve."""
 
 
 def read_replay(run: Run, progress: Progress) -> ReplayBuffer:
-    """The replay buffer of the data set that the settings name. Raises DatasetError."""
+    """The replay buffer of the data set `offline.dataset`. Raises DatasetError when it cannot be used."""
     settings, profile = run.settings, make_profile(run.settings)
     assert settings.offline.dataset is not None
     try:
@@ -49,7 +49,10 @@ def read_replay(run: Run, progress: Progress) -> ReplayBuffer:
 
 
 def load_replay(db: Database, storage: Storage, run: Run, episodes: Sequence[int], progress: Progress) -> ReplayBuffer:
-    """The replay buffer of these episodes: from the storage where it is there, else streamed from the database and saved."""
+    """The replay buffer of these episodes, from the storage if it is saved there.
+
+    Otherwise the episodes are streamed from the database, and the buffer is saved.
+    """
     settings = run.settings
     profile = make_profile(settings)
     capacity = min(settings.offline.buffer_slots, len(episodes) * (settings.time.slots + 1))
@@ -71,24 +74,24 @@ def load_replay(db: Database, storage: Storage, run: Run, episodes: Sequence[int
     return patiently(build)
 
 
-def train_offline(shelf: ModelShelf, buffer: ReplayBuffer, progress: Progress) -> None:
-    """Train and publish what is not published yet; continues at the last published checkpoint, bit for bit."""
-    settings = shelf.run.settings
+def train_offline(versions: ModelVersions, buffer: ReplayBuffer, progress: Progress) -> None:
+    """Train and publish the versions that are not published yet. Continues at the last checkpoint, bit for bit."""
+    settings = versions.run.settings
     algorithm = create_offline(settings)
     learner = algorithm.fresh(buffer.reward_statistics())
     parent = None
-    published = {row.version for method in (CHECKPOINT, OFFLINE_ONLY) for row in shelf.recorded(method)}
+    published = {row.version for method in (CHECKPOINT, OFFLINE_ONLY) for row in versions.recorded(method)}
     progress.begin("offline", settings.offline.steps, "steps")
     for stop in checkpoint_steps(settings):
         last = stop == settings.offline.steps
         version = OFFLINE_VERSION if last else checkpoint_version(stop)
         if version in published:
             done = learner.step
-            learner.load_bytes(shelf.learner_bytes(version))
-            progress.advance(learner.step - done, f"{version} is there")
+            learner.load_bytes(versions.learner_bytes(version))
+            progress.advance(learner.step - done, f"{version} is published already")
         else:
             curve = _train_until(algorithm, learner, buffer, settings, stop, progress)
-            shelf.publish(
+            versions.publish(
                 learner,
                 version,
                 algorithm=settings.offline.algorithm,

@@ -1,10 +1,10 @@
-"""The O2O pipeline: collect → offline → deploy → online → evaluate → report.
+"""Runs the O2O pipeline: collect → offline → deploy → online → evaluate → report.
 
-Resumable: what is done is read from the database and the storage, nowhere else. Started again after a kill at any
-moment, it plays no complete episode twice and trains no published version twice, and comes to the same result: every
-random number is keyed by the seed and its place.
+The pipeline is resumable. It reads from the database and the storage what is done. After a kill at any moment, a new
+start plays no complete episode twice, trains no published version twice, and produces the same result. The reason is
+that every random number is keyed by the seed and its place.
 
-One thread does everything here; the episodes are played by whoever is behind the `EpisodeSource`.
+One thread runs the pipeline. The `EpisodeSource` plays the episodes.
 """
 
 from __future__ import annotations
@@ -38,23 +38,25 @@ from trainer.plans import (
 )
 from trainer.played import key_of, played
 from trainer.progress import Progress, Silent
-from trainer.publishing import ModelShelf
+from trainer.publishing import ModelVersions
 
 PHASES = ("collect", "offline", "deploy", "online", "evaluate", "report")
 
 
 class PipelineError(RuntimeError):
-    """A phase that cannot run; the message says which phase has to come before."""
+    """A phase cannot run; the message says which phase to run first."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """The phases of one run.
 
-    source: plays episodes; activate: asks the controller to make a version the active model of all nodes; deploy: does
-        that and waits until all of them have acknowledged it
+    source: plays episodes
+    activate: asks the controller to make a version the active model of all nodes
+    deploy: the same, and waits until all nodes have acknowledged it; `activate` by default
     parity: compares the run with the twin, for the report
-    log_dir: where TensorBoard events go, None for nowhere; out_dir: a folder that gets a copy of the report
+    log_dir: the folder for TensorBoard events; None to write none
+    out_dir: a folder for a copy of the report; None for no copy
     """
 
     db: Database
@@ -69,10 +71,11 @@ class Pipeline:
     parity: Callable[[], Mapping[str, Any] | None] | None = None
 
     def execute(self, phases: Sequence[str] = PHASES) -> dict[str, Any] | None:
-        """Run the phases (in the pipeline's order), skipping what is done. Returns the report's results if it was asked for.
+        """Run the phases in the pipeline's order, and skip what is done. Returns the results if `report` is among them.
 
-        Raises PipelineError for an unknown phase or one whose predecessor is missing, SettingsError when an algorithm cannot
-        be made, EpisodeError when an episode could not be played, OffPolicyError when its records are another policy's.
+        Raises PipelineError for an unknown phase or a phase whose predecessor is missing, SettingsError when an
+        algorithm cannot be made, EpisodeError when an episode could not be played, OffPolicyError when another policy
+        played it.
         """
         unknown = [phase for phase in phases if phase not in PHASES]
         if unknown:
@@ -98,7 +101,7 @@ class Pipeline:
         return results
 
     def _check_algorithms(self, phases: Sequence[str]) -> None:
-        """Before anything is played, and not after hours of it."""
+        """Raise SettingsError for algorithms that cannot be made, before any episode is played."""
         if "offline" in phases:
             create_offline(self.run.settings)
         if "online" in phases:
@@ -114,27 +117,27 @@ class Pipeline:
         if missing:
             raise PipelineError(
                 f"offline training needs {len(plans)} complete episodes of {self.run.settings.offline.heuristic}; "
-                f"{len(missing)} of them are missing: run the phase collect first"
+                f"{len(missing)} of them are missing; run the phase collect first"
             )
-        if not self._shelf.recorded(OFFLINE_ONLY):
+        if not self._versions.recorded(OFFLINE_ONLY):
             if self.run.settings.offline.dataset is not None:
                 buffer = read_replay(self.run, self.progress)
             else:
                 episodes = [done[key_of(plan)] for plan in plans]
                 buffer = load_replay(self.db, self.storage, self.run, episodes, self.progress)
-            train_offline(self._shelf, buffer, self.progress)
+            train_offline(self._versions, buffer, self.progress)
         self._play_missing("checkpoint", checkpoint_plans(self.run.settings))
 
     def _deploy(self) -> None:
         self._need_offline("deploy")
-        if not self._shelf.recorded(O2O_DRL):
+        if not self._versions.recorded(O2O_DRL):
             (self.deploy or self.activate)(OFFLINE_VERSION)
 
     def _online(self) -> None:
         for method in online_methods(self.run.settings):
             if method == O2O_DRL:
                 self._need_offline("online")
-            fine_tune(self._shelf, method, self._logs, self.progress)
+            fine_tune(self._versions, method, self._logs, self.progress)
 
     def _evaluate(self) -> None:
         models = {}
@@ -159,20 +162,20 @@ class Pipeline:
         return results
 
     @property
-    def _shelf(self) -> ModelShelf:
-        return ModelShelf(self.db, self.storage, self.run, self.activate)
+    def _versions(self) -> ModelVersions:
+        return ModelVersions(self.db, self.storage, self.run, self.activate)
 
     def _need_offline(self, phase: str) -> None:
-        if not self._shelf.recorded(OFFLINE_ONLY):
-            raise PipelineError(f"the phase {phase} needs the offline model: run the phase offline first")
+        if not self._versions.recorded(OFFLINE_ONLY):
+            raise PipelineError(f"the phase {phase} needs the offline model; run the phase offline first")
 
     def _final_model(self, method: str) -> str:
-        """The version that a learned method is judged by: after all of its updates."""
+        """The version of a learned method that is evaluated: the one after all updates."""
         settings = self.run.settings
-        rows = self._shelf.recorded(method)
+        rows = self._versions.recorded(method)
         if method == OFFLINE_ONLY:
             if not rows:
-                raise PipelineError("evaluating offline-only needs the offline model: run the phase offline first")
+                raise PipelineError("evaluating offline-only needs the offline model; run the phase offline first")
             return OFFLINE_VERSION
         updates = settings.online.episodes // settings.online.episodes_per_update
         if method == O2O_DRL and updates == 0:
@@ -181,12 +184,12 @@ class Pipeline:
         if not rows or rows[-1].number < updates:
             done = rows[-1].number if rows else 0
             raise PipelineError(
-                f"evaluating {method} needs its {updates} updates, {done} are there: run the phase online first"
+                f"evaluating {method} needs {updates} updates, but {done} are done; run the phase online first"
             )
         return rows[-1].version
 
     def _play_missing(self, name: str, plans: Sequence[EpisodePlan]) -> None:
-        """Play the plans that the database has no complete episode of."""
+        """Play the plans without a complete episode in the database."""
         done = played(self.db, self.run, plans)
         self.progress.begin(name, len(plans), "episodes")
         missing = [plan for plan in plans if key_of(plan) not in done]
@@ -196,7 +199,7 @@ class Pipeline:
         self.progress.end()
 
     def _logs(self, plans: Sequence[EpisodePlan]) -> list[EpisodeLog]:
-        """The logs of the plans in their order, played where they have not been."""
+        """The logs of the plans in their order. Plays the plans that have not been played."""
         numbers, logs = played(self.db, self.run, plans), {}
         for plan in plans:
             number = numbers.get(key_of(plan))

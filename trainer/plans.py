@@ -1,4 +1,4 @@
-"""Which episodes each phase plays, with which scheduler, model and trace. Pure: settings in, plans out."""
+"""Plans the episodes of each phase: scheduler, model and trace. The functions are pure: settings in, plans out."""
 
 from __future__ import annotations
 
@@ -23,31 +23,34 @@ OFFLINE_VERSION = "offline"
 
 
 def checkpoint_version(step: int) -> str:
-    """The version of the actor after so many gradient steps."""
+    """The version name of the actor after `step` gradient steps."""
     return f"{CHECKPOINT}-{step}"
 
 
 def online_version(method: str, update: int) -> str:
-    """The version after so many updates. `o2o-drl` starts from the offline model, `online-only` from fresh networks."""
+    """The version name after `update` updates.
+
+    `o2o-drl` starts from the offline model, `online-only` from fresh networks.
+    """
     if method == O2O_DRL and update == 0:
         return OFFLINE_VERSION
     return f"{method}-{update:04d}"
 
 
 def checkpoint_steps(settings: Settings) -> list[int]:
-    """The gradient steps at which a version is published: evenly spaced checkpoints, and the last step."""
+    """The gradient steps after which a version is published: evenly spaced checkpoints, and the last step."""
     steps, parts = settings.offline.steps, settings.offline.checkpoints + 1
     marks = [0, *(round(steps * part / parts) for part in range(1, parts)), steps]
     return [later for earlier, later in pairwise(marks) if later > earlier]
 
 
 def online_methods(settings: Settings) -> list[str]:
-    """The methods that are fine-tuned online: those of the two that are compared in the end."""
+    """The methods that are fine-tuned online: `o2o-drl` and `online-only`, if `evaluation.methods` has them."""
     return [method for method in (O2O_DRL, ONLINE_ONLY) if method in settings.evaluation.methods]
 
 
 def collect_plans(settings: Settings) -> list[EpisodePlan]:
-    """The heuristic's episodes; none where a data set is learned from."""
+    """The heuristic's episodes; none when `offline.dataset` is set."""
     if settings.offline.dataset is not None:
         return []
     name = settings.offline.heuristic
@@ -57,7 +60,7 @@ def collect_plans(settings: Settings) -> list[EpisodePlan]:
 
 
 def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
-    """The episodes of the intermediate offline actors: the same traces for each."""
+    """The episodes of the offline checkpoints; each checkpoint plays the same traces."""
     return [
         EpisodePlan(
             EpisodePhase.CHECKPOINT,
@@ -72,7 +75,7 @@ def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
 
 
 def online_plans(settings: Settings, method: str, update: int) -> list[EpisodePlan]:
-    """The episodes of update 1, 2, …, played by the version before it: the same traces for both methods."""
+    """The episodes of update 1, 2, …, played by the version before it. Both methods play the same traces."""
     count = settings.online.episodes_per_update
     model = online_version(method, update - 1)
     first = ONLINE_TRACES + (update - 1) * count
@@ -80,7 +83,7 @@ def online_plans(settings: Settings, method: str, update: int) -> list[EpisodePl
 
 
 def evaluation_plans(settings: Settings, models: Mapping[str, str]) -> list[EpisodePlan]:
-    """Every method plays each trace before the next trace comes. `models`: the version of each learned method."""
+    """The evaluation episodes: all methods play a trace before the next one. models: the version per learned method."""
     return [
         EpisodePlan(EpisodePhase.EVALUATE, method, trace, LEARNED_SCHEDULER, model=models[method])
         if method in LEARNED

@@ -1,4 +1,4 @@
-"""Which planned episodes the database already has, so that none is played twice."""
+"""Finds the planned episodes that the database already has, so that none is played twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Key = tuple[str, str, int, str, str | None, str]
 
 
 def played(db: Database, run: Run, plans: Iterable[EpisodePlan]) -> dict[Key, int]:
-    """The numbers of the closed and complete episodes of the plans' phases, by plan; the first one of each plan."""
+    """The numbers of the complete episodes in the plans' phases, by plan; the first episode of each plan."""
     numbers: dict[Key, int] = {}
     for phase in sorted({plan.phase for plan in plans}):
         query = partial(find_episodes, db, run, phase=phase, status=EpisodeStatus.CLOSED, verdict=Verdict.COMPLETE)
@@ -24,7 +24,7 @@ def played(db: Database, run: Run, plans: Iterable[EpisodePlan]) -> dict[Key, in
 
 
 def completed(db: Database, run: Run, plan: EpisodePlan) -> int | None:
-    """The number of this plan's closed and complete episode, None when there is none."""
+    """The number of this plan's complete episode; None when there is none."""
     query = partial(
         find_episodes,
         db,
@@ -39,6 +39,6 @@ def completed(db: Database, run: Run, plan: EpisodePlan) -> int | None:
 
 
 def key_of(plan: EpisodePlan) -> Key:
-    """What makes two plans the same episode."""
+    """The key of a plan. Two plans with the same key are the same episode."""
     parameters = json.dumps(dict(plan.parameters), sort_keys=True)
     return plan.phase, plan.method, plan.trace, plan.scheduler, plan.model, parameters

@@ -1,4 +1,4 @@
-"""How the pipeline tells what it is doing, so that a command can draw bars and a test can listen."""
+"""Defines how the pipeline reports its progress. A command can draw progress bars from it, a test can record it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives a phase's progress. Called from the thread that runs the pipeline."""
+    """Receives the progress of a phase. The pipeline's thread calls it."""
 
     def begin(self, phase: str, total: int, unit: str) -> None:
-        """A part of a phase begins: `total` units ("episodes", "steps", "updates") of it lie ahead, done ones included."""
+        """A part of a phase begins. It has `total` units ("episodes", "steps", "updates"), including those done."""
         ...
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """`count` more units are done; `note` says something about the last one."""
+        """`count` more units are done. note: a remark on the last one."""
         ...
 
     def end(self) -> None:
-        """The part is over."""
+        """The part has ended."""
         ...
 
 
 class Silent:
-    """Says nothing."""
+    """Ignores the progress."""
 
     def begin(self, phase: str, total: int, unit: str) -> None:
         """Ignored."""

@@ -1,7 +1,7 @@
-"""A learner becomes a version: its files in the storage, its row in the database, and, when asked, active on all nodes.
+"""Publishes a learner as a version: files in the storage, then a row in the database.
 
-The order makes every interruption harmless: a version whose row is missing was never used by anybody, so that a
-resumed run trains it again (to the same result) and publishes it over what is there.
+This order makes interruptions harmless. A version without a row has not been used. A resumed run trains it again, with
+the same result, and overwrites its files.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from trainer.transitions import IDENTITY
 
 
 @dataclass(frozen=True)
-class ModelShelf:
-    """The versions of a run. `activate(version)` asks the controller to make a version active on all nodes."""
+class ModelVersions:
+    """The model versions of a run. `activate(version)` asks the controller to make a version active on all nodes."""
 
     db: Database
     storage: Storage
@@ -41,7 +41,7 @@ class ModelShelf:
         parent: str | None,
         statistics: Mapping[str, Any],
     ) -> ModelManifest:
-        """Publish actor and learner as `version`, then record it; `learner.step` is its number. Idempotent."""
+        """Publish actor and learner as `version`, then record it with the number `learner.step`. Idempotent."""
         profile = make_profile(self.run.settings)
         rewards = learner.rewards or IDENTITY
         fields = {
@@ -77,12 +77,12 @@ class ModelShelf:
         return files[LEARNER_FILE]
 
     def recorded(self, method: str) -> list[ModelRow]:
-        """The versions of a method, by number."""
+        """The recorded versions of a method, ordered by number."""
         return patiently(lambda: find_models(self.db, self.run, method=method))
 
 
 def _finite(values: Any) -> Any:
-    """JSON has no NaN, and MySQL refuses it: such a value becomes null."""
+    """The same values with null for NaN and infinity: JSON does not have them, and MySQL rejects them."""
     if isinstance(values, Mapping):
         return {key: _finite(value) for key, value in values.items()}
     if isinstance(values, list | tuple):

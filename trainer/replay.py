@@ -1,11 +1,12 @@
 """The replay buffer: the newest ticks of many episodes, each with the rows of all N nodes, in preallocated arrays.
 
-A ring over *ticks*: an episode of T slots takes T+1 places, the last being its observation-only tick, which serves as
-the next observation of slot T−1 and is never drawn itself. So each observation is held once, not twice. Episodes are
-appended whole and in order; the oldest ticks are overwritten first, hence the successor of a tick that is still
-there is there too.
+The buffer is a ring of *ticks*. An episode of T slots takes T+1 places. The last place is its observation-only tick: it
+is the next observation of slot T−1, and is never drawn itself. So each observation is stored once, not twice. Episodes
+are appended whole and in order, and the oldest ticks are overwritten first. So the successor of a stored tick is stored
+too.
 
-In the storage a buffer is `buffers/<run>/<name>/part-0000.safetensors` … of bounded size, and `index.json`, written last.
+In the storage a buffer consists of `buffers/<run>/<name>/part-0000.safetensors` … of bounded size, and `index.json`,
+which is written last.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ _INDEX = "index.json"
 
 
 class ReplayBuffer:
-    """A ring of `capacity` ticks for N = `nodes` nodes, observations of O = `observation_size` elements.
+    """A ring of `capacity` ticks for N = `nodes` nodes and observations of O = `observation_size` elements.
 
-    Memory: about capacity × N × (4·O + N + 4) bytes, taken at once. One thread at a time.
+    Memory: about capacity × N × (4·O + N + 4) bytes, allocated at once. Not thread-safe.
     """
 
     def __init__(self, capacity: int, nodes: int, observation_size: int) -> None:
@@ -46,24 +47,24 @@ class ReplayBuffer:
         self._drawable: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """How many slots (transitions) can be drawn."""
+        """The number of slots (transitions) that can be drawn."""
         return len(self._drawable_places())
 
     def append(self, episode: Transitions) -> None:
-        """Add a whole episode of T slots; the oldest ticks give way. Of one longer than the ring, the end stays."""
+        """Add a whole episode of T slots, over the oldest ticks. An episode longer than the ring loses its start."""
         ticks = {
             "observations": _with_last(episode.observations, episode.next_observations),
             "masks": _with_last(episode.masks, episode.next_masks),
             "actions": np.concatenate([episode.actions, np.zeros_like(episode.actions[:1])]).astype(np.int16),
             "rewards": np.append(episode.rewards, 0.0),
             "valid": np.concatenate([episode.valid, np.zeros_like(episode.valid[:1])]),
-            # A slot in which no row is valid would be a draw that trains on nothing.
+            # A slot without a valid row has nothing to train on.
             "drawable": np.append(episode.valid.any(axis=1), False),
         }
         self._append(ticks)
 
     def sample(self, generator: np.random.Generator, slots: int) -> Transitions:
-        """`slots` slots drawn uniformly with replacement, each with the rows of all nodes.
+        """Draw `slots` slots uniformly with replacement, each with the rows of all nodes.
 
         Raises ValueError when the buffer is empty.
         """
@@ -84,11 +85,11 @@ class ReplayBuffer:
         )
 
     def reward_statistics(self) -> RewardStatistics:
-        """Of the team rewards of all slots that can be drawn."""
+        """The statistics of the team rewards of all slots that can be drawn."""
         return RewardStatistics.of([self._arrays["rewards"][self._drawable_places()]])
 
     def save(self, storage: Storage, folder: str, episodes: Sequence[int]) -> None:
-        """Write the buffer, oldest tick first, with the numbers of the episodes it was made of."""
+        """Write the buffer, oldest tick first, with the numbers of its episodes."""
         order = (np.arange(self._filled) + (self._next - self._filled)) % self.capacity
         tick_bytes = sum(array[:1].nbytes for array in self._arrays.values())
         chunk = max(1, _PART_BYTES // tick_bytes)
@@ -103,7 +104,7 @@ class ReplayBuffer:
         storage.write(f"{folder}/{_INDEX}", json.dumps(index).encode())
 
     def load(self, storage: Storage, folder: str, episodes: Sequence[int]) -> bool:
-        """Fill an empty buffer from the storage; False when there is none of exactly these episodes and this capacity."""
+        """Fill an empty buffer from the storage. Returns False if none has exactly these episodes and this capacity."""
         try:
             index = json.loads(storage.read(f"{folder}/{_INDEX}"))
         except FileNotFoundError:
@@ -126,7 +127,7 @@ class ReplayBuffer:
 
     def _drawable_places(self) -> np.ndarray:
         if self._drawable is None:
-            # Oldest first, so that a buffer that was saved and loaded draws the same slots.
+            # Oldest first, so that a saved and loaded buffer draws the same slots.
             order = (np.arange(self._filled) + (self._next - self._filled)) % self.capacity
             self._drawable = order[self._arrays["drawable"][order]]
         return self._drawable

@@ -1,12 +1,13 @@
-"""The testbed as a source of episodes: asks the controller to play them over REST, reads their logs from the database.
+"""Makes the testbed play episodes: asks the controller over REST, and reads the logs from the database.
 
-`play` comes back with a complete episode or raises. In between it bears with
-* a controller that is away: it is asked again for up to `ABSENCE_S`, and plays an episode anew that it lost;
-* an episode that came out mixed, incomplete or aborted: played again, at most `online.repeats` times;
-* an episode that is still being played when it asks, left by a trainer that was killed: waited for, and taken when it is
-  the planned one.
+`play` returns the log of a complete episode, or raises. It handles these cases itself:
 
-One thread; a call blocks for as long as the episode takes. No state besides the controller's address.
+* The controller is unavailable: the source asks again for up to `ABSENCE_S`. An episode that was lost is played again.
+* An episode ended as mixed, incomplete or aborted: it is played again, at most `online.repeats` times.
+* The controller is still playing an episode that a killed trainer asked for: the source waits for it, and uses it if it
+  is the planned one.
+
+Use it from one thread. A call blocks until the episode has ended. Its only state is the controller's address.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ _logger = logging.getLogger(__name__)
 
 
 class TestbedSource:
-    """An `offload.EpisodeSource` that has the running testbed play. `controller_url` as in `ControllerClient`.
+    """An `offload.EpisodeSource` that makes the running testbed play.
 
-    takes_over: ends the controller's continuous arrivals where they are in the way
+    controller_url, absence_s, access: as in `ControllerClient`
+    takes_over: whether the source ends the controller's continuous arrivals when they block its episodes
     """
 
-    __test__ = False  # not a test, whatever pytest makes of the name
+    __test__ = False  # not a test; pytest would collect it because of its name
 
     def __init__(
         self,
@@ -57,10 +59,10 @@ class TestbedSource:
         self._longest_s = 2 * model_s / settings.time.time_scale + _MARGIN_S
 
     def play(self, plan: EpisodePlan) -> EpisodeLog:
-        """Have one episode played to a complete end, or find it complete in the database; its log.
+        """The log of the plan's complete episode, from the database if it is there, otherwise played now.
 
-        Raises EpisodeError with the last reason when it did not come out complete as often as `online.repeats` allows,
-        ControllerError when the controller stays away or refuses the plan.
+        Raises EpisodeError with the last reason when all tries failed (`online.repeats` repeats), ControllerError when
+        the controller stays unavailable or rejects the plan.
         """
         reason = ""
         for attempt in range(self._repeats + 1):
@@ -71,11 +73,11 @@ class TestbedSource:
                 _logger.warning("%s (try %d of %d)", reason, attempt + 1, self._repeats + 1)
         raise EpisodeError(
             f"the {plan.phase} episode of {plan.method} on trace {plan.trace} was tried {self._repeats + 1} times and "
-            f"never came out complete; the last time: {reason}"
+            f"was never complete; the last time: {reason}"
         )
 
     def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
-        """One after the other: there is one fleet."""
+        """Play the plans one after the other, because there is one fleet."""
         for plan in plans:
             yield self.play(plan)
 
@@ -86,14 +88,14 @@ class TestbedSource:
             posted = self.controller.post_episode(plan)
             if posted is not None:
                 self._await_complete(posted)
-                # A request whose answer was lost may have been played as well: a resumed run finds the first one.
+                # A request whose answer was lost may have been played too. A resumed run finds the first episode.
                 number = completed(self._db, self._run, plan) or posted
                 break
             if self._takes_over:
                 self.controller.end_continuous()
             if time.monotonic() >= give_up:
                 raise ControllerError(
-                    "the controller is busy with other episodes; end its continuous arrivals (DELETE /v1/serve), or wait"
+                    "the controller is busy with other episodes: end continuous arrivals (DELETE /v1/serve), or wait"
                 )
             time.sleep(_RETRY_S)
             number = completed(self._db, self._run, plan)
@@ -107,7 +109,7 @@ class TestbedSource:
                 raise ControllerError(
                     f"episode {number} has not ended for {self._longest_s:g} s; see the controller's log"
                 )
-            time.sleep(0.01)  # were the controller not to wait, this loop should not burn the nodes' cores
+            time.sleep(0.01)  # if the controller does not wait, this loop must not take the nodes' processor time
         verdict = state.get("verdict") if state["status"] == EpisodeStatus.CLOSED else state["status"]
         if verdict != Verdict.COMPLETE:
             raise EpisodeError(f"episode {number} is {verdict}: {state.get('reason') or 'no reason is recorded'}")

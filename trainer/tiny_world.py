@@ -1,8 +1,8 @@
-"""A small world with a known best policy, for conformance tests: no queues, tasks end in the slot in which they arrive.
+"""A small environment with a known best policy, for conformance tests.
 
-Three nodes. In every slot a task (with probability 0.7 per node) comes of one of two kinds, which the observation shows.
-Kind A succeeds at node 0 with 0.95, kind B at node 1 with 0.95, anything else with 0.2 (node 2 is always bad). So the best
-action of every observation is known: 0 for kind A, 1 for kind B.
+It has three nodes and no queues; a task ends in the slot in which it arrives. In every slot each node has a task with
+probability 0.7. The task is of kind A or B, which the observation shows. Kind A succeeds at node 0 with probability
+0.95, kind B at node 1 with 0.95, and everything else with 0.2. So the best action is 0 for kind A, and 1 for kind B.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ GOOD, BAD = 0.95, 0.2
 def play(
     actor: torch.nn.Module | None, episode: int, seed: int = 0, allowed: Sequence[int] | None = None
 ) -> EpisodeLog:
-    """An episode by an actor, or uniformly at random. allowed: the nodes that tasks may go to; all by default."""
+    """An episode with the actions of an actor, or with random actions if it is None.
+
+    allowed: the nodes that tasks may go to; all by default
+    """
     random = np.random.default_rng([seed, episode])
     shape = SLOTS + 1, NODES
     has_task = random.random(shape) < 0.7
@@ -63,7 +66,7 @@ def play(
 
 
 def buffer_of(capacity: int, *logs: EpisodeLog) -> ReplayBuffer:
-    """A replay buffer into which these episodes went."""
+    """A replay buffer with these episodes."""
     buffer = ReplayBuffer(capacity, NODES, OBSERVATION)
     for log in logs:
         buffer.append(transitions_of(log))
@@ -71,7 +74,7 @@ def buffer_of(capacity: int, *logs: EpisodeLog) -> ReplayBuffer:
 
 
 def probability_of_best(actor: torch.nn.Module) -> float:
-    """The least probability, over all observations with a task, that the actor gives to the best action."""
+    """The least probability that the actor gives to the best action, over all observations with a task."""
     rows, best = [], []
     for node in range(NODES):
         for kind in (0, 1):

@@ -1,7 +1,7 @@
-"""Episodes' logs as transitions (o_t, a_t, r_t, o_{t+1}) of all nodes, slot by slot (paper section IV-B).
+"""Converts an episode's log to transitions (o_t, a_t, r_t, o_{t+1}) of all nodes, slot by slot (paper section IV-B).
 
-Slots without a task are transitions too: their only legal action is N. An episode is truncated, not terminated: there
-is no "done", and the value after the last slot is that of the observation-only tick T.
+Slots without a task are transitions too; their only legal action is N. An episode is truncated, not terminated. There
+is no "done" flag, and the value after the last slot is that of the observation-only tick T.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Transitions:
     """T slots (of an episode, or drawn from a replay buffer) with the rows of all N nodes.
 
     observations, next_observations: (T, N, O) float32; masks, next_masks: (T, N, N+1) bool, True where legal
-    actions: (T, N) int64; rewards: (T,) float64, the team reward of the slot, as it was (not normalized)
-    valid: (T, N) False where the node was down in the slot or in the next one: such a row is in no loss
+    actions: (T, N) int64; rewards: (T,) float64, the team reward of the slot, not normalized
+    valid: (T, N) False where the node was down in the slot or in the next one; losses leave such rows out
     """
 
     observations: NDArray[np.float32]
@@ -39,10 +39,10 @@ class Transitions:
 
 
 def transitions_of(log: EpisodeLog) -> Transitions:
-    """The T transitions of an episode; the arrays are views of the log's.
+    """The T transitions of an episode; the arrays are views of the log's arrays.
 
-    The `lost` tasks of a node that was down count in the team reward, which is every node's reward; only that node's own
-    rows are invalid. Raises ValueError when a valid row's action is not legal in its own mask, or a mask allows nothing.
+    The `lost` tasks of a node that was down count in the team reward, which all nodes share. Only the rows of that node
+    are invalid. Raises ValueError when the action of a node that was up is not legal in its recorded mask.
     """
     valid = log.up[:-1] & log.up[1:]
     taken = np.take_along_axis(log.masks, np.clip(log.actions, 0, log.masks.shape[-1] - 1)[..., None], axis=-1)[..., 0]
@@ -50,8 +50,8 @@ def transitions_of(log: EpisodeLog) -> Transitions:
     if len(wrong):
         slot, node = (int(part) for part in wrong[0])
         raise ValueError(
-            f"episode {log.episode}, slot {slot}, node {node}: action {log.actions[slot, node]} is not legal in its own "
-            f"recorded mask; a decision is recorded with the mask that allows it"
+            f"episode {log.episode}, slot {slot}, node {node}: action {log.actions[slot, node]} is not legal in its "
+            f"recorded mask; record each decision with the mask that allows it"
         )
     return Transitions(
         observations=log.observations[:-1],
@@ -66,14 +66,14 @@ def transitions_of(log: EpisodeLog) -> Transitions:
 
 @dataclass(frozen=True)
 class RewardStatistics:
-    """Mean and standard deviation of the team reward per slot, by which rewards are normalized; kept with the model."""
+    """Mean and standard deviation of the team reward per slot, for normalization; stored with the model."""
 
     mean: float
     std: float
 
     @classmethod
     def of(cls, rewards: Iterable[NDArray[np.float64]]) -> RewardStatistics:
-        """Of all slots of some episodes. The deviation of rewards that never differ counts as 1."""
+        """The statistics of all slots of some episodes. The standard deviation of constant rewards counts as 1."""
         joined = np.concatenate([np.asarray(part, dtype=np.float64) for part in rewards])
         std = float(joined.std())
         return cls(float(joined.mean()), std if std > 1e-8 else 1.0)
@@ -84,4 +84,4 @@ class RewardStatistics:
 
 
 IDENTITY = RewardStatistics(0.0, 1.0)
-"""Leaves rewards as they are."""
+"""Statistics that do not change rewards."""

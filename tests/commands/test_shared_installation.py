@@ -22,7 +22,7 @@ PACKAGES = (
     "offload", "middleware", "edgenode", "controller", "trainer", "evaluation", "simulator", "commands",
     "offload_testbed.egg-info",
 )  # fmt: skip
-KEPT_NOT = "the compiled twin cannot be kept"
+KEPT_NOT = "the compiled twin cannot be cached"
 
 
 class Installation:

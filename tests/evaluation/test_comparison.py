@@ -112,14 +112,14 @@ def test_two_models_under_one_name_are_not_averaged():
 def test_an_episode_without_tasks_has_no_success_rate():
     comparison = select_comparison([episode("ratc", 1, 0, tasks=0), episode("ratc", 2, 3)], ["ratc"], 2)
     assert comparison.traces == (2,)
-    assert comparison.missing == ("1 of the 2 evaluation traces have no task, and so no success rate",)
+    assert comparison.missing == ("1 of the 2 evaluation traces have no task, so they have no success rate",)
 
 
 def test_episodes_without_tasks_that_were_played_are_not_missing():
     played = [episode(method, trace, 0, tasks=0) for method in ("ratc", "sed") for trace in (1, 2)]
     comparison = select_comparison(played, ["ratc", "sed"], 2)
     assert compare(comparison, 0.95) == ({}, None, {})
-    assert comparison.missing == ("2 of the 2 evaluation traces have no task, and so no success rate",)
+    assert comparison.missing == ("2 of the 2 evaluation traces have no task, so they have no success rate",)
 
 
 def test_methods_without_a_common_trace_are_not_compared():

@@ -174,7 +174,7 @@ def test_a_run_of_heuristics_only_is_compared(tmp_path):
     assert "No learned scheduler was played" in printed(results)
     assert not (tmp_path / "out" / "figures" / "learning-curve.svg").exists()
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "no data yet for: How the learned schedulers became what they are" in page
+    assert "no data yet for: Learning curve" in page
     db.close()
 
 
@@ -196,7 +196,7 @@ def test_a_run_without_any_task_is_complete_and_says_why_nothing_is_compared(tmp
     db, run = open_run(tmp_path, settings)
     play_everything(db, run)
     results = write_report(db, open_storage("database:", db), run, tmp_path / "out", {})
-    assert results["missing"] == ["4 of the 4 evaluation traces have no task, and so no success rate"]
+    assert results["missing"] == ["4 of the 4 evaluation traces have no task, so they have no success rate"]
     assert "There is nothing to compare: no episode had a task." in printed(results)
     content = (tmp_path / "out/results.json").read_text()
     assert json.loads(content, parse_constant=pytest.fail)["methods"] == {}

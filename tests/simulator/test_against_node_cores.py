@@ -11,7 +11,7 @@ from node_cores import NodeCores
 from edgenode.schedulers import create_scheduler
 from offload import SchedulerContext, draw_network, draw_trace, make_profile, resolve_settings
 from offload.presets import PRESETS
-from simulator.core import UNDECIDED
+from simulator.arrays import UNDECIDED
 from simulator.twin import OUTCOMES, Twin
 
 

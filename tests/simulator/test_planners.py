@@ -16,7 +16,7 @@ from offload import SchedulerContext, make_profile, resolve_settings
 from offload.draws import Purpose, uniform
 from offload.outcomes import TIME_TOLERANCE_S
 from offload.tasks import Trace
-from simulator import core, planners
+from simulator import arrays, planners
 from simulator.planners import ceiling, central_choices, play_central
 from simulator.twin import Twin
 
@@ -91,7 +91,7 @@ def test_central_does_not_know_that_a_transmission_under_way_will_fail(timing: s
     seed = failing_seed(Purpose.TRANSMISSION_FAILURE, 0.11, 0.14)
     tasks, decided = [(0, 0, 1.5e5, 2e9, 9), (1, 2, 1e5, 1e9, 9)], [[1, -1, -1]]
     twin = Twin([net], [trace(tasks, 3)], made(net, timing, seed)).play_given(np.array([[[1, -1, -1], [-1, -1, 1]]]))
-    assert twin.outcome[0, 0, 0] == core.TRANSMISSION_FAILURE
+    assert twin.outcome[0, 0, 0] == arrays.TRANSMISSION_FAILURE
     assert after(net, tasks, decided, failures=True, timing=timing, seed=seed) == [-1, -1, 2]
     assert after(net, tasks, decided) == [-1, -1, 2]
 

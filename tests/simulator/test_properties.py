@@ -12,7 +12,7 @@ from small_worlds import worlds
 from offload import Network
 from offload.outcomes import TIME_TOLERANCE_S
 from offload.tasks import Trace
-from simulator import core
+from simulator import arrays
 from simulator.twin import Twin
 
 
@@ -26,19 +26,19 @@ def played(world, network=None):
 def test_every_task_has_one_fate_and_its_times_add_up(world) -> None:
     net, trace, _, made, failures = world
     fates = played(world)
-    np.testing.assert_array_equal(fates.outcome[0] != core.UNDECIDED, trace.has_task)
+    np.testing.assert_array_equal(fates.outcome[0] != arrays.UNDECIDED, trace.has_task)
     stages = fates.transmission_waiting_s + fates.transmission_s + fates.execution_waiting_s + fates.execution_s
     begin = np.arange(trace.slots)[:, None] * trace.slot_s
     np.testing.assert_allclose(fates.end_s[0][trace.has_task], (begin + stages[0])[trace.has_task], atol=1e-9)
-    success = fates.outcome[0] == core.SUCCESS
+    success = fates.outcome[0] == arrays.SUCCESS
     assert (fates.end_s[0] <= begin + trace.deadline_s + TIME_TOLERANCE_S)[success].all()
     for slot, source in np.argwhere(trace.has_task):
         place = 0, slot, source
         j = fates.destination[place]
         duration = trace.cycles[slot, source] / net.capacity_hz[j]
-        if fates.outcome[place] == core.SUCCESS:
+        if fates.outcome[place] == arrays.SUCCESS:
             assert fates.execution_s[place] == duration
-        elif fates.outcome[place] == core.DROPPED:
+        elif fates.outcome[place] == arrays.DROPPED:
             assert fates.execution_s[place] == 0
         else:
             assert failures
@@ -61,7 +61,7 @@ def test_no_resource_is_used_twice_at_once_and_all_are_first_in_first_out(world)
             start = begin + fates.transmission_waiting_s[place]
             arrival = start + fates.transmission_s[place]
             links.setdefault((source, j), []).append((begin, start, arrival))
-            if fates.transmission_s[place] == 0 or fates.outcome[place] == core.TRANSMISSION_FAILURE:
+            if fates.transmission_s[place] == 0 or fates.outcome[place] == arrays.TRANSMISSION_FAILURE:
                 continue
         start = arrival + fates.execution_waiting_s[place]
         executors.setdefault(j, []).append((arrival, source, slot, start, start + fates.execution_s[place]))
@@ -103,5 +103,5 @@ def test_the_team_reward_is_the_feedback_of_all_tasks_in_their_end_slots(world) 
     for place in np.argwhere(trace.has_task).tolist():
         end = fates.end_s[0][tuple(place)]
         slot = min(int(end / trace.slot_s + TIME_TOLERANCE_S), trace.slots - 1)
-        expected[slot] += 1 if fates.outcome[0][tuple(place)] == core.SUCCESS else -1
+        expected[slot] += 1 if fates.outcome[0][tuple(place)] == arrays.SUCCESS else -1
     np.testing.assert_array_equal(twin.team_reward[0], expected)

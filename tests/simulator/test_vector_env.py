@@ -159,8 +159,8 @@ def test_gymnasiums_wrappers_understand_it() -> None:
     [
         (np.zeros(ROWS - 1, int), r"shape \(11,\), not \(12,\)"),
         (np.zeros((EPISODES, NODES), int), r"shape \(3, 4\), not \(12,\)"),
-        (np.zeros(ROWS), "whole numbers"),
-        (np.eye(ROWS, dtype=int)[6] * 5, "episode 1, node_2: action 5; actions are 0 to 4"),
+        (np.zeros(ROWS), "must be integers"),
+        (np.eye(ROWS, dtype=int)[6] * 5, "episode 1, node_2: action 5 is not in 0 … 4"),
         (-np.eye(ROWS, dtype=int)[11], "episode 2, node_3: action -1"),
     ],
 )
@@ -172,7 +172,7 @@ def test_what_is_no_action_is_refused(actions, complaint) -> None:
 
 
 def test_wrong_makings_and_resets_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 episodes"):
+    with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
         OffloadingVectorEnv(SETTINGS, episodes=0)
     with pytest.raises(ValueError, match="there is no preset 'papers'"):
         OffloadingVectorEnv("papers")
@@ -199,7 +199,7 @@ def test_gymnasium_makes_it_by_its_id() -> None:
     assert gymnasium.make_vec(GYMNASIUM_ID, num_envs=ROWS, settings=SETTINGS, episodes=EPISODES).num_envs == ROWS
     assert gymnasium.make_vec(made.spec).num_envs == ROWS
     for wrong in ({"num_envs": 7}, {"num_envs": 8, "episodes": EPISODES}, {"num_envs": 2}):
-        with pytest.raises(ValueError, match=r"is not episodes · nodes; give episodes instead, of 4 sub-environments"):
+        with pytest.raises(ValueError, match=r"must be episodes · 4 nodes; give `episodes` instead"):
             gymnasium.make_vec(GYMNASIUM_ID, settings=SETTINGS, **wrong)
     with pytest.raises(gymnasium.error.Error, match="entry_point is not specified"):
         gymnasium.make(GYMNASIUM_ID)

@@ -166,7 +166,7 @@ class WrongSize(Base):
 @pytest.mark.parametrize(
     ("factory", "part"),
     [
-        (Undocumented, "does not say what the parameter 'learning_rate' is"),
+        (Undocumented, "its docstring does not explain the parameter 'learning_rate'"),
         (ForgetsToCount, "after 1 steps, state.step is 0"),
         (OtherCurves, "a step returns ['loss'], and `curves` names ['imitation_loss']"),
         (GlobalInitialization, "two fresh states of the same seed differ"),
@@ -174,10 +174,10 @@ class WrongSize(Base):
         (NumPyRandomness, "it draws from the global random state"),
         (IgnoresTheSeed, "does not depend on the seed"),
         (KeepsStateOutside, "saved at step 2, loaded and continued to step 5, it differs"),
-        (ForgetsMasks, "what the actor says of an illegal action changes the training"),
+        (ForgetsMasks, "the actor's logit of an illegal action changes the training"),
         (ChangesTheBatch, "changed the minibatch"),
         (ExportsAnotherActor, "the exported actor computes other logits than torch"),
-        (LearnsNothing, "at least 0.9 is needed"),
+        (LearnsNothing, "it must have at least 0.9"),
         (WrongSize, "not (7, N+1)"),
         (TakesNothingOver, "does not take over the actor"),
         (TrustsEveryEpisode, "trains on episodes of another actor"),

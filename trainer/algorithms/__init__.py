@@ -1,9 +1,11 @@
-"""The learning algorithms, by name. A module each, with a small pure function per equation of the paper.
+"""Finds learning algorithms by name, and contains the built-in ones.
 
-An algorithm is a frozen dataclass of the form that `protocols.py` describes. It is found through the entry-point group
-`offload.algorithms`, ours and other people's alike; `docs/algorithms.md` shows how to write one. `sac_cql.py` trains offline
-(eq. 10–12, Algorithm 1), `ppo.py` fine-tunes online (eq. 13–19, Algorithm 2). They know arrays, tensors and the settings'
-sections; nothing of databases, storage or sources of episodes. Importing this package needs no torch; loading an algorithm does.
+An algorithm is a frozen dataclass of the form that `protocols.py` describes. All algorithms, built-in or from other
+packages, are found through the entry-point group `offload.algorithms`. `docs/algorithms.md` shows how to write one.
+
+`sac_cql.py` trains offline (eq. 10–12, Algorithm 1), `ppo.py` fine-tunes online (eq. 13–19, Algorithm 2). Each has a
+small pure function per equation of the paper. They use arrays, tensors and the settings' sections, but no database,
+storage or source of episodes. Importing this package does not need torch; loading an algorithm does.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _METHODS = {"offline": ("fresh", "train"), "online": ("fresh", "start_from", "up
 class Description:
     """An algorithm as `offload algorithms` shows it.
 
-    phase: offline or online; empty for one that cannot be loaded, whose `summary` says why
+    phase: offline or online; empty if the algorithm cannot be loaded, and `summary` then says why
     """
 
     name: str
@@ -44,12 +46,12 @@ class Description:
 
 
 def algorithm_names() -> list[str]:
-    """The names of all phases that configuration can use. Nothing is loaded."""
+    """The names of the algorithms of all phases. Loads no algorithm."""
     return entry_names(GROUP)
 
 
 def describe() -> list[Description]:
-    """All algorithms with the first line of their docstring, their parameters' defaults, and their curves."""
+    """All algorithms with the first line of their docstring, the defaults of their parameters, and their curves."""
     found = []
     for name in algorithm_names():
         try:
@@ -65,24 +67,27 @@ def describe() -> list[Description]:
 def create_offline(settings: Settings) -> OfflineAlgorithm[Any]:
     """The algorithm of `offline.algorithm` with `offline.parameters`.
 
-    Raises SettingsError for an unknown name (with the names there are), one that two packages bring, one that cannot be
-    loaded or trains online, an unknown parameter or an impossible value, and whatever the algorithm itself refuses.
+    Raises SettingsError for
+
+    * an unknown name (the message lists the known ones), or a name that two packages provide
+    * an algorithm that cannot be loaded, or that trains online
+    * an unknown parameter or an impossible value, or settings that the algorithm itself rejects
     """
     made: OfflineAlgorithm[Any] = _create("offline", settings)
     return made
 
 
 def create_online(settings: Settings) -> OnlineAlgorithm[Any]:
-    """The same of `online.algorithm` with `online.parameters`."""
+    """The algorithm of `online.algorithm` with `online.parameters`. Raises SettingsError as `create_offline` does."""
     made: OnlineAlgorithm[Any] = _create("online", settings)
     return made
 
 
 def check_algorithms(settings: Settings) -> None:
-    """Raises SettingsError where one of the settings' algorithms cannot be made, with a line per problem.
+    """Raise SettingsError when an algorithm of the settings cannot be made, with one line per problem.
 
-    Where torch is not installed nothing can be loaded: names are checked, parameters are not. A phase's default without
-    parameters is ours and is not loaded either, which would take seconds.
+    Without torch no algorithm can be loaded. The names are checked then, but the parameters are not. A phase's default
+    algorithm without parameters is not loaded either, because loading takes seconds.
     """
     problems = []
     for phase in PHASES:
@@ -117,7 +122,7 @@ def _create(phase: Phase, settings: Settings) -> Any:
     made = _load(name, key)
     if made.phase != phase:
         raise SettingsError(f"{key}: '{name}' trains {made.phase}; it can be {made.phase}.algorithm")
-    # An algorithm without parameters of its own, as ours, has the section's keys.
+    # An algorithm without own parameters, such as the built-in ones, uses the section's keys.
     own = defaults_of(made)
     instead = {} if own else {field: f"{phase}.{field}" for field in _SECTIONS[phase].model_fields}
     parameters = checked_parameters(made, section.parameters, f"{phase}.parameters", name, instead)
@@ -142,7 +147,7 @@ def _load(name: str, key: str) -> Any:
 
 
 def fault_of_class(made: Any) -> str | None:
-    """What a class lacks to be an algorithm of its phase; None where nothing is missing."""
+    """What a class needs to be an algorithm of its phase but does not have; None if it has everything."""
     phase = getattr(made, "phase", None)
     if phase not in PHASES:
         return f"has the phase {phase!r}; it is 'offline' or 'online'"

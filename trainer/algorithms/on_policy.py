@@ -1,4 +1,4 @@
-"""The guard of on-policy training: episodes that another actor has played are refused, never trained on."""
+"""Checks that episodes are on-policy. Episodes that another actor has played are rejected and never trained on."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from offload.episodes import EpisodeLog
 
 LOG_PROBABILITY_TOLERANCE = 1e-4
-"""Absolute, between a recorded log-probability and the one that is computed anew: actors are float32."""
+"""The largest absolute difference between a recorded and a recomputed log-probability; actors are float32."""
 
 
 class OffPolicyError(RuntimeError):
-    """Records that were not made by the actor that is to be trained; the message names episode, slot and node."""
+    """The actor to be trained did not make these records; the message names episode, slot and node."""
 
 
 def check_on_policy(log: EpisodeLog, log_probabilities: NDArray[np.floating]) -> float:
     """The greatest difference between recorded and recomputed (T+1, N) log-probabilities, over slots with a task.
 
-    Raises OffPolicyError when it is above the tolerance, or nothing was recorded.
+    Raises OffPolicyError when the difference is above the tolerance, or a log-probability was not recorded.
     """
     no_task = log.masks.shape[-1] - 1
     decided = log.up & (log.actions != no_task)
@@ -31,5 +31,5 @@ def check_on_policy(log: EpisodeLog, log_probabilities: NDArray[np.floating]) ->
         f"episode {log.episode}, slot {slot}, node {node}: model {log.plan.model} gives action "
         f"{log.actions[slot, node]} the log-probability {log_probabilities[slot, node]:.6f}, but "
         f"{log.log_probabilities[slot, node]:.6f} was recorded (tolerance {LOG_PROBABILITY_TOLERANCE:g}): "
-        "another actor, profile or mask decided there"
+        "another actor, profile or mask was used there"
     )

@@ -1,10 +1,10 @@
-"""Online fine-tuning: PPO with GAE on the logs of exactly the current policy (paper section IV-C3, eq. 13–19, Algorithm 2).
+"""Fine-tunes online: PPO with GAE on the logs of the current policy (paper section IV-C3, eq. 13–19, Algorithm 2).
 
-The team reward is every node's reward; each node has its own advantages, from the shared critic on its own observations.
-A chain of advantages ends where a node was down, with the value of its last observation before that.
+All nodes have the team reward as their reward. Each node has its own advantages, from the shared critic on its own
+observations. A chain of advantages ends where a node was down, with the value of its last observation before that.
 
-On-policy is guarded: the log-probabilities are computed anew from the recorded observations and masks, and an episode
-whose records differ from them by more than `LOG_PROBABILITY_TOLERANCE` is refused: it was played by another actor.
+Before an update, the log-probabilities are recomputed from the recorded observations and masks. If the recorded ones
+differ by more than `LOG_PROBABILITY_TOLERANCE`, another actor has played the episode, and it is rejected.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class PPO:
     """PPO with GAE (eq. 13–19, Algorithm 2), on-policy; its parameters are keys of `online`.
 
     It reads `epochs`, `minibatch_rows`, `learning_rate`, `learning_rate_decay`, `discount`, `gae_lambda`, `clip`,
-    `entropy_bonus`, `normalize_advantages`, `decisions_only`, `gradient_clip` and `reward_normalization`. The state has
-    the modules actor and critic.
+    `entropy_bonus`, `normalize_advantages`, `decisions_only`, `gradient_clip` and `reward_normalization`. The modules
+    of the state are actor and critic.
     """
 
     context: AlgorithmContext
@@ -61,12 +61,12 @@ class PPO:
     curves: ClassVar[Mapping[str, Curve]] = CURVES
 
     def fresh(self) -> Learner:
-        """Fresh networks."""
+        """Untrained networks."""
         context = self.context
         return make_learner(context.learner, context.online, context.seed, context.observation_size, context.actions)
 
     def start_from(self, state: Learner, content: bytes) -> None:
-        """Take over the actor, the critic where the offline algorithm has trained one, and the reward statistics."""
+        """Load the actor and the reward statistics of the offline state, and its critic if it has one."""
         state.load_modules(content, ("actor", *({"critic"} & saved_modules(content))))
 
     def update(self, state: Learner, logs: Sequence[EpisodeLog], updates: int) -> dict[str, float]:
@@ -77,7 +77,7 @@ class PPO:
 def make_learner(
     learner: LearnerSettings, online: OnlineSettings, seed: int, observation_size: int, actions: int
 ) -> Learner:
-    """Fresh actor and critic from a seed, with an Adam each."""
+    """An untrained actor and critic from a seed, with one Adam optimizer each."""
     with seeded_initialization(seed):
         actor, critic = mlp(observation_size, learner.hidden, actions), mlp(observation_size, learner.hidden, 1)
     rate = online.learning_rate
@@ -86,7 +86,10 @@ def make_learner(
 
 
 class _Data(NamedTuple):
-    """The rows of an update. observations (R, O), masks (R, N+1), the rest (R,); `counts`: the actor's loss counts it."""
+    """The rows of an update.
+
+    observations: (R, O); masks: (R, N+1); the others: (R,). counts: whether the actor's loss includes the row
+    """
 
     observations: Tensor
     masks: Tensor
@@ -103,17 +106,17 @@ class _Data(NamedTuple):
 def update(
     learner: Learner, logs: Sequence[EpisodeLog], online: OnlineSettings, seed: int, updates: int
 ) -> dict[str, float]:
-    """One update of Algorithm 2 (lines 3–8) on the episodes of the current policy; its statistics.
+    """Do one update of Algorithm 2 (lines 3–8) on episodes of the current policy, and return its statistics.
 
-    `updates`: how many there will be in all, for the decay of the learning rate. `learner.step` counts them.
-    Raises OffPolicyError for episodes of another policy.
+    updates: the total number of updates, for the decay of the learning rate; `learner.step` counts them
+    Raises OffPolicyError for episodes of another policy, DivergenceError when a loss is not finite.
     """
     if not logs:
         raise ValueError("an update needs at least one episode")
     rewards = _normalization(learner, logs, online)
     data, statistics = _prepare(learner, logs, rewards, online)
     if online.reward_normalization == "stored":
-        # Where nothing was learned offline, what the first update sees is what is stored from then on.
+        # Without statistics from offline training, those of the first update are stored.
         learner.rewards = rewards
     rate = online.learning_rate
     if online.learning_rate_decay:
@@ -144,7 +147,7 @@ def gae(
 
     rewards: (T,) the normalized team reward; values: (T+1, N) V_ω_old; valid: (T, N)
     Returns (T, N) each: A_t = δ_t + λγ A_{t+1} with δ_t = r_t + γ V(o_{t+1}) − V(o_t), and V_t = A_t + V(o_t).
-    Invalid rows have advantage 0 and pass nothing on to the slot before.
+    Invalid rows have advantage 0, and contribute nothing to the slot before.
     """
     values = values.astype(np.float64)
     errors = rewards[:, None] + discount * values[1:] - values[:-1]  # eq. 14
@@ -214,7 +217,7 @@ def _normalization(learner: Learner, logs: Sequence[EpisodeLog], online: OnlineS
 
 
 def _log_probabilities(learner: Learner, log: EpisodeLog) -> NDArray[np.float32]:
-    """(T+1, N) of the recorded actions under the learner's actor; 0 where a node was down."""
+    """(T+1, N) the log-probabilities of the recorded actions under the learner's actor; 0 where a node was down."""
     up = log.up
     observations, masks, actions = (
         torch.from_numpy(values[up]).to(learner.device) for values in (log.observations, log.masks, log.actions)
@@ -250,7 +253,7 @@ def _step(learner: Learner, data: _Data, online: OnlineSettings) -> dict[str, fl
 
 
 def _minibatches(draws: np.random.Generator, rows: int, size: int | None) -> Iterator[NDArray[np.int64]]:
-    # Equal parts rather than full ones and a rest: a rest of a few rows would get a whole Adam step of noise.
+    # Equal parts, because a rest of a few rows would cause a whole Adam step of noise.
     yield from np.array_split(draws.permutation(rows), -(-rows // (size or rows)))
 
 

@@ -1,8 +1,10 @@
-"""What the pipeline needs of a learning algorithm, and what it gives to one.
+"""Defines the interface between the pipeline and a learning algorithm.
 
-An algorithm is a frozen dataclass: `context` first, then its parameters with types and defaults. It keeps no state: what it
-learns is in a `TrainingState`, which the pipeline stores and loads. `docs/algorithms.md` shows how to write one.
-N nodes, O elements of an observation, N+1 actions (N: "no task"), T slots of an episode. Importing this needs no torch.
+An algorithm is a frozen dataclass: `context` first, then its parameters with types and defaults. It has no state of its
+own. What it learns is in a `TrainingState`, which the pipeline stores and loads. `docs/algorithms.md` shows how to
+write an algorithm. Importing this module does not need torch.
+
+Shapes: N nodes, O elements of an observation, N+1 actions (N means "no task"), T slots of an episode.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ Phase = Literal["offline", "online"]
 
 @dataclass(frozen=True)
 class AlgorithmContext:
-    """What an algorithm is made for.
+    """What an algorithm gets when it is made.
 
-    observation_size: O; actions: N+1; seed: keys all randomness, by `trainer.seeds.generator` and a place
-    learner: widths of the networks and the device; offline, online: these sections of the settings, all keys
+    observation_size: O; actions: N+1
+    seed: keys all random numbers, by `trainer.seeds.generator` and a place
+    learner: widths of the networks, and the device
+    offline, online: these sections of the settings, with all keys
     """
 
     observation_size: int
@@ -41,7 +45,7 @@ class AlgorithmContext:
 class Curve:
     """A number that every training step or update reports.
 
-    label: its name for people, with its unit if it has one; in_progress: the progress line shows it
+    label: the name to show, with a unit if there is one; in_progress: whether the progress line shows it
     """
 
     label: str
@@ -49,10 +53,10 @@ class Curve:
 
 
 class TrainingState(Protocol):
-    """Everything that training needs to continue exactly. `trainer.learner.Learner` is one; most algorithms use it.
+    """Everything that training needs to continue exactly. Most algorithms use `trainer.learner.Learner`.
 
     step: gradient steps (offline) or updates (online) so far
-    rewards: the statistics that rewards are normalized by, stored in the manifest; None where there are none
+    rewards: the statistics for the normalization of rewards, stored in the manifest; None if there are none
     """
 
     step: int
@@ -60,15 +64,15 @@ class TrainingState(Protocol):
 
     @property
     def actor(self) -> nn.Module:
-        """The network that nodes run: (R, O) float32 → (R, N+1) logits before masking; a chain of Linear and ReLU layers."""
+        """The network that nodes run: (R, O) float32 → (R, N+1) logits before masking. A chain of Linear and ReLU."""
         ...
 
     def to_bytes(self) -> bytes:
-        """The whole state as safetensors, the actor's parameters as `parameters/actor.…`; equal states give equal bytes."""
+        """The whole state as safetensors. Equal states give equal bytes. Keys of the actor: `parameters/actor.…`."""
         ...
 
     def load_bytes(self, content: bytes) -> None:
-        """Take over a whole state. Raises LearnerError, having changed nothing, when the bytes do not fit."""
+        """Load a whole state. Raises LearnerError, and changes nothing, when the bytes do not fit."""
         ...
 
 
@@ -85,24 +89,24 @@ class OfflineAlgorithm(Protocol[State]):
 
     @property
     def curves(self) -> Mapping[str, Curve]:
-        """Every number that `train` returns, by the name that it has in the database and in TensorBoard."""
+        """Every number that `train` returns, by its name in the database and in TensorBoard."""
         ...
 
     def fresh(self, rewards: RewardStatistics) -> State:
-        """The state before the first step, from `context.seed` alone. rewards: of all slots that are learned from."""
+        """The state before the first step, from `context.seed` only. rewards: of all slots to learn from."""
         ...
 
     def train(self, state: State, batch: Transitions) -> Mapping[str, Tensor | float]:
-        """One gradient step on a minibatch of slots with the rows of all nodes (rows that are not `valid` count nothing).
+        """Take one gradient step on a minibatch of slots with the rows of all nodes. Ignore rows that are not `valid`.
 
-        Adds 1 to `state.step`; returns a number for each of `curves`, scalar tensors may stay on their device.
-        Randomness comes from `context.seed` and `state.step`. Rewards are raw, as they were recorded.
+        Adds 1 to `state.step`. Returns a number for each of `curves`; scalar tensors may stay on their device.
+        Random numbers depend on `context.seed` and `state.step` only. Rewards are not normalized.
         """
         ...
 
 
 class OnlineAlgorithm(Protocol[State]):
-    """Fine-tunes an actor on episodes that it has just played, one update at a time."""
+    """Fine-tunes an actor on the episodes that it has just played, one update at a time."""
 
     @property
     def phase(self) -> Literal["online"]:
@@ -111,30 +115,30 @@ class OnlineAlgorithm(Protocol[State]):
 
     @property
     def on_policy(self) -> bool:
-        """Whether `update` refuses episodes that another actor has played."""
+        """Whether `update` rejects episodes that another actor has played."""
         ...
 
     @property
     def curves(self) -> Mapping[str, Curve]:
-        """Every number that `update` returns, by the name that it has in the database and in TensorBoard."""
+        """Every number that `update` returns, by its name in the database and in TensorBoard."""
         ...
 
     def fresh(self) -> State:
-        """The state before the first update, from `context.seed` alone."""
+        """The state before the first update, from `context.seed` only."""
         ...
 
     def start_from(self, state: State, content: bytes) -> None:
-        """Take over what an offline algorithm has learned into a fresh state: the actor, and what else is usable.
+        """Load what an offline algorithm has learned into a fresh state: the actor, and other parts that can be used.
 
-        content: the `to_bytes` of that algorithm's state; its `parameters/actor.…` are there, the rest depends on it
-        Raises LearnerError, having changed nothing, when the actor is of another size.
+        content: `to_bytes` of the offline state. It has `parameters/actor.…`; other keys depend on the algorithm.
+        Raises LearnerError, and changes nothing, when the actor is of another size.
         """
         ...
 
     def update(self, state: State, logs: Sequence[EpisodeLog], updates: int) -> Mapping[str, float]:
-        """One update on complete episodes that `state.actor` has played; `updates` is how many there will be in all.
+        """Do one update on complete episodes that `state.actor` has played. updates: the total number of updates.
 
-        Adds 1 to `state.step`; returns a number for each of `curves`. Raises OffPolicyError where `on_policy` and the
+        Adds 1 to `state.step`. Returns a number for each of `curves`. Raises OffPolicyError if `on_policy` and the
         recorded log-probabilities are another actor's, DivergenceError when a number is not finite.
         """
         ...

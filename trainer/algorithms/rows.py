@@ -1,4 +1,4 @@
-"""The valid rows of some slots as flat tensors: what the losses average over."""
+"""Flattens the valid rows of some slots to tensors, over which the losses average."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.transitions import Transitions
 
 
 class Rows(NamedTuple):
-    """R rows, each the transition of one node in one slot.
+    """R rows. Each row is the transition of one node in one slot.
 
     observations, next_observations: (R, O); masks, next_masks: (R, N+1) bool; actions: (R,) int64
     rewards: (R,) the team reward of the row's slot, normalized

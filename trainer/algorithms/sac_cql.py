@@ -1,11 +1,12 @@
-"""Offline training: discrete SAC + CQL + the additional critic (paper section IV-C2, eq. 10–12, Algorithm 1).
+"""Trains offline: discrete SAC + CQL + the additional critic (paper section IV-C2, eq. 10–12, Algorithm 1).
 
-Where the paper is silent or doubtful:
-* eq. 11 maximises V(o_t), not V(o_{t+1}): the same states as the data's actions. Its Qs are the current ones, as in the
-  discrete SAC that the paper builds on; those in the target y are the target Qs.
-* The target y of a step is computed once, before any update, for critic and Qs alike.
-* Losses are averages over the valid rows of the minibatch (the paper's sums over i divided by their number).
-* Masks: the policy, hence V, gives illegal actions probability 0; the regularizer's log-sum-exp is over legal actions.
+Decisions where the paper is incomplete or ambiguous:
+
+* Eq. 11 maximises V(o_t), not V(o_{t+1}), so its states are those of the recorded actions. It uses the current Qs, as
+  the discrete SAC does that the paper builds on. The target y uses the target Qs.
+* The target y of a step is computed once, before any update, for the critic and the Qs.
+* Losses are averages over the valid rows of the minibatch (the paper's sums over i, divided by the number of rows).
+* Masks: the policy, and so V, gives illegal actions probability 0. The regularizer's log-sum-exp is over legal actions.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ CURVES = MappingProxyType(
 class SACCQL:
     """Discrete SAC with CQL and an additional critic (eq. 10–12, Algorithm 1); its parameters are keys of `offline`.
 
-    It reads `learning_rate`, `discount`, `soft_update`, `entropy`, `entropy_weight`, `target_entropy_share`, `cql_weight`,
-    `reward_normalization` and `gradient_clip`. The state has the modules actor, critic, q1, q2, target_q1, target_q2, and
-    entropy_weight where it is adaptive. Raises SettingsError for an adaptive entropy weight that starts at 0.
+    It reads `learning_rate`, `discount`, `soft_update`, `entropy`, `entropy_weight`, `target_entropy_share`,
+    `cql_weight`, `reward_normalization` and `gradient_clip`. The modules of the state are actor, critic, q1, q2,
+    target_q1, target_q2, and entropy_weight if it is adaptive. Raises SettingsError for an adaptive entropy weight that
+    starts at 0.
     """
 
     context: AlgorithmContext
@@ -61,7 +63,10 @@ class SACCQL:
         _check_entropy_weight(self.context.offline)
 
     def fresh(self, rewards: RewardStatistics) -> Learner:
-        """Fresh networks; raw rewards offline stay raw online, since the critic that is handed over has learned their scale."""
+        """Untrained networks. Without normalization the stored statistics are the identity.
+
+        The online phase then does not normalize either: the critic that it takes over has learned this scale.
+        """
         context = self.context
         learner = make_learner(
             context.learner, context.offline, context.seed, context.observation_size, context.actions
@@ -70,12 +75,12 @@ class SACCQL:
         return learner
 
     def train(self, state: Learner, batch: Transitions) -> dict[str, Tensor]:
-        """One step of Algorithm 1."""
+        """Take one step of Algorithm 1."""
         return train_step(state, batch, self.context.offline)
 
 
 class EntropyWeight(nn.Module):
-    """The weight α of the entropy, as its logarithm when it is learned."""
+    """The learned weight α of the entropy, stored as its logarithm."""
 
     def __init__(self, start: float) -> None:
         super().__init__()
@@ -89,9 +94,9 @@ class EntropyWeight(nn.Module):
 def make_learner(
     learner: LearnerSettings, offline: OfflineSettings, seed: int, observation_size: int, actions: int
 ) -> Learner:
-    """Fresh networks from a seed; the target Qs start equal to the Qs (Algorithm 1's initialization).
+    """Untrained networks from a seed. The target Qs start equal to the Qs (initialization of Algorithm 1).
 
-    Raises SettingsError for an adaptive entropy weight that starts at 0, where it would stay.
+    Raises SettingsError for an adaptive entropy weight that starts at 0, because it would stay 0.
     """
     _check_entropy_weight(offline)
     with seeded_initialization(seed):
@@ -113,12 +118,12 @@ def make_learner(
 def _check_entropy_weight(offline: OfflineSettings) -> None:
     if offline.entropy == "adaptive" and offline.entropy_weight <= 0:
         raise SettingsError(
-            f"offline.entropy_weight = {offline.entropy_weight:g}: an adaptive weight starts above 0, for example at 0.2"
+            f"offline.entropy_weight = {offline.entropy_weight:g}: an adaptive weight must start above 0, such as 0.2"
         )
 
 
 def train_step(learner: Learner, batch: Transitions, offline: OfflineSettings) -> dict[str, Tensor]:
-    """One step of Algorithm 1 on a minibatch of slots with the rows of all nodes; its losses, still on the device."""
+    """Take one step of Algorithm 1 on a minibatch of slots with the rows of all nodes; returns losses on the device."""
     statistics = normalization(batch.rewards, learner.rewards, offline)
     rows = rows_of(batch, statistics.normalize(batch.rewards), learner.device)
     entropy_weight: float | Tensor = offline.entropy_weight
@@ -159,12 +164,12 @@ def train_step(learner: Learner, batch: Transitions, offline: OfflineSettings) -
 def normalization(
     rewards: NDArray[np.float64], stored: RewardStatistics | None, offline: OfflineSettings
 ) -> RewardStatistics:
-    """What the minibatch's rewards are normalized by: the data set's statistics, its own, or nothing."""
+    """The statistics that normalize the minibatch's rewards: the data set's, the minibatch's own, or the identity."""
     if offline.reward_normalization == "batch":
         return RewardStatistics.of([rewards])
     if offline.reward_normalization == "dataset":
         if stored is None:
-            raise ValueError("rewards are normalized by the data set's statistics, but the learner has none")
+            raise ValueError("rewards are normalized by the data set's statistics, but the learner has none stored")
         return stored
     return IDENTITY
 
@@ -180,7 +185,7 @@ def target_value(rewards: Tensor, next_values: Tensor, discount: float) -> Tenso
 
 
 def cql_regularizer(q: Tensor, mask: Tensor, actions: Tensor) -> Tensor:
-    """(R,) R(o, a) = log Σ_{a' legal} exp Q(o, a') − Q(o, a): per state, over legal actions only; 0 with one of them."""
+    """(R,) R(o, a) = log Σ_{a' legal} exp Q(o, a') − Q(o, a), per state; 0 when only one action is legal."""
     return torch.logsumexp(q.masked_fill(~mask, -torch.inf), dim=-1) - _taken(q, actions)
 
 
@@ -200,9 +205,9 @@ def critic_loss(values: Tensor, target: Tensor) -> Tensor:
 
 
 def entropy_weight_loss(logarithm: Tensor, entropy: Tensor, mask: Tensor, share: float) -> Tensor:
-    """The loss of log α that drives each row's entropy to `share` of the greatest, ln(number of its legal actions).
+    """The loss of log α. It moves each row's entropy to `share` of the maximum, ln(number of legal actions).
 
-    Rows with one legal action have neither entropy nor target and are left out; 0 when there are no others.
+    Rows with one legal action have no entropy and are left out. The loss is 0 when there are no other rows.
     """
     legal = mask.sum(-1)
     choices = legal > 1
