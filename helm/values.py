@@ -1,8 +1,7 @@
-"""Defines the chart's values as a model, the single source of `values.schema.json` and docs/chart-values.md.
+"""The chart's values as a model: the one source of `values.schema.json`, of docs/chart-values.md, and of what a test checks.
 
-`python helm/values.py` writes both, and a test compares them. The values below `settings` are the program's own model
-(`offload.settings`). So Helm rejects what the program would reject, as far as a schema can express it. The program
-rejects the rest.
+`python helm/values.py` writes both. What is below `settings` is the program's own model (`offload.settings`), so that Helm
+refuses what the program would refuse, as far as a schema can say it; the rest says the program at `offload prepare`.
 """
 
 from __future__ import annotations
@@ -28,83 +27,75 @@ _QUANTITY = r"^[0-9.]+(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 
 
 class Section(BaseModel):
-    """A part of the values, without unknown keys."""
+    """A part of the values: nothing unknown in it."""
 
     model_config = ConfigDict(extra="forbid", title="")
 
 
 class Image(Section):
-    """The image of edge nodes, controller and jobs."""
+    """An image of ours."""
 
-    repository: str = Field("offload-testbed", description="the image without torch (`--target light`)")
-    tag: str = Field("", description="default: the chart's appVersion")
-    pullPolicy: Literal["Always", "IfNotPresent", "Never"] = Field(  # noqa: N815
-        "IfNotPresent", description="imagePullPolicy of all pods"
-    )
-    pullSecrets: Objects = Field([], description="imagePullSecrets of all pods")  # noqa: N815
+    repository: str = Field("offload-testbed", description="for edge nodes, controller and jobs (`--target light`)")
+    tag: str = Field("", description="the chart's appVersion by default")
+    pullPolicy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"  # noqa: N815
+    pullSecrets: Objects = Field([], description="of all pods, as in a pod's spec")  # noqa: N815
 
 
 class TrainerImage(Section):
     """The trainer's image."""
 
     repository: str = Field("offload-testbed-trainer", description="the image with torch (`--target trainer`)")
-    tag: str = Field("", description="default: the chart's appVersion")
+    tag: str = Field("", description="the chart's appVersion by default")
 
 
 class Resources(Section):
-    """Requests and limits, as in a container's spec."""
+    """Requests and limits, as Kubernetes has them."""
 
     requests: dict[str, str | int] = {}
     limits: dict[str, str | int] = {}
 
 
 class Run(Section):
-    """The name of the run."""
+    """What the run is called."""
 
     name: str = Field(
         "",
         pattern=_NAME,
         max_length=52,
-        description="default: the release's name and a digest of `settings` without the live settings; "
-        "other settings are another run",
+        description="the release's name with a digest of `settings` (without the hot ones) by default: other settings are another run",
     )
 
 
 class Token(Section):
     """The bearer token of the pods' HTTP interfaces."""
 
-    enabled: bool = Field(True, description="whether every request but /healthz, /readyz and /metrics needs the token")
-    existingSecret: str = Field(  # noqa: N815
-        "", description="Secret with the key `token`; default: the chart creates one"
-    )
+    enabled: bool = Field(True, description="everything but /healthz, /readyz and /metrics needs it")
+    existingSecret: str = Field("", description="with the key `token`; made by the chart by default")  # noqa: N815
 
 
 class TLS(Section):
-    """TLS between the testbed's pods. The token decides who may send requests."""
+    """TLS between our own pods; the token says who may ask."""
 
     existingSecret: str = Field(  # noqa: N815
         "",
-        description="Secret with the keys `tls.crt`, `tls.key` and `ca.crt`, as cert-manager makes it; "
-        "pods then speak HTTPS only",
+        description="with the keys `tls.crt`, `tls.key` and `ca.crt`, as cert-manager makes them: pods speak HTTPS only",
     )
 
 
 class Persistence(Section):
     """A volume of each pod."""
 
-    enabled: bool = Field(True, description="whether there is a volume; without one the data is lost with its pod")
-    size: str = Field("8Gi", pattern=_QUANTITY, description="size of the volume")
-    storageClassName: str = Field("", description="default: the cluster's default storage class")  # noqa: N815
+    enabled: bool = Field(True, description="without one the data dies with its pod")
+    size: str = Field("8Gi", pattern=_QUANTITY)
+    storageClassName: str = Field("", description="the cluster's default by default")  # noqa: N815
     keep: bool = Field(False, description="keep the volume when the release is uninstalled")
 
 
 class RecordPersistence(Persistence):
-    """A volume of each edge node, for records that are not delivered yet."""
+    """A volume of each edge node for records that are not delivered yet."""
 
-    enabled: bool = Field(
-        False, description="whether there is a volume; without one undelivered records are lost with their pod"
-    )
-    size: str = Field("100Mi", pattern=_QUANTITY, description="size of the volume")
+    enabled: bool = Field(False, description="without one such records die with their pod, and its tasks are `lost`")
+    size: str = Field("100Mi", pattern=_QUANTITY)
 
 
 class Node(Section):
@@ -116,7 +107,7 @@ class Node(Section):
         60,
         ge=0,
         le=3600,
-        description="seconds that nodes and controller wait after SIGTERM for the open episode to end",
+        description="a node (and the controller) that is told to end lets the open episode end first, for at most so long",
     )
 
 
@@ -131,138 +122,129 @@ class Trainer(Section):
 
     image: TrainerImage = TrainerImage()
     resources: Resources = Resources(requests={"cpu": "200m", "memory": "512Mi"}, limits={"memory": "2Gi"})
-    gpus: int = Field(0, ge=0, description="limit `nvidia.com/gpu`; needs an image that was built for CUDA")
+    gpus: int = Field(0, ge=0, description="limit `nvidia.com/gpu`; the image has to be built for CUDA then")
 
 
 class Pipeline(Section):
     """The O2O pipeline, a Job."""
 
     enabled: bool = Field(
-        False, description="run collect, offline, deploy, online, evaluate, report; resumes after an eviction"
+        False, description="play collect, offline, deploy, online, evaluate, report; goes on after an eviction"
     )
 
 
 class PodFailures(Section):
-    """Injected failures of whole pods, in addition to the model's failures."""
+    """Failures of whole pods, beside those of the model."""
 
-    enabled: bool = Field(False, description="whether the controller deletes pods; adds a Role for that")
-    perPodAndHour: float = Field(  # noqa: N815
-        6.0, gt=0, le=3600, description="mean number of killings per pod and hour (a Poisson process)"
-    )
+    enabled: bool = Field(False, description="the controller may delete pods then (a Role of its own)")
+    perPodAndHour: float = Field(6.0, gt=0, le=3600, description="rate of the Poisson process")  # noqa: N815
 
 
 class NetworkPolicy(Section):
-    """Network policies: each role reaches what it needs, and nothing else."""
+    """Each role reaches what it needs, and nothing else."""
 
-    enabled: bool = Field(True, description="whether there are network policies")
+    enabled: bool = True
     clients: Objects = Field(
-        [], description="further clients of controller and nodes, such as Prometheus: `from` of an ingress rule"
+        [], description="who else may ask controller and nodes: `from` of an ingress rule, as Prometheus"
     )
     externalCidr: str = Field(  # noqa: N815
         "",
-        description="CIDR of external services, of which only the services' ports are opened; default: any address",
+        description="where services that are not the chart's own may be; their ports are opened only; anywhere by default",
     )
-    apiServerCidr: str = Field("", description="CIDR of the Kubernetes API; default: any address")  # noqa: N815
-    apiServerPorts: list[int] = Field(  # noqa: N815
-        [443, 6443], description="ports of the Kubernetes API, for the controller"
-    )
+    apiServerCidr: str = Field("", description="where the Kubernetes API may be; anywhere by default")  # noqa: N815
+    apiServerPorts: list[int] = Field([443, 6443], description="of the Kubernetes API, for the controller")  # noqa: N815
 
 
 class VolumePermissions(Section):
-    """For volumes that belong to root in spite of `fsGroup`, such as host paths."""
+    """For volumes that belong to root whatever `fsGroup` says, as host paths do."""
 
     enabled: bool = Field(
         False,
-        description="whether an init container that runs as root gives each volume to its pod's user; "
-        "not allowed by `restricted`",
+        description="a container that is root for a moment gives each volume to its pod's user; not in `restricted`",
     )
 
 
 class PodDisruptionBudget(Section):
-    """Lets a drain evict one edge node at a time."""
+    """Drains take one edge node at a time."""
 
-    enabled: bool = Field(True, description="whether there is a PodDisruptionBudget")
+    enabled: bool = True
 
 
-class Rules(Section):
-    """Alerts."""
+class Switch(Section):
+    """On or off."""
 
-    enabled: bool = Field(False, description="whether there is a PrometheusRule with alerts")
+    enabled: bool = False
 
 
 class Dashboard(Section):
     """A ConfigMap with a Grafana dashboard."""
 
-    enabled: bool = Field(False, description="whether there is a ConfigMap with a Grafana dashboard")
-    labels: dict[str, str] = Field(
-        {"grafana_dashboard": "1"}, description="labels by which Grafana's sidecar finds the dashboard"
-    )
+    enabled: bool = False
+    labels: dict[str, str] = Field({"grafana_dashboard": "1"}, description="by which Grafana's sidecar finds it")
 
 
 class Monitoring(Section):
     """For the Prometheus operator and Grafana."""
 
-    enabled: bool = Field(False, description="whether there are a PodMonitor and a ServiceMonitor")
-    interval: str = Field("15s", pattern=r"^[0-9]+(ms|s|m)$", description="time between two scrapes")
-    labels: dict[str, str] = Field({}, description="labels by which the operator selects monitors and rules")
-    rules: Rules = Rules()
+    enabled: bool = Field(False, description="PodMonitor and ServiceMonitor")
+    interval: str = Field("15s", pattern=r"^[0-9]+(ms|s|m)$")
+    labels: dict[str, str] = Field({}, description="by which the operator selects monitors and rules")
+    rules: Switch = Field(Switch(), description="PrometheusRule")
     dashboard: Dashboard = Dashboard()
 
 
 class MySQL(Section):
-    """The database. It is the only service that is required."""
+    """The database, the one service that there must be."""
 
-    enabled: bool = Field(True, description="true: bundled; false: the external server `host`")
-    image: str = Field("mysql:8.4.10", description="image of the bundled server")
-    command: list[str] = Field([], description="default: the image's own command")
+    enabled: bool = Field(True, description="from the chart; else the server of `host`")
+    image: str = "mysql:8.4.10"
+    command: list[str] = Field([], description="the image's own by default")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"})
     persistence: Persistence = Persistence()
-    host: str = Field("", description="host of an external server")
-    port: int = Field(3306, ge=1, le=65535, description="port of an external server")
-    database: str = Field("offload", pattern=r"^[A-Za-z0-9_]+$", description="name of the database")
-    user: str = Field("offload", pattern=r"^[A-Za-z0-9_.-]+$", description="user of the database")
-    existingSecret: str = Field(  # noqa: N815
-        "", description="Secret with the key `password`; required for an external server"
-    )
-    options: str = Field("", description="options of the database URL, for example `ssl_ca=/etc/tls/ca.pem`")
+    host: str = Field("", description="of an external server")
+    port: int = Field(3306, ge=1, le=65535)
+    database: str = Field("offload", pattern=r"^[A-Za-z0-9_]+$")
+    user: str = Field("offload", pattern=r"^[A-Za-z0-9_.-]+$")
+    existingSecret: str = Field("", description="with the key `password`; needed for an external server")  # noqa: N815
+    options: str = Field("", description="of the connection's URL, as `ssl_ca=/etc/tls/ca.pem`")
 
 
 class HDFS(Section):
     """The storage of models, buffers and reports."""
 
-    enabled: bool = Field(True, description="true: bundled; false: the external server at `url`")
-    image: str = Field("apache/hadoop:3.4.3", description="image of the bundled servers")
+    enabled: bool = Field(True, description="from the chart; else `url`")
+    image: str = "apache/hadoop:3.4.3"
     command: list[str] = Field(
-        [], description="default: the chart's own command; `namenode` or `datanode` is added as an argument"
+        [], description="the chart's own by default; `namenode` or `datanode` is added as an argument"
     )
-    dataNodes: int = Field(1, ge=1, le=100, description="number of bundled data nodes")  # noqa: N815
+    dataNodes: int = Field(1, ge=1, le=100)  # noqa: N815
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "384Mi"}, limits={"memory": "768Mi"})
     persistence: Persistence = Persistence()
     url: str = Field(
         "",
         pattern=r"^(hdfs\+https?://.+)?$",
-        description="hdfs+http://[user@]host:9870/path of an external server; if empty, the database is the storage",
+        description="hdfs+http://[user@]host:9870/path of an external one; without one the database takes its place",
     )
-    ports: list[int] = Field([9870, 9864], description="ports of an external server's name nodes and data nodes")
-    existingSecret: str = Field("", description="Secret with the key `password` of an external server")  # noqa: N815
+    ports: list[int] = Field([9870, 9864], description="that an external one answers on: name nodes and data nodes")
+    existingSecret: str = Field("", description="with the key `password`, of an external one")  # noqa: N815
 
 
 class Nacos(Section):
-    """Registry and configuration service."""
+    """Registry and configuration."""
 
-    enabled: bool = Field(True, description="true: bundled; false: the external server at `url`")
-    image: str = Field("nacos/nacos-server:v2.5.2", description="image of the bundled server")
-    command: list[str] = Field([], description="default: the image's own command")
+    enabled: bool = Field(True, description="from the chart; else `url`")
+    image: str = "nacos/nacos-server:v2.5.2"
+    command: list[str] = Field([], description="the image's own by default")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"})
     persistence: Persistence = Persistence(size="1Gi")
     url: str = Field(
         "",
         pattern=r"^(nacos://.+)?$",
-        description="nacos://[user@]host:8848[/namespace][?group=name] of an external server; if empty, the database "
-        "is registry and configuration service, and the controller watches the mounted live settings",
+        description="nacos://[user@]host:8848[/namespace][?group=name] of an external one; without one the database "
+        "takes its place, and the hot keys of the mounted settings are watched",
     )
-    port: int = Field(8848, ge=1, le=65535, description="port of an external server")
-    existingSecret: str = Field("", description="Secret with the key `password` of an external server")  # noqa: N815
+    port: int = Field(8848, ge=1, le=65535, description="that an external one answers on")
+    existingSecret: str = Field("", description="with the key `password`, of an external one")  # noqa: N815
 
 
 class Values(Section):
@@ -284,24 +266,20 @@ class Values(Section):
     networkPolicy: NetworkPolicy = NetworkPolicy()  # noqa: N815
     podDisruptionBudget: PodDisruptionBudget = PodDisruptionBudget()  # noqa: N815
     monitoring: Monitoring = Monitoring()
-    nodeSelector: dict[str, str] = Field({}, description="of all pods")  # noqa: N815
-    tolerations: Objects = Field([], description="of all pods")
-    affinity: dict[str, Any] = Field({}, description="of all pods")
-    podAnnotations: dict[str, str] = Field({}, description="of all pods")  # noqa: N815
-    extraEnv: Objects = Field(  # noqa: N815
-        [], description="environment variables of all pods, as in a container's `env`"
-    )
-    extraVolumes: Objects = Field([], description="volumes of all pods, for example with certificates")  # noqa: N815
-    extraVolumeMounts: Objects = Field([], description="where the containers mount the extra volumes")  # noqa: N815
-    global_: dict[str, Any] = Field({}, alias="global", description="Helm's own value; not used")
+    nodeSelector: dict[str, str] = Field({}, description="of all pods of ours")  # noqa: N815
+    tolerations: Objects = Field([], description="of all pods of ours")
+    affinity: dict[str, Any] = Field({}, description="of all pods of ours")
+    podAnnotations: dict[str, str] = Field({}, description="of all pods of ours")  # noqa: N815
+    extraEnv: Objects = Field([], description="environment variables of all pods of ours, as in a container's `env`")  # noqa: N815
+    extraVolumes: Objects = Field([], description="of all pods of ours, as certificates")  # noqa: N815
+    extraVolumeMounts: Objects = Field([], description="where their containers see them")  # noqa: N815
+    global_: dict[str, Any] = Field({}, alias="global", description="Helm's own; not used")
 
 
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 7, what every Helm 3 understands) of the values."""
     fields = {name: (field.annotation, field) for name, field in Settings.model_fields.items() if name != "services"}
-    settings = create_model(  # type: ignore[call-overload]
-        "Experiment", __base__=Section, preset=(Literal[tuple(PRESETS)], None), **fields
-    )
+    settings = create_model("Experiment", __base__=Section, preset=(Literal[tuple(PRESETS)], None), **fields)  # type: ignore[call-overload]
     whole = create_model("All", __base__=Values, settings=(settings, ...)).model_json_schema()
     definitions = whole.pop("$defs")
     return {"$schema": "http://json-schema.org/draft-07/schema#", **_inlined(whole, definitions)}
@@ -337,13 +315,11 @@ def reference() -> str:
     lines = [
         "# Values of the chart",
         "",
-        "On this page you can look up every value of the Helm chart. [kubernetes.md](kubernetes.md) shows how to",
-        "use them, and the [glossary](glossary.md) defines the terms.",
-        "",
-        "`settings` holds the experiment: all keys of [configuration.md](configuration.md) but `services`, which the",
-        "chart sets. `settings.preset` names a preset: " + ", ".join(f"`{name}`" for name in PRESETS) + ".",
-        "",
-        "`python helm/values.py` makes this page and `values.schema.json` from one model. A test compares them.",
+        "Made by `python helm/values.py` from the model that also makes `values.schema.json`; a test compares it.",
+        "Below `settings` stands the experiment, as [configuration.md](configuration.md) has it, without `services` (the chart",
+        "fills them in); `settings.preset` names one of the presets "
+        + ", ".join(f"`{name}`" for name in PRESETS)
+        + ".",
         "",
     ]
     top, sections = [], []
@@ -356,7 +332,7 @@ def reference() -> str:
         lines += [f"## {name}", "", (kind.__doc__ or "").strip(), "", "| value | default | meaning |", "|---|---|---|"]
         lines += _rows(name, getattr(Values(), name))
         lines.append("")
-    lines += ["## All pods of the testbed", "", "| value | default | meaning |", "|---|---|---|"]
+    lines += ["## All pods of ours", "", "| value | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | `{json.dumps(default)}` | {meaning} |" for name, default, meaning in top]
     return "\n".join(lines) + "\n"
 
