@@ -12,9 +12,8 @@ from commands.recorded import Folder, RunName, open_recorded_run
 from offload.episodes import Verdict
 
 if TYPE_CHECKING:
-    from evaluation.measurements import TaskColumns
-    from evaluation.parity import TwinFates
-    from middleware.database import Database, Run
+    from evaluation.parity import TwinOutcomes
+    from middleware.database import Database, Run, TaskColumns
 
 _SIDE_BY_SIDE = 32
 
@@ -54,10 +53,9 @@ def parity(
 
 def run_parity(db: Database, run: Run, told: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
     """Parity of all complete episodes that the testbed played; empty when there is none. `told`: episodes done so far."""
-    from evaluation.measurements import read_tasks
     from evaluation.parity import measure_parity
     from evaluation.results import EXPERIMENT_PHASES
-    from middleware.database import find_episodes
+    from middleware.database import find_episodes, read_tasks
 
     if run.by_twin:
         return {}
@@ -83,8 +81,8 @@ def recorded_parity(db: Database, run: Run) -> dict[str, Any] | None:
         return None
 
 
-def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[TaskColumns]) -> list[TwinFates]:
-    from evaluation.parity import TwinFates
+def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[TaskColumns]) -> list[TwinOutcomes]:
+    from evaluation.parity import TwinOutcomes
     from middleware.database import load_network, load_trace, read_episode_log
     from simulator.twin import OUTCOMES, Twin
 
@@ -95,17 +93,17 @@ def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[T
         # A task whose node was down when it came was decided by nobody; on the testbed it is lost, here it stays.
         undecided = trace.has_task & (destinations[b] >= trace.nodes)
         destinations[b][undecided] = np.broadcast_to(np.arange(trace.nodes), undecided.shape)[undecided]
-    fates = Twin([load_network(db, run)], traces, run.settings).play_given(destinations)
+    outcomes = Twin([load_network(db, run)], traces, run.settings).play_given(destinations)
     names = np.array(["" if one is None else one.value for one in OUTCOMES])
     found = []
     for b, columns in enumerate(measured):
         place = b, columns.slot, columns.source
         durations = {
-            name: getattr(fates, name)[place]
+            name: getattr(outcomes, name)[place]
             for name in ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s")
         }
-        completion_s = fates.end_s[place] - columns.slot * run.settings.time.slot_s
-        found.append(TwinFates(outcome=names[fates.outcome[place]], completion_s=completion_s, **durations))
+        completion_s = outcomes.end_s[place] - columns.slot * run.settings.time.slot_s
+        found.append(TwinOutcomes(outcome=names[outcomes.outcome[place]], completion_s=completion_s, **durations))
     return found
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from offload.network import Network
     from offload.settings import Settings
     from offload.tasks import Trace
-    from simulator.twin import Fates
+    from simulator.twin import TaskOutcomes
 
 _DURATIONS = ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s", "end_s")
 _DIGITS = 6
@@ -70,28 +70,28 @@ def replay(
     twin = Twin([given], [trace], settings, failures=failures == "drawn")
     with Console(stderr=True).status("playing; the first time, the twin is compiled"):
         if decisions is not None:
-            fates = twin.play_given(_decisions(decisions, trace))
+            outcomes = twin.play_given(_decisions(decisions, trace))
         else:
             assert scheduler is not None
-            fates = twin.play(_scheduler(scheduler, settings, given, model))
-    rows = fate_rows(fates, trace)
+            outcomes = twin.play(_scheduler(scheduler, settings, given, model))
+    rows = outcome_rows(outcomes, trace)
     if as_json:
         typer.echo(json.dumps({"tasks": rows}, allow_nan=False))
     else:
         _show(rows, trace)
 
 
-def fate_rows(fates: Fates, trace: Trace) -> list[dict[str, Any]]:
-    """A row per task of one episode's fates, sorted by slot, then source; times in seconds, to 1 µs."""
+def outcome_rows(outcomes: TaskOutcomes, trace: Trace) -> list[dict[str, Any]]:
+    """A row per task of one episode's tasks, sorted by slot, then source; times in seconds, to 1 µs."""
     from simulator.twin import OUTCOMES
 
     rows = []
     for slot, source in np.argwhere(trace.has_task).tolist():
         place = 0, slot, source
-        outcome = OUTCOMES[fates.outcome[place]]
+        outcome = OUTCOMES[outcomes.outcome[place]]
         assert outcome is not None
-        times = {name: round(float(getattr(fates, name)[place]), _DIGITS) for name in _DURATIONS}
-        rows.append({"destination": int(fates.destination[place]), "outcome": outcome.value, **times})
+        times = {name: round(float(getattr(outcomes, name)[place]), _DIGITS) for name in _DURATIONS}
+        rows.append({"destination": int(outcomes.destination[place]), "outcome": outcome.value, **times})
     return rows
 
 

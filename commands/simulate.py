@@ -101,11 +101,11 @@ def success_rate(
     parts = [traces[first : first + _MOST_EPISODES] for first in range(0, len(traces), _MOST_EPISODES)]
     twins = [Twin([network], part, settings) for part in parts]
     if name == "central":
-        fates = [play_central(twin) for twin in twins]
+        played = [play_central(twin) for twin in twins]
     else:
         scheduler = make_scheduler(name, _parameters(name, settings), network, model)
-        fates = [twin.play(scheduler) for twin in twins]
-    return float(np.mean(np.concatenate([one.success_rates() for one in fates])))
+        played = [twin.play(scheduler) for twin in twins]
+    return float(np.mean(np.concatenate([one.success_rates() for one in played])))
 
 
 def _estimated(rates: list[float | None]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Parity: does the testbed do to each task what the numeric twin says? Pure: two sets of fates in, plain data out.
+"""Parity: does the testbed do to each task what the numeric twin says? Pure: two sets of outcomes in, plain data out.
 
 The twin replays a recorded episode's tasks and decisions with the same random draws, in exact virtual time. "Held" is the
 design's promise: at least 97 % of the tasks have the same outcome; of those, transmission and execution durations differ by at
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.measurements import TaskColumns
+from middleware.database import TaskColumns
+from offload.state import FloatArray
 
 SAME_OUTCOME_BOUND = 0.97
 RELATIVE_BOUND = 0.05
@@ -23,11 +24,9 @@ ABSOLUTE_BOUND_S = 0.02
 _STAGES = ("transmission_s", "execution_s")
 _WAITS = ("transmission_waiting_s", "execution_waiting_s", "completion_s")
 
-FloatArray = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
-class TwinFates:
+class TwinOutcomes:
     """What the twin says of the tasks of a `TaskColumns`, in its order. Durations are model seconds, 0 where not reached."""
 
     outcome: NDArray[np.str_]
@@ -38,7 +37,7 @@ class TwinFates:
     completion_s: FloatArray
 
 
-def measure_parity(measured: TaskColumns, twin: TwinFates, run_transfer: str) -> dict[str, Any]:
+def measure_parity(measured: TaskColumns, twin: TwinOutcomes, run_transfer: str) -> dict[str, Any]:
     """Parity by kind of transfer, as `results.json` has it; empty without tasks.
 
     A local task counts as one of the run's own transfer: it shared its node's time with those that travelled.
@@ -47,7 +46,7 @@ def measure_parity(measured: TaskColumns, twin: TwinFates, run_transfer: str) ->
     return {str(kind): _of(measured, twin, transfer == kind) for kind in np.unique(transfer)}
 
 
-def _of(measured: TaskColumns, twin: TwinFates, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+def _of(measured: TaskColumns, twin: TwinOutcomes, chosen: NDArray[np.bool_]) -> dict[str, Any]:
     same = chosen & (measured.outcome == twin.outcome)
     found: dict[str, Any] = {"tasks": int(chosen.sum()), "same_outcome": float(same.sum() / chosen.sum())}
     for name in _STAGES:
@@ -73,7 +72,7 @@ def is_held(found: Mapping[str, Any]) -> bool:
     return bool(found["same_outcome"] >= SAME_OUTCOME_BOUND and stages and waits)
 
 
-def _differences(measured: TaskColumns, twin: TwinFates, rows: NDArray[np.bool_]) -> dict[str, int]:
+def _differences(measured: TaskColumns, twin: TwinOutcomes, rows: NDArray[np.bool_]) -> dict[str, int]:
     """`"success → dropped": 3`: measured, then the twin's; the most frequent first."""
     pairs = [f"{here} → {there}" for here, there in zip(measured.outcome[rows], twin.outcome[rows], strict=True)]
     names, counts = np.unique(pairs, return_counts=True)

@@ -12,7 +12,7 @@ LATE_TOLERANCE = 0.01
 
 
 class Outcome(StrEnum):
-    """The one fate of a task. `LOST` is the testbed's own: a crashed node, an unreachable peer."""
+    """The one outcome of a task. `LOST` is the testbed's own: a crashed node, an unreachable peer."""
 
     SUCCESS = "success"
     DROPPED = "dropped"

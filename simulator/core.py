@@ -43,7 +43,7 @@ UNDECIDED, SUCCESS, DROPPED, EXECUTION_FAILURE, TRANSMISSION_FAILURE = 0, 1, 2, 
 """Outcome codes."""
 
 # An executor's tasks are a list in the order of arrival: FIRST is the oldest that has not left, RESOLVED the last one whose
-# fate is known, UNRESOLVED the one after it, LAST the newest.
+# outcome is known, UNRESOLVED the one after it, LAST the newest.
 FIRST, RESOLVED, UNRESOLVED, LAST = 0, 1, 2, 3
 NONE = -1
 

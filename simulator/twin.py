@@ -43,7 +43,7 @@ class SlotFacts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fates:
+class TaskOutcomes:
     """What became of the tasks of B episodes: arrays (B, T, N) by episode, slot and source; zeros where there is no task.
 
     destination: −1 without a task; outcome: codes, see `OUTCOMES`
@@ -71,7 +71,7 @@ class Twin:
     """B episodes; `of[b]` is the network that `traces[b]` is played on (network 0 if not given).
 
     Slot by slot, look (`has_task`, `states`, `reports`, `knowledge`) and then `decide`; or `play` them all with a scheduler, or
-    `play_given` decisions, which is fastest. Then read `fates`. With `failures` False nothing ever fails.
+    `play_given` decisions, which is fastest. Then read `task_outcomes`. With `failures` False nothing ever fails.
     `rules`, `networks`, `episodes` are `core`'s: to be read.
 
     Raises ValueError where networks and traces do not fit together, or a decision is no node.
@@ -244,7 +244,7 @@ class Twin:
         if self.slot == self.slots:
             core.finish(self.rules, self.networks, self.episodes)
 
-    def play(self, scheduler: Scheduler) -> Fates:
+    def play(self, scheduler: Scheduler) -> TaskOutcomes:
         """All slots that are left, under a scheduler."""
         while self.slot < self.slots:
             destinations = np.full((self.batch, self.nodes), -1, np.int64)
@@ -252,16 +252,16 @@ class Twin:
                 episode, node, choice, _ = self.choices(scheduler)
                 destinations[episode, node] = choice.destination
             self.decide(destinations)
-        return self.fates()
+        return self.task_outcomes()
 
-    def play_given(self, destinations: IntArray) -> Fates:
+    def play_given(self, destinations: IntArray) -> TaskOutcomes:
         """All slots of fresh episodes under given decisions (B, T, N), which mean nothing where there is no task."""
         if self.slot:
             raise ValueError(f"{self.slot} slots are decided already")
         self._destinations = self._taken(destinations, self.episodes.has_task, "")
         core.play_given(self.rules, self.networks, self.episodes, self._destinations)
         self.slot = self.slots
-        return self.fates()
+        return self.task_outcomes()
 
     # --- results --------------------------------------------------------------------------------------------------
 
@@ -273,11 +273,11 @@ class Twin:
             self._rewarded = self.slot
         return self.episodes.team_reward
 
-    def fates(self) -> Fates:
+    def task_outcomes(self) -> TaskOutcomes:
         """What became of the tasks, as far as it is known."""
         shape = self.batch, self.slots, self.nodes
         tasks = self.episodes.tasks.reshape(*shape, core.COLUMNS)
-        return Fates(
+        return TaskOutcomes(
             destination=self._destinations,
             outcome=self.episodes.outcome.reshape(shape),
             transmission_waiting_s=tasks[..., core.TRANSMISSION_WAITING_S],
