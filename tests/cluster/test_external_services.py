@@ -20,7 +20,7 @@ from experiment import EXPERIMENT, NODES
 from releases import KUBECTL, CommandFailed, Release, namespace, note, until
 from running import Workplace
 
-from middleware.database import Database, Run, find_episodes, find_pod_events, load_run
+from middleware.database import Database, Run, find_episodes, find_pod_events, load_run, read_tasks
 
 _CONNECT = (
     "import socket,sys\n"
@@ -233,9 +233,9 @@ def test_cluster_and_laptop_do_the_same_to_the_same_tasks(
     workplace = Workplace(folder, settings=json.dumps(settings))
     done = workplace.run("run", "--config", "small.yaml", "--out", "runs/small", "--phase", "evaluate", timeout_s=300)
     assert done.returncode == 0, done.stdout
-    there = _fates(database, load_run(database, release.run()), "random")
+    there = _outcomes(database, load_run(database, release.run()), "random")
     local = Database.connect(workplace.database_url)
-    here = _fates(local, load_run(local, "small"), "random")
+    here = _outcomes(local, load_run(local, "small"), "random")
     assert here.keys() == there.keys() and len(here) > 200
     same = float(np.mean([here[task] == there[task] for task in here]))
     note("same outcome on the cluster and on local processes", {"tasks": len(here), "share": round(same, 4)})
@@ -317,10 +317,8 @@ _RESULTS = (
 )
 
 
-def _fates(database: Database, run: Run, method: str) -> dict[tuple[int, int, int], str]:
+def _outcomes(database: Database, run: Run, method: str) -> dict[tuple[int, int, int], str]:
     """Outcome by trace, slot and source."""
-    from evaluation.measurements import read_tasks
-
     found = {}
     for episode in find_episodes(database, run, phase="evaluate", method=method, verdict="complete"):
         columns = read_tasks(database, run, [episode.episode])

@@ -1,4 +1,4 @@
-"""Edge nodes that die or hang within an episode: it still ends, and every task has exactly one fate."""
+"""Edge nodes that die or hang within an episode: it still ends, and every task has exactly one outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand-computed lives of tasks: what would be wrong here is a task's fate, and with it every result of the testbed."""
+"""Hand-computed lives of tasks: what would be wrong here is a task's outcome, and with it every result of the testbed."""
 
 from __future__ import annotations
 

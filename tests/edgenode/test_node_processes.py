@@ -1,4 +1,4 @@
-"""Real node processes over a real database: every task has one fate, and what is measured is what was modelled."""
+"""Real node processes over a real database: every task has one outcome, and what is measured is what was modelled."""
 
 from __future__ import annotations
 

@@ -19,18 +19,18 @@ PLAN = EpisodePlan("collect", "ratc", 5, "ratc")
 
 
 class SmallController:
-    """Plays what it is asked for at once. `fates`: what becomes of the next episodes; then all are complete.
+    """Plays what it is asked for at once. `results`: what becomes of the next episodes; then all are complete.
 
     complete, mixed, incomplete, aborted; refused (422), busy (409), starting (503), failed (502); vanishing: the server
     goes away with the episode open, and comes back on another port, having aborted it;
     unanswered: complete, but the answer is lost.
     """
 
-    def __init__(self, folder: Path, *fates: str) -> None:
+    def __init__(self, folder: Path, *results: str) -> None:
         self.settings = small_settings()
         self.db, self.run = open_run(folder, self.settings)
         self.storage = open_storage(f"file:{folder}/storage", self.db)
-        self.fates = list(fates)
+        self.results = list(results)
         self.asked: list[dict] = []
         self.bystander: int | None = None
         self.acknowledged = [{"0": 1, "1": 1}, {"0": 2, "1": 1}]
@@ -82,29 +82,29 @@ class SmallController:
 
     def opened(self, request, body: dict) -> None:
         place = self.db, self.storage, self.run
-        fate = self.fates.pop(0) if self.fates else "complete"
+        result = self.results.pop(0) if self.results else "complete"
         if body == {}:
             request.answer(200, {"revision": 2})
             return
         plan = EpisodePlan(**body)
         problems = {"refused": 422, "starting": 503, "failed": 502, "busy": 409}
-        if fate in problems:
-            if fate == "busy" and self.bystander is not None:
+        if result in problems:
+            if result == "busy" and self.bystander is not None:
                 finish(*place, plan, self.bystander)
-            request.answer(problems[fate], {"title": "Problem", "detail": f"the controller is {fate}"})
+            request.answer(problems[result], {"title": "Problem", "detail": f"the controller is {result}"})
             return
-        if fate in ("aborted", "vanishing"):
+        if result in ("aborted", "vanishing"):
             number = begin(self.db, self.run, plan)
             abort_episode(self.db, self.run, number, "the controller was restarted")
         else:
             number = play(
-                *place, plan, mixed="by a test" if fate == "mixed" else None, missing=fate == "incomplete"
+                *place, plan, mixed="by a test" if result == "mixed" else None, missing=result == "incomplete"
             ).episode
-        if fate == "unanswered":
+        if result == "unanswered":
             request.close_connection = True
             return
         request.answer(202, {"episode": number})
-        if fate == "vanishing":
+        if result == "vanishing":
             threading.Thread(target=self._restart).start()
 
     def _restart(self) -> None:
@@ -116,8 +116,8 @@ class SmallController:
 def controllers(tmp_path: Path) -> Iterator:
     made: list[SmallController] = []
 
-    def make(*fates: str) -> SmallController:
-        made.append(SmallController(tmp_path, *fates))
+    def make(*results: str) -> SmallController:
+        made.append(SmallController(tmp_path, *results))
         return made[-1]
 
     yield make
@@ -167,9 +167,9 @@ def test_an_episode_whose_opening_was_not_answered_is_the_one_that_a_resumed_run
     assert len(controller.asked) == 2
 
 
-@pytest.mark.parametrize("fate", ["mixed", "incomplete", "aborted", "vanishing", "failed"])
-def test_what_is_not_complete_is_repeated(controllers, fate: str) -> None:
-    controller = controllers(fate, fate)
+@pytest.mark.parametrize("result", ["mixed", "incomplete", "aborted", "vanishing", "failed"])
+def test_what_is_not_complete_is_repeated(controllers, result: str) -> None:
+    controller = controllers(result, result)
     source_of(controller).play(PLAN)
     assert len(controller.asked) == 3
     assert len(find_episodes(controller.db, controller.run, verdict="complete")) == 1
