@@ -59,8 +59,10 @@ class Record:
 
     def content(self) -> dict[str, Any]:
         """Plain data: `table`, then every field in order; an enumeration's value as its text, bytes as they are."""
-        values = {name: value.value if isinstance(value, StrEnum) else value for name, value in vars(self).items()}
-        return {"table": self.table, **values}
+        content = {"table": self.table, **vars(self)}
+        for name in enumerations_of(type(self)):
+            content[name] = content[name].value
+        return content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,12 @@ def fields_of(record: type[Record]) -> tuple[RecordField, ...]:
     """The fields of a kind of records, in order."""
     hints = get_type_hints(record, include_extras=True)
     return tuple(_field(field.name, hints[field.name], field.default) for field in dataclasses.fields(record))
+
+
+@cache
+def enumerations_of(record: type[Record]) -> dict[str, type[StrEnum]]:
+    """The fields whose values are of an enumeration of texts, and which."""
+    return {field.name: field.kind for field in fields_of(record) if issubclass(field.kind, StrEnum)}
 
 
 def _field(name: str, hint: Any, default: Any) -> RecordField:

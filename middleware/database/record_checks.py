@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from offload.records import RECORDS, Record, RecordField, fields_of
+from offload.records import RECORDS, Record, RecordField, enumerations_of, fields_of
 
 Check = Callable[[Any], str | None]
 """Says what is wrong with a value; None where nothing is."""
@@ -40,7 +40,9 @@ def parsed_record(content: Mapping[str, Any], run_number: int) -> Record:
         raise UnfitRecord(f"a record of run {content['run']!r} in a delivery of run {run_number}")
     values = {field.name: content.get(field.name, field.default) for field in fields_of(RECORDS[table])}
     _check(table, values, content)
-    return RECORDS[table](**values | {name: texts(values[name]) for name, texts in _ENUMERATIONS[table].items()})
+    for name, texts in enumerations_of(RECORDS[table]).items():
+        values[name] = texts(values[name])
+    return RECORDS[table](**values)
 
 
 def check_record(record: Record) -> None:
@@ -215,7 +217,3 @@ def _plain(record: type[Record]) -> tuple[list[Any], list[str], list[Any]]:
 _CHECKS: Final = {name: {field.name: _checked(field) for field in fields_of(kind)} for name, kind in RECORDS.items()}
 _KEYS: Final = {name: {"table", "run", *checks} for name, checks in _CHECKS.items()}
 _PLAIN: Final = {name: _plain(kind) for name, kind in RECORDS.items()}
-_ENUMERATIONS: Final = {
-    name: {field.name: field.kind for field in fields_of(kind) if issubclass(field.kind, StrEnum)}
-    for name, kind in RECORDS.items()
-}
