@@ -139,7 +139,7 @@ class Outbox:
                 _logger.error("%d records are in memory, which is the most: further ones are lost", len(self._memory))
 
     def flush(self) -> None:
-        """Deliver everything that was appended before the call. Raises OutboxError when the database does not take it."""
+        """Deliver what was appended before the call. Raises OutboxError when the database does not take it."""
         with self._delivering:
             self._deliver_all()
             if self._trouble is not None:

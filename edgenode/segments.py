@@ -25,7 +25,8 @@ _BYTES: Final = "base64:"
 class Segment:
     """What a segment holds.
 
-    contents: what the lines say, in order (`Record.content`, unless it is damaged); damaged: lines that are no records, as they are
+    contents: what the lines say, in order: of each record `Record.content`, where its values are sound
+    damaged: the lines that are no records, as they are
     lines: how many, damaged ones included
     """
 
@@ -97,7 +98,7 @@ def number(segment: Path) -> int:
 
 
 def line_of(content: Mapping[str, Any], **more: Any) -> bytes:
-    """A record's content as a line. What JSON does not know becomes a text, which the database's check refuses later."""
+    """A record's content as a line. What JSON does not know becomes a text, which the check refuses later."""
     plain = {**more, **{key: _plain(value) for key, value in content.items()}}
     return json.dumps(plain, separators=(",", ":"), default=repr).encode("ascii") + b"\n"
 

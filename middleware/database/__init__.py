@@ -1,8 +1,9 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `records` (with `record_checks` and
-`delivery`), `models`, `pod_events`: what is stored, by subject. Episodes: `episode_opening`, `episode_closing` (with
-`episode_verdicts`), `episode_summaries`, `traces`, `logs`. `conservation`, `measurements`: for the evaluation. `migrations`: versions.
+`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `records` (with
+`record_checks` and `delivery`), `models`, `pod_events`: what is stored, by subject. Episodes: `episode_opening`,
+`episode_closing` (with `episode_verdicts`), `episode_summaries`, `traces`, `logs`. `conservation`, `measurements`: what
+the evaluation reads. `migrations`: versions.
 """
 
 from middleware.database.conservation import Conservation, ConservationError, count_conservation

@@ -23,7 +23,7 @@ def deliver_records(db: Database, run_number: int, contents: Sequence[Mapping[st
 
     contents: each a `Record.content`, or what is left of one
     They are counted in the `refused_records` of the episode that they name, each once, however often it is delivered.
-    Raises what the database raises when it cannot be used, or refuses the statement whatever the values: then all of them wait.
+    Raises what the database raises when it cannot be used, or refuses the statement whatever the values: then all wait.
     """
     records: list[Record] = []
     unfit: list[Refused] = []

@@ -3,8 +3,8 @@
 An episode takes records while its status is `open`. `close_episode` and `write_records` lock the episode's row, so that
 a record is either counted in the close or refused, never both.
 
-`lease`, in everything that writes: nothing is changed, and LeaseLost is raised, where another process controls the run by now;
-None where the caller is the run's only writer anyhow.
+`lease`, in everything that writes: nothing is changed, and LeaseLost is raised, where another process controls the run
+by now; None where the caller is the run's only writer anyhow.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ def close_episode(
     recorded: Mapping[int, int] | None = None,
     lease: Lease | None = None,
 ) -> EpisodeSummary:
-    """Close an episode in one transaction: `lost` for every task without an outcome, the verdict, the conservation check.
+    """Close an episode in one transaction: `lost` for each task without an outcome, the verdict, the conservation check.
 
-    down: slots in which a node was down. mixed: why several schedulers decided, None when it was one. An episode with a
-        decision whose scheduler failed is mixed as well: the task stayed where it was, which the scheduler did not choose.
-    recorded: how many outcomes each node says that it has recorded; an episode that has fewer of them is incomplete, as is one
-        of which records were refused.
+    down: slots in which a node was down
+    mixed: why several schedulers decided, None when it was one. An episode with a decision whose scheduler failed is mixed
+        as well: the task stayed where it was, which the scheduler did not choose.
+    recorded: how many outcomes each node says that it has recorded; an episode that has fewer of them is incomplete, as is
+        one of which records were refused.
     An episode that is not open is left as it is. Raises ConservationError, having changed nothing.
     """
     down = down or {}

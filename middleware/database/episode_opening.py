@@ -28,7 +28,8 @@ def open_episode(
 
     uid: 32 random hexadecimal digits, chosen by the caller: the same call may be repeated when its answer was lost, and
     returns the number of the episode that is there.
-    lease: nothing is written, and LeaseLost is raised, where another process controls the run by now; None for its only writer
+    lease: nothing is written, and LeaseLost is raised, where another process controls the run by now; None where the
+        caller is the run's only writer
     Raises ValueError for a trace that the run's network or slots cannot play.
     """
     planned = run.settings.time

@@ -1,7 +1,7 @@
 """The records of chosen episodes as columns: what the evaluation reads.
 
-Two queries per episode, each a range of the primary key; what is kept are NumPy columns, not rows. A field of `TaskColumns`
-or `DecisionColumns` reads the column of its name, and has that column's type.
+Two queries per episode, each a range of the primary key; what is kept are NumPy columns, not rows. A field of
+`TaskColumns` or `DecisionColumns` reads the column of its name, and has that column's type.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def read_decisions(db: Database, run: Run, numbers: Iterable[int]) -> DecisionCo
 
 
 def _chosen(columns: type, *tables: sa.Table) -> tuple[list[Any], list[Any]]:
-    """For each field of `columns` the column of its name, in the first of the tables that has it, and its NumPy type."""
+    """For each field of `columns` the column of its name, in the first table that has it, and its NumPy type."""
     found = [next(table.c[field.name] for table in tables if field.name in table.c) for field in fields(columns)]
     types = [column.type.python_type for column in found]
     chosen = [

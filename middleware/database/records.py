@@ -39,9 +39,10 @@ class Refused:
 def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
-    A record is refused where the episode of its number has another uid. A record that is there already is left as it is, and is
-    not refused: a delivery may be repeated. Refused are also a second owner's outcome of one task, and an outcome of a task that the
-    episode does not have. Refused ones are counted in their own episode's `refused_records`, each once, however often it is delivered.
+    A record is refused where the episode of its number has another uid. A record that is there already is left as it is,
+    and is not refused: a delivery may be repeated. Refused are also a second owner's outcome of one task, and an outcome of
+    a task that the episode does not have. Refused ones are counted in their own episode's `refused_records`, each once,
+    however often it is delivered.
     Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then.
     """
     for record in records:
@@ -91,7 +92,7 @@ def row_of(record: Record, run_number: int) -> dict[str, Any]:
 
 
 def count_refused(db: Database, connection: Connection, run_number: int, refused: Sequence[Refused]) -> None:
-    """Enter refused records where each counts once: the answer to this very transaction may be lost, and they come again.
+    """Enter refused records where each counts once: the answer to this transaction may be lost, and they come again.
 
     Only those whose episode is in this database are counted. A record may be damaged in any way.
     """
@@ -160,7 +161,8 @@ def _second_outcomes(connection: Connection, run_number: int, records: Sequence[
             second = by_task.get((slot, source))
             if second is not None and second.written_by != owner:
                 _logger.error(
-                    "task of slot %d at node %d, episode %d, has two outcomes: %s by node %s stays, %s by node %s is refused",
+                    "task of slot %d at node %d, episode %d, has two outcomes: "
+                    "%s by node %s stays, %s by node %s is refused",
                     slot, source, episode, outcome, owner, second.outcome, second.written_by,
                 )  # fmt: skip
                 found.append(Refused(second.content(), f"the task has the outcome {outcome} by node {owner}"))

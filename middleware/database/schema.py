@@ -49,7 +49,7 @@ def _run_key() -> Column[int]:
 
 
 def _table_of(record: type[Record], comment: str) -> Table:
-    """The run, and a column for each field of the record; its type, unit and meaning are stated in `offload/records.py`."""
+    """The run, and a column per field of the record; type, unit and meaning are stated in `offload/records.py`."""
     columns = [
         Column(
             field.name,

@@ -1,4 +1,4 @@
-"""Records must reach the database, whatever happens between: else episodes are incomplete and tasks lose their outcome."""
+"""Records must reach the database, whatever happens between: else episodes are incomplete, and tasks lost."""
 
 from __future__ import annotations
 

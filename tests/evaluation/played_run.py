@@ -235,8 +235,9 @@ def _records(
 
 
 def _outcome(
-    settings: Settings, network: Network, trace: int, task: Any, episode: tuple[int, str], destination: int, decision_s: float,
-    link_free_s: np.ndarray, free_s: np.ndarray, executing: list[list[float]], random: np.random.Generator, noise: float,
+    settings: Settings, network: Network, trace: int, task: Any, episode: tuple[int, str], destination: int,
+    decision_s: float, link_free_s: np.ndarray, free_s: np.ndarray, executing: list[list[float]],
+    random: np.random.Generator, noise: float,
 ) -> OutcomeRecord:  # fmt: skip
     """Where a task ends; moves the clocks of the link and the executor that it used."""
     source, begin = task.source, task.slot * settings.time.slot_s

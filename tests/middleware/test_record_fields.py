@@ -1,4 +1,4 @@
-"""A record's fields, its line on a node's disk, and its table's columns are the same: what is recorded arrives, and older lines too."""
+"""A record's fields, its line on a node's disk and its table's columns are the same: what is recorded arrives."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ DECISION_LINE = (
     '"receiving_queue_length":0,"execution_backlog_s":0.25}\n'
 )
 OUTCOME_LINE = (
-    '{"table":"outcomes","episode":EPISODE,"episode_uid":"UID","slot":SLOT,"source":SOURCE,"destination":2,"outcome":"dropped",'
-    '"skew_s":0.001,"decision_s":0.002,"transmission_waiting_s":0.0,"transmission_s":0.05,"handover_s":0.001,'
-    '"execution_waiting_s":0.1,"execution_s":0.0,"completion_s":0.9,"end_slot":4,"late":false,"transfer":"emulated",'
+    '{"table":"outcomes","episode":EPISODE,"episode_uid":"UID","slot":SLOT,"source":SOURCE,"destination":2,'
+    '"outcome":"dropped","skew_s":0.001,"decision_s":0.002,"transmission_waiting_s":0.0,"transmission_s":0.05,'
+    '"handover_s":0.001,"execution_waiting_s":0.1,"execution_s":0.0,"completion_s":0.9,"end_slot":4,"late":false,"transfer":"emulated",'
     '"written_by":2}\n'
 )
 """As nodes of the first version have written them."""
