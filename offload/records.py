@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import MISSING, dataclass
 from enum import StrEnum
-from functools import cache
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
 from offload.outcomes import Outcome, end_slot
@@ -60,7 +59,7 @@ class Record:
     def content(self) -> dict[str, Any]:
         """Plain data: `table`, then every field in order; an enumeration's value as its text, bytes as they are."""
         content = {"table": self.table, **vars(self)}
-        for name in enumerations_of(type(self)):
+        for name in _ENUMERATIONS[self.table]:
             content[name] = content[name].value
         return content
 
@@ -161,17 +160,14 @@ class RecordField:
     default: Any
 
 
-@cache
 def fields_of(record: type[Record]) -> tuple[RecordField, ...]:
     """The fields of a kind of records, in order."""
-    hints = get_type_hints(record, include_extras=True)
-    return tuple(_field(field.name, hints[field.name], field.default) for field in dataclasses.fields(record))
+    return _FIELDS[record.table]
 
 
-@cache
 def enumerations_of(record: type[Record]) -> dict[str, type[StrEnum]]:
     """The fields whose values are of an enumeration of texts, and which."""
-    return {field.name: field.kind for field in fields_of(record) if issubclass(field.kind, StrEnum)}
+    return _ENUMERATIONS[record.table]
 
 
 def _field(name: str, hint: Any, default: Any) -> RecordField:
@@ -183,3 +179,15 @@ def _field(name: str, hint: Any, default: Any) -> RecordField:
     size = next((fact.most for fact in facts if isinstance(fact, Size)), 0)
     float32 = next((fact for fact in facts if isinstance(fact, Float32)), None)
     return RecordField(name, kind, size, is_optional, float32, None if default is MISSING else default)
+
+
+def _fields(record: type[Record]) -> tuple[RecordField, ...]:
+    hints = get_type_hints(record, include_extras=True)
+    return tuple(_field(field.name, hints[field.name], field.default) for field in dataclasses.fields(record))
+
+
+_FIELDS: Final = {table: _fields(kind) for table, kind in RECORDS.items()}
+_ENUMERATIONS: Final = {
+    table: {field.name: field.kind for field in fields if issubclass(field.kind, StrEnum)}
+    for table, fields in _FIELDS.items()
+}
