@@ -48,6 +48,7 @@ from offload.masks import pack_masks, unpack_masks
 from offload.network import Network, draw_network
 from offload.outcomes import Outcome, end_slot, reward
 from offload.profiles import make_profile
+from offload.records import DecisionRecord, OutcomeRecord, Record
 from offload.settings import Settings, redacted
 from offload.tasks import draw_trace
 from trainer.transitions import transitions_of
@@ -115,8 +116,7 @@ def fill(url: str, name: str, rows: int) -> float | None:
         trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, index)
         uid = uuid.uuid4().hex
         episode = open_episode(db, run, plan, trace, 1, uid)
-        made = [{**one, "episode_uid": uid} for one in records(settings, network, trace.has_task, episode, random)]
-        write_records(db, run.number, made)
+        write_records(db, run.number, list(records(settings, network, trace.has_task, episode, uid, random)))
         summary = close_episode(db, run, episode, down={}, late_slots=0, mixed=None)
         assert summary.verdict == "complete", summary.reason
     db.close()
@@ -124,8 +124,8 @@ def fill(url: str, name: str, rows: int) -> float | None:
 
 
 def records(
-    settings: Settings, network: Network, has_task: np.ndarray, episode: int, random: np.random.Generator
-) -> Iterator[dict[str, Any]]:
+    settings: Settings, network: Network, has_task: np.ndarray, episode: int, uid: str, random: np.random.Generator
+) -> Iterator[Record]:
     """The records that the nodes would write in an episode."""
     n, slots = network.nodes, settings.time.slots
     observations = random.random((slots + 1, n, make_profile(settings).size), dtype=np.float32)
@@ -134,24 +134,24 @@ def records(
             busy = slot < slots and bool(has_task[slot, node])
             mask = np.append(np.full(n, busy), not busy)
             action = int(random.integers(n)) if busy else n
-            yield {
-                "table": "decisions", "episode": episode, "slot": slot, "node": node,
-                "observation": observations[slot, node].tobytes(), "mask": pack_masks(mask).tobytes(),
-                "action": action, "model": None, "failed": False, "log_probability": None,
-                "scores": random.random(n, dtype=np.float32).tobytes() if busy else None, "revision": 1,
-                "skew_s": 1e-4, "decision_s": 5e-3 if busy else 0.0, "probes": 2 * busy, "execution_queue_length": 1,
-                "sending_queue_length": 1, "receiving_queue_length": 0, "execution_backlog_s": 0.2,
-            }  # fmt: skip
+            yield DecisionRecord(
+                episode=episode, episode_uid=uid, slot=slot, node=node,
+                observation=observations[slot, node].tobytes(), mask=pack_masks(mask).tobytes(),
+                action=action, model=None, failed=False, log_probability=None,
+                scores=random.random(n, dtype=np.float32).tobytes() if busy else None, revision=1,
+                skew_s=1e-4, decision_s=5e-3 if busy else 0.0, probes=2 * busy, execution_queue_length=1,
+                sending_queue_length=1, receiving_queue_length=0, execution_backlog_s=0.2,
+            )  # fmt: skip
             if busy:
                 completion_s = float(random.uniform(0.05, 1.0))
                 outcome = Outcome.SUCCESS if random.random() < 0.8 else Outcome.DROPPED
-                yield {
-                    "table": "outcomes", "episode": episode, "slot": slot, "source": node, "destination": action,
-                    "outcome": outcome.value, "skew_s": 1e-4, "decision_s": 5e-3, "transmission_waiting_s": 0.0,
-                    "transmission_s": 0.05, "handover_s": 1e-3, "execution_waiting_s": 0.1, "execution_s": 0.1,
-                    "completion_s": completion_s, "late": False, "transfer": None, "written_by": action,
-                    "end_slot": end_slot(slot, completion_s, settings.time.slot_s, slots),
-                }  # fmt: skip
+                yield OutcomeRecord(
+                    episode=episode, episode_uid=uid, slot=slot, source=node, destination=action,
+                    outcome=outcome, skew_s=1e-4, decision_s=5e-3, transmission_waiting_s=0.0,
+                    transmission_s=0.05, handover_s=1e-3, execution_waiting_s=0.1, execution_s=0.1,
+                    completion_s=completion_s, late=False, transfer=None, written_by=action,
+                    end_slot=end_slot(slot, completion_s, settings.time.slot_s, slots),
+                )  # fmt: skip
 
 
 def stream(url: str, name: str) -> dict[str, Any]:

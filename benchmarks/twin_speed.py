@@ -82,7 +82,7 @@ def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
     found = {"nodes": nodes, "episodes": EPISODES, "tasks": tasks, "decisions_per_s": round(tasks / took)}
     print(f"given decisions, N = {nodes}: {tasks / took / 1e6:.2f} million task decisions/s")
     if nodes == 20:
-        fates = Twin([network], traces, settings).play_given(destinations)
+        outcomes = Twin([network], traces, settings).play_given(destinations)
         peer_took = peer_tasks = 0.0
         for b in range(PEER_EPISODES):
             began = time.perf_counter()
@@ -90,7 +90,7 @@ def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
             peer_took += time.perf_counter() - began
             peer_tasks += len(outcomes)
             for (slot, source), outcome in outcomes.items():
-                if OUTCOMES[fates.outcome[b, slot, source]] is not outcome:
+                if OUTCOMES[outcomes.outcome[b, slot, source]] is not outcome:
                     raise SystemExit(f"task {slot, source} of episode {b}: {outcome} in SimPy, but not in the twin")
         found["simpy_decisions_per_s"] = round(peer_tasks / peer_took)
         print(f"  SimPy (peer), the same outcomes: {peer_tasks / peer_took / 1e6:.4f} million task decisions/s")

@@ -12,9 +12,8 @@ from commands.recorded import DatabaseUrl, Folder, RunName, open_recorded_run
 from offload.episodes import Verdict
 
 if TYPE_CHECKING:
-    from evaluation.measurements import TaskColumns
-    from evaluation.parity import TwinFates
-    from middleware.database import Database, Run
+    from evaluation.parity import TwinOutcomes
+    from middleware.database import Database, Run, TaskColumns
 
 _SIDE_BY_SIDE = 32
 
@@ -53,10 +52,9 @@ def run_parity(db: Database, run: Run, progress: Callable[[int], None] = lambda 
 
     progress: called with the number of episodes replayed so far
     """
-    from evaluation.measurements import read_tasks
     from evaluation.parity import measure_parity
     from evaluation.results import EXPERIMENT_PHASES
-    from middleware.database import find_episodes
+    from middleware.database import find_episodes, read_tasks
 
     if run.by_twin:
         return {}
@@ -82,8 +80,8 @@ def recorded_parity(db: Database, run: Run) -> dict[str, Any] | None:
         return None
 
 
-def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[TaskColumns]) -> list[TwinFates]:
-    from evaluation.parity import TwinFates
+def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[TaskColumns]) -> list[TwinOutcomes]:
+    from evaluation.parity import TwinOutcomes
     from middleware.database import load_network, load_trace, read_episode_log
     from simulator.twin import OUTCOMES, Twin
 
@@ -105,7 +103,7 @@ def _replay(db: Database, run: Run, numbers: Sequence[int], measured: Sequence[T
             for name in ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s")
         }
         completion_s = replayed.end_s[place] - columns.slot * run.settings.time.slot_s
-        found.append(TwinFates(outcome=names[replayed.outcome[place]], completion_s=completion_s, **durations))
+        found.append(TwinOutcomes(outcome=names[replayed.outcome[place]], completion_s=completion_s, **durations))
     return found
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from offload.network import Network
     from offload.settings import Settings
     from offload.tasks import Trace
-    from simulator.twin import Fates
+    from simulator.twin import TaskOutcomes
 
 _DURATIONS = ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s", "end_s")
 _DIGITS = 6
@@ -84,7 +84,7 @@ def replay(
         _show(rows, trace)
 
 
-def task_rows(played: Fates, trace: Trace) -> list[dict[str, Any]]:
+def task_rows(played: TaskOutcomes, trace: Trace) -> list[dict[str, Any]]:
     """A row per task of one episode, sorted by slot, then source. Times in seconds, rounded to 1 µs."""
     from simulator.twin import OUTCOMES
 

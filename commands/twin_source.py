@@ -63,8 +63,9 @@ class TwinSource:
         for b, (plan, trace) in enumerate(zip(plans, traces, strict=True)):
             uid, lease = uuid.uuid4().hex, self._holder.lease
             number = open_episode(self._db, self._run, plan, trace, 0, uid, lease=lease)
-            rows = played.decision_rows(b, number, uid, plan.model, revision=0) + played.outcome_rows(b, number, uid)
-            refused = write_records(self._db, self._run.number, rows)
+            decisions = played.decision_records(b, number, uid, plan.model, revision=0)
+            records = [*decisions, *played.outcome_records(b, number, uid)]
+            refused = write_records(self._db, self._run.number, records)
             assert not refused, "an episode that has just been opened takes records"
             close_episode(self._db, self._run, number, lease=lease)
             yield played.log(b, number, plan)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from controller import interface
-from controller.episodes import Episodes
+from controller.episode_runtime import Episodes
 from controller.lifecycle import Lifecycle
 from controller.metrics import Metrics
 from controller.node_states import node_states

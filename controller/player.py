@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from controller.episodes import BusyError, Episodes, EpisodeState, OpeningError, RefusedError
+from controller.episode_runtime import BusyError, Episodes, EpisodeState, OpeningError, RefusedError
 from controller.lifecycle import Lifecycle
 from controller.readiness import Fallback
 from controller.run_services import RunServices

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from controller.control import CheckHot, Control
-from controller.episodes import Episodes
+from controller.episode_runtime import Episodes
 from controller.fleet import LocalFleet
 from controller.holding import take_control
 from controller.http.app import controller_server, make_app

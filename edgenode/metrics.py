@@ -13,7 +13,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.tasks = Counter(
-            "offload_tasks", "Tasks whose fate was recorded by this node", ["outcome"], registry=self._registry
+            "offload_tasks", "Tasks whose outcome was recorded by this node", ["outcome"], registry=self._registry
         )
         for outcome in Outcome:  # a counter that appears with its first event is not seen to rise
             self.tasks.labels(outcome.value)

@@ -31,11 +31,11 @@ from edgenode.segments import (
     SUFFIX,
     WholeWriter,
     append,
+    content_of,
     line_of,
     lines_of,
     number,
     read_segment,
-    record_of,
     segments_in,
     takes_records,
 )
@@ -43,9 +43,10 @@ from middleware.database import Refused
 from middleware.database.errors import in_words
 from middleware.outages import FULL_DISK
 from middleware.patience import is_services
+from offload.records import Record
 
 Deliver = Callable[[Sequence[Mapping[str, Any]]], Sequence[Refused]]
-"""Writes records to the database; returns those that are refused for good."""
+"""Writes what lines hold to the database; returns the records that are refused for good."""
 
 _logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 5.0
@@ -116,9 +117,9 @@ class Outbox:
         """Start the delivery thread."""
         self._thread.start()
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Put a record (a row, see `write_records`) on the disk; in memory while that takes none."""
-        line = line_of(record)
+    def append(self, record: Record) -> None:
+        """Put a record on the disk; in memory while that takes none."""
+        line = line_of(record.content())
         with self._lock:
             # While older ones are in memory the delivery thread sees to the disk: not every record has to find out that
             # it is full.
@@ -138,7 +139,7 @@ class Outbox:
                 _logger.error("%d records are in memory, which is the most: further ones are lost", len(self._memory))
 
     def flush(self) -> None:
-        """Deliver everything that was appended before the call. Raises OutboxError when the database does not take it."""
+        """Deliver what was appended before the call. Raises OutboxError when the database does not take it."""
         with self._delivering:
             self._deliver_all()
             if self._trouble is not None:
@@ -258,13 +259,13 @@ class Outbox:
         """Deliver one; why it could not be read, None when it is delivered. Raises what the database raises."""
         try:
             if segment not in self._delivered:
-                content = read_segment(segment)
-                refused = self._deliver(content.records)
+                found = read_segment(segment)
+                refused = self._deliver(found.contents)
                 self._delivered.add(segment)
-                self._keep_damaged(segment, content.damaged)
+                self._keep_damaged(segment, found.damaged)
                 self._keep_refused(refused)
                 with self._lock:
-                    self.waiting = max(0, self.waiting - content.lines)
+                    self.waiting = max(0, self.waiting - found.lines)
             segment.unlink()
         except FileNotFoundError:
             _logger.error("%s has vanished, with the records in it", segment)
@@ -279,9 +280,9 @@ class Outbox:
     def _deliver_memory(self) -> None:
         with self._lock:
             lines = list(self._memory)
-        records = [record for line in lines if (record := record_of(line)) is not None]
-        if records:
-            self._keep_refused(self._deliver(records))
+        contents = [content for line in lines if (content := content_of(line)) is not None]
+        if contents:
+            self._keep_refused(self._deliver(contents))
             with self._lock:
                 del self._memory[: len(lines)]
                 self.waiting = max(0, self.waiting - len(lines))
@@ -310,7 +311,7 @@ class Outbox:
         if not refused:
             return
         self.refused += len(refused)
-        self._keep(REFUSED, b"".join(line_of(record, refused=record.reason) for record in refused))
+        self._keep(REFUSED, b"".join(line_of(one.content, refused=one.reason) for one in refused))
         _logger.warning(
             "%d records were refused, the first because: %s; kept in %s", len(refused), refused[0].reason, REFUSED
         )

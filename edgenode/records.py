@@ -1,19 +1,20 @@
-"""What a node records: a row of `decisions` per tick, a row of `outcomes` per task (`middleware/database/schema.py`).
-
-Beside the columns, each record has the uid of its episode, by which `write_records` knows what it belongs to.
-"""
+"""What a node records: a decision per tick, an outcome per task (`offload/records.py`)."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
 
 import numpy as np
 
 from edgenode.effects import Ended
-from edgenode.facts import EpisodeFacts, Snapshot
+from edgenode.facts import EpisodeFacts, Journey, Snapshot
 from offload.masks import action_mask, pack_masks, recorded_mask
 from offload.profiles import Profile
 from offload.protocols import Choice
+from offload.records import DecisionRecord, OutcomeRecord
+
+_MEASURED = sorted({field.name for field in fields(OutcomeRecord)} & {field.name for field in fields(Journey)})
+"""What a journey has by the time that its task ends: fields of the same name."""
 
 
 def decision_record(
@@ -27,8 +28,8 @@ def decision_record(
     revision: int,
     probes: int,
     decision_s: float,
-) -> dict[str, Any]:
-    """The row of a tick; `choice` is None without a task: then the only legal action, N, was taken.
+) -> DecisionRecord:
+    """The record of a tick; `choice` is None without a task: then the only legal action, N, was taken.
 
     model: whose actor this decision asked; failed: the scheduler raised, so `choice` is not its own
     """
@@ -41,51 +42,38 @@ def decision_record(
     else:
         value = float(choice.log_probability[0])
         log_probability = None if np.isnan(value) else value
-    return {
-        "table": "decisions",
-        "episode": facts.episode,
-        "episode_uid": facts.episode_uid,
-        "slot": snapshot.slot,
-        "node": facts.node,
-        "observation": profile.encode(states).astype("<f4").tobytes(),
-        "mask": pack_masks(mask).tobytes(),
-        "action": action,
-        "model": model,
-        "failed": failed,
-        "log_probability": log_probability,
-        "scores": None if choice is None else choice.scores[0].astype("<f4").tobytes(),
-        "revision": revision,
-        "skew_s": max(0.0, snapshot.at_s - snapshot.slot * facts.slot_s),
-        "decision_s": decision_s,
-        "probes": probes,
-        "execution_queue_length": int(states.execution_queue_length[0]),
-        "sending_queue_length": int(states.sending_queue_length.sum()),
-        "receiving_queue_length": int(states.receiving_queue_length.sum()),
-        "execution_backlog_s": float(states.execution_backlog_s[0]),
-    }
+    return DecisionRecord(
+        episode=facts.episode,
+        episode_uid=facts.episode_uid,
+        slot=snapshot.slot,
+        node=facts.node,
+        observation=profile.encode(states).astype("<f4").tobytes(),
+        mask=pack_masks(mask).tobytes(),
+        action=action,
+        model=model,
+        failed=failed,
+        log_probability=log_probability,
+        scores=None if choice is None else choice.scores[0].astype("<f4").tobytes(),
+        revision=revision,
+        skew_s=max(0.0, snapshot.at_s - snapshot.slot * facts.slot_s),
+        decision_s=decision_s,
+        probes=probes,
+        execution_queue_length=int(states.execution_queue_length[0]),
+        sending_queue_length=int(states.sending_queue_length.sum()),
+        receiving_queue_length=int(states.receiving_queue_length.sum()),
+        execution_backlog_s=float(states.execution_backlog_s[0]),
+    )
 
 
-def outcome_record(facts: EpisodeFacts, ended: Ended) -> dict[str, Any]:
-    """The row of a task that has ended at this node."""
-    journey = ended.journey
-    return {
-        "table": "outcomes",
-        "episode": facts.episode,
-        "episode_uid": facts.episode_uid,
-        "slot": journey.slot,
-        "source": journey.source,
-        "destination": journey.destination,
-        "outcome": ended.outcome.value,
-        "skew_s": journey.skew_s,
-        "decision_s": journey.decision_s,
-        "transmission_waiting_s": journey.transmission_waiting_s,
-        "transmission_s": journey.transmission_s,
-        "handover_s": journey.handover_s,
-        "execution_waiting_s": journey.execution_waiting_s,
-        "execution_s": journey.execution_s,
-        "completion_s": ended.completion_s,
-        "end_slot": ended.end_slot,
-        "late": ended.late,
-        "transfer": journey.transfer,
-        "written_by": facts.node,
-    }
+def outcome_record(facts: EpisodeFacts, ended: Ended) -> OutcomeRecord:
+    """The record of a task that has ended at this node."""
+    return OutcomeRecord(
+        episode=facts.episode,
+        episode_uid=facts.episode_uid,
+        outcome=ended.outcome,
+        completion_s=ended.completion_s,
+        end_slot=ended.end_slot,
+        late=ended.late,
+        written_by=facts.node,
+        **{name: getattr(ended.journey, name) for name in _MEASURED},
+    )

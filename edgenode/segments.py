@@ -23,9 +23,14 @@ _BYTES: Final = "base64:"
 
 @dataclass(frozen=True)
 class Segment:
-    """What a segment holds. lines: how many, damaged ones included; damaged: those that are no records, as they are"""
+    """What a segment holds.
 
-    records: Sequence[Mapping[str, Any]]
+    contents: what the lines say, in order: of each record `Record.content`, where its values are sound
+    damaged: the lines that are no records, as they are
+    lines: how many, damaged ones included
+    """
+
+    contents: Sequence[Mapping[str, Any]]
     damaged: Sequence[bytes]
     lines: int
 
@@ -92,14 +97,14 @@ def number(segment: Path) -> int:
     return int(segment.stem)
 
 
-def line_of(record: Mapping[str, Any], **more: Any) -> bytes:
-    """A record as a line. What JSON does not know becomes a text, which the database's check refuses later."""
-    plain = {**more, **{key: _plain(value) for key, value in record.items()}}
+def line_of(content: Mapping[str, Any], **more: Any) -> bytes:
+    """A record's content as a line. What JSON does not know becomes a text, which the check refuses later."""
+    plain = {**more, **{key: _plain(value) for key, value in content.items()}}
     return json.dumps(plain, separators=(",", ":"), default=repr).encode("ascii") + b"\n"
 
 
-def record_of(line: bytes) -> dict[str, Any] | None:
-    """The record of a line; None for one that is none: no JSON, no object, cut off, not encoded as by `line_of`."""
+def content_of(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None for one that is no record: no JSON, no object, cut off, not encoded as by `line_of`."""
     try:
         content = json.loads(line)
         return {key: _parsed(value) for key, value in content.items()}
@@ -118,10 +123,10 @@ def lines_of(path: Path) -> list[bytes]:
 def read_segment(path: Path) -> Segment:
     """Read a segment. Raises OSError."""
     lines = lines_of(path)
-    found = [(line, record_of(line)) for line in lines]
+    found = [(line, content_of(line)) for line in lines]
     return Segment(
-        records=[record for _, record in found if record is not None],
-        damaged=[line for line, record in found if record is None],
+        contents=[content for _, content in found if content is not None],
+        damaged=[line for line, content in found if content is None],
         lines=len(lines),
     )
 

@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.measurements import NOWHERE, FloatArray, TaskColumns
 from evaluation.statistics import quantiles
+from middleware.database import NOWHERE, TaskColumns
 from offload.network import Network
 from offload.outcomes import Outcome
+from offload.state import FloatArray
 
 MEDIAN_BOUND = 0.02
 P95_BOUND = 0.05

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.measurements import TaskColumns
+from middleware.database import TaskColumns
+from offload.state import FloatArray
 
 SAME_OUTCOME_BOUND = 0.97
 RELATIVE_BOUND = 0.05
@@ -29,11 +30,9 @@ ABSOLUTE_BOUND_S = 0.02
 _STAGES = ("transmission_s", "execution_s")
 _WAITS = ("transmission_waiting_s", "execution_waiting_s", "completion_s")
 
-FloatArray = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
-class TwinFates:
+class TwinOutcomes:
     """The twin's outcomes of the tasks of a `TaskColumns`, in the same order.
 
     Durations are model seconds, 0 for stages that the task did not reach.
@@ -47,7 +46,7 @@ class TwinFates:
     completion_s: FloatArray
 
 
-def measure_parity(measured: TaskColumns, twin: TwinFates, run_transfer: str) -> dict[str, Any]:
+def measure_parity(measured: TaskColumns, twin: TwinOutcomes, run_transfer: str) -> dict[str, Any]:
     """Parity per kind of transfer, in the form of `results.json`; empty without tasks.
 
     A local task counts for the run's own kind of transfer, because it shared the node with tasks of that kind.
@@ -56,7 +55,7 @@ def measure_parity(measured: TaskColumns, twin: TwinFates, run_transfer: str) ->
     return {str(kind): _of(measured, twin, transfer == kind) for kind in np.unique(transfer)}
 
 
-def _of(measured: TaskColumns, twin: TwinFates, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+def _of(measured: TaskColumns, twin: TwinOutcomes, chosen: NDArray[np.bool_]) -> dict[str, Any]:
     same = chosen & (measured.outcome == twin.outcome)
     found: dict[str, Any] = {"tasks": int(chosen.sum()), "same_outcome": float(same.sum() / chosen.sum())}
     for name in _STAGES:
@@ -82,7 +81,7 @@ def is_held(found: Mapping[str, Any]) -> bool:
     return bool(found["same_outcome"] >= SAME_OUTCOME_BOUND and stages and waits)
 
 
-def _differences(measured: TaskColumns, twin: TwinFates, rows: NDArray[np.bool_]) -> dict[str, int]:
+def _differences(measured: TaskColumns, twin: TwinOutcomes, rows: NDArray[np.bool_]) -> dict[str, int]:
     """Counts such as `"success → dropped": 3` (the measured outcome, then the twin's), most frequent first."""
     pairs = [f"{here} → {there}" for here, there in zip(measured.outcome[rows], twin.outcome[rows], strict=True)]
     names, counts = np.unique(pairs, return_counts=True)

@@ -15,9 +15,21 @@ import numpy as np
 from evaluation.comparison import compare, select_comparison
 from evaluation.fidelity import measure_fidelity
 from evaluation.learning import learning_curve
-from evaluation.measurements import DecisionColumns, Fates, count_fates, read_decisions, read_tasks
 from evaluation.statistics import quantiles
-from middleware.database import FOLDER, Database, EpisodeSummary, Run, find_episodes, find_models, load_network
+from middleware.database import (
+    FOLDER,
+    Conservation,
+    Database,
+    DecisionColumns,
+    EpisodeSummary,
+    Run,
+    count_conservation,
+    find_episodes,
+    find_models,
+    load_network,
+    read_decisions,
+    read_tasks,
+)
 from offload.episodes import EpisodePhase, Verdict
 from offload.network import Network
 from offload.outcomes import Outcome
@@ -51,7 +63,7 @@ def build_results(db: Database, run: Run) -> dict[str, Any]:
     models = find_models(db, run)
     curve = learning_curve(complete, models, settings.offline.heuristic, confidence)
     experiment = [summary for summary in complete if summary.plan.phase in EXPERIMENT_PHASES]
-    fates = count_fates(db, run)
+    conservation = count_conservation(db, run)
     results = {
         "run": run.name,
         "seed": settings.seed,
@@ -61,7 +73,7 @@ def build_results(db: Database, run: Run) -> dict[str, Any]:
         "created_at": run.created_at,
         "unit": "episodes",
         "confidence": confidence,
-        "missing": [*comparison.missing, *_missing(summaries, settings, fates)],
+        "missing": [*comparison.missing, *_missing(summaries, settings, conservation)],
         "traces": list(comparison.traces),
         "methods": methods,
         "best_heuristic": best,
@@ -70,14 +82,7 @@ def build_results(db: Database, run: Run) -> dict[str, Any]:
         "offloading": offloading,
         "queues": queues,
         "fidelity": _fidelity(db, run, experiment, network),
-        "conservation": {
-            "episodes": fates.episodes,
-            "tasks": fates.tasks,
-            "outcomes": fates.outcomes,
-            "matched": fates.matched,
-            "refused_records": fates.refused_records,
-            "conserved": fates.conserved,
-        },
+        "conservation": {**vars(conservation), "conserved": conservation.conserved},
         "episodes": _count_episodes(summaries),
         "network": {**network.to_json(), "load": offered_load(network, settings).tolist()},
     }
@@ -166,7 +171,7 @@ def _count_episodes(summaries: Sequence[EpisodeSummary]) -> dict[str, dict[str, 
     return counts
 
 
-def _missing(summaries: Sequence[EpisodeSummary], settings: Settings, fates: Fates) -> list[str]:
+def _missing(summaries: Sequence[EpisodeSummary], settings: Settings, conservation: Conservation) -> list[str]:
     lines: list[str] = []
     if not summaries:
         lines.append("no episode has been played yet")
@@ -179,8 +184,9 @@ def _missing(summaries: Sequence[EpisodeSummary], settings: Settings, fates: Fat
     for method, traces in online.items():
         if len(traces) < settings.online.episodes:
             lines.append(f"{method} has {len(traces)} of {settings.online.episodes} online episodes")
-    if not fates.conserved:
+    if not conservation.conserved:
         lines.append(
-            f"conservation is broken: {fates.tasks} tasks, {fates.outcomes} outcomes, {fates.matched} of them match"
+            f"conservation is broken: {conservation.tasks} tasks, {conservation.outcomes} outcomes, "
+            f"{conservation.matched} of them match"
         )
     return lines

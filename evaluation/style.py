@@ -21,7 +21,7 @@ HEURISTIC_COLOUR = "#3b7cb8"
 _LEARNED_COLOURS = {"offline-only": "#e0a100", "online-only": "#b5639b", "o2o-drl": "#d1480a"}
 _OTHER_LEARNED = "#8c564b"
 
-OUTCOME_COLOURS = {
+_OUTCOME_COLOURS = {
     # They also get darker from first to last, so that they differ in a greyscale print.
     Outcome.SUCCESS: "#b7dcd2",
     Outcome.DROPPED: "#e9b44c",
@@ -29,12 +29,10 @@ OUTCOME_COLOURS = {
     Outcome.TRANSMISSION_FAILURE: "#7a5195",
     Outcome.LOST: "#3f4246",
 }
-OUTCOME_NAMES = {
-    Outcome.SUCCESS: "success",
-    Outcome.DROPPED: "dropped (deadline)",
-    Outcome.EXECUTION_FAILURE: "execution failure",
-    Outcome.TRANSMISSION_FAILURE: "transmission failure",
-    Outcome.LOST: "lost",
+_OTHER_OUTCOME = "#9aa3ad"
+OUTCOME_COLOURS = {outcome: _OUTCOME_COLOURS.get(outcome, _OTHER_OUTCOME) for outcome in Outcome}
+OUTCOME_NAMES = {outcome: outcome.value.replace("_", " ") for outcome in Outcome} | {
+    Outcome.DROPPED: "dropped (deadline)"
 }
 QUEUE_COLOURS = {"execution": "#3b7cb8", "sending": "#d1480a", "receiving": "#2a9d77"}
 

@@ -90,7 +90,7 @@ class OffloadingParallelEnv(ParallelEnv[str, Observation, int]):
         success_rate = 0.0
         if decided.is_over:
             self.agents = []
-            success_rate = float(sequence.twin.fates().success_rates()[0])
+            success_rate = float(sequence.twin.task_outcomes().success_rates()[0])
         observations, infos = self._observed(decided.illegal[0].tolist(), success_rate)
         return (
             observations,

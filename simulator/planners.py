@@ -18,16 +18,16 @@ from offload.state import IntArray
 from offload.tasks import Trace
 from simulator import arrays, core
 from simulator.compiling import compiled
-from simulator.twin import Fates, Twin
+from simulator.twin import TaskOutcomes, Twin
 
 # --- central ----------------------------------------------------------------------------------------------------------
 
 
-def play_central(twin: Twin) -> Fates:
+def play_central(twin: Twin) -> TaskOutcomes:
     """Play all remaining slots with the central planner."""
     while twin.slot < twin.slots:
         twin.decide(central_choices(twin))
-    return twin.fates()
+    return twin.task_outcomes()
 
 
 def central_choices(twin: Twin) -> IntArray:

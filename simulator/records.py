@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,10 @@ from offload.masks import pack_masks, recorded_mask
 from offload.outcomes import Outcome, end_slot
 from offload.profiles import Profile
 from offload.protocols import Scheduler
+from offload.records import DecisionRecord, OutcomeRecord
 from simulator.arrays import SUCCESS, UNDECIDED
 from simulator.observations import Observer
-from simulator.twin import OUTCOMES, Fates, Twin
+from simulator.twin import OUTCOMES, TaskOutcomes, Twin
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +41,11 @@ class LoggedEpisodes:
     receiving_queue_length: NDArray[np.int64]
     execution_backlog_s: NDArray[np.float64]
     team_reward: NDArray[np.float64]
-    fates: Fates
+    outcomes: TaskOutcomes
 
     def log(self, b: int, number: int, plan: EpisodePlan) -> EpisodeLog:
         """Episode `b` as the trainer gets it, under its number in the run."""
-        outcome = self.fates.outcome[b]
+        outcome = self.outcomes.outcome[b]
         return EpisodeLog(
             episode=number,
             plan=plan,
@@ -59,81 +59,79 @@ class LoggedEpisodes:
             successes=int((outcome == SUCCESS).sum()),
         )
 
-    def decision_rows(self, b: int, number: int, uid: str, model: str | None, revision: int) -> list[dict[str, Any]]:
-        """Rows of the table `decisions`, for the episode of this number and uid.
+    def decision_records(self, b: int, number: int, uid: str, model: str | None, revision: int) -> list[DecisionRecord]:
+        """Every node's record of every tick, for the episode of this number and uid.
 
         model: whose actor decided; None for a scheduler that asks none
         """
         ticks, nodes = self.actions.shape[1:]
         masks, observations = pack_masks(self.masks[b]), self.observations[b].astype("<f4")
         scores = self.scores[b].astype("<f4")
-        rows = []
+        records = []
         for slot in range(ticks):
             for node in range(nodes):
                 place = b, slot, node
                 action, logged = int(self.actions[place]), float(self.log_probabilities[place])
                 idle = action == nodes
-                rows.append(
-                    {
-                        "table": "decisions",
-                        "episode": number,
-                        "episode_uid": uid,
-                        "slot": slot,
-                        "node": node,
-                        "observation": observations[slot, node].tobytes(),
-                        "mask": masks[slot, node].tobytes(),
-                        "action": action,
-                        "model": model,
-                        "failed": False,
-                        "log_probability": (0.0 if model else None) if idle else None if np.isnan(logged) else logged,
-                        "scores": None if idle else scores[slot, node].tobytes(),
-                        "revision": revision,
-                        "skew_s": 0.0,
-                        "decision_s": 0.0,
-                        "probes": int(self.probes[place]),
-                        "execution_queue_length": int(self.execution_queue_length[place]),
-                        "sending_queue_length": int(self.sending_queue_length[place]),
-                        "receiving_queue_length": int(self.receiving_queue_length[place]),
-                        "execution_backlog_s": float(self.execution_backlog_s[place]),
-                    }
+                records.append(
+                    DecisionRecord(
+                        episode=number,
+                        episode_uid=uid,
+                        slot=slot,
+                        node=node,
+                        observation=observations[slot, node].tobytes(),
+                        mask=masks[slot, node].tobytes(),
+                        action=action,
+                        model=model,
+                        failed=False,
+                        log_probability=(0.0 if model else None) if idle else None if np.isnan(logged) else logged,
+                        scores=None if idle else scores[slot, node].tobytes(),
+                        revision=revision,
+                        skew_s=0.0,
+                        decision_s=0.0,
+                        probes=int(self.probes[place]),
+                        execution_queue_length=int(self.execution_queue_length[place]),
+                        sending_queue_length=int(self.sending_queue_length[place]),
+                        receiving_queue_length=int(self.receiving_queue_length[place]),
+                        execution_backlog_s=float(self.execution_backlog_s[place]),
+                    )
                 )
-        return rows
+        return records
 
-    def outcome_rows(self, b: int, number: int, uid: str) -> list[dict[str, Any]]:
-        """Rows of the table `outcomes`: written by the node that the task was at when it ended."""
-        fates, slots = self.fates, self.team_reward.shape[1]
-        rows = []
-        for slot, source in np.argwhere(fates.outcome[b] != UNDECIDED).tolist():
+    def outcome_records(self, b: int, number: int, uid: str) -> list[OutcomeRecord]:
+        """The record of every task, written by the node that the task was at when it ended."""
+        ended, slots = self.outcomes, self.team_reward.shape[1]
+        records = []
+        for slot, source in np.argwhere(ended.outcome[b] != UNDECIDED).tolist():
             place = b, slot, source
-            outcome, destination = OUTCOMES[fates.outcome[place]], int(fates.destination[place])
+            outcome, destination = OUTCOMES[ended.outcome[place]], int(ended.destination[place])
             assert outcome is not None
-            completion_s = float(fates.end_s[place]) - slot * self.slot_s
+            completion_s = float(ended.end_s[place]) - slot * self.slot_s
             sent = destination != source
-            arrived = not sent or (fates.transmission_s[place] > 0 and outcome is not Outcome.TRANSMISSION_FAILURE)
-            rows.append(
-                {
-                    "table": "outcomes",
-                    "episode": number,
-                    "episode_uid": uid,
-                    "slot": slot,
-                    "source": source,
-                    "destination": destination,
-                    "outcome": outcome.value,
-                    "skew_s": 0.0,
-                    "decision_s": 0.0,
-                    "transmission_waiting_s": float(fates.transmission_waiting_s[place]),
-                    "transmission_s": float(fates.transmission_s[place]),
-                    "handover_s": 0.0,
-                    "execution_waiting_s": float(fates.execution_waiting_s[place]),
-                    "execution_s": float(fates.execution_s[place]),
-                    "completion_s": completion_s,
-                    "end_slot": end_slot(slot, completion_s, self.slot_s, slots),
-                    "late": False,
-                    "transfer": "emulated" if sent else None,
-                    "written_by": destination if arrived else source,
-                }
+            arrived = not sent or (ended.transmission_s[place] > 0 and outcome is not Outcome.TRANSMISSION_FAILURE)
+            records.append(
+                OutcomeRecord(
+                    episode=number,
+                    episode_uid=uid,
+                    slot=slot,
+                    source=source,
+                    destination=destination,
+                    outcome=outcome,
+                    skew_s=0.0,
+                    decision_s=0.0,
+                    transmission_waiting_s=float(ended.transmission_waiting_s[place]),
+                    transmission_s=float(ended.transmission_s[place]),
+                    handover_s=0.0,
+                    execution_waiting_s=float(ended.execution_waiting_s[place]),
+                    execution_s=float(ended.execution_s[place]),
+                    completion_s=completion_s,
+                    end_slot=end_slot(slot, completion_s, self.slot_s, slots),
+                    late=False,
+                    transfer="emulated" if sent else None,
+                    written_by=destination if arrived else source,
+                )
             )
-        return rows
+        return records
 
 
 def play_logged(twin: Twin, scheduler: Scheduler, profile: Profile) -> LoggedEpisodes:
@@ -169,7 +167,7 @@ def play_logged(twin: Twin, scheduler: Scheduler, profile: Profile) -> LoggedEpi
         log_probabilities[actions == twin.nodes] = 0.0
     return LoggedEpisodes(
         twin.slot_s, observations, masks, actions, log_probabilities, scores, probes, execution, sending, receiving, backlog_s,
-        twin.team_reward.copy(), twin.fates(),
+        twin.team_reward.copy(), twin.task_outcomes(),
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class SlotFacts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fates:
+class TaskOutcomes:
     """The outcomes of the tasks of B episodes: arrays (B, T, N) by episode, slot and source.
 
     destination: −1 where there is no task; outcome: codes, see `OUTCOMES`
@@ -84,7 +84,7 @@ class Twin:
     * `play`: all slots with a scheduler
     * `play_given`: all slots with given decisions; this is the fastest way
 
-    Then read `fates`. With `failures` False nothing fails. Read `rules`, `networks` and `episodes` (see `arrays`),
+    Then read `task_outcomes`. With `failures` False nothing fails. Read `rules`, `networks` and `episodes` (see `arrays`),
     but do not write to them.
 
     Raises ValueError when networks and traces do not fit together, or a destination is not a node.
@@ -264,7 +264,7 @@ class Twin:
         if self.slot == self.slots:
             core.finish(self.rules, self.networks, self.episodes)
 
-    def play(self, scheduler: Scheduler) -> Fates:
+    def play(self, scheduler: Scheduler) -> TaskOutcomes:
         """Play all remaining slots with a scheduler."""
         while self.slot < self.slots:
             destinations = np.full((self.batch, self.nodes), -1, np.int64)
@@ -272,16 +272,16 @@ class Twin:
                 episode, node, choice, _ = self.choices(scheduler)
                 destinations[episode, node] = choice.destination
             self.decide(destinations)
-        return self.fates()
+        return self.task_outcomes()
 
-    def play_given(self, destinations: IntArray) -> Fates:
+    def play_given(self, destinations: IntArray) -> TaskOutcomes:
         """Play all slots of fresh episodes with given decisions (B, T, N). Entries without a task are ignored."""
         if self.slot:
             raise ValueError(f"{self.slot} slots are decided already")
         self._destinations = self._checked(destinations, self.episodes.has_task, "")
         core.play_given(self.rules, self.networks, self.episodes, self._destinations)
         self.slot = self.slots
-        return self.fates()
+        return self.task_outcomes()
 
     # --- results --------------------------------------------------------------------------------------------------
 
@@ -293,11 +293,11 @@ class Twin:
             self._rewarded = self.slot
         return self.episodes.team_reward
 
-    def fates(self) -> Fates:
+    def task_outcomes(self) -> TaskOutcomes:
         """The outcomes of the tasks, as far as they are known."""
         shape = self.batch, self.slots, self.nodes
         tasks = self.episodes.tasks.reshape(*shape, arrays.COLUMNS)
-        return Fates(
+        return TaskOutcomes(
             destination=self._destinations,
             outcome=self.episodes.outcome.reshape(shape),
             transmission_waiting_s=tasks[..., arrays.TRANSMISSION_WAITING_S],

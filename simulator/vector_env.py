@@ -128,7 +128,7 @@ class OffloadingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any
         rows = np.empty(self.num_envs, object)
         for row, (one, mask) in enumerate(zip(observed["observation"], observed["action_mask"], strict=True)):
             rows[row] = {"observation": one, "action_mask": mask}
-        rates = np.repeat(sequence.twin.fates().success_rates(), sequence.nodes)
+        rates = np.repeat(sequence.twin.task_outcomes().success_rates(), sequence.nodes)
         final_info = self._infos(decided.illegal.ravel(), rates)
         return {
             "final_obs": rows,

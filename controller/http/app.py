@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, request
 
 from controller.control import Control, NotReady
-from controller.episodes import BusyError, OpeningError
+from controller.episode_runtime import BusyError, OpeningError
 from controller.http import episodes, health, live_settings, models, run, serving, status
 from middleware.database import LeaseLost
 from middleware.http.access import Access

@@ -1,25 +1,22 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `episodes`, `records` (with
-`record_checks` and `delivery`), `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
+`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `records` (with
+`record_checks` and `delivery`), `models`, `pod_events`: what is stored, by subject. Episodes: `episode_opening`,
+`episode_closing` (with `episode_verdicts`), `episode_summaries`, `traces`, `logs`. `conservation`, `measurements`: what
+the evaluation reads. `migrations`: versions.
 """
 
+from middleware.database.conservation import Conservation, ConservationError, count_conservation
 from middleware.database.delivery import deliver_records
 from middleware.database.engine import Database
-from middleware.database.episodes import (
-    ConservationError,
-    EpisodeSummary,
-    abort_episode,
-    close_episode,
-    find_episodes,
-    forget_episodes,
-    load_trace,
-    open_episode,
-)
+from middleware.database.episode_closing import abort_episode, close_episode, forget_episodes
+from middleware.database.episode_opening import open_episode
+from middleware.database.episode_summaries import EpisodeSummary, find_episodes
 from middleware.database.errors import SchemaError, is_unavailable
 from middleware.database.leases import LeaseHeld, LeaseHolder, LeaseLost, current_epoch, holder_of, new_holder
 from middleware.database.location import sqlite_file
 from middleware.database.logs import read_episode_log, stream_episode_logs
+from middleware.database.measurements import NOWHERE, DecisionColumns, TaskColumns, read_decisions, read_tasks
 from middleware.database.models import ModelRow, find_models, record_model
 from middleware.database.pod_events import PodEvent, find_pod_events, record_pod_event
 from middleware.database.records import Refused, write_records
@@ -35,13 +32,17 @@ from middleware.database.runs import (
     load_network,
     load_run,
 )
+from middleware.database.traces import load_trace
 
 __all__ = [
     "FOLDER",
+    "NOWHERE",
     "PLAYED_BY",
     "TWIN",
+    "Conservation",
     "ConservationError",
     "Database",
+    "DecisionColumns",
     "EpisodeSummary",
     "LeaseHeld",
     "LeaseHolder",
@@ -52,9 +53,11 @@ __all__ = [
     "Run",
     "RunConflict",
     "SchemaError",
+    "TaskColumns",
     "UnknownRun",
     "abort_episode",
     "close_episode",
+    "count_conservation",
     "create_run",
     "current_epoch",
     "deliver_records",
@@ -70,7 +73,9 @@ __all__ = [
     "load_trace",
     "new_holder",
     "open_episode",
+    "read_decisions",
     "read_episode_log",
+    "read_tasks",
     "record_model",
     "record_pod_event",
     "sqlite_file",

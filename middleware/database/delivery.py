@@ -6,23 +6,32 @@ whole transaction: without this, that record would keep all later ones of its no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from middleware.database.engine import Database
 from middleware.database.errors import reason, refuses_value
-from middleware.database.record_checks import Record
-from middleware.database.records import Refused, count_refused, write_records
+from middleware.database.record_checks import UnfitRecord, parsed_record
+from middleware.database.records import Refused, count_refused, write_checked
+from offload.records import Record
 
 _LONGEST_REASON = 300
 
 
-def deliver_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
+def deliver_records(db: Database, run_number: int, contents: Sequence[Mapping[str, Any]]) -> list[Refused]:
     """Write every record that can be written; returns those that are refused for good, each with the reason.
 
+    contents: each a `Record.content`, or what is left of one
     They are counted in the `refused_records` of the episode that they name, each once, however often it is delivered.
-    Raises what the database raises when it cannot be used, or refuses the statement whatever the values: then all of them wait.
+    Raises what the database raises when it cannot be used, or refuses the statement whatever the values: then all wait.
     """
+    records: list[Record] = []
     unfit: list[Refused] = []
+    for content in contents:
+        try:
+            records.append(parsed_record(content, run_number))
+        except UnfitRecord as wrong:
+            unfit.append(Refused(content, str(wrong)[:_LONGEST_REASON]))
     refused = _write_apart(db, run_number, records, unfit)
     if unfit:
         with db.transaction() as connection:
@@ -33,13 +42,13 @@ def deliver_records(db: Database, run_number: int, records: Sequence[Record]) ->
 def _write_apart(db: Database, run_number: int, records: Sequence[Record], unfit: list[Refused]) -> list[Refused]:
     """Write the records, by halves where a value is refused; a single record that is refused goes to `unfit`."""
     try:
-        return write_records(db, run_number, records)
-    except Exception as error:  # of a damaged record it may be any; those that are not about its values are raised
+        return write_checked(db, run_number, records)
+    except Exception as error:  # of a value it may be any; those that are not about values are raised
         if not refuses_value(error):
             raise
         if len(records) == 1:
             words = str(error) if isinstance(error, ValueError) else f"{reason(error)}: {getattr(error, 'orig', error)}"
-            unfit.append(Refused(records[0], words[:_LONGEST_REASON]))
+            unfit.append(Refused(records[0].content(), words[:_LONGEST_REASON]))
             return []
     half = len(records) // 2
     first = _write_apart(db, run_number, records[:half], unfit)

@@ -1,4 +1,4 @@
-"""Whether a record can be a row: what its columns can hold, the same for every database.
+"""Whether a record can be a row: what its fields allow, the same for every database.
 
 SQLite takes a text for a number and ten bytes for four, MySQL refuses the whole delivery for one value: so each record
 is checked here, before any of them is written.
@@ -7,23 +7,16 @@ is checked here, before any of them is written.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
-import sqlalchemy as sa
 
-from middleware.database.schema import decisions, outcomes
+from offload.records import RECORDS, Record, RecordField, enumerations_of, fields_of
 
-Record = Mapping[str, Any]
-
-TABLES: Final = {"decisions": decisions, "outcomes": outcomes}
-EPISODE_UID: Final = "episode_uid"
-"""The key of a record that says which episode it is of; not a column."""
-_BITS: Final = ((sa.SmallInteger, 15), (sa.BigInteger, 63), (sa.Integer, 31))
-_FLOATS: Final = {"observation": False, "scores": True}
-"""Columns that hold little-endian float32, and whether NaN has a meaning there (a node not looked at)."""
-
+Check = Callable[[Any], str | None]
+"""Says what is wrong with a value; None where nothing is."""
 
 _INFINITIES: Final = (np.array(np.inf, "<f4").tobytes(), np.array(-np.inf, "<f4").tobytes())
 
@@ -32,36 +25,49 @@ class UnfitRecord(ValueError):
     """A record that no database could take; the message says why."""
 
 
-def check_record(record: Record, run_number: int) -> None:
-    """Raise UnfitRecord unless the record is a row of its table: known columns, none missing, possible values."""
-    name = record.get("table")
-    if not isinstance(name, str) or name not in TABLES:
-        raise UnfitRecord(f"a record of table {name!r}; there are {', '.join(TABLES)}")
-    checks = _CHECKS[name]
-    if not record.keys() <= _KEYS[name]:
-        unknown = sorted(str(key) for key in record.keys() - _KEYS[name])
-        raise UnfitRecord(f"a record of {name} has unknown columns: {', '.join(unknown)}")
-    if not isinstance(record.get(EPISODE_UID, ""), str):
-        raise UnfitRecord(f"a record of {name}: {EPISODE_UID} is {_shown(record[EPISODE_UID])}, not a text")
-    if record.get("run", run_number) != run_number:
-        raise UnfitRecord(f"a record of run {record['run']!r} in a delivery of run {run_number}")
-    if _is_plainly_sound(record, *_PLAIN[name]):
+def parsed_record(content: Mapping[str, Any], run_number: int) -> Record:
+    """The record of a delivered `Record.content`, which may be damaged in any way. `run` may be in it as well.
+
+    Raises UnfitRecord unless the content has a known table, its fields, and values that they allow.
+    """
+    table = content.get("table")
+    if not isinstance(table, str) or table not in RECORDS:
+        raise UnfitRecord(f"a record of table {table!r}; there are {', '.join(RECORDS)}")
+    unknown = content.keys() - _KEYS[table]
+    if unknown:
+        raise UnfitRecord(f"a record of {table} has unknown columns: {', '.join(sorted(str(key) for key in unknown))}")
+    if content.get("run", run_number) != run_number:
+        raise UnfitRecord(f"a record of run {content['run']!r} in a delivery of run {run_number}")
+    values = {field.name: content.get(field.name, field.default) for field in fields_of(RECORDS[table])}
+    _check(table, values, content)
+    for name, texts in enumerations_of(RECORDS[table]).items():
+        values[name] = texts(values[name])
+    return RECORDS[table](**values)
+
+
+def check_record(record: Record) -> None:
+    """Raise UnfitRecord unless all values of the record are what its fields allow."""
+    values = vars(record)
+    _check(record.table, values, values)
+
+
+def _check(table: str, values: Mapping[str, Any], given: Container[str]) -> None:
+    if _is_plainly_sound(values, *_PLAIN[table]):
         return
-    for column, check in checks.items():
-        wrong = None if column == "run" else check(record.get(column))
+    for name, check in _CHECKS[table].items():
+        wrong = check(values[name])
         if wrong is not None:
-            missing = "" if column in record else " (missing)"
-            raise UnfitRecord(f"a record of {name}: {column}{missing} {wrong}")
+            raise UnfitRecord(f"a record of {table}: {name}{'' if name in given else ' (missing)'} {wrong}")
 
 
 def _is_plainly_sound(
-    record: Record,
+    values: Mapping[str, Any],
     whole: Sequence[tuple[str, int, int]],
     numbers: Sequence[str],
-    others: Sequence[tuple[str, Callable[[Any], str | None]]],
+    others: Sequence[tuple[str, Check]],
 ) -> bool:
     """Whether nothing is wrong, found out without a function call for each number: nearly all records are sound."""
-    get, finite = record.get, math.isfinite
+    get, finite = values.get, math.isfinite
     for column, least, most in whole:
         value = get(column)
         if type(value) is not int or not least <= value <= most:
@@ -76,37 +82,36 @@ def _is_plainly_sound(
     return True
 
 
-def _checked(column: sa.Column[Any]) -> Callable[[Any], str | None]:
-    """What says what is wrong with a value of the column; None for one that it can hold."""
-    check = _of_type(column)
-    if column.name in _FLOATS:
-        check = _floats(check, nan_allowed=_FLOATS[column.name])
-    if not column.nullable:
+def _checked(field: RecordField) -> Check:
+    check = _of_type(field)
+    if not field.is_optional:
         return check
     return lambda value: None if value is None else check(value)
 
 
-def _of_type(column: sa.Column[Any]) -> Callable[[Any], str | None]:
-    kind = column.type
-    if isinstance(kind, sa.Boolean):
+def _of_type(field: RecordField) -> Check:
+    if field.kind is bool:
         return lambda value: None if isinstance(value, bool) else f"is {_shown(value)}, not true or false"
-    if isinstance(kind, sa.Integer):
-        return _whole(*_bounds(kind))
-    if isinstance(kind, sa.Double):
+    if field.kind is int:
+        return _whole(*_bounds(field))
+    if field.kind is float:
         return _number
-    if isinstance(kind, sa.String):
-        return _text(kind.length or 0)
-    assert isinstance(kind, sa.LargeBinary)
-    return _bytes(kind.length or 0)
+    if field.kind is str:
+        return _text(field.size)
+    if issubclass(field.kind, StrEnum):
+        return _one_of(field.kind)
+    assert field.kind is bytes
+    check = _bytes(field.size)
+    return check if field.float32 is None else _floats(check, field.float32.nan_allowed)
 
 
-def _bounds(kind: sa.Integer) -> tuple[int, int]:
-    """The least and the largest number that a column of the type holds."""
-    bits = next(bits for integer, bits in _BITS if isinstance(kind, integer))
-    return -(2**bits), 2**bits - 1
+def _bounds(field: RecordField) -> tuple[int, int]:
+    """The least and the largest number that the field takes."""
+    most = 2 ** (field.size - 1) - 1
+    return -most - 1, most
 
 
-def _whole(least: int, most: int) -> Callable[[Any], str | None]:
+def _whole(least: int, most: int) -> Check:
 
     def check(value: Any) -> str | None:
         if type(value) is not int:
@@ -125,13 +130,24 @@ def _number(value: Any) -> str | None:
         return f"is {_shown(value)}, beyond what a number can be"
 
 
-def _text(length: int) -> Callable[[Any], str | None]:
+def _text(length: int) -> Check:
     def check(value: Any) -> str | None:
         if not isinstance(value, str):
             return f"is {_shown(value)}, not a text"
         if len(value) > length:
             return f"is {len(value)} characters long, at most {length} are possible"
         return None if value.isascii() or _is_unicode(value) else "is no Unicode text"
+
+    return check
+
+
+def _one_of(texts: type[StrEnum]) -> Check:
+    known = frozenset(texts)
+
+    def check(value: Any) -> str | None:
+        if isinstance(value, str) and value in known:
+            return None
+        return f"is {_shown(value)}, none of {', '.join(texts)}"
 
     return check
 
@@ -144,7 +160,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _bytes(length: int) -> Callable[[Any], str | None]:
+def _bytes(length: int) -> Check:
     def check(value: Any) -> str | None:
         if not isinstance(value, bytes):
             return f"is {_shown(value)}, not bytes"
@@ -153,7 +169,7 @@ def _bytes(length: int) -> Callable[[Any], str | None]:
     return check
 
 
-def _floats(bytes_: Callable[[Any], str | None], nan_allowed: bool) -> Callable[[Any], str | None]:
+def _floats(bytes_: Check, nan_allowed: bool) -> Check:
     def check(value: Any) -> str | None:
         wrong = bytes_(value)
         if wrong is not None:
@@ -183,23 +199,21 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
-def _plain(table: sa.Table) -> tuple[list[Any], list[str], list[Any]]:
-    """The columns for `_is_plainly_sound`: whole numbers with their bounds, numbers, and those with a check."""
+def _plain(record: type[Record]) -> tuple[list[Any], list[str], list[Any]]:
+    """The fields for `_is_plainly_sound`: whole numbers with their bounds, numbers, and those with a check."""
     whole: list[Any] = []
     numbers: list[str] = []
     others: list[Any] = []
-    for column in table.columns:
-        if column.name == "run":
-            continue
-        if isinstance(column.type, sa.Integer) and not column.nullable:
-            whole.append((column.name, *_bounds(column.type)))
-        elif isinstance(column.type, sa.Double) and not column.nullable:
-            numbers.append(column.name)
+    for field in fields_of(record):
+        if field.kind is int and not field.is_optional:
+            whole.append((field.name, *_bounds(field)))
+        elif field.kind is float and not field.is_optional:
+            numbers.append(field.name)
         else:
-            others.append((column.name, _checked(column)))
+            others.append((field.name, _checked(field)))
     return whole, numbers, others
 
 
-_CHECKS: Final = {name: {column.name: _checked(column) for column in table.columns} for name, table in TABLES.items()}
-_KEYS: Final = {name: {"table", EPISODE_UID, *checks} for name, checks in _CHECKS.items()}
-_PLAIN: Final = {name: _plain(table) for name, table in TABLES.items()}
+_CHECKS: Final = {name: {field.name: _checked(field) for field in fields_of(kind)} for name, kind in RECORDS.items()}
+_KEYS: Final = {name: {"table", "run", *checks} for name, checks in _CHECKS.items()}
+_PLAIN: Final = {name: _plain(kind) for name, kind in RECORDS.items()}

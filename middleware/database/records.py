@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,39 +17,45 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import Connection
 
 from middleware.database.engine import Database
-from middleware.database.record_checks import EPISODE_UID, TABLES, Record, check_record
-from middleware.database.schema import episodes, outcomes, refusals, tasks
+from middleware.database.record_checks import check_record
+from middleware.database.schema import episodes, metadata, outcomes, refusals, tasks
 from offload.episodes import EpisodeStatus
+from offload.records import EPISODE_UID, RECORDS, OutcomeRecord, Record
 
 _logger = logging.getLogger(__name__)
 
-_KEYS = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
+_SAME = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
 """What makes a record the one that is there: an outcome must be its owner's, not the controller's `lost`."""
 
 
-class Refused(dict[str, Any]):
-    """A record that is refused for good, and the reason."""
+@dataclass(frozen=True)
+class Refused:
+    """A record that is refused for good: its content as it was delivered, and the reason."""
 
-    def __init__(self, record: Record, reason: str) -> None:
-        super().__init__(record)
-        self.reason = reason
+    content: Mapping[str, Any]
+    reason: str
 
 
 def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
 
-    Each record has "table" ("decisions" or "outcomes"), the table's columns (`run` may be left out), and "episode_uid", the uid of
-    its episode: it is refused where the episode of that number is another one. A record that is there already is left as it is, and is
-    not refused: a delivery may be repeated. Refused are also a second owner's outcome of one task, and an outcome of a task that the
-    episode does not have. Refused ones are counted in their own episode's `refused_records`, each once, however often it is delivered.
-    Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then. `deliver_records` sets that one aside.
+    A record is refused where the episode of its number has another uid. A record that is there already is left as it is,
+    and is not refused: a delivery may be repeated. Refused are also a second owner's outcome of one task, and an outcome of
+    a task that the episode does not have. Refused ones are counted in their own episode's `refused_records`, each once,
+    however often it is delivered.
+    Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then.
     """
+    for record in records:
+        check_record(record)
+    return write_checked(db, run_number, records)
+
+
+def write_checked(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
+    """`write_records`, of records that are checked."""
     if not records:
         return []
-    for record in records:
-        check_record(record, run_number)
     with db.transaction() as connection:
-        numbers = sorted({int(record["episode"]) for record in records})
+        numbers = sorted({record.episode for record in records})
         found = connection.execute(
             sa.select(episodes.c.episode, episodes.c.uid, episodes.c.status)
             .where(episodes.c.run == run_number, episodes.c.episode.in_(numbers))
@@ -59,38 +66,40 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
         taken: list[Record] = []
         late: list[Record] = []
         for record in records:
-            state = states.get((record["episode"], record.get(EPISODE_UID)))
+            state = states.get((record.episode, record.episode_uid))
             if state is None:
-                refused.append(Refused(record, "its episode is not in this database"))
+                refused.append(Refused(record.content(), "its episode is not in this database"))
             else:
                 (taken if state == EpisodeStatus.OPEN else late).append(record)
         strays = _without_task(connection, run_number, taken)
         if strays:
             taken = [record for record in taken if record not in strays]
-            refused += strays
-        for name, table in TABLES.items():
-            columns = [column.name for column in table.columns]
-            rows = [
-                {**{column: record.get(column) for column in columns}, "run": run_number}
-                for record in taken
-                if record["table"] == name
-            ]
+            refused += [Refused(record.content(), "the episode has no such task") for record in strays]
+        for kind in RECORDS.values():
+            rows = [row_of(record, run_number) for record in taken if isinstance(record, kind)]
             if rows:
-                connection.execute(_insert_or_ignore(db, table), rows)
+                connection.execute(_insert_or_ignore(db, metadata.tables[kind.table]), rows)
         refused += _not_there(connection, run_number, late) + _second_outcomes(connection, run_number, taken)
         count_refused(db, connection, run_number, refused)
     return refused
 
 
+def row_of(record: Record, run_number: int) -> dict[str, Any]:
+    """A record as a row of its table."""
+    row = {"run": run_number, **record.content()}
+    del row["table"], row[EPISODE_UID]
+    return row
+
+
 def count_refused(db: Database, connection: Connection, run_number: int, refused: Sequence[Refused]) -> None:
-    """Enter refused records where each counts once: the answer to this very transaction may be lost, and they come again.
+    """Enter refused records where each counts once: the answer to this transaction may be lost, and they come again.
 
     Only those whose episode is in this database are counted. A record may be damaged in any way.
     """
     named = {
         (number, uid)
-        for record in refused
-        if type(number := record.get("episode")) is int and isinstance(uid := record.get(EPISODE_UID), str)
+        for one in refused
+        if type(number := one.content.get("episode")) is int and isinstance(uid := one.content.get(EPISODE_UID), str)
     }
     for number, uid in sorted(named):
         if not -(2**31) <= number < 2**31:
@@ -98,84 +107,85 @@ def count_refused(db: Database, connection: Connection, run_number: int, refused
         here = episodes.c.run == run_number, episodes.c.episode == number, episodes.c.uid == uid
         if connection.execute(sa.select(episodes.c.episode).where(*here)).one_or_none() is None:
             continue
-        ours = [one for one in refused if (one.get("episode"), one.get(EPISODE_UID)) == (number, uid)]
+        ours = [one.content for one in refused]
+        ours = [one for one in ours if (one.get("episode"), one.get(EPISODE_UID)) == (number, uid)]
         rows = [{"run": run_number, "episode": number, "digest": _digest(one)} for one in ours]
         connection.execute(_insert_or_ignore(db, refusals), rows)
         count = sa.select(sa.func.count()).where(refusals.c.run == run_number, refusals.c.episode == number)
         connection.execute(sa.update(episodes).where(*here).values(refused_records=count.scalar_subquery()))
 
 
-def _digest(record: Record) -> str:
+def _digest(content: Mapping[str, Any]) -> str:
     """What is the same for two deliveries of one record, and for no other record."""
-    content = repr(sorted((str(key), repr(value)) for key, value in record.items()))
-    return hashlib.blake2b(content.encode(errors="backslashreplace"), digest_size=16).hexdigest()
+    text = repr(sorted((str(key), repr(value)) for key, value in content.items()))
+    return hashlib.blake2b(text.encode(errors="backslashreplace"), digest_size=16).hexdigest()
 
 
-def _without_task(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
-    """The outcomes of tasks that their episode does not have."""
-    ended: dict[int, list[Record]] = {}
+def _outcomes_by_episode(records: Sequence[Record]) -> dict[int, list[OutcomeRecord]]:
+    ended: dict[int, list[OutcomeRecord]] = {}
     for record in records:
-        if record["table"] == "outcomes":
-            ended.setdefault(record["episode"], []).append(record)
-    found: list[Refused] = []
-    for episode, ours in ended.items():
+        if isinstance(record, OutcomeRecord):
+            ended.setdefault(record.episode, []).append(record)
+    return ended
+
+
+def _without_task(connection: Connection, run_number: int, records: Sequence[Record]) -> list[OutcomeRecord]:
+    """The outcomes of tasks that their episode does not have."""
+    found: list[OutcomeRecord] = []
+    for episode, ours in _outcomes_by_episode(records).items():
         rows = connection.execute(
             sa.select(tasks.c.slot, tasks.c.source).where(
                 tasks.c.run == run_number,
                 tasks.c.episode == episode,
-                tasks.c.slot.in_({record["slot"] for record in ours}),
+                tasks.c.slot.in_({record.slot for record in ours}),
             )
         )
         known = {(slot, source) for slot, source in rows}
-        strays = [record for record in ours if (record["slot"], record["source"]) not in known]
-        found += [Refused(record, "the episode has no such task") for record in strays]
+        found += [record for record in ours if (record.slot, record.source) not in known]
     return found
 
 
 def _second_outcomes(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """The outcomes of tasks that have one by another owner. A task has one owner: it is logged as a defect."""
     found: list[Refused] = []
-    for episode in sorted({record["episode"] for record in records if record["table"] == "outcomes"}):
-        ours = {
-            (one["slot"], one["source"]): one
-            for one in records
-            if one["table"] == "outcomes" and one["episode"] == episode
-        }
+    for episode, ours in sorted(_outcomes_by_episode(records).items()):
+        by_task = {(record.slot, record.source): record for record in ours}
         there = connection.execute(
             sa.select(outcomes.c.slot, outcomes.c.source, outcomes.c.written_by, outcomes.c.outcome).where(
                 outcomes.c.run == run_number,
                 outcomes.c.episode == episode,
-                outcomes.c.slot.in_({slot for slot, _ in ours}),
+                outcomes.c.slot.in_({record.slot for record in ours}),
             )
         )
         for slot, source, owner, outcome in there:
-            second = ours.get((slot, source))
-            if second is not None and second["written_by"] != owner:
+            second = by_task.get((slot, source))
+            if second is not None and second.written_by != owner:
                 _logger.error(
-                    "task of slot %d at node %d, episode %d, has two outcomes: %s by node %s stays, %s by node %s is refused",
-                    slot, source, episode, outcome, owner, second["outcome"], second["written_by"],
+                    "task of slot %d at node %d, episode %d, has two outcomes: "
+                    "%s by node %s stays, %s by node %s is refused",
+                    slot, source, episode, outcome, owner, second.outcome, second.written_by,
                 )  # fmt: skip
-                found.append(Refused(second, f"the task has the outcome {outcome} by node {owner}"))
+                found.append(Refused(second.content(), f"the task has the outcome {outcome} by node {owner}"))
     return found
 
 
 def _not_there(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
     """Those that no earlier delivery has brought: its answer may have been lost on the way."""
     there: set[tuple[Any, ...]] = set()
-    for name, episode in {(record["table"], record["episode"]) for record in records}:
-        table = TABLES[name]
+    for name, episode in {(record.table, record.episode) for record in records}:
+        table = metadata.tables[name]
         found = connection.execute(
-            sa.select(*(table.c[key] for key in _KEYS[name])).where(
+            sa.select(*(table.c[key] for key in _SAME[name])).where(
                 table.c.run == run_number, table.c.episode == episode
             )
         )
         there.update((name, episode, *row) for row in found)
-    return [Refused(record, "its episode is not open") for record in records if _place(record) not in there]
+    new = [record for record in records if _place(record) not in there]
+    return [Refused(record.content(), "its episode is not open") for record in new]
 
 
 def _place(record: Record) -> tuple[Any, ...]:
-    name = record["table"]
-    return (name, record["episode"], *(record.get(key) for key in _KEYS[name]))
+    return (record.table, record.episode, *(getattr(record, key) for key in _SAME[record.table]))
 
 
 def _insert_or_ignore(db: Database, table: sa.Table) -> Any:

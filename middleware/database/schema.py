@@ -1,11 +1,15 @@
 """The tables. All times are model seconds, all instants seconds since the episode's start, unless a name says `_at`
 (then Unix seconds, for people). Changing a table needs a migration in `migrations/versions/`.
 
+The columns of `outcomes` and `decisions` are the fields of their records (`offload/records.py`).
+
 Keys are `(run, episode, slot, source)`: a run's number, the episode's number within it, the slot and the node that
 received the task. Written once, insert-or-ignore, so that a delivery may be repeated.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -21,9 +25,12 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
-    false,
+    literal,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+from offload.records import EPISODE_UID, DecisionRecord, OutcomeRecord, Record, RecordField, fields_of
 
 metadata = MetaData(
     naming_convention={
@@ -35,13 +42,40 @@ metadata = MetaData(
 )
 
 _Blob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
-# For 1000 nodes, the most that the settings allow: 5 values per node and a few; one value, or one bit, per node.
-_Observation = LargeBinary(24576).with_variant(mysql.VARBINARY(24576), "mysql")
-_Small = LargeBinary(4096).with_variant(mysql.VARBINARY(4096), "mysql")
 
 
 def _run_key() -> Column[int]:
     return Column("run", Integer, ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+
+
+def _table_of(record: type[Record], comment: str) -> Table:
+    """The run, and a column per field of the record; type, unit and meaning are stated in `offload/records.py`."""
+    columns = [
+        Column(
+            field.name,
+            _type_of(field),
+            primary_key=field.name in record.key,
+            autoincrement=False,
+            nullable=field.is_optional,
+            server_default=None if field.default is None else literal(field.default),
+        )
+        for field in fields_of(record)
+        if field.name != EPISODE_UID
+    ]
+    return Table(record.table, metadata, _run_key(), *columns, comment=comment)
+
+
+def _type_of(field: RecordField) -> TypeEngine[Any]:
+    if field.kind is int:
+        return SmallInteger() if field.size <= 16 else Integer()
+    if field.kind is float:
+        return Double()
+    if field.kind is bool:
+        return Boolean()
+    if field.kind is bytes:
+        return LargeBinary(field.size).with_variant(mysql.VARBINARY(field.size), "mysql")
+    assert issubclass(field.kind, str)
+    return String(field.size)
 
 
 runs = Table(
@@ -131,28 +165,8 @@ tasks = Table(
     comment="inserted by the controller when it opens the episode",
 )
 
-outcomes = Table(
-    "outcomes",
-    metadata,
-    _run_key(),
-    Column("episode", Integer, primary_key=True, autoincrement=False),
-    Column("slot", Integer, primary_key=True, autoincrement=False),
-    Column("source", Integer, primary_key=True, autoincrement=False),
-    Column("destination", Integer, nullable=True, comment="NULL when nobody knows: lost before a decision"),
-    Column("outcome", String(24), nullable=False),
-    Column("skew_s", Double, nullable=False, comment="how late the tick was"),
-    Column("decision_s", Double, nullable=False),
-    Column("transmission_waiting_s", Double, nullable=False),
-    Column("transmission_s", Double, nullable=False, comment="measured; 0 when the stage was not reached"),
-    Column("handover_s", Double, nullable=False, comment="flight of the transfer's message; not part of completion"),
-    Column("execution_waiting_s", Double, nullable=False),
-    Column("execution_s", Double, nullable=False, comment="measured; 0 when the stage was not reached"),
-    Column("completion_s", Double, nullable=False, comment="from the slot's planned instant to the end"),
-    Column("end_slot", Integer, nullable=False),
-    Column("late", Boolean, nullable=False, comment="dropped because the measured completion passed the deadline"),
-    Column("transfer", String(16), nullable=True, comment="emulated or payload; NULL for local tasks"),
-    Column("written_by", Integer, nullable=False, comment="the owner's index; −1 for the controller"),
-    comment="one per task; written by the task's owner, or as lost by the controller at the close",
+outcomes = _table_of(
+    OutcomeRecord, "one per task; written by the task's owner, or as lost by the controller at the close"
 )
 
 refusals = Table(
@@ -164,31 +178,7 @@ refusals = Table(
     comment="records that were refused, so that one that is delivered twice is counted once; nodes keep the records",
 )
 
-decisions = Table(
-    "decisions",
-    metadata,
-    _run_key(),
-    Column("episode", Integer, primary_key=True, autoincrement=False),
-    Column("slot", Integer, primary_key=True, autoincrement=False, comment="0 … T; T is observation-only"),
-    Column("node", Integer, primary_key=True, autoincrement=False),
-    Column("observation", _Observation, nullable=False, comment="little-endian float32, the run's profile"),
-    Column("mask", _Small, nullable=False, comment="offload.masks.pack_masks of the N+1 actions"),
-    Column("action", SmallInteger, nullable=False, comment="0 … N−1 a node, N no task"),
-    Column("model", String(64), nullable=True, comment="whose actor this decision asked; NULL when it asked none"),
-    Column(
-        "failed", Boolean, nullable=False, server_default=false(), comment="the scheduler raised; the task stayed here"
-    ),
-    Column("log_probability", Double, nullable=True, comment="NULL for schedulers without a policy"),
-    Column("scores", _Small, nullable=True, comment="little-endian float32 (N,), NaN where not looked at"),
-    Column("revision", Integer, nullable=False, comment="of the hot keys that decided"),
-    Column("skew_s", Double, nullable=False),
-    Column("decision_s", Double, nullable=False, comment="0 without a task"),
-    Column("probes", SmallInteger, nullable=False, comment="how many nodes were asked"),
-    Column("execution_queue_length", SmallInteger, nullable=False),
-    Column("sending_queue_length", SmallInteger, nullable=False, comment="over all links"),
-    Column("receiving_queue_length", SmallInteger, nullable=False, comment="over all links"),
-    Column("execution_backlog_s", Double, nullable=False),
-)
+decisions = _table_of(DecisionRecord, "one per node and slot, the observation-only slot T included")
 
 models = Table(
     "models",

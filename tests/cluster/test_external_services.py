@@ -20,7 +20,7 @@ from experiment import EXPERIMENT, NODES
 from releases import KUBECTL, CommandFailed, Release, namespace, note, until
 from running import Workplace
 
-from middleware.database import Database, Run, find_episodes, find_pod_events, load_run
+from middleware.database import Database, Run, find_episodes, find_pod_events, load_run, read_tasks
 
 _CONNECT = (
     "import socket,sys\n"
@@ -322,8 +322,6 @@ _RESULTS = (
 
 def _outcomes(database: Database, run: Run, method: str) -> dict[tuple[int, int, int], str]:
     """Outcome by trace, slot and source."""
-    from evaluation.measurements import read_tasks
-
     found = {}
     for episode in find_episodes(database, run, phase="evaluate", method=method, verdict="complete"):
         columns = read_tasks(database, run, [episode.episode])

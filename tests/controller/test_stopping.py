@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from controller.episodes import OPENING_S, Episodes, OpeningError
+from controller.episode_runtime import OPENING_S, Episodes, OpeningError
 from controller.lifecycle import Lifecycle
 from controller.metrics import Metrics
 from controller.player import Player

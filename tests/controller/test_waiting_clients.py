@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from testbed import Testbed
 
-from controller.episodes import BusyError, Episodes, EpisodeState
+from controller.episode_runtime import BusyError, Episodes, EpisodeState
 from offload.episodes import EpisodePlan
 from trainer.controller_client import ControllerClient
 

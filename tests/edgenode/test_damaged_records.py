@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from small_controller import Fleet
+from small_records import decision_record
 
 from edgenode.outbox import Outbox
 from edgenode.segments import line_of
@@ -46,9 +47,9 @@ def test_lines_that_are_no_records_are_kept_in_a_file_of_their_own(tmp_path: Pat
     sound = {"table": "decisions", "slot": 1, "observation": b"\n\x00"}
     (tmp_path / "000000007.jsonl").write_bytes(line_of(sound) + _POISON[poison])
     outbox = Outbox(tmp_path, deliver, 60.0)
-    outbox.append({"slot": 2})
+    outbox.append(decision_record(slot=2))
     outbox.flush()
-    assert delivered == [sound, {"slot": 2}]
+    assert delivered == [sound, decision_record(slot=2).content()]
     assert outbox.waiting == 0 and outbox.refused > 0 and outbox.problem is None
     assert (tmp_path / "000000007.damaged").read_bytes().rstrip(b"\n") == _POISON[poison].rstrip(b"\n")
     assert not list(tmp_path.glob("0*.jsonl"))

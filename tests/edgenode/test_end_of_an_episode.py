@@ -13,7 +13,7 @@ import pytest
 from running import wait_until
 from small_controller import Fleet
 
-from controller.episodes import Episodes
+from controller.episode_runtime import Episodes
 from controller.metrics import Metrics
 from controller.nodes import NodeClients
 from middleware.database import EpisodeSummary, LeaseHolder, close_episode

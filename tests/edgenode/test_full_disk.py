@@ -15,12 +15,14 @@ import pytest
 import sqlalchemy as sa
 from small_controller import Fleet
 from small_disk import SmallDisk, small_disk
+from small_records import decision_record
 
 from edgenode.outbox import Outbox, OutboxError, most_records
-from edgenode.segments import WholeWriter, record_of
+from edgenode.segments import WholeWriter, content_of
 from middleware.database import Refused, close_episode
 from middleware.database.schema import outcomes
 from offload import Trace, draw_trace, resolve_settings
+from offload.records import DecisionRecord
 
 _NO_SPACE = os.strerror(28)
 
@@ -50,12 +52,12 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield made
 
 
-def _record(slot: int) -> dict[str, Any]:
-    return {"table": "decisions", "episode": 1, "slot": slot, "observation": bytes(300)}
+def _record(slot: int) -> DecisionRecord:
+    return decision_record(slot=slot, observation=bytes(300))
 
 
 def _lines(folder: Path) -> list[dict[str, Any] | None]:
-    return [record_of(line) for path in sorted(folder.glob("0*.jsonl")) for line in path.read_bytes().splitlines()]
+    return [content_of(line) for path in sorted(folder.glob("0*.jsonl")) for line in path.read_bytes().splitlines()]
 
 
 def test_records_go_to_memory_while_the_disk_is_full_and_to_the_disk_afterwards(disk: SmallDisk, caplog: Any) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_records import decision_record
 from sqlalchemy.exc import OperationalError
 
 from edgenode.outbox import Outbox, OutboxError
 from middleware.database import Refused
+from offload.records import DecisionRecord
 
 
 class _Database:
@@ -36,8 +38,8 @@ class _Database:
         return refused
 
 
-def _record(slot: int, episode: int = 1) -> dict[str, Any]:
-    return {"table": "decisions", "episode": episode, "slot": slot, "observation": bytes([0, 255, slot]), "model": None}
+def _record(slot: int, episode: int = 1) -> DecisionRecord:
+    return decision_record(episode=episode, slot=slot, observation=bytes([0, 255, slot % 256, 0]))
 
 
 def _outbox(folder: Path, database: _Database, interval_s: float = 60.0) -> Outbox:
@@ -50,7 +52,7 @@ def test_flush_delivers_everything_in_order_with_its_bytes(tmp_path: Path) -> No
     for slot in range(5):
         outbox.append(_record(slot))
     outbox.flush()
-    assert database.rows == [_record(slot) for slot in range(5)]
+    assert database.rows == [_record(slot).content() for slot in range(5)]
     assert outbox.waiting == 0 and not list(tmp_path.glob("*.jsonl"))
 
 
@@ -105,13 +107,15 @@ def test_records_survive_kill_minus_nine(tmp_path: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         "from edgenode.outbox import Outbox\n"
+        "from small_records import decision_record\n"
         "outbox = Outbox(Path(sys.argv[1]), lambda records: [], 60.0)\n"
         "for slot in range(20):\n"
-        "    outbox.append({'table': 'decisions', 'episode': 1, 'slot': slot, 'observation': b'x'})\n"
+        "    outbox.append(decision_record(slot=slot))\n"
         "print('written', flush=True)\n"
         "time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None and process.stdout.readline() == b"written\n"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -158,7 +162,7 @@ def test_what_is_appended_while_a_delivery_is_under_way_is_not_lost(tmp_path: Pa
 
     def append_all() -> None:
         for slot in range(total):
-            outbox.append(_record(0) | {"slot": slot})
+            outbox.append(_record(slot))
         done.set()
 
     writer = threading.Thread(target=append_all)

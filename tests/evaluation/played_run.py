@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from small_records import decision_record, outcome_record
 
 from middleware.database import (
     Database,
@@ -29,6 +30,7 @@ from offload.manifest import ModelManifest
 from offload.masks import pack_masks
 from offload.network import Network, draw_network
 from offload.outcomes import Outcome, end_slot
+from offload.records import OutcomeRecord, Record
 from offload.settings import Settings, resolve_settings
 from offload.tasks import Trace, draw_trace
 
@@ -79,9 +81,7 @@ def play(
     plan = EpisodePlan(phase, method, trace, scheduler, model=model)
     uid = uuid.uuid4().hex
     number = open_episode(db, run, plan, drawn, 1, uid)
-    records = _records(settings, network, drawn, number, _policy(method, skill), model, noise)
-    for record in records:
-        record["episode_uid"] = uid
+    records = _records(settings, network, drawn, (number, uid), _policy(method, skill), model, noise)
     assert write_records(db, run.number, records) == []
     return close_episode(db, run, number, mixed=mixed, late_slots=late_slots)
 
@@ -170,14 +170,21 @@ def _policy(method: str, skill: float) -> Policy:
 
 
 def _records(
-    settings: Settings, network: Network, trace: Trace, number: int, policy: Policy, model: str | None, noise: float
-) -> list[dict[str, Any]]:
+    settings: Settings,
+    network: Network,
+    trace: Trace,
+    episode: tuple[int, str],
+    policy: Policy,
+    model: str | None,
+    noise: float,
+) -> list[Record]:
+    """Of the episode with this number and uid."""
     n, time = network.nodes, settings.time
-    # One generator per episode number: a second call fills a database with the same rows.
-    random = np.random.default_rng([settings.seed, number])
+    # One generator per episode number: the same database is filled the same way again.
+    random = np.random.default_rng([settings.seed, episode[0]])
     free_s, link_free_s = np.zeros(n), np.zeros((n, n))
     executing: list[list[float]] = [[] for _ in range(n)]
-    records = []
+    records: list[Record] = []
     for slot in range(time.slots + 1):
         now = slot * time.slot_s
         for node in range(n):
@@ -196,7 +203,7 @@ def _records(
                         network,
                         trace.episode,
                         task,
-                        number,
+                        episode,
                         action,
                         decision_s,
                         link_free_s,
@@ -207,37 +214,32 @@ def _records(
                     )
                 )
             records.append(
-                {
-                    "table": "decisions",
-                    "episode": number,
-                    "slot": slot,
-                    "node": node,
-                    "observation": np.zeros(1, "<f4").tobytes(),
-                    "mask": pack_masks(np.array([task is not None] * n + [task is None])).tobytes(),
-                    "action": action,
-                    "model": model,
-                    "failed": False,
-                    "log_probability": None,
-                    "scores": None,
-                    "revision": 1,
-                    "skew_s": 0.0,
-                    "decision_s": decision_s,
-                    "probes": probes,
-                    "execution_queue_length": int(sum(end > now for end in executing[node])),
-                    "sending_queue_length": int((link_free_s[node] > now).sum()),
-                    "receiving_queue_length": int((link_free_s[:, node] > now).sum()),
-                    "execution_backlog_s": float(max(0.0, free_s[node] - now)),
-                }
+                decision_record(
+                    episode=episode[0],
+                    episode_uid=episode[1],
+                    slot=slot,
+                    node=node,
+                    observation=np.zeros(1, "<f4").tobytes(),
+                    mask=pack_masks(np.array([task is not None] * n + [task is None])).tobytes(),
+                    action=action,
+                    model=model,
+                    decision_s=decision_s,
+                    probes=probes,
+                    execution_queue_length=int(sum(end > now for end in executing[node])),
+                    sending_queue_length=int((link_free_s[node] > now).sum()),
+                    receiving_queue_length=int((link_free_s[:, node] > now).sum()),
+                    execution_backlog_s=float(max(0.0, free_s[node] - now)),
+                )
             )
     return records
 
 
 def _outcome(
-    settings: Settings, network: Network, trace: int, task: Any, number: int, destination: int, decision_s: float,
-    link_free_s: np.ndarray, free_s: np.ndarray, executing: list[list[float]], random: np.random.Generator,
-    noise: float,
-) -> dict[str, Any]:  # fmt: skip
-    """The end and outcome of a task. Updates the times at which the link and the executor are free."""
+    settings: Settings, network: Network, trace: int, task: Any, episode: tuple[int, str], destination: int,
+    decision_s: float, link_free_s: np.ndarray, free_s: np.ndarray, executing: list[list[float]],
+    random: np.random.Generator, noise: float,
+) -> OutcomeRecord:  # fmt: skip
+    """Where a task ends; moves the clocks of the link and the executor that it used."""
     source, begin = task.source, task.slot * settings.time.slot_s
     due = begin + task.deadline_s
     place = settings.seed, trace, task.slot, source, destination
@@ -271,23 +273,22 @@ def _outcome(
             executing[destination].append(at)
             broke = failed(Purpose.EXECUTION_FAILURE, network.failure_rate[destination], duration)
             outcome = Outcome.EXECUTION_FAILURE if broke else Outcome.SUCCESS
-    return {
-        "table": "outcomes",
-        "episode": number,
-        "slot": task.slot,
-        "source": source,
-        "destination": destination,
-        "outcome": outcome.value,
-        "skew_s": 0.001,
-        "decision_s": decision_s,
-        "transmission_waiting_s": float(waited),
-        "transmission_s": float(transmission_s),
-        "handover_s": 0.002 if destination != source else 0.0,
-        "execution_waiting_s": float(execution_waiting_s),
-        "execution_s": float(execution_s),
-        "completion_s": float(at - begin),
-        "end_slot": end_slot(task.slot, at - begin, settings.time.slot_s, settings.time.slots),
-        "late": False,
-        "transfer": settings.node.transfer if destination != source else None,
-        "written_by": source,
-    }
+    return outcome_record(
+        episode=episode[0],
+        episode_uid=episode[1],
+        slot=task.slot,
+        source=source,
+        destination=destination,
+        outcome=outcome,
+        skew_s=0.001,
+        decision_s=decision_s,
+        transmission_waiting_s=float(waited),
+        transmission_s=float(transmission_s),
+        handover_s=0.002 if destination != source else 0.0,
+        execution_waiting_s=float(execution_waiting_s),
+        execution_s=float(execution_s),
+        completion_s=float(at - begin),
+        end_slot=end_slot(task.slot, at - begin, settings.time.slot_s, settings.time.slots),
+        transfer=settings.node.transfer if destination != source else None,
+        written_by=source,
+    )

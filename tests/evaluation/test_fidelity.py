@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.fidelity import execution_ratio, measure_fidelity, transmission_ratio
-from evaluation.measurements import NOWHERE, TaskColumns
+from middleware.database import NOWHERE, TaskColumns
 from offload.network import Network
 
 NETWORK = Network(np.array([1e9, 4e9]), np.zeros(2), np.ones(2), np.array([[0.0, 1e8], [2e8, 0.0]]), np.zeros((2, 2)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.measurements import TaskColumns
-from evaluation.parity import TwinFates, measure_parity
+from evaluation.parity import TwinOutcomes, measure_parity
 from evaluation.wording import parity_verdict
+from middleware.database import TaskColumns
 
 COUNT = 200
 
@@ -22,12 +22,12 @@ def measured(**changes) -> TaskColumns:
     return TaskColumns(**{name: np.resize(np.array(value), COUNT) for name, value in {**values, **changes}.items()})
 
 
-def twin(**changes) -> TwinFates:
+def twin(**changes) -> TwinOutcomes:
     values = {
         "outcome": "success", "transmission_waiting_s": 0.0, "transmission_s": 0.1, "execution_waiting_s": 0.2,
         "execution_s": 0.3, "completion_s": 0.6,
     }  # fmt: skip
-    return TwinFates(**{name: np.resize(np.array(value), COUNT) for name, value in {**values, **changes}.items()})
+    return TwinOutcomes(**{name: np.resize(np.array(value), COUNT) for name, value in {**values, **changes}.items()})
 
 
 def share(of: int, wrong, right):

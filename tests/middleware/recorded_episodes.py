@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from small_records import decision_record, outcome_record
 
-from middleware.database import Database, Run, find_episodes, load_network, open_episode
+from middleware.database import Database, Refused, Run, find_episodes, load_network, open_episode
 from offload.episodes import EpisodePlan
 from offload.masks import pack_masks
-from offload.outcomes import end_slot
+from offload.outcomes import Outcome, end_slot
+from offload.records import DecisionRecord, OutcomeRecord, Record
 from offload.tasks import Trace, draw_trace
 
 NODES, SLOTS, OBSERVATION = 3, 6, 4
@@ -33,62 +36,41 @@ def uid_of(episode: int) -> str:
 
 def decision(
     episode: int, slot: int, node: int, has_task: bool = False, log_probability: float | None = None
-) -> dict[str, Any]:
+) -> DecisionRecord:
     """A node's decision. The observation is (slot, node, episode, 1), and the task stays where it is."""
     mask = np.append(np.full(NODES, has_task), not has_task)
-    return {
-        "table": "decisions",
-        "episode": episode,
-        "episode_uid": uid_of(episode),
-        "slot": slot,
-        "node": node,
-        "observation": np.array([slot, node, episode, 1], "<f4").tobytes(),
-        "mask": pack_masks(mask).tobytes(),
-        "action": node if has_task else NODES,
-        "model": None,
-        "failed": False,
-        "log_probability": log_probability,
-        "scores": None,
-        "revision": 1,
-        "skew_s": 0.0,
-        "decision_s": 0.0,
-        "probes": 0,
-        "execution_queue_length": 0,
-        "sending_queue_length": 0,
-        "receiving_queue_length": 0,
-        "execution_backlog_s": 0.0,
-    }
+    return decision_record(
+        episode=episode,
+        episode_uid=uid_of(episode),
+        slot=slot,
+        node=node,
+        observation=np.array([slot, node, episode, 1], "<f4").tobytes(),
+        mask=pack_masks(mask).tobytes(),
+        action=node if has_task else NODES,
+        log_probability=log_probability,
+    )
 
 
 def outcome(
     run: Run, episode: int, slot: int, source: int, kind: str = "success", completion_s: float = 0.15
-) -> dict[str, Any]:
+) -> OutcomeRecord:
     """A task's outcome, written by the node that received it."""
     time = run.settings.time
-    return {
-        "table": "outcomes",
-        "episode": episode,
-        "episode_uid": uid_of(episode),
-        "slot": slot,
-        "source": source,
-        "destination": source,
-        "outcome": kind,
-        "skew_s": 0.0,
-        "decision_s": 0.0,
-        "transmission_waiting_s": 0.0,
-        "transmission_s": 0.0,
-        "handover_s": 0.0,
-        "execution_waiting_s": 0.0,
-        "execution_s": completion_s,
-        "completion_s": completion_s,
-        "end_slot": end_slot(slot, completion_s, time.slot_s, time.slots),
-        "late": False,
-        "transfer": None,
-        "written_by": source,
-    }
+    return outcome_record(
+        episode=episode,
+        episode_uid=uid_of(episode),
+        slot=slot,
+        source=source,
+        destination=source,
+        outcome=Outcome(kind),
+        execution_s=completion_s,
+        completion_s=completion_s,
+        end_slot=end_slot(slot, completion_s, time.slot_s, time.slots),
+        written_by=source,
+    )
 
 
-def decisions_of(trace: Trace, episode: int, **more: Any) -> list[dict[str, Any]]:
+def decisions_of(trace: Trace, episode: int, **more: Any) -> list[DecisionRecord]:
     """All decisions of an episode, including the observation-only tick."""
     return [
         decision(episode, slot, node, trace.task(slot, node) is not None, **more)
@@ -97,6 +79,11 @@ def decisions_of(trace: Trace, episode: int, **more: Any) -> list[dict[str, Any]
     ]
 
 
-def outcomes_of(run: Run, trace: Trace, episode: int) -> list[dict[str, Any]]:
+def outcomes_of(run: Run, trace: Trace, episode: int) -> list[OutcomeRecord]:
     """A success for every task."""
     return [outcome(run, episode, task.slot, task.source) for task in trace]
+
+
+def contents(records: Sequence[Record | Refused]) -> list[dict[str, Any]]:
+    """What is delivered of records; of refused ones, what was delivered."""
+    return [dict(one.content) if isinstance(one, Refused) else one.content() for one in records]

@@ -43,7 +43,7 @@ def test_every_recorded_value_is_in_its_place(db: Database, run: Run) -> None:
     assert log.plan.scheduler == "ratc"
 
 
-def test_the_team_reward_counts_every_fate_in_the_slot_in_which_it_comes(db: Database, run: Run) -> None:
+def test_the_team_reward_counts_every_outcome_in_the_slot_in_which_it_comes(db: Database, run: Run) -> None:
     episode, trace = opened(db, run)
     tasks = list(trace)
     kinds = ["success", "dropped", "execution_failure", "transmission_failure"]
@@ -61,7 +61,7 @@ def test_the_team_reward_counts_every_fate_in_the_slot_in_which_it_comes(db: Dat
     log = read_episode_log(db, run, episode)
     assert np.array_equal(log.team_reward, expected)
     assert log.tasks == len(tasks) > 6
-    assert log.successes == sum(record["outcome"] == "success" for record in records)
+    assert log.successes == sum(record.outcome == "success" for record in records)
 
 
 def test_a_scheduler_without_a_policy_has_no_log_probabilities(db: Database, run: Run) -> None:

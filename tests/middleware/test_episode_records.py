@@ -6,27 +6,33 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from recorded_episodes import NODES, SLOTS, decision, decisions_of, opened, outcome, outcomes_of, uid_of
+from recorded_episodes import NODES, SLOTS, contents, decision, decisions_of, opened, outcome, outcomes_of, uid_of
 
 from middleware.database import (
     ConservationError,
     Database,
+    Refused,
     Run,
     abort_episode,
     close_episode,
+    deliver_records,
     find_episodes,
     forget_episodes,
     load_trace,
     open_episode,
     write_records,
 )
+from middleware.database.records import row_of
 from middleware.database.schema import decisions, outcomes, tasks
 from offload.episodes import EpisodePlan
+from offload.outcomes import Outcome
 from offload.tasks import Trace
 
 
@@ -106,8 +112,8 @@ def test_a_second_outcome_of_a_task_is_refused_counted_and_logged(
     first = outcomes_of(run, trace, episode)
     assert write_records(db, run.number, decisions_of(trace, episode) + first) == []
     assert write_records(db, run.number, first) == [], "a repeated delivery is none"
-    second = {**first[0], "written_by": first[0]["written_by"] + 1, "outcome": "dropped"}
-    assert write_records(db, run.number, [second]) == [second]
+    second = replace(first[0], written_by=first[0].written_by + 1, outcome=Outcome.DROPPED)
+    assert contents(write_records(db, run.number, [second])) == contents([second])
     assert "has two outcomes" in caplog.text
     summary = _close(db, run, episode)
     assert summary.refused_records == 1
@@ -128,8 +134,8 @@ def test_a_changed_hot_key_makes_an_episode_mixed(db: Database, run: Run) -> Non
 
 def test_a_decision_whose_scheduler_failed_makes_an_episode_mixed(db: Database, run: Run) -> None:
     episode, trace = opened(db, run)
-    records = decisions_of(trace, episode) + outcomes_of(run, trace, episode)
-    records[0] |= {"failed": True}
+    first, *others = decisions_of(trace, episode)
+    records = [replace(first, failed=True), *others, *outcomes_of(run, trace, episode)]
     assert write_records(db, run.number, records) == []
     summary = close_episode(db, run, episode)
     assert (summary.verdict, summary.reason) == (
@@ -144,7 +150,7 @@ def test_a_missing_decision_makes_an_episode_incomplete_unless_the_node_was_down
 ) -> None:
     for down, verdict in (({}, "incomplete"), ({1: [slot]}, "complete")):
         episode, trace = opened(db, run)
-        kept = [row for row in decisions_of(trace, episode) if (row["slot"], row["node"]) != (slot, 1)]
+        kept = [row for row in decisions_of(trace, episode) if (row.slot, row.node) != (slot, 1)]
         write_records(db, run.number, kept + outcomes_of(run, trace, episode))
         summary = _close(db, run, episode, down=down)
         assert summary.verdict == verdict
@@ -158,8 +164,7 @@ def test_an_outcome_without_a_task_breaks_the_conservation_law(db: Database, run
     slot, source = (int(part) for part in np.argwhere(~trace.has_task)[0])
     stray = outcome(run, episode, slot, source)
     with db.transaction() as connection:
-        row = {key: value for key, value in stray.items() if key in outcomes.c} | {"run": run.number}
-        connection.execute(sa.insert(outcomes).values(row))
+        connection.execute(sa.insert(outcomes).values(row_of(stray, run.number)))
     with pytest.raises(ConservationError, match=rf"{trace.has_task.sum()} tasks, {trace.has_task.sum() + 1} outcomes"):
         _close(db, run, episode)
     assert find_episodes(db, run) == []
@@ -172,7 +177,7 @@ def test_an_outcome_of_no_task_is_refused_and_the_episode_is_closed(db: Database
     stray = outcome(run, episode, slot, source)
     sound = decisions_of(trace, episode) + outcomes_of(run, trace, episode)
     (refused,) = write_records(db, run.number, [*sound, stray])
-    assert refused == stray and refused.reason == "the episode has no such task"
+    assert refused == Refused(stray.content(), "the episode has no such task")
     summary = _close(db, run, episode)
     assert (summary.verdict, summary.refused_records) == ("incomplete", 1)
     assert summary.reason == "1 of its records were refused: refused.jsonl of the nodes says which, and why"
@@ -183,8 +188,8 @@ def test_an_episode_that_lacks_outcomes_which_a_node_recorded_is_incomplete(db: 
     episode, trace = opened(db, run)
     ended = outcomes_of(run, trace, episode)
     write_records(db, run.number, decisions_of(trace, episode) + ended[1:])
-    owner = ended[0]["written_by"]
-    recorded = sum(one["written_by"] == owner for one in ended)
+    owner = ended[0].written_by
+    recorded = sum(one.written_by == owner for one in ended)
     summary = _close(db, run, episode, recorded={owner: recorded})
     words = f"of the {recorded} outcomes that node {owner} recorded, {recorded - 1} are in the database"
     assert (summary.verdict, summary.reason) == ("incomplete", words)
@@ -203,7 +208,7 @@ def test_what_comes_after_the_close_is_refused_and_counted(db: Database, run: Ru
     late = [*decisions_of(trace, episode)[:2], *outcomes_of(run, trace, episode)[:1]]
     open_one, _ = opened(db, run, 1)
     mixed_delivery = [*late, decision(open_one, 0, 0)]
-    assert write_records(db, run.number, mixed_delivery) == late
+    assert contents(write_records(db, run.number, mixed_delivery)) == contents(late)
     summary = find_episodes(db, run, episode=episode)[0]
     assert summary.refused_records == 3
     assert summary.outcomes == {"lost": summary.tasks}
@@ -221,12 +226,13 @@ def test_a_delivery_whose_answer_was_lost_is_not_refused_when_it_comes_again(db:
 def test_records_of_another_databases_episode_are_refused_whatever_its_number(db: Database, run: Run) -> None:
     """Two experiments of one name both have an episode 1: the second must not be closed with decisions of the first."""
     episode, trace = _played(db, run)
-    foreign = [{**one, "episode_uid": "f" * 32} for one in outcomes_of(run, trace, episode)]
-    nameless = {key: value for key, value in decision(episode, 0, 0).items() if key != "episode_uid"}
-    assert write_records(db, run.number, [*foreign, nameless]) == [*foreign, nameless]
+    foreign = contents([replace(one, episode_uid="f" * 32) for one in outcomes_of(run, trace, episode)])
+    nameless = decision(episode, 0, 0).content()
+    del nameless["episode_uid"]
+    assert contents(deliver_records(db, run.number, [*foreign, nameless])) == [*foreign, nameless]
     summary = _close(db, run, episode)
     assert (summary.verdict, summary.refused_records) == ("complete", 0), "they are not this episode's"
-    assert write_records(db, run.number, foreign) == foreign, "after the close as well"
+    assert contents(deliver_records(db, run.number, foreign)) == foreign, "after the close as well"
 
 
 def test_a_record_that_is_refused_twice_is_counted_once(db: Database, run: Run) -> None:
@@ -235,7 +241,7 @@ def test_a_record_that_is_refused_twice_is_counted_once(db: Database, run: Run) 
     _close(db, run, episode)
     late = [*decisions_of(trace, episode)[:2], *outcomes_of(run, trace, episode)[:1]]
     for _ in range(2):
-        assert write_records(db, run.number, late) == late
+        assert contents(write_records(db, run.number, late)) == contents(late)
     assert find_episodes(db, run, episode=episode)[0].refused_records == 3
 
 
@@ -249,22 +255,20 @@ def test_an_opening_that_is_repeated_opens_one_episode(db: Database, run: Run) -
 
 def test_records_of_an_episode_that_nobody_opened_are_refused(db: Database, run: Run) -> None:
     stray = decision(42, 0, 0)
-    assert write_records(db, run.number, [stray]) == [stray]
+    assert contents(write_records(db, run.number, [stray])) == contents([stray])
     assert write_records(db, run.number, []) == []
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [
-        ({"table": "decision"}, "table 'decision'; there are decisions, outcomes"),
-        ({"colour": "red"}, "unknown columns: colour"),
-        ({"run": 77}, "a record of run 77"),
-    ],
+    [({"skew_s": np.nan}, "skew_s is nan, not a finite number"), ({"action": 2**15}, "action is 32768, beyond 32767")],
 )
-def test_a_record_that_is_none_is_refused_whole(db: Database, run: Run, change: dict[str, Any], words: str) -> None:
+def test_of_records_with_an_impossible_one_none_is_written(
+    db: Database, run: Run, change: dict[str, Any], words: str
+) -> None:
     episode, _ = opened(db, run)
     with pytest.raises(ValueError, match=words):
-        write_records(db, run.number, [decision(episode, 0, 0), {**decision(episode, 0, 1), **change}])
+        write_records(db, run.number, [decision(episode, 0, 0), replace(decision(episode, 0, 1), **change)])
     with db.reading() as connection:
         assert connection.execute(sa.select(decisions)).all() == []
 
@@ -306,7 +310,7 @@ def test_processes_that_write_at_once_lose_nothing(db: Database, run: Run, datab
     program = textwrap.dedent(
         f"""
         import sys
-        sys.path.insert(0, {__file__.rpartition("/")[0]!r})
+        sys.path[:0] = {[str(folder) for folder in (Path(__file__).parent, Path(__file__).parent.parent)]}
         from recorded_episodes import decisions_of, outcomes_of
         from middleware.database import Database, load_run, load_trace, write_records
         db, share = Database.connect(sys.argv[1]), int(sys.argv[2])

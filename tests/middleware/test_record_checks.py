@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from recorded_episodes import decision, decisions_of, opened, outcome, outcomes_of, uid_of
+from recorded_episodes import contents, decision, decisions_of, opened, outcome, outcomes_of, uid_of
 
-from middleware.database import Database, Run, close_episode, deliver_records, find_episodes
+from middleware.database import Database, Run, close_episode, deliver_records, find_episodes, write_records
 from middleware.database import record_checks as checks
 from middleware.database.schema import decisions, outcomes
 from offload.profiles import PROFILES, make_profile
@@ -48,10 +49,11 @@ DAMAGED: list[tuple[dict[str, Any], str]] = [
 def test_a_damaged_record_is_refused_alone(db: Database, run: Run, change: dict[str, Any], words: str) -> None:
     """One damaged record kept all later records of its node out of the database, and every episode from its close."""
     episode, trace = opened(db, run)
-    sound = decisions_of(trace, episode)
+    sound = contents(decisions_of(trace, episode))
     damaged = {**sound[4], **change}
-    (refused,) = deliver_records(db, run.number, [*sound[:4], damaged, *sound[5:], *outcomes_of(run, trace, episode)])
-    assert refused.keys() == damaged.keys() and words in refused.reason
+    ended = contents(outcomes_of(run, trace, episode))
+    (refused,) = deliver_records(db, run.number, [*sound[:4], damaged, *sound[5:], *ended])
+    assert refused.content is damaged and words in refused.reason
     summary = close_episode(db, run, episode)
     assert summary.verdict == "incomplete" and "1 decision records are missing" in (summary.reason or "")
     assert summary.refused_records == 1
@@ -60,16 +62,33 @@ def test_a_damaged_record_is_refused_alone(db: Database, run: Run, change: dict[
 
 def test_a_missing_column_is_named(db: Database, run: Run) -> None:
     episode, trace = opened(db, run)
-    record = outcomes_of(run, trace, episode)[0]
+    record = outcomes_of(run, trace, episode)[0].content()
     del record["completion_s"]
     (refused,) = deliver_records(db, run.number, [record])
     assert refused.reason == "a record of outcomes: completion_s (missing) is None, not a number"
 
 
+def test_an_outcome_that_there_is_not_is_refused(db: Database, run: Run) -> None:
+    episode, trace = opened(db, run)
+    record = {**outcomes_of(run, trace, episode)[0].content(), "outcome": "succes"}
+    (refused,) = deliver_records(db, run.number, [record])
+    assert refused.reason.startswith("a record of outcomes: outcome is 'succes', none of success, dropped, ")
+
+
+def test_a_line_that_is_older_than_a_field_has_the_fields_default(db: Database, run: Run) -> None:
+    """A node that is updated delivers what its predecessor left on the disk."""
+    episode, _ = opened(db, run)
+    older = decision(episode, 0, 0).content()
+    del older["failed"], older["scores"]
+    assert deliver_records(db, run.number, [older]) == []
+    with db.reading() as connection:
+        assert connection.execute(sa.select(decisions.c.failed, decisions.c.scores)).all() == [(False, None)]
+
+
 def test_many_damaged_records_are_set_aside_and_counted_where_they_belong(db: Database, run: Run) -> None:
     first, trace = opened(db, run)
     second, _ = opened(db, run, 1)
-    sound = decisions_of(trace, first)
+    sound = contents(decisions_of(trace, first))
     damaged = [{**record, "skew_s": np.inf} for record in sound[::3]]
     damaged += [{"table": "decisions"}, {"table": "outcomes", "episode": second, "episode_uid": uid_of(second)}]
     damaged += [{"table": "outcomes", "episode": second}, {"table": "outcomes", "episode": []}]
@@ -87,10 +106,10 @@ def test_what_only_the_database_finds_out_is_set_aside_as_well(
     """For example a constraint that was added, or a value of a later version: found by halving the delivery."""
     episode, trace = opened(db, run)
     monkeypatch.setitem(checks._CHECKS["outcomes"], "completion_s", lambda value: None)
-    sound = outcomes_of(run, trace, episode)
+    sound = contents(outcomes_of(run, trace, episode))
     damaged = {**sound[0], "completion_s": None}
     (refused,) = deliver_records(db, run.number, [*sound[1:], damaged])
-    assert refused["slot"] == damaged["slot"] and "IntegrityError" in refused.reason
+    assert refused.content == damaged and "IntegrityError" in refused.reason
     with db.reading() as connection:
         assert len(connection.execute(sa.select(outcomes)).all()) == len(sound) - 1
 
@@ -98,15 +117,16 @@ def test_what_only_the_database_finds_out_is_set_aside_as_well(
 def test_a_statement_that_the_database_refuses_refuses_no_record(db: Database, run: Run) -> None:
     """A table that is missing for a while must not empty every node's outbox into a file of refused records."""
     episode, trace = opened(db, run)
+    ended = contents(outcomes_of(run, trace, episode))
     with db.transaction() as connection:
         connection.exec_driver_sql("ALTER TABLE outcomes RENAME TO elsewhere")
     try:
         with pytest.raises(sa.exc.DBAPIError):
-            deliver_records(db, run.number, decisions_of(trace, episode) + outcomes_of(run, trace, episode))
+            deliver_records(db, run.number, contents(decisions_of(trace, episode)) + ended)
     finally:
         with db.transaction() as connection:
             connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO outcomes")
-    assert deliver_records(db, run.number, outcomes_of(run, trace, episode)) == []
+    assert deliver_records(db, run.number, ended) == []
     assert find_episodes(db, run, status=None)[0].refused_records == 0
 
 
@@ -126,11 +146,9 @@ def test_the_largest_records_of_the_largest_network_fit(db: Database, run: Run) 
         "mask": bytes([0x27]) * -(-(most + 1) // 8),
         "action": most,
     }
-    assert deliver_records(db, run.number, [{**decision(episode, slot, 0), **values} for slot in range(200)]) == []
+    assert write_records(db, run.number, [replace(decision(episode, slot, 0), **values) for slot in range(200)]) == []
     with db.reading() as connection:
         rows = connection.execute(sa.select(decisions.c.observation, decisions.c.scores)).all()
     assert len(rows) == 200 and set(rows) == {(values["observation"], values["scores"])}
-    assert (
-        deliver_records(db, run.number, [outcome(run, episode, 999_999, most - 1)])[0].reason
-        == "the episode has no such task"
-    )
+    (refused,) = write_records(db, run.number, [outcome(run, episode, 999_999, most - 1)])
+    assert refused.reason == "the episode has no such task"

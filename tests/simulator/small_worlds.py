@@ -26,7 +26,7 @@ def trace(tasks, nodes, slots=None, slot_s=0.1, episode=0) -> Trace:
     return Trace.from_json(data | ({} if slots is None else {"slots": slots}), nodes)
 
 
-def fates(net, tasks, destinations, *, slots=None, failures=False, timing="end", seed=1, episode=0):
+def outcomes(net, tasks, destinations, *, slots=None, failures=False, timing="end", seed=1, episode=0):
     """Per task: (outcome, transmission waiting, transmission, execution waiting, execution, end)."""
     made = trace(tasks, net.nodes, slots, episode=episode)
     settings = resolve_settings([{"seed": seed, "network": {"nodes": net.nodes}, "time": {"failure_timing": timing}}])

@@ -63,18 +63,18 @@ def test_states_and_outcomes_are_those_of_the_nodes(case: str, scheduler: str) -
         return destinations
 
     ended = NodeCores(network, trace, settings).play(decide)
-    fates = twin.fates()
-    assert len(ended) == trace.has_task.sum() == (fates.outcome != UNDECIDED).sum()
+    outcomes = twin.task_outcomes()
+    assert len(ended) == trace.has_task.sum() == (outcomes.outcome != UNDECIDED).sum()
     reward = np.zeros(trace.slots)
     for (slot, source), end in ended.items():
         place = 0, slot, source
-        assert fates.destination[place] == end.journey.destination
-        assert OUTCOMES[fates.outcome[place]] is end.outcome
+        assert outcomes.destination[place] == end.journey.destination
+        assert OUTCOMES[outcomes.outcome[place]] is end.outcome
         for name in ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s"):
-            assert getattr(fates, name)[place] == pytest.approx(getattr(end.journey, name), abs=1e-9), name
-        assert fates.end_s[place] == pytest.approx(slot * trace.slot_s + end.completion_s, abs=1e-9)
+            assert getattr(outcomes, name)[place] == pytest.approx(getattr(end.journey, name), abs=1e-9), name
+        assert outcomes.end_s[place] == pytest.approx(slot * trace.slot_s + end.completion_s, abs=1e-9)
         reward[end.end_slot] += 1 if end.outcome == "success" else -1
     np.testing.assert_array_equal(twin.team_reward[0], reward)
-    given = Twin([network], [trace], settings).play_given(fates.destination)
-    for field in fields(fates):
-        np.testing.assert_array_equal(getattr(given, field.name), getattr(fates, field.name), err_msg=field.name)
+    given = Twin([network], [trace], settings).play_given(outcomes.destination)
+    for field in fields(outcomes):
+        np.testing.assert_array_equal(getattr(given, field.name), getattr(outcomes, field.name), err_msg=field.name)

@@ -116,7 +116,7 @@ def test_an_episode_is_the_twins() -> None:
         assert not any(one["illegal"] for one in infos.values())
         assert (infos["node_0"]["success_rate"] > 0) == (slot == SLOTS - 1)
     assert rewards == twin.team_reward[0].tolist()
-    successes = int((twin.fates().outcome == arrays.SUCCESS).sum())
+    successes = int((twin.task_outcomes().outcome == arrays.SUCCESS).sum())
     tasks = int(trace(9, 4).has_task.sum())
     assert sum(rewards) == successes - (tasks - successes)
     assert [info["success_rate"] for info in infos.values()] == [successes / tasks] * NODES

@@ -315,7 +315,7 @@ def success_rates_under_all(net, traces, destinations, made, failures):
     }
     rates["sed"] = twin().play(create_scheduler("sed", {}, context))
     rates["central"] = play_central(twin())
-    return {name: fates.success_rates() for name, fates in rates.items()}
+    return {name: outcomes.success_rates() for name, outcomes in rates.items()}
 
 
 @settings(max_examples=500, deadline=None)

@@ -25,32 +25,34 @@ def played(world, network=None):
 @given(worlds())
 def test_every_task_has_one_fate_and_its_times_add_up(world) -> None:
     net, trace, _, made, failures = world
-    fates = played(world)
-    np.testing.assert_array_equal(fates.outcome[0] != arrays.UNDECIDED, trace.has_task)
-    stages = fates.transmission_waiting_s + fates.transmission_s + fates.execution_waiting_s + fates.execution_s
+    outcomes = played(world)
+    np.testing.assert_array_equal(outcomes.outcome[0] != arrays.UNDECIDED, trace.has_task)
+    stages = (
+        outcomes.transmission_waiting_s + outcomes.transmission_s + outcomes.execution_waiting_s + outcomes.execution_s
+    )
     begin = np.arange(trace.slots)[:, None] * trace.slot_s
-    np.testing.assert_allclose(fates.end_s[0][trace.has_task], (begin + stages[0])[trace.has_task], atol=1e-9)
-    success = fates.outcome[0] == arrays.SUCCESS
-    assert (fates.end_s[0] <= begin + trace.deadline_s + TIME_TOLERANCE_S)[success].all()
+    np.testing.assert_allclose(outcomes.end_s[0][trace.has_task], (begin + stages[0])[trace.has_task], atol=1e-9)
+    success = outcomes.outcome[0] == arrays.SUCCESS
+    assert (outcomes.end_s[0] <= begin + trace.deadline_s + TIME_TOLERANCE_S)[success].all()
     for slot, source in np.argwhere(trace.has_task):
         place = 0, slot, source
-        j = fates.destination[place]
+        j = outcomes.destination[place]
         duration = trace.cycles[slot, source] / net.capacity_hz[j]
-        if fates.outcome[place] == arrays.SUCCESS:
-            assert fates.execution_s[place] == duration
-        elif fates.outcome[place] == arrays.DROPPED:
-            assert fates.execution_s[place] == 0
+        if outcomes.outcome[place] == arrays.SUCCESS:
+            assert outcomes.execution_s[place] == duration
+        elif outcomes.outcome[place] == arrays.DROPPED:
+            assert outcomes.execution_s[place] == 0
         else:
             assert failures
-            assert made.time.failure_timing == "event" or fates.execution_s[place] in (0, duration)
-        assert (fates.transmission_s[place] > 0) <= (j != source)
+            assert made.time.failure_timing == "event" or outcomes.execution_s[place] in (0, duration)
+        assert (outcomes.transmission_s[place] > 0) <= (j != source)
 
 
 @settings(max_examples=200, deadline=None)
 @given(worlds())
 def test_no_resource_is_used_twice_at_once_and_all_are_first_in_first_out(world) -> None:
     _, trace, destinations, _, _ = world
-    fates = played(world)
+    outcomes = played(world)
     links: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
     executors: dict[int, list[tuple[float, int, int, float, float]]] = {}
     for slot, source in np.argwhere(trace.has_task).tolist():
@@ -58,13 +60,13 @@ def test_no_resource_is_used_twice_at_once_and_all_are_first_in_first_out(world)
         begin = slot * trace.slot_s
         arrival = begin
         if j != source:
-            start = begin + fates.transmission_waiting_s[place]
-            arrival = start + fates.transmission_s[place]
+            start = begin + outcomes.transmission_waiting_s[place]
+            arrival = start + outcomes.transmission_s[place]
             links.setdefault((source, j), []).append((begin, start, arrival))
-            if fates.transmission_s[place] == 0 or fates.outcome[place] == arrays.TRANSMISSION_FAILURE:
+            if outcomes.transmission_s[place] == 0 or outcomes.outcome[place] == arrays.TRANSMISSION_FAILURE:
                 continue
-        start = arrival + fates.execution_waiting_s[place]
-        executors.setdefault(j, []).append((arrival, source, slot, start, start + fates.execution_s[place]))
+        start = arrival + outcomes.execution_waiting_s[place]
+        executors.setdefault(j, []).append((arrival, source, slot, start, start + outcomes.execution_s[place]))
     for used in links.values():
         for before, after in itertools.pairwise(used):
             assert after[1] >= before[2] - 1e-9, "a link carries one task at a time, in order"
@@ -98,10 +100,10 @@ def test_more_capacity_never_delays_a_lone_queue(world, factor: float) -> None:
 def test_the_team_reward_is_the_feedback_of_all_tasks_in_their_end_slots(world) -> None:
     net, trace, destinations, made, failures = world
     twin = Twin([net], [trace], made, failures=failures)
-    fates = twin.play_given(destinations)
+    outcomes = twin.play_given(destinations)
     expected = np.zeros(trace.slots)
     for place in np.argwhere(trace.has_task).tolist():
-        end = fates.end_s[0][tuple(place)]
+        end = outcomes.end_s[0][tuple(place)]
         slot = min(int(end / trace.slot_s + TIME_TOLERANCE_S), trace.slots - 1)
-        expected[slot] += 1 if fates.outcome[0][tuple(place)] == arrays.SUCCESS else -1
+        expected[slot] += 1 if outcomes.outcome[0][tuple(place)] == arrays.SUCCESS else -1
     np.testing.assert_array_equal(twin.team_reward[0], expected)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from small_records import decision_record, outcome_record
 
 from middleware.database import (
     Database,
@@ -30,7 +31,9 @@ from offload.episodes import EpisodeLog, EpisodePlan
 from offload.manifest import ACTOR_FILE
 from offload.masks import pack_masks
 from offload.network import draw_network
+from offload.outcomes import Outcome
 from offload.profiles import make_profile
+from offload.records import Record
 from offload.settings import Settings, resolve_settings
 from offload.tasks import draw_trace
 
@@ -95,13 +98,11 @@ def finish(
     records = _records(storage, run, plan, trace_of(db, run, plan), number)
     if missing:
         del records[0]
-    for record in records:
-        record["episode_uid"] = _uid(run, number)
     assert write_records(db, run.number, records) == []
     return close_episode(db, run, number, down={}, late_slots=0, mixed=mixed)
 
 
-def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) -> list[dict[str, Any]]:
+def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) -> list[Record]:
     settings, n = run.settings, trace.nodes
     size = make_profile(settings).size
     random = np.random.default_rng([settings.seed, plan.trace])
@@ -109,7 +110,8 @@ def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) 
     if plan.model is not None:
         _, files = fetch_model(storage, run.name, plan.model)
         session = onnxruntime.InferenceSession(files[ACTOR_FILE], providers=["CPUExecutionProvider"])
-    records: list[dict[str, Any]] = []
+    episode = {"episode": number, "episode_uid": _uid(run, number)}
+    records: list[Record] = []
     for slot in range(settings.time.slots + 1):
         for node in range(n):
             observation = random.random(size, dtype=np.float32)
@@ -123,53 +125,31 @@ def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) 
             action = int(min((probabilities.cumsum() < random.random()).sum(), n)) if has_task else n
             log_probability = float(np.log(probabilities[action])) if session is not None else None
             records.append(
-                {
-                    "table": "decisions",
-                    "run": run.number,
-                    "episode": number,
-                    "slot": slot,
-                    "node": node,
-                    "observation": observation.tobytes(),
-                    "mask": pack_masks(mask).tobytes(),
-                    "action": action,
-                    "model": plan.model,
-                    "failed": False,
-                    "log_probability": log_probability,
-                    "scores": None,
-                    "revision": 1,
-                    "skew_s": 0.0,
-                    "decision_s": 0.0,
-                    "probes": 0,
-                    "execution_queue_length": 0,
-                    "sending_queue_length": 0,
-                    "receiving_queue_length": 0,
-                    "execution_backlog_s": 0.0,
-                }
+                decision_record(
+                    **episode,
+                    slot=slot,
+                    node=node,
+                    observation=observation.tobytes(),
+                    mask=pack_masks(mask).tobytes(),
+                    action=action,
+                    model=plan.model,
+                    log_probability=log_probability,
+                )
             )
             if has_task:
                 success = random.random() < (0.9 if action == 0 else 0.4)
                 records.append(
-                    {
-                        "table": "outcomes",
-                        "run": run.number,
-                        "episode": number,
-                        "slot": slot,
-                        "source": node,
-                        "destination": action,
-                        "outcome": "success" if success else "dropped",
-                        "skew_s": 0.0,
-                        "decision_s": 0.0,
-                        "transmission_waiting_s": 0.0,
-                        "transmission_s": 0.0,
-                        "handover_s": 0.0,
-                        "execution_waiting_s": 0.0,
-                        "execution_s": 0.05,
-                        "completion_s": 0.05,
-                        "end_slot": slot,
-                        "late": False,
-                        "transfer": None,
-                        "written_by": node,
-                    }
+                    outcome_record(
+                        **episode,
+                        slot=slot,
+                        source=node,
+                        destination=action,
+                        outcome=Outcome.SUCCESS if success else Outcome.DROPPED,
+                        execution_s=0.05,
+                        completion_s=0.05,
+                        end_slot=slot,
+                        written_by=node,
+                    )
                 )
     return records
 

@@ -1,0 +1,131 @@
+"""The end of an episode: closed with a verdict once every task has its one outcome, aborted, or deleted.
+
+An episode takes records while its status is `open`. `close_episode` and `write_records` lock the episode's row, so that
+a record is either counted in the close or refused, never both.
+
+`lease`, in everything that writes: nothing is changed, and LeaseLost is raised, where another process controls the run
+by now; None where the caller is the run's only writer anyhow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from middleware.database.conservation import check_conservation
+from middleware.database.engine import Database
+from middleware.database.episode_summaries import EpisodeSummary, find_episodes
+from middleware.database.episode_verdicts import find_verdict
+from middleware.database.leases import Lease, fenced
+from middleware.database.records import row_of
+from middleware.database.runs import Run
+from middleware.database.schema import decisions, episodes, outcomes, refusals, tasks
+from middleware.database.traces import read_tasks_of
+from offload.episodes import EpisodeStatus
+from offload.records import OutcomeRecord
+
+_ALL = 2**31 - 1  # MySQL knows no offset without a limit
+_REASON_LENGTH = 512
+
+
+def close_episode(
+    db: Database,
+    run: Run,
+    episode: int,
+    *,
+    down: Mapping[int, Sequence[int]] | None = None,
+    late_slots: int = 0,
+    mixed: str | None = None,
+    recorded: Mapping[int, int] | None = None,
+    lease: Lease | None = None,
+) -> EpisodeSummary:
+    """Close an episode in one transaction: `lost` for each task without an outcome, the verdict, the conservation check.
+
+    down: slots in which a node was down
+    mixed: why several schedulers decided, None when it was one. An episode with a decision whose scheduler failed is mixed
+        as well: the task stayed where it was, which the scheduler did not choose.
+    recorded: how many outcomes each node says that it has recorded; an episode that has fewer of them is incomplete, as is
+        one of which records were refused.
+    An episode that is not open is left as it is. Raises ConservationError, having changed nothing.
+    """
+    down = down or {}
+    with fenced(db, lease) as connection:
+        row = _locked(connection, run, episode)
+        if row.status == EpisodeStatus.OPEN:
+            _write_lost(connection, run, episode, row.uid)
+            check_conservation(connection, run, episode)
+            verdict, reason = find_verdict(connection, run, episode, down, mixed, recorded or {}, row.refused_records)
+            connection.execute(
+                sa.update(episodes)
+                .where(episodes.c.run == run.number, episodes.c.episode == episode)
+                .values(
+                    status=EpisodeStatus.CLOSED,
+                    verdict=verdict,
+                    reason=None if reason is None else reason[:_REASON_LENGTH],
+                    down={str(node): [int(slot) for slot in slots] for node, slots in down.items()},
+                    late_slots=late_slots,
+                    closed_at=time.time(),
+                )
+            )
+    return find_episodes(db, run, episode=episode, status=None)[0]
+
+
+def forget_episodes(
+    db: Database, run: Run, phase: str, keep: int, most: int = 20, *, lease: Lease | None = None
+) -> int:
+    """Delete the oldest ended episodes of a phase with all their records, so that `keep` stay; at most `most` at once.
+
+    How many were deleted.
+    """
+    with fenced(db, lease) as connection:
+        old = (
+            connection.execute(
+                sa.select(episodes.c.episode)
+                .where(episodes.c.run == run.number, episodes.c.phase == phase, episodes.c.status != EpisodeStatus.OPEN)
+                .order_by(episodes.c.episode.desc())
+                .offset(keep)
+                .limit(_ALL)
+            )
+            .scalars()
+            .all()
+        )[::-1][:most]
+        for table in (outcomes, decisions, refusals, tasks, episodes) if old else ():
+            connection.execute(sa.delete(table).where(table.c.run == run.number, table.c.episode.in_(old)))
+    return len(old)
+
+
+def abort_episode(db: Database, run: Run, episode: int, reason: str, *, lease: Lease | None = None) -> None:
+    """End an open episode without a verdict: it takes no more records and is not counted anywhere."""
+    with fenced(db, lease) as connection:
+        connection.execute(
+            sa.update(episodes)
+            .where(episodes.c.run == run.number, episodes.c.episode == episode, episodes.c.status == EpisodeStatus.OPEN)
+            .values(status=EpisodeStatus.ABORTED, reason=reason[:_REASON_LENGTH], closed_at=time.time())
+        )
+
+
+def _locked(connection: Connection, run: Run, episode: int) -> Any:
+    statement = sa.select(episodes).where(episodes.c.run == run.number, episodes.c.episode == episode)
+    row = connection.execute(statement.with_for_update()).one_or_none()
+    if row is None:
+        raise LookupError(f"run '{run.name}' has no episode {episode}")
+    return row
+
+
+def _write_lost(connection: Connection, run: Run, episode: int, uid: str) -> None:
+    have = sa.select(outcomes.c.slot, outcomes.c.source).where(
+        outcomes.c.run == run.number, outcomes.c.episode == episode
+    )
+    done = {(row.slot, row.source) for row in connection.execute(have)}
+    slot_s, slots = run.settings.time.slot_s, run.settings.time.slots
+    lost = [
+        OutcomeRecord.lost(task, episode=episode, episode_uid=uid, slot_s=slot_s, slots=slots)
+        for task in read_tasks_of(connection, run, episode)
+        if (task.slot, task.source) not in done
+    ]
+    if lost:
+        connection.execute(sa.insert(outcomes), [row_of(record, run.number) for record in lost])

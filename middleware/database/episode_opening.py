@@ -1,0 +1,86 @@
+"""The opening of an episode: its row, and its tasks. From then on it takes records, while its status is `open`."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from middleware.database.engine import Database
+from middleware.database.leases import Lease, fenced
+from middleware.database.runs import Run
+from middleware.database.schema import episodes, runs, tasks
+from offload.episodes import EpisodePlan, EpisodeStatus
+from offload.tasks import Trace
+
+
+def open_episode(
+    db: Database,
+    run: Run,
+    plan: EpisodePlan,
+    trace: Trace,
+    revision: int,
+    uid: str,
+    *,
+    lease: Lease | None = None,
+) -> int:
+    """Write the episode's row and its tasks; returns its number within the run (1, 2, …).
+
+    uid: 32 random hexadecimal digits, chosen by the caller: the same call may be repeated when its answer was lost, and
+    returns the number of the episode that is there.
+    lease: nothing is written, and LeaseLost is raised, where another process controls the run by now; None where the
+        caller is the run's only writer
+    Raises ValueError for a trace that the run's network or slots cannot play.
+    """
+    planned = run.settings.time
+    if trace.slots > planned.slots or trace.nodes != run.settings.network.nodes or trace.slot_s != planned.slot_s:
+        raise ValueError(
+            f"the trace has {trace.slots} slots of {trace.slot_s:g} s for {trace.nodes} nodes; run '{run.name}' has "
+            f"{planned.slots} slots of {planned.slot_s:g} s and {run.settings.network.nodes} nodes"
+        )
+    with fenced(db, lease) as connection:
+        # Two openings at once get two numbers.
+        connection.execute(sa.select(runs.c.id).where(runs.c.id == run.number).with_for_update())
+        there = connection.execute(
+            sa.select(episodes.c.episode).where(episodes.c.run == run.number, episodes.c.uid == uid)
+        ).scalar()
+        if there is not None:
+            return int(there)
+        last = connection.execute(
+            sa.select(sa.func.max(episodes.c.episode)).where(episodes.c.run == run.number)
+        ).scalar()
+        number = (last or 0) + 1
+        connection.execute(
+            sa.insert(episodes).values(
+                run=run.number,
+                episode=number,
+                uid=uid,
+                phase=plan.phase,
+                method=plan.method,
+                trace=plan.trace,
+                scheduler=plan.scheduler,
+                parameters=dict(plan.parameters),
+                model=plan.model,
+                revision=revision,
+                status=EpisodeStatus.OPEN,
+                down={},
+                late_slots=0,
+                refused_records=0,
+                opened_at=time.time(),
+            )
+        )
+        rows = [
+            {
+                "run": run.number,
+                "episode": number,
+                "slot": task.slot,
+                "source": task.source,
+                "size_bits": task.size_bits,
+                "cycles": task.cycles,
+                "deadline_s": task.deadline_s,
+            }
+            for task in trace
+        ]
+        if rows:
+            connection.execute(sa.insert(tasks), rows)
+    return number

@@ -1,0 +1,92 @@
+"""The verdict of an episode that is being closed: what it is good for, from what was recorded of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from middleware.database.runs import Run
+from middleware.database.schema import decisions, nodes, outcomes
+from offload.episodes import Verdict
+
+
+def find_verdict(
+    connection: Connection,
+    run: Run,
+    episode: int,
+    down: Mapping[int, Sequence[int]],
+    mixed: str | None,
+    recorded: Mapping[int, int],
+    refused_records: int,
+) -> tuple[Verdict, str | None]:
+    """The verdict, and the reason where it is not complete. For down, mixed and recorded see `close_episode`."""
+    if mixed := mixed or _failed_decisions(connection, run, episode):
+        return Verdict.MIXED, mixed
+    missing = (
+        _missing_decision(connection, run, episode, down),
+        _refused_records(refused_records),
+        _missing_outcome(connection, run, episode, recorded),
+    )
+    words = "; ".join(one for one in missing if one is not None)
+    return (Verdict.INCOMPLETE, words) if words else (Verdict.COMPLETE, None)
+
+
+def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapping[int, Sequence[int]]) -> str | None:
+    """In words, the first decision that is not recorded although its node was up; None when none is missing."""
+    count = connection.execute(
+        sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)
+    ).scalar_one()
+    slots = run.settings.time.slots
+    recorded = {
+        (row.slot, row.node)
+        for row in connection.execute(
+            sa.select(decisions.c.slot, decisions.c.node).where(
+                decisions.c.run == run.number, decisions.c.episode == episode
+            )
+        )
+    }
+    missing = [
+        (slot, node)
+        for slot in range(slots + 1)
+        for node in range(count)
+        if (slot, node) not in recorded and slot not in down.get(node, ())
+    ]
+    if not missing:
+        return None
+    slot, node = missing[0]
+    return f"{len(missing)} decision records are missing, the first of node {node} in slot {slot}"
+
+
+def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | None:
+    """In words, the decisions whose scheduler raised; None when there is none."""
+    failed = connection.execute(
+        sa.select(decisions.c.slot, decisions.c.node)
+        .where(decisions.c.run == run.number, decisions.c.episode == episode, decisions.c.failed)
+        .order_by(decisions.c.slot, decisions.c.node)
+    ).all()
+    if not failed:
+        return None
+    slot, node = failed[0]
+    return f"the scheduler failed in {len(failed)} decisions, the first at node {node} in slot {slot}; its log says why"
+
+
+def _refused_records(count: int) -> str | None:
+    """In words, that records of the episode were refused; None when none was."""
+    if not count:
+        return None
+    return f"{count} of its records were refused: refused.jsonl of the nodes says which, and why"
+
+
+def _missing_outcome(connection: Connection, run: Run, episode: int, recorded: Mapping[int, int]) -> str | None:
+    """In words, the first node of whose outcomes some are not in the database; None when all are there."""
+    here = outcomes.c.run == run.number, outcomes.c.episode == episode
+    counted = sa.select(outcomes.c.written_by, sa.func.count().label("count")).where(*here)
+    there = {
+        row.written_by: row._mapping["count"] for row in connection.execute(counted.group_by(outcomes.c.written_by))
+    }
+    for node, count in sorted(recorded.items()):
+        if there.get(node, 0) < count:
+            return f"of the {count} outcomes that node {node} recorded, {there.get(node, 0)} are in the database"
+    return None
