@@ -29,6 +29,7 @@ from offload.limits import (
     MOST_PER_S,
     SHORTEST_TIMEOUT_S,
 )
+from offload.scheduler_choice import ParameterValue, SchedulerChoice
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
 _DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"
@@ -172,12 +173,17 @@ class SchedulerSettings(_Section):
     """Hot: which scheduler decides, and its parameters."""
 
     name: str = Field("ratc", min_length=1, description="a name of the entry points offload.schedulers")
-    parameters: dict[str, float | int | bool | str] = Field({}, description="the scheduler's own parameters")
+    parameters: dict[str, ParameterValue] = Field({}, description="the scheduler's own parameters")
     model: Annotated[str, AfterValidator(_model)] | None = Field(
         None,
         max_length=64,
         description="version of the actor, or RUN/VERSION of another run's, for schedulers that have one",
     )
+
+    @property
+    def choice(self) -> SchedulerChoice:
+        """What this section chooses."""
+        return SchedulerChoice(self.name, self.parameters, self.model)
 
 
 class OfflineSettings(_Section):
@@ -186,7 +192,7 @@ class OfflineSettings(_Section):
     algorithm: str = Field(
         "sac-cql", min_length=1, description="a name of the entry points offload.algorithms that trains offline"
     )
-    parameters: dict[str, float | int | bool | str] = Field(
+    parameters: dict[str, ParameterValue] = Field(
         {}, description="of an algorithm that has its own; those of sac-cql are keys of this section"
     )
     heuristic: str = Field("ratc", description="the scheduler whose logs are learned from")
@@ -220,7 +226,7 @@ class OnlineSettings(_Section):
     algorithm: str = Field(
         "ppo", min_length=1, description="a name of the entry points offload.algorithms that trains online"
     )
-    parameters: dict[str, float | int | bool | str] = Field(
+    parameters: dict[str, ParameterValue] = Field(
         {}, description="of an algorithm that has its own; those of ppo are keys of this section"
     )
     episodes: int = Field(50, ge=0, description="episodes to play in all")
@@ -332,7 +338,12 @@ class Settings(_Section):
 
     def hot(self) -> dict[str, Any]:
         """The hot keys with their values."""
-        return {"scheduler": self.scheduler.model_dump(mode="json"), "log_level": self.log_level}
+        return {"scheduler": self.scheduler.choice.to_json(), "log_level": self.log_level}
+
+    def without_model(self, scheduler: str) -> SchedulerChoice:
+        """A scheduler without a model: with the configured parameters where the settings choose the same one."""
+        chosen = self.scheduler
+        return SchedulerChoice(scheduler, chosen.parameters if chosen.name == scheduler else {})
 
     def experiment(self) -> dict[str, Any]:
         """What defines a run's results: everything but the services (their addresses may move, and hold secrets)."""

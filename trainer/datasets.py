@@ -20,6 +20,7 @@ import numpy as np
 
 from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
 from offload.profiles import Profile
+from offload.scheduler_choice import SchedulerChoice
 
 _PROFILE = "offload_profile"
 _CHUNK = 50
@@ -121,7 +122,7 @@ def _log(number: int, episode: Any, nodes: int) -> EpisodeLog:
     infos = episode.infos or {}
     return EpisodeLog(
         episode=number,
-        plan=EpisodePlan(EpisodePhase.COLLECT, "dataset", number, "dataset"),
+        plan=EpisodePlan(EpisodePhase.COLLECT, "dataset", number, SchedulerChoice("dataset")),
         observations=np.asarray(episode.observations["observation"], np.float32),
         masks=masks,
         actions=actions,

@@ -22,8 +22,9 @@ from middleware.database.engine import Database
 from middleware.database.leases import Lease, fenced
 from middleware.database.runs import Run
 from middleware.database.schema import decisions, episodes, nodes, outcomes, refusals, runs, tasks
-from offload.episodes import EpisodePlan, EpisodeStatus, Verdict
+from offload.episodes import EpisodePhase, EpisodePlan, EpisodeStatus, Verdict
 from offload.outcomes import Outcome, end_slot
+from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Trace
 
 CONTROLLER = -1
@@ -103,9 +104,9 @@ def open_episode(
                 phase=plan.phase,
                 method=plan.method,
                 trace=plan.trace,
-                scheduler=plan.scheduler,
-                parameters=dict(plan.parameters),
-                model=plan.model,
+                scheduler=plan.scheduler.name,
+                parameters=dict(plan.scheduler.parameters),
+                model=plan.scheduler.model,
                 revision=revision,
                 status=EpisodeStatus.OPEN,
                 down={},
@@ -407,7 +408,10 @@ def _summaries(db: Database, run: Run, *conditions: Any) -> list[EpisodeSummary]
         EpisodeSummary(
             episode=row.episode,
             plan=EpisodePlan(
-                row.phase, row.method, row.trace, row.scheduler, parameters=row.parameters, model=row.model
+                EpisodePhase(row.phase),
+                row.method,
+                row.trace,
+                SchedulerChoice(row.scheduler, row.parameters, row.model),
             ),
             status=row.status,
             verdict=row.verdict,

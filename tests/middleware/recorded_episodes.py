@@ -10,6 +10,7 @@ from middleware.database import Database, Run, find_episodes, load_network, open
 from offload.episodes import EpisodePlan
 from offload.masks import pack_masks
 from offload.outcomes import end_slot
+from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Trace, draw_trace
 
 NODES, SLOTS, OBSERVATION = 3, 6, 4
@@ -17,7 +18,7 @@ NODES, SLOTS, OBSERVATION = 3, 6, 4
 
 def opened(db: Database, run: Run, number: int = 0, plan: EpisodePlan | None = None) -> tuple[int, Trace]:
     """An open episode and its trace."""
-    plan = plan or EpisodePlan("collect", "ratc", number, "ratc")
+    plan = plan or EpisodePlan("collect", "ratc", number, SchedulerChoice("ratc"))
     time = run.settings.time
     trace = draw_trace(
         run.settings.tasks, load_network(db, run), time.slot_s, time.slots, run.settings.seed, plan.trace

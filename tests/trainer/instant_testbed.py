@@ -105,8 +105,8 @@ def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) 
     size = make_profile(settings).size
     random = np.random.default_rng([settings.seed, plan.trace])
     session = None
-    if plan.model is not None:
-        _, files = fetch_model(storage, run.name, plan.model)
+    if plan.scheduler.model is not None:
+        _, files = fetch_model(storage, run.name, plan.scheduler.model)
         session = onnxruntime.InferenceSession(files[ACTOR_FILE], providers=["CPUExecutionProvider"])
     records: list[dict[str, Any]] = []
     for slot in range(settings.time.slots + 1):
@@ -131,7 +131,7 @@ def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) 
                     "observation": observation.tobytes(),
                     "mask": pack_masks(mask).tobytes(),
                     "action": action,
-                    "model": plan.model,
+                    "model": plan.scheduler.model,
                     "failed": False,
                     "log_probability": log_probability,
                     "scores": None,
