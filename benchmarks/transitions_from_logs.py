@@ -42,7 +42,7 @@ from middleware.database import (
     stream_episode_logs,
     write_records,
 )
-from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
+from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan, Verdict
 from offload.masks import pack_masks, unpack_masks
 from offload.network import Network, draw_network
 from offload.outcomes import Outcome, end_slot, reward
@@ -118,7 +118,7 @@ def fill(url: str, name: str, rows: int) -> float | None:
         made = [{**one, "episode_uid": uid} for one in records(settings, network, trace.has_task, episode, random)]
         write_records(db, run.number, made)
         summary = close_episode(db, run, episode, down={}, late_slots=0, mixed=None)
-        assert summary.verdict == "complete", summary.reason
+        assert summary.verdict == Verdict.COMPLETE, summary.reason
     db.close()
     return round(time.perf_counter() - started, 1)
 

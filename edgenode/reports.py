@@ -76,7 +76,7 @@ class Report:
         if data.get("slot") != slot:
             raise ValueError(f"slot: {data.get('slot')!r} instead of {slot}")
         for name in MEASURES:
-            value = data.get(name)
+            value: Any = data.get(name)
             # No bool, which is an integer; NaN fails both comparisons.
             if type(value) not in (int, float) or not 0 <= value <= _MOST:
                 raise ValueError(f"{name}: {value!r} is no number of 0 or more")

@@ -41,7 +41,7 @@ def learning_curve(
 def _offline_point(played: Sequence[EpisodeSummary], row: ModelRow, confidence: float) -> dict[str, Any] | None:
     """Where a version stands: by its checkpoint episodes, else its evaluation, else the first ones it played online."""
     own = [summary for summary in played if summary.plan.scheduler.model == row.version]
-    for phase in ("checkpoint", "evaluate", "online"):
+    for phase in (EpisodePhase.CHECKPOINT, EpisodePhase.EVALUATE, EpisodePhase.ONLINE):
         rates = [success_rate(summary) for summary in own if summary.plan.phase == phase]
         if rates:
             estimate = estimate_mean(rates, confidence).to_json()

@@ -193,7 +193,7 @@ def test_requests_do_not_pile_up_behind_a_model_that_does_not_come(storage):
             activation.catch_up(lambda: record, 2, 0.1)
     assert activation.current.choice.name == "ratc"
     slow.answers.set()
-    assert activation.catch_up(lambda: record, 2, 20.0).name == "drl"
+    assert activation.catch_up(lambda: record, 2, 20.0).choice.name == "drl"
     fetching.join()
 
 
