@@ -29,6 +29,7 @@ from machine import machine
 
 from evaluation.results import build_results
 from middleware.database import Database, load_run
+from offload.episodes import EpisodePhase
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 from releases import KUBECTL, Release, call, namespace, until
@@ -72,7 +73,7 @@ def on_cluster(nodes: int, episodes: int) -> dict[str, Any]:
         release.rest("DELETE", "/v1/serve")
         until(lambda: release.status()["episode"] is None, "the last continuous episode ends")
         for trace in range(_TRACES, _TRACES + episodes):
-            plan = {"phase": "evaluate", "method": _SCHEDULER, "trace": trace, "scheduler": _SCHEDULER}
+            plan = {"phase": EpisodePhase.EVALUATE, "method": _SCHEDULER, "trace": trace, "scheduler": _SCHEDULER}
             release.ended(release.rest("POST", "/v1/episodes", plan)["episode"])
         largest, run = _memory_mb(release), release.run()
         release.uninstall()

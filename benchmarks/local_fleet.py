@@ -15,10 +15,11 @@ import torch
 from commands.local import LocalController, OpenRun, open_run
 from evaluation.results import build_results
 from middleware.storage import publish_model
-from offload.episodes import EpisodePlan
+from offload.episodes import EpisodePhase, EpisodePlan
 from offload.manifest import ACTOR_FILE, ModelManifest
 from offload.presets import PRESETS
 from offload.profiles import make_profile
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings, resolve_settings
 from trainer.export import actor_to_onnx
 from trainer.networks import mlp
@@ -41,7 +42,7 @@ class Fleet:
         source = TestbedSource(self.controller.address(), opened.database, opened.run, opened.settings)
         model = MODEL if scheduler.startswith("drl") else None
         for trace in range(_TRACES, _TRACES + episodes):
-            source.play(EpisodePlan("evaluate", scheduler, trace, scheduler, model=model))
+            source.play(EpisodePlan(EpisodePhase.EVALUATE, scheduler, trace, SchedulerChoice(scheduler, model=model)))
 
     def results(self) -> dict[str, Any]:
         """The results of the episodes so far, in the form of `results.json`."""

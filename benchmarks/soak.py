@@ -37,6 +37,7 @@ from commands.local import LocalController, open_run
 from middleware.database import find_episodes
 from middleware.database.schema import episodes
 from offload import resolve_settings
+from offload.episodes import EpisodeStatus
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 CASES = ("sqlite-emulated", "sqlite-payload", "mysql-emulated", "mysql-payload")
@@ -93,7 +94,7 @@ def soak(case: str, url: str, transfer: str, wanted: int) -> dict[str, Any]:
         seconds = time.monotonic() - began
         ended = find_episodes(opened.database, opened.run, status=None)
         opened.database.close()
-    ended = [one for one in ended if one.status != "aborted"]  # the last one was interrupted
+    ended = [one for one in ended if one.status != EpisodeStatus.ABORTED]  # the last one was interrupted
     outcomes: Counter[str] = Counter()
     for one in ended:
         outcomes.update(one.outcomes)
@@ -126,7 +127,7 @@ def sizes(controller: int) -> dict[str, Any]:
 
 def count_closed(database: Any, run: int) -> int:
     """The number of closed episodes."""
-    counting = sa.select(sa.func.count()).where(episodes.c.run == run, episodes.c.status == "closed")
+    counting = sa.select(sa.func.count()).where(episodes.c.run == run, episodes.c.status == EpisodeStatus.CLOSED)
     with database.reading() as connection:
         return int(connection.execute(counting).scalar_one())
 

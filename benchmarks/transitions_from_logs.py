@@ -43,12 +43,13 @@ from middleware.database import (
     stream_episode_logs,
     write_records,
 )
-from offload.episodes import EpisodeLog, EpisodePlan
+from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan, Verdict
 from offload.masks import pack_masks, unpack_masks
 from offload.network import Network, draw_network
 from offload.outcomes import Outcome, end_slot, reward
 from offload.profiles import make_profile
 from offload.records import DecisionRecord, OutcomeRecord, Record
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings, redacted
 from offload.tasks import draw_trace
 from trainer.transitions import transitions_of
@@ -112,13 +113,13 @@ def fill(url: str, name: str, rows: int) -> float | None:
     started = time.perf_counter()
     random = np.random.default_rng(settings.seed)
     for index in range(present, wanted):
-        plan = EpisodePlan("collect", "ratc", index, "ratc")
+        plan = EpisodePlan(EpisodePhase.COLLECT, "ratc", index, SchedulerChoice("ratc"))
         trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, index)
         uid = uuid.uuid4().hex
         episode = open_episode(db, run, plan, trace, 1, uid)
         write_records(db, run.number, list(records(settings, network, trace.has_task, episode, uid, random)))
         summary = close_episode(db, run, episode, down={}, late_slots=0, mixed=None)
-        assert summary.verdict == "complete", summary.reason
+        assert summary.verdict == Verdict.COMPLETE, summary.reason
     db.close()
     return round(time.perf_counter() - started, 1)
 
@@ -195,7 +196,7 @@ def read_with_pandas(url: str, name: str) -> dict[str, Any]:
         rewards = np.zeros(slots)
         for row in outcomes_of[episode].itertuples():
             rewards[row.end_slot] += reward(Outcome(row.outcome))
-        plan = EpisodePlan("collect", "ratc", 0, "ratc")
+        plan = EpisodePlan(EpisodePhase.COLLECT, "ratc", 0, SchedulerChoice("ratc"))
         up = np.ones((slots + 1, n), bool)
         log = EpisodeLog(int(episode), plan, observations, masks, actions, log_probabilities, up, rewards, 0, 0)
         transitions_of(log)

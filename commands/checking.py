@@ -7,8 +7,7 @@ the parameters of algorithms are checked later, where they train.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,14 @@ from numpy.typing import NDArray
 from offload.explanations import unknown_name
 from offload.profiles import PROFILES, make_profile
 from offload.protocols import SchedulerContext
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings, SettingsError
 
 
 def check_settings(settings: Settings) -> None:
     """Raise SettingsError with a line for everything in `settings` that this installation cannot do."""
     problems = [
-        *_of_scheduler(settings, settings.hot()["scheduler"]),
+        *_of_choice(settings, settings.scheduler.choice),
         *_of_names(settings),
         *_of_methods(settings),
         *_of_algorithms(settings),
@@ -31,9 +31,9 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError("\n".join(dict.fromkeys(problems)))
 
 
-def check_live(settings: Settings, live: Mapping[str, Any]) -> None:
-    """Check hot keys (`{"scheduler": …}`) for a run with these settings. Raises SettingsError."""
-    problems = [*_of_scheduler(settings, live["scheduler"]), *_of_fallback(settings)]
+def check_choice(settings: Settings, choice: SchedulerChoice) -> None:
+    """Check a scheduler choice and the fallback scheduler for a run with these settings. Raises SettingsError."""
+    problems = [*_of_choice(settings, choice), *_of_fallback(settings)]
     if problems:
         raise SettingsError("\n".join(problems))
 
@@ -83,11 +83,11 @@ def _needs_no_model(settings: Settings, key: str, name: str, others: tuple[str, 
     if name not in names:
         yield f"{key}: {unknown_name('scheduler', name, [*names, *others])}"
         return
-    parameters = settings.scheduler.parameters if settings.scheduler.name == name else {}
-    problem = _trial(settings, name, parameters, with_model=False)
+    choice = settings.without_model(name)
+    problem = _trial(settings, choice, with_model=False)
     if problem is None:
         return
-    if _trial(settings, name, parameters, with_model=True) is None:
+    if _trial(settings, choice, with_model=True) is None:
         instead = f"{', '.join(others)} for what this run trains" if others else "a scheduler that needs none"
         yield f"{key}: '{name}' needs a model, and there is none for this key; write {instead}"
     elif problem.startswith("scheduler.parameters"):
@@ -96,18 +96,17 @@ def _needs_no_model(settings: Settings, key: str, name: str, others: tuple[str, 
         yield f"{key}: {problem.removeprefix('scheduler.name: ')}"
 
 
-def _of_scheduler(settings: Settings, chosen: Mapping[str, Any]) -> Iterator[str]:
-    name, parameters, model = chosen["name"], chosen.get("parameters") or {}, chosen.get("model")
-    problem = _trial(settings, name, parameters, with_model=bool(model))
+def _of_choice(settings: Settings, choice: SchedulerChoice) -> Iterator[str]:
+    problem = _trial(settings, choice, with_model=bool(choice.model))
     if problem is None:
         return
-    if not model and _trial(settings, name, parameters, with_model=True) is None:
-        yield f"scheduler.model: '{name}' needs a model; write VERSION for a model of this run, or RUN/VERSION"
+    if not choice.model and _trial(settings, choice, with_model=True) is None:
+        yield f"scheduler.model: '{choice.name}' needs a model; write VERSION for a model of this run, or RUN/VERSION"
     else:
         yield problem
 
 
-def _trial(settings: Settings, name: str, parameters: Mapping[str, Any], with_model: bool) -> str | None:
+def _trial(settings: Settings, choice: SchedulerChoice, with_model: bool) -> str | None:
     """Create a scheduler as a node would, with a placeholder as model. Returns why this fails; None if it succeeds."""
     from edgenode.schedulers import create_scheduler
 
@@ -115,11 +114,11 @@ def _trial(settings: Settings, name: str, parameters: Mapping[str, Any], with_mo
     n = settings.network.nodes
     context = SchedulerContext(n, make_profile(settings), _AnyActor(n) if with_model else None, np.ones(n))
     try:
-        create_scheduler(name, parameters, context)
+        create_scheduler(choice.name, choice.parameters, context)
     except ValueError as wrong:
         return str(wrong)
     except Exception as error:  # schedulers of other packages may raise anything
-        return f"scheduler.name: '{name}' cannot be created: {type(error).__name__}: {error}"
+        return f"scheduler.name: '{choice.name}' cannot be created: {type(error).__name__}: {error}"
     return None
 
 

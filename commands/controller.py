@@ -25,14 +25,14 @@ def main() -> None:
 
 
 def _load(chosen: argparse.Namespace) -> Callable[[], None]:
-    from commands.checking import check_live
+    from commands.checking import check_choice
     from controller.fleet import FleetError
     from controller.process import serve
 
     def work() -> None:
         try:
             # The command that starts a node is passed in, because the controller may not import `edgenode`.
-            serve(os.environ, chosen.fleet, [sys.executable, "-m", "commands.node"], check_live, chosen.serve)
+            serve(os.environ, chosen.fleet, [sys.executable, "-m", "commands.node"], check_choice, chosen.serve)
         except FleetError as error:
             print(f"offload-controller: {error}", file=sys.stderr)
             sys.exit(1)

@@ -30,14 +30,14 @@ def export(
     from rich.progress import Progress
 
     from middleware.database import find_episodes, stream_episode_logs
-    from offload.episodes import Verdict
+    from offload.episodes import EpisodePhase, Verdict
     from offload.profiles import make_profile
     from trainer.datasets import export_dataset
 
     with open_recorded_run(folder, database, name) as (db, run):
         found = [
             one
-            for phase in phases or ["collect"]
+            for phase in phases or [EpisodePhase.COLLECT]
             for one in find_episodes(db, run, phase=phase, method=method, verdict=Verdict.COMPLETE)
         ]
         methods = ", ".join(sorted({one.plan.method for one in found}))

@@ -83,7 +83,7 @@ def check_schedulers(names: list[str], settings: Settings, model: Path | None) -
         read = None if model is None else read_model(model, network.nodes)
         for name in names:
             if name not in REFERENCE_PLANNERS:
-                make_scheduler(name, _parameters(name, settings), network, read)
+                make_scheduler(name, settings.without_model(name).parameters, network, read)
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong), param_hint="--scheduler") from None
     return read
@@ -110,7 +110,7 @@ def success_rate(
     if name == "central":
         played = [play_central(twin) for twin in twins]
     else:
-        scheduler = make_scheduler(name, _parameters(name, settings), network, model)
+        scheduler = make_scheduler(name, settings.without_model(name).parameters, network, model)
         played = [twin.play(scheduler) for twin in twins]
     return float(np.mean(np.concatenate([one.success_rates() for one in played])))
 
@@ -128,11 +128,6 @@ def _estimated(rates: list[float | None]) -> dict[str, Any]:
     estimate = estimate_mean(known, 0.95)
     interval = None if estimate.interval is None else list(estimate.interval)
     return {"mean": estimate.mean, "ci95": interval, "networks": rates}
-
-
-def _parameters(name: str, settings: Settings) -> dict[str, Any]:
-    """The parameters of a scheduler: the settings have parameters only for the scheduler that they name."""
-    return dict(settings.scheduler.parameters) if name == settings.scheduler.name else {}
 
 
 def _traces(settings: Settings, network: Network, episodes: int) -> list[Trace]:

@@ -6,7 +6,6 @@ so resuming, transitions, evaluation and report need no code for the twin.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +17,7 @@ from offload import draw_trace, make_profile
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.manifest import ACTOR_FILE
 from offload.protocols import Actor, SchedulerContext
+from offload.scheduler_choice import SchedulerChoice
 from simulator.records import batches, play_logged
 from simulator.twin import Twin
 
@@ -41,20 +41,19 @@ class TwinSource:
 
     def play_all(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
         """Play and record the plans. Yields each log as soon as it is recorded, in any order."""
-        alike: dict[str, list[EpisodePlan]] = {}
+        alike: dict[SchedulerChoice, list[EpisodePlan]] = {}
         for plan in plans:
-            key = json.dumps([plan.scheduler, dict(plan.parameters), plan.model], sort_keys=True)
-            alike.setdefault(key, []).append(plan)
+            alike.setdefault(plan.scheduler, []).append(plan)
         time, nodes = self._settings.time, self._network.nodes
-        for same in alike.values():
+        for choice, same in alike.items():
             for part in batches(len(same), time.slots, nodes, self._profile.size):
-                yield from self._play_alike([same[k] for k in part])
+                yield from self._play_alike(choice, [same[k] for k in part])
 
-    def _play_alike(self, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
-        settings, network, first = self._settings, self._network, plans[0]
-        actor = None if first.model is None else self._actor(first.model)
+    def _play_alike(self, choice: SchedulerChoice, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        settings, network = self._settings, self._network
+        actor = None if choice.model is None else self._actor(choice.model)
         context = SchedulerContext(network.nodes, self._profile, actor, network.capacity_hz)
-        scheduler = create_scheduler(first.scheduler, first.parameters, context)
+        scheduler = create_scheduler(choice.name, choice.parameters, context)
         traces = [
             draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, plan.trace)
             for plan in plans
@@ -63,7 +62,7 @@ class TwinSource:
         for b, (plan, trace) in enumerate(zip(plans, traces, strict=True)):
             uid, lease = uuid.uuid4().hex, self._holder.lease
             number = open_episode(self._db, self._run, plan, trace, 0, uid, lease=lease)
-            decisions = played.decision_records(b, number, uid, plan.model, revision=0)
+            decisions = played.decision_records(b, number, uid, choice.model, revision=0)
             records = [*decisions, *played.outcome_records(b, number, uid)]
             refused = write_records(self._db, self._run.number, records)
             assert not refused, "an episode that has just been opened takes records"

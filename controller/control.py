@@ -23,11 +23,12 @@ from middleware.outages import ServiceAway
 from middleware.patience import bear
 from offload.episodes import EpisodePlan
 from offload.network import Network
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings
 from offload.tasks import Trace
 
-CheckHot: TypeAlias = Callable[[Settings, Mapping[str, Any]], None]
-"""Raises SettingsError for live settings, of a run with these settings, that no node could apply."""
+CheckChoice: TypeAlias = Callable[[Settings, SchedulerChoice], None]
+"""Raises SettingsError for a choice that no node of a run with these settings could apply."""
 
 
 class NotReady(RuntimeError):
@@ -47,7 +48,7 @@ class Control:
         pods: NodePods | None,
         lifecycle: Lifecycle,
         metrics: Metrics,
-        check_hot: CheckHot,
+        check_choice: CheckChoice,
     ) -> None:
         self._services = services
         self._holder = holder
@@ -57,7 +58,7 @@ class Control:
         self._pods = pods
         self._lifecycle = lifecycle
         self._metrics = metrics
-        self._check_hot = check_hot
+        self._check_choice = check_choice
         self.run: Run = services.run
         self.network: Network = services.network
         self.secured = services.access.token is not None
@@ -73,8 +74,7 @@ class Control:
     def request_episode(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
         """Open an episode and have it played; its number. Raises BusyError, OpeningError, SettingsError."""
         self._player.require_no_arrivals()
-        wanted: dict[str, Any] = {"name": plan.scheduler, "parameters": dict(plan.parameters), "model": plan.model}
-        self._check_hot(self.run.settings, {"scheduler": wanted})
+        self._check_choice(self.run.settings, plan.scheduler)
         return self._player.request(plan, recorded)
 
     def wait_for(self, episode: int, timeout_s: float) -> None:
@@ -132,7 +132,8 @@ class Control:
         self._holder.confirm()
         record = self._read()
         if record is not None:
-            self._check_hot(self.run.settings, changed(record.hot, changes))
+            choice = SchedulerChoice.from_json(changed(record.hot, changes)["scheduler"])
+            self._check_choice(self.run.settings, choice)
         self._fallback.forget()
         return self._services.configuration.change(self.run.name, changes, by)
 
@@ -141,7 +142,7 @@ class Control:
         record = self._read()
         rows = find_models(self._services.database, self.run)
         return interface.Models(
-            active=record.hot["scheduler"].get("model") if record else None,
+            active=record.scheduler.model if record else None,
             models=[
                 interface.Model(version=row.version, phase=row.phase, method=row.method, number=row.number)
                 for row in rows

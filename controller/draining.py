@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from controller.nodes import UNREACHABLE, Answer, NodeClients
+from controller.nodes import UNREACHABLE, NodeAnswer, NodeClients
 
 _POLL_S = 0.01
 _GONE_S = 0.2
@@ -69,7 +69,7 @@ def drain(
     return False
 
 
-def follow(clients: NodeClients, answers: Mapping[int, Answer], look_up: Callable[[int], str | None]) -> list[int]:
+def follow(clients: NodeClients, answers: Mapping[int, NodeAnswer], look_up: Callable[[int], str | None]) -> list[int]:
     """The nodes that could not be reached and are registered elsewhere now; they are asked there from now on."""
     moved = []
     for node, answer in answers.items():
@@ -82,7 +82,7 @@ def follow(clients: NodeClients, answers: Mapping[int, Answer], look_up: Callabl
     return moved
 
 
-def _quiet(answers: Mapping[int, Answer]) -> Round | None:
+def _quiet(answers: Mapping[int, NodeAnswer]) -> Round | None:
     """What the nodes say when none of them owns a task; None when one does, or may."""
     found: dict[int, Mapping[str, Any] | None] = {}
     for node, answer in answers.items():

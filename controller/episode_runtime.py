@@ -39,6 +39,7 @@ from middleware.http.access import Access
 from middleware.patience import PATIENCE_S, bear, patiently
 from offload.episodes import EpisodePlan, EpisodeStatus
 from offload.network import Network
+from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Trace, draw_trace
 
 OPENING_S = 30.0
@@ -133,12 +134,12 @@ class Episodes:
             settings.tasks, self._network, settings.time.slot_s, settings.time.slots, settings.seed, plan.trace
         )
 
-    def hot_keys(self) -> Mapping[str, Any]:
-        """The hot keys as they are now."""
+    def live_scheduler(self) -> SchedulerChoice:
+        """What the hot keys choose now."""
         record = patiently(lambda: self._configuration.read(self._run.name))
         if record is None:
             raise LookupError(f"run '{self._run.name}' has no hot keys; the controller creates them when it starts")
-        return record.hot
+        return record.scheduler
 
     def open(self, plan: EpisodePlan, recorded: Trace | None = None) -> EpisodeState:
         """Set the hot keys, write the episode, open it on all nodes.
@@ -192,13 +193,14 @@ class Episodes:
     # --- opening ------------------------------------------------------------------------------------------------
 
     def _set_hot_keys(self, plan: EpisodePlan) -> HotRecord:
-        wanted = {"name": plan.scheduler, "parameters": dict(plan.parameters), "model": plan.model}
         record = self._patiently(lambda: self._configuration.read(self._run.name))
-        if record is not None and record.hot["scheduler"] == wanted:
+        if record is not None and record.scheduler == plan.scheduler:
             return record
         return self._patiently(
             lambda: self._configuration.change(
-                self._run.name, {"scheduler": wanted}, f"controller: {plan.phase} {plan.method}"
+                self._run.name,
+                {"scheduler": plan.scheduler.to_json()},
+                f"controller: {plan.phase} {plan.method}",
             )
         )
 

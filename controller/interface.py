@@ -10,8 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from middleware.http.openapi import LARGEST, PATH, Operation
-
-Value = float | int | bool | str
+from offload.scheduler_choice import ParameterValue
 
 
 class Body(BaseModel):
@@ -27,7 +26,7 @@ class EpisodeRequest(Body):
     method: str = Field(min_length=1, max_length=64)
     trace: int = Field(ge=0, lt=2**32)
     scheduler: str = Field(min_length=1, max_length=64)
-    parameters: dict[Annotated[str, Field(max_length=64)], Value] = Field({}, max_length=64)
+    parameters: dict[Annotated[str, Field(max_length=64)], ParameterValue] = Field({}, max_length=64)
     model: str | None = Field(None, min_length=1, max_length=64)
     tasks: dict[str, Any] | None = None
 

@@ -26,7 +26,7 @@ _KEPT_S = 20.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class NodeAnswer:
     """A node's answer: its status and parsed body.
 
     Status 0: nobody can be reached there, or it is no node that answers. Status 504: it was reached, and did not answer
@@ -73,7 +73,7 @@ class NodeClients:
         self._exchanges: dict[int, Exchange] = {}
         self._used_s: dict[int, float] = {}
         self._asked: dict[int, _Asked] = {}
-        self._failed: dict[int, Answer] = {}
+        self._failed: dict[int, NodeAnswer] = {}
         self._watch: Watch[int] = Watch()
 
     def ask(
@@ -82,11 +82,11 @@ class NodeClients:
         path: str,
         bodies: Mapping[int, Mapping[str, Any] | None],
         timeout_s: float,
-    ) -> dict[int, Answer]:
+    ) -> dict[int, NodeAnswer]:
         """Send every node its body (None: none) and take the answers that come within the time-out (real seconds)."""
         for node, body in bodies.items():
             self.start(node, method, path, body, timeout_s)
-        answers: dict[int, Answer] = {}
+        answers: dict[int, NodeAnswer] = {}
         while not answers.keys() >= bodies.keys():
             answers.update(self.finished(timeout_s))
         return {node: answers[node] for node in bodies}
@@ -114,7 +114,7 @@ class NodeClients:
         self._asked[node] = asked
         self._watch.see(node, exchange)
 
-    def finished(self, wait_s: float) -> dict[int, Answer]:
+    def finished(self, wait_s: float) -> dict[int, NodeAnswer]:
         """The answers that are there, by node, waiting at most so long for the first; a failure is an answer, too."""
         answers, self._failed = self._failed, {}
         now = time.monotonic()
@@ -151,7 +151,7 @@ class NodeClients:
         asked = self._asked[node]
         return asked.connected_until_s if self._exchanges[node].is_connecting else asked.until_s
 
-    def _go_on(self, node: int) -> Answer | None:
+    def _go_on(self, node: int) -> NodeAnswer | None:
         exchange, asked = self._exchanges[node], self._asked[node]
         try:
             answer = exchange.go_on()
@@ -164,28 +164,28 @@ class NodeClients:
         self._forget(node)
         return self._parsed(node, asked.what, *answer)
 
-    def _parsed(self, node: int, what: str, status: int, content: bytes) -> Answer:
+    def _parsed(self, node: int, what: str, status: int, content: bytes) -> NodeAnswer:
         try:
             body = json.loads(content) if content else {}
         except ValueError:
             body = None
         if isinstance(body, dict):
-            return Answer(status, body)
+            return NodeAnswer(status, body)
         self.drop(node)
         where = f"node {node} at {self.addresses[node]}"
-        return Answer(0, {"detail": f"{where}: malformed answer to {what}, status {status}: {content[:100]!r}"})
+        return NodeAnswer(0, {"detail": f"{where}: malformed answer to {what}, status {status}: {content[:100]!r}"})
 
-    def _failure(self, node: int, error: OSError) -> Answer:
+    def _failure(self, node: int, error: OSError) -> NodeAnswer:
         if isinstance(error, NotConnected):
-            return Answer(0, {"detail": f"node {node} cannot be reached at {self.addresses[node]}: {error}"})
-        return Answer(0, {"detail": f"node {node} at {self.addresses[node]} broke off its answer: {error!r}"})
+            return NodeAnswer(0, {"detail": f"node {node} cannot be reached at {self.addresses[node]}: {error}"})
+        return NodeAnswer(0, {"detail": f"node {node} at {self.addresses[node]} broke off its answer: {error!r}"})
 
-    def _given_up(self, node: int) -> Answer:
+    def _given_up(self, node: int) -> NodeAnswer:
         asked, connecting = self._asked[node], self._exchanges[node].is_connecting
         self.drop(node)
         if connecting:
             return self._failure(node, NotConnected("it does not accept connections"))
-        return Answer(504, {"detail": f"node {node} did not answer within {asked.patience_s:g} s"})
+        return NodeAnswer(504, {"detail": f"node {node} did not answer within {asked.patience_s:g} s"})
 
     def _forget(self, node: int) -> None:
         """Wait no longer for a node's answer."""

@@ -218,14 +218,7 @@ class Player:
 
     def _open_continuous(self) -> EpisodeState:
         """One more episode with whatever scheduler is set now."""
-        chosen = self._episodes.hot_keys()["scheduler"]
-        plan = EpisodePlan(
-            SERVE_PHASE,
-            chosen["name"],
-            self._next_trace,
-            chosen["name"],
-            parameters=chosen["parameters"],
-            model=chosen["model"],
-        )
+        choice = self._episodes.live_scheduler()
+        plan = EpisodePlan(SERVE_PHASE, choice.name, self._next_trace, choice)
         self._next_trace += 1
         return self._episodes.open(plan)

@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from controller.control import CheckHot, Control
+from controller.control import CheckChoice, Control
 from controller.episode_runtime import Episodes
 from controller.fleet import LocalFleet
 from controller.holding import take_control
@@ -57,7 +57,7 @@ def serve(
     environment: Mapping[str, str],
     fleet: str,
     node_command: Sequence[str],
-    check_hot: CheckHot,
+    check_choice: CheckChoice,
     continuously: bool = False,
 ) -> None:
     """Run a controller until SIGTERM, SIGINT, or the end of the lifeline.
@@ -65,7 +65,7 @@ def serve(
     environment: as docs/contracts.md has it
     fleet: `local` starts the nodes here with `node_command`; `none` finds them in the registry; `kubernetes` does, and
     watches their pods
-    check_hot: raises SettingsError for live settings of these settings that no node could apply
+    check_choice: raises SettingsError for a choice that no node of a run with these settings could apply
     continuously: begin with continuous arrivals
 
     Raises ValueError, LookupError or SchemaError for a wrong start, LeaseHeld or LeaseLost when another process
@@ -73,7 +73,7 @@ def serve(
     """
     sys.setswitchinterval(_SWITCH_S)
     end_with_any_thread()
-    process = Process(environment, fleet, node_command, check_hot, continuously)
+    process = Process(environment, fleet, node_command, check_choice, continuously)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: process.lifecycle.end())
     if "OFFLOAD_LIFELINE" in environment:
@@ -89,10 +89,10 @@ class Process:
         environment: Mapping[str, str],
         fleet: str,
         node_command: Sequence[str],
-        check_hot: CheckHot,
+        check_choice: CheckChoice,
         continuously: bool,
     ) -> None:
-        self._check_hot = check_hot
+        self._check_choice = check_choice
         self._services = services = RunServices.open(environment)
         run, network = services.run, services.network
         _provide_descriptors(run.settings, network.nodes, fleet)
@@ -133,7 +133,7 @@ class Process:
             self._pods,
             lifecycle,
             self._metrics,
-            check_hot,
+            check_choice,
         )
 
     def serve(self) -> None:
@@ -144,7 +144,7 @@ class Process:
             ending.callback(self._server.stop)
             self._patiently(lambda: take_control(self._holder, services.registry, services.run.name))
             ending.callback(self._holder.release)
-            self._check_hot(services.run.settings, services.run.settings.hot())
+            self._check_choice(services.run.settings, services.run.settings.scheduler.choice)
             self._player.resume()
             self._create_live_settings()
             self._server.start(make_app(self._control))

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from controller.fleet import LocalFleet
 from controller.pods import NodePods
@@ -20,6 +20,7 @@ from middleware.configuration import HotRecord
 from middleware.database import LeaseHolder
 from middleware.patience import patiently
 from middleware.registry import clock_words
+from offload.scheduler_choice import SchedulerChoice
 
 FALLBACK: Final = "fallback"
 """The author of a revision that sets the fallback scheduler."""
@@ -50,15 +51,14 @@ class Fallback:
     def take_over(self, why: str) -> bool:
         """Have the fallback scheduler decide from now on; False when it is what was refused."""
         run, configuration = self._services.run, self._services.configuration
-        name = run.settings.fallback_scheduler
-        wanted: dict[str, Any] = {"name": name, "parameters": {}, "model": None}
+        wanted = SchedulerChoice(run.settings.fallback_scheduler)
         record = self._patiently(lambda: configuration.read(run.name))
-        if record is not None and record.hot["scheduler"] == wanted:
+        if record is not None and record.scheduler == wanted:
             return False
         self._patiently(self._holder.confirm)
-        record = self._patiently(lambda: configuration.change(run.name, {"scheduler": wanted}, FALLBACK))
+        record = self._patiently(lambda: configuration.change(run.name, {"scheduler": wanted.to_json()}, FALLBACK))
         self._why = why
-        _logger.error("%s; %s decides instead, revision %d", why, name, record.revision)
+        _logger.error("%s; %s decides instead, revision %d", why, wanted.name, record.revision)
         return True
 
     def forget(self) -> None:
@@ -70,8 +70,8 @@ class Fallback:
         why = self._why
         if record is None or why is None:
             return None
-        chosen = record.hot["scheduler"]
-        if chosen["name"] != self._services.run.settings.fallback_scheduler or chosen["model"]:
+        choice = record.scheduler
+        if choice.name != self._services.run.settings.fallback_scheduler or choice.model:
             return None
         return why
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.nodes import Answer, NodeClients
+from controller.nodes import NodeAnswer, NodeClients
 
 _PATIENCE_S = 2.0
 """A node that has not answered a tick for so many real seconds is down in that slot, and gets the next one."""
@@ -105,7 +105,7 @@ class Ticks:
             line.asked, body = line.waiting.popleft()
             self._clients.start(node, "POST", "/v1/ticks", body, _PATIENCE_S)
 
-    def _answered(self, node: int, line: _Line, answer: Answer) -> None:
+    def _answered(self, node: int, line: _Line, answer: NodeAnswer) -> None:
         assert line.asked is not None
         slot, line.asked = line.asked, None
         if answer.ok:

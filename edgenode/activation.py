@@ -27,6 +27,7 @@ from middleware.storage import Storage, fetch_model, named_model
 from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
 from offload.protocols import Actor, Scheduler, SchedulerContext
+from offload.scheduler_choice import SchedulerChoice
 
 _logger = logging.getLogger(__name__)
 
@@ -45,11 +46,10 @@ class ModelAway(ServiceAway):
 
 @dataclass(frozen=True)
 class ActiveScheduler:
-    """What decides now. `chosen_model`: the version that the live settings name; `actor`: that model's, None without one."""
+    """What decides now. choice: what the live settings of this revision choose; actor: its model's, None without one."""
 
     revision: int
-    name: str
-    chosen_model: str | None
+    choice: SchedulerChoice
     scheduler: Scheduler
     actor: CountedActor | None
 
@@ -61,7 +61,7 @@ class ActiveScheduler:
     @property
     def model(self) -> str | None:
         """The chosen model, as soon as the scheduler has asked it once; None for a scheduler that asks none."""
-        return self.chosen_model if self.actor_calls else None
+        return self.choice.model if self.actor_calls else None
 
 
 class CountedActor:
@@ -112,32 +112,32 @@ class Activation:
         current = self.current
         if current is not None and record.revision <= current.revision:
             return False
-        chosen = record.hot["scheduler"]
-        name, model = chosen["name"], chosen.get("model")
+        choice = record.scheduler
+        what = f"revision {record.revision} ({choice.name}, model {choice.model})"
         try:
-            actor = self._actor(model, current)
+            actor = self._actor(choice.model, current)
             network, profile = self._identity.network, self._identity.profile
             context = SchedulerContext(network.nodes, profile, actor, network.capacity_hz)
-            scheduler = create_scheduler(name, chosen.get("parameters") or {}, context)
+            scheduler = create_scheduler(choice.name, choice.parameters, context)
             self._try_out(scheduler)
         except Exception as error:  # of somebody's scheduler it may be any
             if is_away(error) or is_databases(error):
                 why = str(error) if isinstance(error, ServiceAway) else in_words(error)
-                problem = f"revision {record.revision} ({name}, model {model}) waits: {why}"
+                problem = f"{what} waits: {why}"
                 if self.problem is None:
                     _logger.warning("%s", problem)
                 self.problem = problem
                 raise ModelAway(problem) from None
             foreseen = isinstance(error, ValueError | OSError)
             reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
-            self.problem = f"revision {record.revision} ({name}, model {model}): {reason}"
+            self.problem = f"{what}: {reason}"
             self.refused = record.revision
             _logger.error("%s", self.problem, exc_info=not foreseen)
             raise ActivationError(self.problem) from error
         logging.getLogger().setLevel(record.hot["log_level"])
-        self.current = ActiveScheduler(record.revision, name, model, scheduler, actor)
+        self.current = ActiveScheduler(record.revision, choice, scheduler, actor)
         self.problem, self.refused = None, None
-        _logger.info("scheduler %s, model %s, revision %d", name, model, record.revision)
+        _logger.info("scheduler %s, model %s, revision %d", choice.name, choice.model, record.revision)
         return True
 
     def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
@@ -171,7 +171,7 @@ class Activation:
         """The model's actor, with nothing counted yet; that of the current scheduler where it is the same model's."""
         if model is None:
             return None
-        if current is not None and current.actor is not None and current.chosen_model == model:
+        if current is not None and current.actor is not None and current.choice.model == model:
             return CountedActor(current.actor.actor)
         # Here, not at the top: onnxruntime is large, and heuristics do not need it.
         from edgenode.schedulers.actor import OnnxActor

@@ -165,7 +165,7 @@ class Decider:
         except Exception:
             # A scheduler that raises must not take the node with it: its task stays here, the log says why, and the record
             # says that it was not the scheduler's choice.
-            name = decision.active.name
+            name = decision.active.choice.name
             _logger.exception("scheduler %s failed in slot %d; the task is executed here", name, snapshot.slot)
             self._metrics.scheduler_failures.inc()
             decision.failed = True
@@ -176,7 +176,7 @@ class Decider:
     def _record(self, decision: Decision) -> None:
         active = decision.active
         if decision.choice is not None:
-            self._metrics.decision_seconds.labels(active.name).observe(decision.decision_s)
+            self._metrics.decision_seconds.labels(active.choice.name).observe(decision.decision_s)
         self._outbox.append(
             decision_record(
                 self._facts,

@@ -17,14 +17,14 @@ from edgenode.facts import Key
 from offload.protocols import Application
 
 _logger = logging.getLogger(__name__)
-Report = Callable[[Key, float, bool], None]
+TaskEnded = Callable[[Key, float, bool], None]
 """The task, the model instant of its end, and whether the application raised."""
 
 
 class Executor:
     """Runs an episode's tasks. `ended` is called with the end of each."""
 
-    def __init__(self, application: Application, ended: Report) -> None:
+    def __init__(self, application: Application, ended: TaskEnded) -> None:
         self._application = application
         self._ended = ended
         self._tasks: queue.SimpleQueue[Execute | None] = queue.SimpleQueue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from offload.network import Network
 from offload.state import LocalState
@@ -68,18 +68,6 @@ class Snapshot:
     at_s: float
     states: LocalState
     task: Journey | None
-
-    def report(self) -> dict[str, Any]:
-        """The answer to a probe."""
-        states = self.states
-        return {
-            "slot": self.slot,
-            "capacity_hz": float(states.capacity_hz[0]),
-            "failure_rate": float(states.failure_rate[0]),
-            "execution_queue_length": int(states.execution_queue_length[0]),
-            "execution_backlog_s": float(states.execution_backlog_s[0]),
-            "receiving_work_s": float(states.receiving_work_s[0]),
-        }
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _frequent(node: EdgeNode, fence: Fence) -> dict[tuple[str, str], Handler]:
         episode, slot = _numbers(environ, "episode", "slot")
         if not (1 <= episode <= LARGEST and 0 <= slot <= slots):
             raise HTTPProblem(422, "Impossible value", f"episode: {episode}, slot: {slot}; slots are 0 to {slots}")
-        return 200, node.report(episode, slot)
+        return 200, node.report(episode, slot).to_json()
 
     def announcement(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = parsed(Announcement, _content(environ))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgenode.reports import Report
 from middleware.http.epoch import HEADER
 from middleware.http.openapi import LARGEST, PATH, Operation
 from offload.limits import LONGEST_DEADLINE_S, MOST_BITS, MOST_CYCLES
@@ -143,17 +144,6 @@ class Progress(BaseModel):
     accepted: int
     settled: int
     ended: int
-
-
-class Report(BaseModel):
-    """The answer to a probe."""
-
-    slot: int
-    capacity_hz: float
-    failure_rate: float
-    execution_queue_length: int
-    execution_backlog_s: float
-    receiving_work_s: float
 
 
 class Accepted(BaseModel):

@@ -29,7 +29,7 @@ from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.overload import OverloadPush
 from edgenode.records import outcome_record
-from edgenode.reports import SlotReports
+from edgenode.reports import Report, SlotReports
 
 _LONGEST_SLEEP_S = 1.0
 _Answer = TypeVar("_Answer")
@@ -204,7 +204,7 @@ class EpisodeLoop:
         if decision.choice is not None:
             assert snapshot.task is not None
             self._core.decided(snapshot.task.key, decision.destination, decision.decided_s)
-        parts.reports.publish(slot, snapshot.report())
+        parts.reports.publish(Report.of(snapshot.states))
         parts.decider.take(decision)
 
     def _carry_out(self, effect: Effect, clock: EpisodeClock, parts: Parts) -> None:

@@ -22,6 +22,7 @@ from edgenode.identity import NodeIdentity
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.receivers import Receivers
+from edgenode.reports import Report
 from edgenode.runtime import EpisodeRuntime
 from offload.protocols import Application
 
@@ -93,7 +94,7 @@ class EdgeNode:
         runtime.expect_tick(slot)
         runtime.loop.hold_tick(slot, task, at_s)
 
-    def report(self, episode: int, slot: int) -> dict[str, Any]:
+    def report(self, episode: int, slot: int) -> Report:
         """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout."""
         return self._playing(episode).report(slot)
 
@@ -159,7 +160,7 @@ class EdgeNode:
             "slot": None if runtime is None else runtime.loop.last_slot,
             "pending": 0 if runtime is None else runtime.loop.pending,
             "queues": runtime.loop.queue_lengths if runtime else {"execution": 0, "sending": 0, "receiving": 0},
-            "scheduler": active.name if active else None,
+            "scheduler": active.choice.name if active else None,
             "model": active.model if active else None,
             "revision": active.revision if active else 0,
             "problem": self.activation.problem,

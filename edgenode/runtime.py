@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from edgenode.activation import Activation
 from edgenode.clock import EpisodeClock
@@ -24,7 +23,7 @@ from edgenode.loop import EpisodeLoop, Parts
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.probing import Prober
-from edgenode.reports import SlotReports
+from edgenode.reports import Report, SlotReports
 from edgenode.stimuli import core_for
 from offload.protocols import Application
 
@@ -91,7 +90,7 @@ class EpisodeRuntime:
         """A tick of the slot has come. Raises AlreadyTicked."""
         self._parts.reports.expect(slot)
 
-    def report(self, slot: int) -> dict[str, Any]:
+    def report(self, slot: int) -> Report:
         """The report of a slot, waiting for the own tick if need be. Raises ProbeTimeout."""
         return self._parts.reports.wait_for(slot, self._probe_timeout_s)
 

@@ -214,7 +214,7 @@ def _acknowledgement(activation: Activation, leaving: bool, epoch: int | None) -
         "epoch": epoch,
         "ready": active is not None and not leaving,
         "revision": active.revision if active else 0,
-        "scheduler": active.name if active else None,
+        "scheduler": active.choice.name if active else None,
         "model": active.model if active else None,
         "problem": activation.problem,
         "refused": activation.refused,

@@ -13,6 +13,7 @@ from evaluation.statistics import estimate_mean, paired_difference
 from middleware.database import EpisodeSummary
 from offload.episodes import EpisodeStatus, Verdict
 from offload.outcomes import Outcome
+from offload.scheduler_choice import SchedulerChoice
 
 HEURISTIC, LEARNED = "heuristic", "learned"
 
@@ -37,7 +38,7 @@ class Comparison:
 
     def kind(self, method: str) -> str:
         """`LEARNED` for a method that a model has played, otherwise `HEURISTIC`."""
-        return LEARNED if self.episodes[method][0].plan.model is not None else HEURISTIC
+        return LEARNED if self.episodes[method][0].plan.scheduler.model is not None else HEURISTIC
 
     def rates(self, method: str) -> dict[int, float]:
         """The success rate of each trace."""
@@ -102,8 +103,8 @@ def compare(comparison: Comparison, confidence: float) -> tuple[dict[str, Any], 
         rates = list(comparison.rates(method).values())
         methods[method] = {
             "kind": comparison.kind(method),
-            "model": summaries[0].plan.model,
-            "parameters": dict(summaries[0].plan.parameters),
+            "model": summaries[0].plan.scheduler.model,
+            "parameters": dict(summaries[0].plan.scheduler.parameters),
             **estimate_mean(rates, confidence).to_json(),
             "episodes": [
                 {
@@ -138,15 +139,14 @@ def _one_per_trace(method: str, own: Sequence[EpisodeSummary]) -> tuple[dict[int
     Returns these episodes by trace, and lines for `Comparison.missing`.
     """
     lines = []
-    variants: dict[str, dict[int, EpisodeSummary]] = {}
+    variants: dict[SchedulerChoice, dict[int, EpisodeSummary]] = {}
     unusable: set[int] = set()
     for summary in own:
         if summary.status != EpisodeStatus.CLOSED or summary.verdict != Verdict.COMPLETE:
             unusable.add(summary.plan.trace)
         else:
             plan = summary.plan
-            key = f"{plan.scheduler} {plan.model} {sorted(plan.parameters.items())}"
-            variants.setdefault(key, {}).setdefault(plan.trace, summary)
+            variants.setdefault(plan.scheduler, {}).setdefault(plan.trace, summary)
     # A trace that was played again and completed is not missing.
     if missing := unusable - {trace for played in variants.values() for trace in played}:
         lines.append(

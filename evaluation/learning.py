@@ -45,8 +45,8 @@ def learning_curve(
 
 def _offline_point(played: Sequence[EpisodeSummary], row: ModelRow, confidence: float) -> dict[str, Any] | None:
     """The success rate of a version, from its checkpoint episodes, else its evaluation, else its online episodes."""
-    own = [summary for summary in played if summary.plan.model == row.version]
-    for phase in ("checkpoint", "evaluate", "online"):
+    own = [summary for summary in played if summary.plan.scheduler.model == row.version]
+    for phase in (EpisodePhase.CHECKPOINT, EpisodePhase.EVALUATE, EpisodePhase.ONLINE):
         rates = [success_rate(summary) for summary in own if summary.plan.phase == phase]
         if rates:
             estimate = estimate_mean(rates, confidence).to_json()
@@ -63,14 +63,14 @@ def _online(played: Sequence[EpisodeSummary]) -> dict[str, list[dict[str, Any]]]
     found = {}
     for method, by_trace in curves.items():
         episodes = [by_trace[trace] for trace in sorted(by_trace)]
-        versions = list(dict.fromkeys(summary.plan.model for summary in episodes))
+        versions = list(dict.fromkeys(summary.plan.scheduler.model for summary in episodes))
         found[method] = [
             {
                 "episode": place,
                 "trace": summary.plan.trace,
                 "success_rate": success_rate(summary),
-                "model": summary.plan.model,
-                "update": versions.index(summary.plan.model) + 1,
+                "model": summary.plan.scheduler.model,
+                "update": versions.index(summary.plan.scheduler.model) + 1,
             }
             for place, summary in enumerate(episodes, start=1)
         ]

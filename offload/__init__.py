@@ -15,6 +15,7 @@ from offload.outcomes import Outcome, end_slot, reward
 from offload.presets import PRESETS
 from offload.profiles import Profile, make_profile
 from offload.protocols import Actor, Application, Choice, EpisodeSource, Scheduler, SchedulerContext
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings, SettingsError, resolve_settings
 from offload.state import LocalState, Reports, report_of
 from offload.tasks import Task, Trace, draw_trace
@@ -37,6 +38,7 @@ __all__ = [
     "Purpose",
     "Reports",
     "Scheduler",
+    "SchedulerChoice",
     "SchedulerContext",
     "Settings",
     "SettingsError",

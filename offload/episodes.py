@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from offload.scheduler_choice import SchedulerChoice
 
 COLLECT_TRACES = 0
 CHECKPOINT_TRACES = 1_000_000
@@ -26,6 +26,7 @@ class EpisodePhase(StrEnum):
     ONLINE = "online"
     EVALUATE = "evaluate"
     SERVE = "serve"
+    REPLAY = "replay"
 
 
 class EpisodeStatus(StrEnum):
@@ -55,18 +56,15 @@ class EpisodeError(RuntimeError):
 class EpisodePlan:
     """One episode to play.
 
-    phase: collect, checkpoint, online, evaluate or serve
     method: the method that the episode belongs to, as reports name it (`ratc`, `o2o-drl`)
     trace: the number of the trace, which is part of the key of all its draws, also those of failures
-    scheduler, parameters, model: of every node
+    scheduler: the scheduler of every node, with its parameters and model
     """
 
-    phase: str
+    phase: EpisodePhase
     method: str
     trace: int
-    scheduler: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    model: str | None = None
+    scheduler: SchedulerChoice
 
 
 @dataclass(frozen=True, eq=False)

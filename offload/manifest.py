@@ -19,6 +19,8 @@ from offload.profiles import Profile
 ACTOR_FILE = "actor.onnx"
 LEARNER_FILE = "learner.safetensors"
 MANIFEST_FILE = "manifest.json"
+ACTOR_INPUT, ACTOR_OUTPUT = "observation", "logits"
+"""The tensors of an actor: observations (B, O) and logits (B, N+1), both float32."""
 
 
 class ManifestError(ValueError):

@@ -27,6 +27,7 @@ from offload.limits import (
     MOST_PER_S,
     SHORTEST_TIMEOUT_S,
 )
+from offload.scheduler_choice import ParameterValue, SchedulerChoice
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
 
@@ -135,12 +136,17 @@ class SchedulerSettings(_Section):
     """Hot: which scheduler decides, its parameters, and its model."""
 
     name: str = Field("ratc", min_length=1, description="name of an entry point in the group offload.schedulers")
-    parameters: dict[str, float | int | bool | str] = Field({}, description="the scheduler's own parameters")
+    parameters: dict[str, ParameterValue] = Field({}, description="the scheduler's own parameters")
     model: Annotated[str, AfterValidator(model_name)] | None = Field(
         None,
         max_length=64,
         description="version of the actor, or RUN/VERSION of another run's actor; for schedulers that use one",
     )
+
+    @property
+    def choice(self) -> SchedulerChoice:
+        """What this section chooses."""
+        return SchedulerChoice(self.name, self.parameters, self.model)
 
 
 class OfflineSettings(_Section):
@@ -151,7 +157,7 @@ class OfflineSettings(_Section):
         min_length=1,
         description="name of an entry point in the group offload.algorithms; the algorithm must train offline",
     )
-    parameters: dict[str, float | int | bool | str] = Field(
+    parameters: dict[str, ParameterValue] = Field(
         {},
         description="parameters of an algorithm that defines its own; those of sac-cql are the keys of this section",
     )
@@ -190,7 +196,7 @@ class OnlineSettings(_Section):
         min_length=1,
         description="name of an entry point in the group offload.algorithms; the algorithm must train online",
     )
-    parameters: dict[str, float | int | bool | str] = Field(
+    parameters: dict[str, ParameterValue] = Field(
         {}, description="parameters of an algorithm that defines its own; those of ppo are the keys of this section"
     )
     episodes: int = Field(50, ge=0, description="episodes to play in total")
@@ -317,7 +323,12 @@ class Settings(_Section):
 
     def hot(self) -> dict[str, Any]:
         """The hot keys with their values."""
-        return {"scheduler": self.scheduler.model_dump(mode="json"), "log_level": self.log_level}
+        return {"scheduler": self.scheduler.choice.to_json(), "log_level": self.log_level}
+
+    def without_model(self, scheduler: str) -> SchedulerChoice:
+        """A scheduler without a model: with the configured parameters where the settings choose the same one."""
+        chosen = self.scheduler
+        return SchedulerChoice(scheduler, chosen.parameters if chosen.name == scheduler else {})
 
     def experiment(self) -> dict[str, Any]:
         """What defines a run's results: everything but the services, whose addresses may change and hold secrets."""

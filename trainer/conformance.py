@@ -32,12 +32,13 @@ import torch
 from torch import nn
 
 from offload.episodes import EpisodeLog
+from offload.manifest import ACTOR_INPUT, ACTOR_OUTPUT
 from offload.parameters import defaults_of, fault_of_form
 from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
 from trainer.algorithms import PHASES, fault_of_class
 from trainer.algorithms.on_policy import OffPolicyError
 from trainer.algorithms.protocols import AlgorithmContext, Curve, TrainingState
-from trainer.export import INPUT, OUTPUT, actor_to_onnx
+from trainer.export import actor_to_onnx
 from trainer.learner import Learner, LearnerError
 from trainer.networks import choose_device, mlp
 from trainer.replay import ReplayBuffer
@@ -330,7 +331,7 @@ def _check_export(where: str, actor: nn.Module) -> None:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for rows in (1, 77):
         expected = _logits(where, actor, rows).numpy()
-        (found,) = session.run([OUTPUT], {INPUT: _observations(rows).numpy()})
+        (found,) = session.run([ACTOR_OUTPUT], {ACTOR_INPUT: _observations(rows).numpy()})
         same = np.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
         _require(same, f"{where}: the exported actor computes other logits than torch, for {rows} rows")
 

@@ -62,9 +62,9 @@ class ControllerClient:
             "phase": plan.phase,
             "method": plan.method,
             "trace": plan.trace,
-            "scheduler": plan.scheduler,
-            "parameters": dict(plan.parameters),
-            "model": plan.model,
+            "scheduler": plan.scheduler.name,
+            "parameters": dict(plan.scheduler.parameters),
+            "model": plan.scheduler.model,
         }
         try:
             return int(self._call("POST", "/v1/episodes", body, needs={"episode": int})["episode"])
@@ -74,7 +74,8 @@ class ControllerClient:
             if refused.status >= 500:
                 raise EpisodeError(str(refused)) from None
             raise ControllerError(
-                f"the controller refuses the {plan.phase} episode of {plan.method}, model {plan.model}: {refused}"
+                f"the controller refuses the {plan.phase} episode of {plan.method}, model {plan.scheduler.model}: "
+                f"{refused}"
             ) from None
 
     def episode(self, number: int, wait_s: float) -> Mapping[str, Any]:

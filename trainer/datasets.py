@@ -22,6 +22,7 @@ import numpy as np
 
 from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
 from offload.profiles import Profile
+from offload.scheduler_choice import SchedulerChoice
 
 _PROFILE = "offload_profile"
 _CHUNK = 50
@@ -124,7 +125,7 @@ def _log(number: int, episode: Any, nodes: int) -> EpisodeLog:
     infos = episode.infos or {}
     return EpisodeLog(
         episode=number,
-        plan=EpisodePlan(EpisodePhase.COLLECT, "dataset", number, "dataset"),
+        plan=EpisodePlan(EpisodePhase.COLLECT, "dataset", number, SchedulerChoice("dataset")),
         observations=np.asarray(episode.observations["observation"], np.float32),
         masks=masks,
         actions=actions,

@@ -10,8 +10,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from offload.manifest import ACTOR_INPUT, ACTOR_OUTPUT
+
 OPSET = 17
-INPUT, OUTPUT = "observation", "logits"
 
 
 def actor_to_onnx(actor: nn.Module) -> bytes:
@@ -20,10 +21,10 @@ def actor_to_onnx(actor: nn.Module) -> bytes:
     Raises TypeError for a layer other than Linear and ReLU.
     """
     nodes, parameters = [], []
-    value = INPUT
+    value = ACTOR_INPUT
     layers = list(actor.children())
     for place, layer in enumerate(layers):
-        result = OUTPUT if place == len(layers) - 1 else f"hidden_{place}"
+        result = ACTOR_OUTPUT if place == len(layers) - 1 else f"hidden_{place}"
         if isinstance(layer, nn.Linear):
             names = [f"weight_{place}", f"bias_{place}"]
             for name, tensor in zip(names, (layer.weight, layer.bias), strict=True):
@@ -38,8 +39,8 @@ def actor_to_onnx(actor: nn.Module) -> bytes:
     graph = helper.make_graph(
         nodes,
         "actor",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", linear[0].in_features])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", linear[-1].out_features])],
+        [helper.make_tensor_value_info(ACTOR_INPUT, TensorProto.FLOAT, ["batch", linear[0].in_features])],
+        [helper.make_tensor_value_info(ACTOR_OUTPUT, TensorProto.FLOAT, ["batch", linear[-1].out_features])],
         parameters,
     )
     opset = helper.make_opsetid("", OPSET)

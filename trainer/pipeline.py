@@ -36,7 +36,7 @@ from trainer.plans import (
     evaluation_plans,
     online_methods,
 )
-from trainer.played import key_of, played
+from trainer.played import played
 from trainer.progress import Progress, Silent
 from trainer.publishing import ModelVersions
 
@@ -113,7 +113,7 @@ class Pipeline:
     def _offline(self) -> None:
         plans = collect_plans(self.run.settings)
         done = played(self.db, self.run, plans)
-        missing = [plan for plan in plans if key_of(plan) not in done]
+        missing = [plan for plan in plans if plan not in done]
         if missing:
             raise PipelineError(
                 f"offline training needs {len(plans)} complete episodes of {self.run.settings.offline.heuristic}; "
@@ -123,7 +123,7 @@ class Pipeline:
             if self.run.settings.offline.dataset is not None:
                 buffer = read_replay(self.run, self.progress)
             else:
-                episodes = [done[key_of(plan)] for plan in plans]
+                episodes = [done[plan] for plan in plans]
                 buffer = load_replay(self.db, self.storage, self.run, episodes, self.progress)
             train_offline(self._versions, buffer, self.progress)
         self._play_missing("checkpoint", checkpoint_plans(self.run.settings))
@@ -192,7 +192,7 @@ class Pipeline:
         """Play the plans without a complete episode in the database."""
         done = played(self.db, self.run, plans)
         self.progress.begin(name, len(plans), "episodes")
-        missing = [plan for plan in plans if key_of(plan) not in done]
+        missing = [plan for plan in plans if plan not in done]
         self.progress.advance(len(plans) - len(missing))
         for log in self.source.play_all(missing):
             self.progress.advance(1, f"{log.plan.method}: success rate {_rate(log)}")
@@ -202,14 +202,14 @@ class Pipeline:
         """The logs of the plans in their order. Plays the plans that have not been played."""
         numbers, logs = played(self.db, self.run, plans), {}
         for plan in plans:
-            number = numbers.get(key_of(plan))
+            number = numbers.get(plan)
             if number is not None:
-                logs[key_of(plan)] = patiently(partial(read_episode_log, self.db, self.run, number))
-                self.progress.advance(1, f"{plan.model}: played before")
-        for log in self.source.play_all([plan for plan in plans if key_of(plan) not in logs]):
-            logs[key_of(log.plan)] = log
-            self.progress.advance(1, f"{log.plan.model}: success rate {_rate(log)}")
-        return [logs[key_of(plan)] for plan in plans]
+                logs[plan] = patiently(partial(read_episode_log, self.db, self.run, number))
+                self.progress.advance(1, f"{plan.scheduler.model}: played before")
+        for log in self.source.play_all([plan for plan in plans if plan not in logs]):
+            logs[log.plan] = log
+            self.progress.advance(1, f"{log.plan.scheduler.model}: success rate {_rate(log)}")
+        return [logs[plan] for plan in plans]
 
 
 def _rate(log: EpisodeLog) -> str:

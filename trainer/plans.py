@@ -13,6 +13,7 @@ from offload.episodes import (
     EpisodePhase,
     EpisodePlan,
 )
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings
 
 LEARNED_SCHEDULER = "drl"
@@ -54,8 +55,9 @@ def collect_plans(settings: Settings) -> list[EpisodePlan]:
     if settings.offline.dataset is not None:
         return []
     name = settings.offline.heuristic
+    choice = settings.without_model(name)
     return [
-        _heuristic(settings, EpisodePhase.COLLECT, name, COLLECT_TRACES + k) for k in range(settings.offline.episodes)
+        EpisodePlan(EpisodePhase.COLLECT, name, COLLECT_TRACES + k, choice) for k in range(settings.offline.episodes)
     ]
 
 
@@ -66,8 +68,7 @@ def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
             EpisodePhase.CHECKPOINT,
             CHECKPOINT,
             CHECKPOINT_TRACES + k,
-            LEARNED_SCHEDULER,
-            model=checkpoint_version(step),
+            SchedulerChoice(LEARNED_SCHEDULER, model=checkpoint_version(step)),
         )
         for step in checkpoint_steps(settings)[:-1]
         for k in range(settings.offline.checkpoint_episodes)
@@ -77,22 +78,21 @@ def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
 def online_plans(settings: Settings, method: str, update: int) -> list[EpisodePlan]:
     """The episodes of update 1, 2, …, played by the version before it. Both methods play the same traces."""
     count = settings.online.episodes_per_update
-    model = online_version(method, update - 1)
+    choice = SchedulerChoice(LEARNED_SCHEDULER, model=online_version(method, update - 1))
     first = ONLINE_TRACES + (update - 1) * count
-    return [EpisodePlan(EpisodePhase.ONLINE, method, first + k, LEARNED_SCHEDULER, model=model) for k in range(count)]
+    return [EpisodePlan(EpisodePhase.ONLINE, method, first + k, choice) for k in range(count)]
 
 
 def evaluation_plans(settings: Settings, models: Mapping[str, str]) -> list[EpisodePlan]:
     """The evaluation episodes: all methods play a trace before the next one. models: the version per learned method."""
-    return [
-        EpisodePlan(EpisodePhase.EVALUATE, method, trace, LEARNED_SCHEDULER, model=models[method])
+    choices = {
+        method: SchedulerChoice(LEARNED_SCHEDULER, model=models[method])
         if method in LEARNED
-        else _heuristic(settings, EpisodePhase.EVALUATE, method, trace)
+        else settings.without_model(method)
+        for method in settings.evaluation.methods
+    }
+    return [
+        EpisodePlan(EpisodePhase.EVALUATE, method, trace, choices[method])
         for trace in range(EVALUATION_TRACES, EVALUATION_TRACES + settings.evaluation.episodes)
         for method in settings.evaluation.methods
     ]
-
-
-def _heuristic(settings: Settings, phase: str, name: str, trace: int) -> EpisodePlan:
-    chosen = settings.scheduler
-    return EpisodePlan(phase, name, trace, name, parameters=chosen.parameters if chosen.name == name else {})

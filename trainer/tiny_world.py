@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
+from offload.scheduler_choice import SchedulerChoice
 from trainer.networks import masked_policy
 from trainer.replay import ReplayBuffer
 from trainer.transitions import transitions_of
@@ -53,7 +54,7 @@ def play(
     feedback = np.where(has_task, np.where(success, 1.0, -1.0), 0.0)[:SLOTS]
     return EpisodeLog(
         episode=episode,
-        plan=EpisodePlan(EpisodePhase.ONLINE, "tiny", episode, "drl", model="tiny"),
+        plan=EpisodePlan(EpisodePhase.ONLINE, "tiny", episode, SchedulerChoice("drl", model="tiny")),
         observations=observations,
         masks=masks,
         actions=actions.astype(np.int64),

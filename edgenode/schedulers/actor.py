@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-INPUT, OUTPUT = "observation", "logits"
+from offload.manifest import ACTOR_INPUT, ACTOR_OUTPUT
 
 
 class OnnxActor:
@@ -25,12 +25,12 @@ class OnnxActor:
             raise ValueError(f"the actor is not an ONNX model that can be run: {error}") from None
         inputs = [one.name for one in self._session.get_inputs()]
         outputs = [one.name for one in self._session.get_outputs()]
-        if inputs != [INPUT] or outputs != [OUTPUT]:
+        if inputs != [ACTOR_INPUT] or outputs != [ACTOR_OUTPUT]:
             raise ValueError(
-                f"the actor has inputs {inputs} and outputs {outputs}; needed are ['{INPUT}'] and ['{OUTPUT}']"
+                f"the actor has inputs {inputs} and outputs {outputs}; needed are ['{ACTOR_INPUT}'] and ['{ACTOR_OUTPUT}']"
             )
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, O) → (B, N+1)."""
-        result: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: observations})[0]
+        result: NDArray[np.float32] = self._session.run([ACTOR_OUTPUT], {ACTOR_INPUT: observations})[0]
         return result

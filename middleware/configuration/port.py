@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from offload.scheduler_choice import SchedulerChoice
+
 
 @dataclass(frozen=True)
 class HotRecord:
@@ -17,6 +19,11 @@ class HotRecord:
     written_at: float
     origins: Mapping[str, Any] = field(default_factory=dict)
     """The hot keys that each origin (a file, Helm) held when it was last looked at: an edit there is a difference from them."""
+
+    @property
+    def scheduler(self) -> SchedulerChoice:
+        """Which scheduler decides. Raises ValueError for a record that no program of ours wrote."""
+        return SchedulerChoice.from_json(self.hot["scheduler"])
 
 
 class Configuration(Protocol):

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from middleware.database.engine import Database
 from middleware.database.runs import Run
 from middleware.database.schema import episodes, outcomes, tasks
-from offload.episodes import EpisodePlan, EpisodeStatus
+from offload.episodes import EpisodePhase, EpisodePlan, EpisodeStatus
 from offload.outcomes import Outcome
+from offload.scheduler_choice import SchedulerChoice
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def _summaries(db: Database, run: Run, *conditions: Any) -> list[EpisodeSummary]
         EpisodeSummary(
             episode=row.episode,
             plan=EpisodePlan(
-                row.phase, row.method, row.trace, row.scheduler, parameters=row.parameters, model=row.model
+                EpisodePhase(row.phase),
+                row.method,
+                row.trace,
+                SchedulerChoice(row.scheduler, row.parameters, row.model),
             ),
             status=row.status,
             verdict=row.verdict,

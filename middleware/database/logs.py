@@ -19,9 +19,10 @@ from middleware.database.engine import Database
 from middleware.database.runs import Run
 from middleware.database.schema import decisions, nodes, outcomes
 from middleware.database.schema import episodes as episode_table
-from offload.episodes import EpisodeLog, EpisodePlan, EpisodeStatus, Verdict
+from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan, EpisodeStatus, Verdict
 from offload.masks import unpack_masks
 from offload.outcomes import Outcome
+from offload.scheduler_choice import SchedulerChoice
 
 _FEEDBACK = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=-1)
 _SUCCESS = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=0)
@@ -89,7 +90,8 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
 
     observations = np.frombuffer(b"".join(observation), dtype="<f4").reshape(len(rows), -1)
     packed = np.frombuffer(b"".join(mask), dtype=np.uint8).reshape(len(rows), -1)
-    plan = EpisodePlan(row.phase, row.method, row.trace, row.scheduler, parameters=row.parameters, model=row.model)
+    choice = SchedulerChoice(row.scheduler, row.parameters, row.model)
+    plan = EpisodePlan(EpisodePhase(row.phase), row.method, row.trace, choice)
     rewards, generated, successes = _rewards(connection, run, episode, slots)
     return EpisodeLog(
         episode=episode,

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, TypeAdapter
 
 from middleware.http.addressee import HEADER, MISDIRECTED, PATTERN
 
@@ -40,8 +39,8 @@ class Problem(BaseModel):
 class Operation:
     """One method of one path.
 
-    path: with `{parameters}`, whose schemas are in `parameters`, as are those of the query; body: its model; answer: the model of
-    the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`;
+    path: with `{parameters}`, whose schemas are in `parameters`, as are those of the query; body: its model; answer: the model
+    or dataclass of the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`;
     headers: that a request must have, with their schemas
     addressed: a request needs the header that says for which node it is (`addressee.py`)
     """
@@ -50,7 +49,7 @@ class Operation:
     path: str
     summary: str
     body: type[BaseModel] | None = None
-    answer: type[BaseModel] | str | None = None
+    answer: type | str | None = None
     status: int = 200
     refusals: tuple[int, ...] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -65,8 +64,10 @@ def describe(title: str, operations: Sequence[Operation], secured: bool, open_pa
     ordered = sorted(models | {Problem}, key=lambda model: model.__name__)
     # As a client sees them: a field with a default may be left out of a body, and is always in an answer.
     inputs = {each.body for each in operations if each.body is not None}
-    modes: Any = [(model, "validation" if model in inputs else "serialization") for model in ordered]
-    _, schemas = models_json_schema(modes, ref_template=_REF)
+    modes: Any = [
+        (model, "validation" if model in inputs else "serialization", TypeAdapter(model)) for model in ordered
+    ]
+    _, schemas = TypeAdapter.json_schemas(modes, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
         needs_token = secured and each.path not in open_paths
@@ -122,7 +123,7 @@ def _described(operation: Operation, needs_token: bool) -> dict[str, Any]:
     return described
 
 
-def _content(what: type[BaseModel] | str | None) -> dict[str, Any]:
+def _content(what: type | str | None) -> dict[str, Any]:
     if what is None:
         return {}
     if isinstance(what, str):

@@ -215,7 +215,7 @@ def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
     assert parity["held"], parity
     until(lambda: release.status()["serving"], "continuous arrivals go on")
     # The model that the pipeline trained, on all pods, through HDFS.
-    version = find_episodes(database, run, phase="evaluate", method="o2o-drl")[0].plan.model
+    version = find_episodes(database, run, phase="evaluate", method="o2o-drl")[0].plan.scheduler.model
     release.execute("offload", "set", "scheduler.name=drl", f"scheduler.model={version}")
     assert {(node["scheduler"], node["model"]) for node in release.status()["nodes"]} == {("drl", version)}
     assert release.plays_complete()
@@ -245,7 +245,7 @@ def test_cluster_and_laptop_do_the_same_to_the_same_tasks(
 @pytest.mark.whole
 def test_more_and_fewer_nodes_and_an_actor_that_does_not_fit(release: Release, database: Database) -> None:
     first = load_run(database, release.run())
-    version = find_episodes(database, first, phase="evaluate", method="o2o-drl")[0].plan.model
+    version = find_episodes(database, first, phase="evaluate", method="o2o-drl")[0].plan.scheduler.model
     actor = {"name": "drl", "model": f"{first.name}/{version}"}
     revision = len(json.loads(release.kubectl("get", "secrets", "-l", "owner=helm", "-o", "json"))["items"])
     before = find_episodes(database, first, status=None)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from in_process import Offload, offload  # noqa: F401
 
-from commands.checking import check_live, check_settings
+from commands.checking import check_choice, check_settings
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import SettingsError, resolve_settings
 
 COMMANDS = {
@@ -141,8 +142,8 @@ def test_callers_from_python_get_the_same_error() -> None:
         check_settings(resolve_settings([{"evaluation": {"methods": ["sedd"]}}]))
 
 
-def test_live_settings_are_checked_against_their_run() -> None:
+def test_a_choice_is_checked_against_its_run() -> None:
     settings = resolve_settings([])
-    check_live(settings, {"scheduler": {"name": "drl", "parameters": {}, "model": "offline"}})
+    check_choice(settings, SchedulerChoice("drl", model="offline"))
     with pytest.raises(SettingsError, match=r"scheduler\.model: 'drl' needs a model"):
-        check_live(settings, {"scheduler": {"name": "drl", "parameters": {}, "model": None}})
+        check_choice(settings, SchedulerChoice("drl"))

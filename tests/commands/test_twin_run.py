@@ -14,6 +14,7 @@ from commands.parity import run_parity
 from commands.twin_source import TwinSource
 from middleware.database import RunConflict, find_episodes, read_episode_log
 from offload import EpisodePlan, resolve_settings
+from offload.scheduler_choice import SchedulerChoice
 
 SMALL = {
     "network": {"nodes": 4, "arrival_probability": [0.5, 1.0]},
@@ -83,9 +84,12 @@ def test_the_whole_pipeline_in_the_twin(here) -> None:
 
 def test_records_and_logs_are_the_testbeds(here) -> None:
     run = opened()
-    plans = [EpisodePlan("collect", name, trace, name) for trace in (1, 2, 3) for name in ("ratc", "rda")]
+    plans = [
+        EpisodePlan("collect", name, trace, SchedulerChoice(name)) for trace in (1, 2, 3) for name in ("ratc", "rda")
+    ]
     logs = played(run, plans)
-    assert sorted((log.plan.scheduler, log.plan.trace) for log in logs) == sorted((p.scheduler, p.trace) for p in plans)
+    assert len(logs) == 6
+    assert {log.plan for log in logs} == set(plans)
     assert len(find_episodes(run.database, run.run, verdict="complete")) == 6
     for log in logs:
         read = read_episode_log(run.database, run.run, log.episode)
@@ -111,7 +115,7 @@ def test_a_run_is_played_by_one_of_them(here) -> None:
 )
 def test_a_data_set_that_does_not_fit_is_refused(here, dataset, layers, complaint) -> None:
     run = opened()
-    played(run, [EpisodePlan("collect", "ratc", 0, "ratc")])
+    played(run, [EpisodePlan("collect", "ratc", 0, SchedulerChoice("ratc"))])
     offload("dataset", "export", "runs/one", "offload/five-v0")
     result = CliRunner().invoke(
         app, ["run", "--twin", *sets(**{"offline.dataset": dataset, **layers}), "--out", "runs/x", "--phase", "offline"]
@@ -123,7 +127,7 @@ def test_exporting_nothing_or_twice_is_refused(here) -> None:
     run = opened()
     result = CliRunner().invoke(app, ["dataset", "export", "runs/one", "offload/none-v0"])
     assert "no complete episode" in str(result.exception)
-    played(run, [EpisodePlan("collect", "ratc", 0, "ratc")])
+    played(run, [EpisodePlan("collect", "ratc", 0, SchedulerChoice("ratc"))])
     offload("dataset", "export", "runs/one", "offload/once-v0")
     result = CliRunner().invoke(app, ["dataset", "export", "runs/one", "offload/once-v0"])
     assert "already" in str(result.exception)

@@ -20,9 +20,10 @@ from middleware.database import Database, LeaseHolder, create_run, find_episodes
 from middleware.http.access import OPEN
 from offload.episodes import EpisodePlan
 from offload.network import draw_network
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import resolve_settings
 
-PLAN = EpisodePlan("serve", "local", 3, "local")
+PLAN = EpisodePlan("serve", "local", 3, SchedulerChoice("local"))
 
 
 class Stage:

@@ -14,9 +14,10 @@ from testbed import Testbed
 
 from controller.episode_runtime import BusyError, Episodes, EpisodeState
 from offload.episodes import EpisodePlan
+from offload.scheduler_choice import SchedulerChoice
 from trainer.controller_client import ControllerClient
 
-PLAN = EpisodePlan("evaluate", "ratc", 7, "ratc")
+PLAN = EpisodePlan("evaluate", "ratc", 7, SchedulerChoice("ratc"))
 
 
 @pytest.fixture(scope="module")

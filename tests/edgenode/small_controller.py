@@ -193,8 +193,7 @@ class Fleet:
     def write_episode(self, trace: Trace) -> int:
         hot = self.configuration.read("test")
         assert hot is not None
-        chosen = hot.hot["scheduler"]
-        plan = EpisodePlan("evaluate", chosen["name"], trace.episode, chosen["name"], model=chosen["model"])
+        plan = EpisodePlan("evaluate", hot.scheduler.name, trace.episode, hot.scheduler)
         uid = uuid.uuid4().hex
         number = write_episode(self.database, self.run, plan, trace, hot.revision, uid)
         self.uids[number] = uid

@@ -74,7 +74,7 @@ def test_another_runs_model_is_taken_where_it_fits(storage):
     activation = activation_of(storage)
     publish(storage, "m1", run="before")
     activation.apply(hot(1, "drl", "before/m1"))
-    assert (activation.current.name, activation.current.model, activation.refused) == ("drl", "before/m1", None)
+    assert (activation.current.choice.name, activation.current.model, activation.refused) == ("drl", "before/m1", None)
     publish(storage, "m1", WIDER, run="wider")
     assert "the model has 5, this network needs 4" in refusal(activation, hot(2, "drl", "wider/m1"))
     assert activation.refused == 2
@@ -91,14 +91,14 @@ def test_a_model_is_named_by_the_scheduler_that_asks_it_and_by_no_other(storage)
         [("drl", "m1"), ("ratc", None), ("drl-probe", "m1"), ("random", None)], 1
     ):
         activation.apply(hot(revision, name, "m1"))
-        assert (activation.current.name, activation.current.model) == (name, expected)
+        assert (activation.current.choice.name, activation.current.model) == (name, expected)
 
 
 def test_an_older_revision_changes_nothing(storage):
     activation = activation_of(storage)
     activation.apply(hot(5, "random"))
     activation.apply(hot(4, "local"))
-    assert activation.current.name == "random"
+    assert activation.current.choice.name == "random"
 
 
 def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(storage, tmp_path):
@@ -191,9 +191,9 @@ def test_requests_do_not_pile_up_behind_a_model_that_does_not_come(storage):
     for _ in range(3):
         with pytest.raises(ModelAway, match="revision 2 is being applied"):
             activation.catch_up(lambda: record, 2, 0.1)
-    assert activation.current.name == "ratc"
+    assert activation.current.choice.name == "ratc"
     slow.answers.set()
-    assert activation.catch_up(lambda: record, 2, 20.0).name == "drl"
+    assert activation.catch_up(lambda: record, 2, 20.0).choice.name == "drl"
     fetching.join()
 
 
@@ -224,12 +224,12 @@ def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_befo
     until = time.monotonic() + 20
     while len(brought) < 3 and time.monotonic() < until:
         time.sleep(0.01)
-    assert activation.current.name == "ratc"
+    assert activation.current.choice.name == "ratc"
     assert "waits" in activation.problem
     assert "has been away for 20 s" in activation.problem
     flapping.away = False
     while activation.current.revision < 2 and time.monotonic() < until:
         time.sleep(0.01)
     stop()
-    assert (activation.current.name, activation.problem) == ("drl", None)
+    assert (activation.current.choice.name, activation.problem) == ("drl", None)
     assert set(brought) == {2}

@@ -20,6 +20,7 @@ from middleware.database import EpisodeSummary, LeaseHolder, close_episode
 from middleware.database.leases import Lease
 from middleware.http.access import OPEN
 from offload import EpisodePlan, Network, Trace, resolve_settings
+from offload.scheduler_choice import SchedulerChoice
 
 SLOTS = 3
 SETTINGS = resolve_settings(
@@ -68,7 +69,7 @@ def play(fleet: Fleet, number: int) -> EpisodeSummary:
         OPEN,
         threading.Event(),
     )
-    plan = EpisodePlan("serve", "weighted", number, "weighted")
+    plan = EpisodePlan("serve", "weighted", number, SchedulerChoice("weighted"))
     summary = episodes.play(episodes.open(plan, one_task(number)))
     assert summary is not None
     return summary

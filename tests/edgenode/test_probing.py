@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from edgenode.probing import Prober, report_in
+from edgenode.probing import Prober
+from edgenode.reports import Report
 
 
 @contextmanager
@@ -96,9 +97,9 @@ def test_an_answer_that_came_too_late_is_not_taken_for_the_next_slots() -> None:
         prober = Prober({1: address}.__getitem__, str, timeout_s=0.2)
         assert prober.ask([1], 1, 1, None) == {}
         time.sleep(0.5)  # the answer has arrived
-        assert prober.ask([1], 1, 2, None)[1].report["slot"] == 2
+        assert prober.ask([1], 1, 2, None)[1].report.slot == 2
         assert prober.ask([1], 1, 1, None) == {}
-        assert prober.ask([1], 1, 3, None)[1].report["slot"] == 3  # the previous answer has not been read yet
+        assert prober.ask([1], 1, 3, None)[1].report.slot == 3  # the previous answer has not been read yet
         prober.close()
 
 
@@ -116,7 +117,7 @@ def test_a_node_that_was_restarted_elsewhere_is_asked_there() -> None:
         prober = Prober(addresses.__getitem__, str, timeout_s=1.0)
         assert 1 in prober.ask([1], 1, 0, None)
         addresses[1] = after
-        assert prober.ask([1], 1, 1, None)[1].report["slot"] == 1
+        assert prober.ask([1], 1, 1, None)[1].report.slot == 1
         prober.close()
 
 
@@ -135,8 +136,8 @@ def _with(**changes: object) -> bytes:
 
 
 def test_what_a_node_reports_is_a_report() -> None:
-    assert report_in(_with(), 4) == REPORT
-    assert report_in(_with(failure_rate=0, extra="ignored"), 4)["failure_rate"] == 0
+    assert Report.from_bytes(_with(), 4).to_json() == REPORT
+    assert Report.from_bytes(_with(failure_rate=0, extra="ignored"), 4).failure_rate == 0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
         assert len(logged) == 1
         assert logged[0].startswith(f"node 1 at {malformed} gives a malformed report")
         with pytest.raises(ValueError, match=words):
-            report_in(answer, 4)
+            Report.from_bytes(answer, 4)
 
 
 def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
@@ -209,7 +210,7 @@ def test_probes_work_beyond_a_thousand_descriptors() -> None:
             prober = Prober({1: address}.__getitem__, str, timeout_s=0.2)
             assert prober.ask([1], 1, 1, None) == {}
             time.sleep(0.5)  # the answer to an old probe has arrived
-            assert prober.ask([1], 1, 2, None)[1].report["slot"] == 2
+            assert prober.ask([1], 1, 2, None)[1].report.slot == 2
             prober.close()
     finally:
         for one in opened:

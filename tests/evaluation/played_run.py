@@ -31,6 +31,7 @@ from offload.masks import pack_masks
 from offload.network import Network, draw_network
 from offload.outcomes import Outcome, end_slot
 from offload.records import OutcomeRecord, Record
+from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings, resolve_settings
 from offload.tasks import Trace, draw_trace
 
@@ -78,7 +79,7 @@ def play(
     network = draw_network(settings.network, settings.seed, settings.network.index)
     drawn = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, trace)
     scheduler = "drl" if model else method
-    plan = EpisodePlan(phase, method, trace, scheduler, model=model)
+    plan = EpisodePlan(phase, method, trace, SchedulerChoice(scheduler, model=model))
     uid = uuid.uuid4().hex
     number = open_episode(db, run, plan, drawn, 1, uid)
     records = _records(settings, network, drawn, (number, uid), _policy(method, skill), model, noise)

@@ -7,6 +7,7 @@ import pytest
 from evaluation.comparison import compare, select_comparison
 from middleware.database import EpisodeSummary
 from offload.episodes import EpisodePlan
+from offload.scheduler_choice import SchedulerChoice
 
 
 def episode(
@@ -14,7 +15,7 @@ def episode(
 ) -> EpisodeSummary:
     values = {
         "episode": trace * 100 + len(method),
-        "plan": EpisodePlan("evaluate", method, trace, "drl" if model else method, model=model),
+        "plan": EpisodePlan("evaluate", method, trace, SchedulerChoice("drl" if model else method, model=model)),
         "status": "closed",
         "verdict": "complete",
         "reason": None,

@@ -26,6 +26,7 @@ from middleware.database.schema import outcomes
 from middleware.storage import open_storage
 from offload.episodes import EVALUATION_TRACES, EpisodePlan
 from offload.network import draw_network
+from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import draw_trace
 
 
@@ -240,7 +241,7 @@ def test_an_open_episode_does_not_disturb_conservation(tmp_path):
     settings = run.settings
     network = draw_network(settings.network, settings.seed, settings.network.index)
     trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, 5)
-    open_episode(db, run, EpisodePlan("evaluate", "random", 5, "random"), trace, 1, "f" * 32)
+    open_episode(db, run, EpisodePlan("evaluate", "random", 5, SchedulerChoice("random")), trace, 1, "f" * 32)
     assert build_results(db, run)["conservation"] == {
         "episodes": 0, "tasks": 0, "outcomes": 0, "matched": 0, "refused_records": 0, "conserved": True,
     }  # fmt: skip

@@ -13,6 +13,7 @@ from offload.episodes import EpisodePlan
 from offload.masks import pack_masks
 from offload.outcomes import Outcome, end_slot
 from offload.records import DecisionRecord, OutcomeRecord, Record
+from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Trace, draw_trace
 
 NODES, SLOTS, OBSERVATION = 3, 6, 4
@@ -20,7 +21,7 @@ NODES, SLOTS, OBSERVATION = 3, 6, 4
 
 def opened(db: Database, run: Run, number: int = 0, plan: EpisodePlan | None = None) -> tuple[int, Trace]:
     """An open episode and its trace."""
-    plan = plan or EpisodePlan("collect", "ratc", number, "ratc")
+    plan = plan or EpisodePlan("collect", "ratc", number, SchedulerChoice("ratc"))
     time = run.settings.time
     trace = draw_trace(
         run.settings.tasks, load_network(db, run), time.slot_s, time.slots, run.settings.seed, plan.trace

@@ -14,6 +14,7 @@ from middleware.database import (
     stream_episode_logs,
     write_records,
 )
+from offload.scheduler_choice import SchedulerChoice
 
 
 def _play(db: Database, run: Run, number: int = 0, down: dict[int, list[int]] | None = None) -> int:
@@ -40,7 +41,7 @@ def test_every_recorded_value_is_in_its_place(db: Database, run: Run) -> None:
     assert (log.log_probabilities == -0.5).all()
     assert log.up.all()
     assert log.episode == episode
-    assert log.plan.scheduler == "ratc"
+    assert log.plan.scheduler == SchedulerChoice("ratc")
 
 
 def test_the_team_reward_counts_every_outcome_in_the_slot_in_which_it_comes(db: Database, run: Run) -> None:

@@ -33,6 +33,7 @@ from middleware.database.records import row_of
 from middleware.database.schema import decisions, outcomes, tasks
 from offload.episodes import EpisodePlan
 from offload.outcomes import Outcome
+from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Trace
 
 
@@ -52,7 +53,7 @@ def test_a_complete_episode(db: Database, run: Run) -> None:
     assert (summary.status, summary.verdict, summary.reason, summary.late_slots) == ("closed", "complete", None, 2)
     assert summary.tasks == summary.successes == trace.has_task.sum() > 0
     assert summary.outcomes == {"success": summary.tasks}
-    assert summary.plan == EpisodePlan("collect", "ratc", 0, "ratc")
+    assert summary.plan == EpisodePlan("collect", "ratc", 0, SchedulerChoice("ratc"))
 
 
 def test_of_continuous_episodes_the_newest_are_kept_and_of_others_all(db: Database, run: Run) -> None:
@@ -60,7 +61,7 @@ def test_of_continuous_episodes_the_newest_are_kept_and_of_others_all(db: Databa
     kinds = ["serve", "collect", "serve", "serve", "serve"]
     numbers = []
     for number, phase in enumerate(kinds):
-        episode, trace = opened(db, run, plan=EpisodePlan(phase, "ratc", number, "ratc"))
+        episode, trace = opened(db, run, plan=EpisodePlan(phase, "ratc", number, SchedulerChoice("ratc")))
         write_records(db, run.number, decisions_of(trace, episode) + outcomes_of(run, trace, episode))
         numbers.append(episode)
         if number < 4:
@@ -86,7 +87,7 @@ def test_a_trace_that_the_run_cannot_play_is_refused(db: Database, run: Run) -> 
     shape = SLOTS + 3, NODES
     trace = Trace(0, run.settings.time.slot_s, np.zeros(shape, bool), np.zeros(shape), np.zeros(shape), np.zeros(shape))
     with pytest.raises(ValueError, match=rf"{SLOTS + 3} slots.*has {SLOTS} slots"):
-        open_episode(db, run, EpisodePlan("serve", "ratc", 0, "ratc"), trace, 1, "f" * 32)
+        open_episode(db, run, EpisodePlan("serve", "ratc", 0, SchedulerChoice("ratc")), trace, 1, "f" * 32)
     assert find_episodes(db, run, status=None) == []
 
 
@@ -247,7 +248,7 @@ def test_a_record_that_is_refused_twice_is_counted_once(db: Database, run: Run) 
 
 def test_an_opening_that_is_repeated_opens_one_episode(db: Database, run: Run) -> None:
     first, trace = opened(db, run)
-    plan = EpisodePlan("collect", "ratc", 0, "ratc")
+    plan = EpisodePlan("collect", "ratc", 0, SchedulerChoice("ratc"))
     assert open_episode(db, run, plan, trace, 1, uid_of(first)) == first
     assert open_episode(db, run, plan, trace, 1, uid_of(first + 1)) == first + 1
     assert [one.tasks for one in find_episodes(db, run, status=None)] == 2 * [trace.has_task.sum()]
@@ -285,13 +286,13 @@ def test_an_aborted_episode_takes_no_records_and_is_not_found_among_the_closed(d
 
 def test_episodes_are_found_by_what_they_are(db: Database, run: Run) -> None:
     plans = [
-        EpisodePlan("collect", "ratc", 0, "ratc"),
-        EpisodePlan("online", "o2o-drl", 1, "drl", model="v1"),
-        EpisodePlan("online", "o2o-drl", 2, "drl", {"temperature": 2}, "v2"),
+        EpisodePlan("collect", "ratc", 0, SchedulerChoice("ratc")),
+        EpisodePlan("online", "o2o-drl", 1, SchedulerChoice("drl", model="v1")),
+        EpisodePlan("online", "o2o-drl", 2, SchedulerChoice("drl", {"temperature": 2}, "v2")),
     ]
     for plan in plans:
         episode, _ = opened(db, run, plan=plan)
-        _close(db, run, episode, mixed="x" if plan.model == "v1" else None)
+        _close(db, run, episode, mixed="x" if plan.scheduler.model == "v1" else None)
 
     def found(**wanted: Any) -> list[int]:
         return [summary.episode for summary in find_episodes(db, run, **wanted)]

@@ -35,8 +35,9 @@ from middleware.storage import open_storage
 from offload import draw_network, draw_trace, resolve_settings
 from offload.episodes import EpisodePlan
 from offload.manifest import ModelManifest
+from offload.scheduler_choice import SchedulerChoice
 
-PLAN = EpisodePlan("collect", "ratc", 0, "ratc")
+PLAN = EpisodePlan("collect", "ratc", 0, SchedulerChoice("ratc"))
 SETTINGS = resolve_settings([{"network": {"nodes": NODES}, "time": {"slots": SLOTS}}])
 INSTANTS = {"created_at", "heartbeat_at"}
 """A model that is recorded again was made again; a process that registers again is alive again."""

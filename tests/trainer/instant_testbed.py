@@ -107,8 +107,8 @@ def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) 
     size = make_profile(settings).size
     random = np.random.default_rng([settings.seed, plan.trace])
     session = None
-    if plan.model is not None:
-        _, files = fetch_model(storage, run.name, plan.model)
+    if plan.scheduler.model is not None:
+        _, files = fetch_model(storage, run.name, plan.scheduler.model)
         session = onnxruntime.InferenceSession(files[ACTOR_FILE], providers=["CPUExecutionProvider"])
     episode = {"episode": number, "episode_uid": _uid(run, number)}
     records: list[Record] = []
@@ -132,7 +132,7 @@ def _records(storage: Storage, run: Run, plan: EpisodePlan, trace, number: int) 
                     observation=observation.tobytes(),
                     mask=pack_masks(mask).tobytes(),
                     action=action,
-                    model=plan.model,
+                    model=plan.scheduler.model,
                     log_probability=log_probability,
                 )
             )

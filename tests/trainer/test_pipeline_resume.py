@@ -90,7 +90,7 @@ def content(db: Database, storage: Storage, run: Run) -> dict[str, bytes]:
 
 def plans_played(db: Database, run: Run) -> Counter[tuple]:
     summaries = find_episodes(db, run)
-    return Counter((s.plan.phase, s.plan.method, s.plan.trace, s.plan.model) for s in summaries)
+    return Counter((s.plan.phase, s.plan.method, s.plan.trace, s.plan.scheduler.model) for s in summaries)
 
 
 def pipeline(
@@ -158,7 +158,7 @@ def test_what_the_phases_play_publish_and_activate(tmp_path: Path) -> None:
 
     def traces(phase: str, method: str) -> list[tuple[int, str | None]]:
         summaries = find_episodes(whole.db, whole.run, phase=phase, method=method)
-        return [(s.plan.trace, s.plan.model) for s in summaries]
+        return [(s.plan.trace, s.plan.scheduler.model) for s in summaries]
 
     assert traces("collect", "ratc") == [(0, None), (1, None), (2, None)]
     assert traces("checkpoint", "offline-checkpoint") == [
@@ -172,7 +172,7 @@ def test_what_the_phases_play_publish_and_activate(tmp_path: Path) -> None:
     evaluated = find_episodes(whole.db, whole.run, phase="evaluate")
     # interleaved: each trace is played by every method before the next one
     assert [s.plan.trace - 3_000_000 for s in evaluated] == [0] * 4 + [1] * 4
-    assert {s.plan.method: s.plan.model for s in evaluated} == {
+    assert {s.plan.method: s.plan.scheduler.model for s in evaluated} == {
         "random": None,
         "offline-only": "offline",
         "online-only": "online-only-0002",

@@ -12,10 +12,11 @@ from instant_testbed import begin, finish, open_run, play, small_settings
 from middleware.database import abort_episode, find_episodes
 from middleware.storage import open_storage
 from offload.episodes import EpisodeError, EpisodePlan
+from offload.scheduler_choice import SchedulerChoice
 from trainer.controller_client import ControllerClient, ControllerError
 from trainer.source import TestbedSource
 
-PLAN = EpisodePlan("collect", "ratc", 5, "ratc")
+PLAN = EpisodePlan("collect", "ratc", 5, SchedulerChoice("ratc"))
 
 
 class SmallController:
@@ -86,7 +87,8 @@ class SmallController:
         if body == {}:
             request.answer(200, {"revision": 2})
             return
-        plan = EpisodePlan(**body)
+        choice = SchedulerChoice(body["scheduler"], body["parameters"], body["model"])
+        plan = EpisodePlan(body["phase"], body["method"], body["trace"], choice)
         problems = {"refused": 422, "starting": 503, "failed": 502, "busy": 409}
         if ending in problems:
             if ending == "busy" and self.bystander is not None:
@@ -131,7 +133,7 @@ def source_of(controller: SmallController, absence_s: float = 5.0) -> TestbedSou
 
 def test_an_episode_is_played_as_planned_and_its_log_comes_back(controllers) -> None:
     controller = controllers()
-    plan = EpisodePlan("evaluate", "rda", 3_000_001, "rda", parameters={"threshold": 2})
+    plan = EpisodePlan("evaluate", "rda", 3_000_001, SchedulerChoice("rda", {"threshold": 2}))
     log = source_of(controller).play(plan)
     assert controller.asked == [
         {
@@ -155,7 +157,7 @@ def test_an_episode_that_is_complete_already_is_not_played_again(controllers) ->
     again = source_of(controller).play(PLAN)
     assert again.episode == first.episode
     assert len(controller.asked) == 1
-    other = source_of(controller).play(EpisodePlan("collect", "ratc", 6, "ratc"))
+    other = source_of(controller).play(EpisodePlan("collect", "ratc", 6, SchedulerChoice("ratc")))
     assert other.episode != first.episode
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from offload.episodes import EpisodeLog, EpisodePlan
+from offload.scheduler_choice import SchedulerChoice
 from trainer.replay import ReplayBuffer
 from trainer.tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play
 from trainer.transitions import RewardStatistics, transitions_of
@@ -18,7 +19,7 @@ def hand_made() -> EpisodeLog:
     some = [True, True, False]
     return EpisodeLog(
         episode=4,
-        plan=EpisodePlan("collect", "ratc", 0, "ratc"),
+        plan=EpisodePlan("collect", "ratc", 0, SchedulerChoice("ratc")),
         observations=np.arange(8, dtype=np.float32).reshape(4, 2, 1),
         masks=np.array([[some, some], [no_task, no_task], [some, [False] * 3], [no_task, no_task]]),
         actions=np.array([[1, 1], [2, 2], [0, 0], [2, 2]]),

@@ -28,7 +28,7 @@ def check_on_policy(log: EpisodeLog, log_probabilities: NDArray[np.floating]) ->
         return float(difference.max(initial=0.0))
     slot, node = (int(part) for part in np.unravel_index(difference.argmax(), difference.shape))
     raise OffPolicyError(
-        f"episode {log.episode}, slot {slot}, node {node}: model {log.plan.model} gives action "
+        f"episode {log.episode}, slot {slot}, node {node}: model {log.plan.scheduler.model} gives action "
         f"{log.actions[slot, node]} the log-probability {log_probabilities[slot, node]:.6f}, but "
         f"{log.log_probabilities[slot, node]:.6f} was recorded (tolerance {LOG_PROBABILITY_TOLERANCE:g}): "
         "another actor, profile or mask was used there"
