@@ -6,6 +6,9 @@ sends the tasks' bytes in the order of the link. Both take their work from queue
 through the callbacks given with it. A courier that waits for an answer holds no link: the link's timing is the core's, and the
 answer to a task's bytes is awaited by the courier, so that the carrier can go on with the next task on another connection.
 `stop` ends both; what was not delivered by then stays undelivered.
+
+No `Fanout` (`middleware/http/fanout.py`) over all peers: the messages to one peer wait for one another, a handover is repeated until
+it is settled, and bytes are paced. That is a sequence per peer, and a thread that may wait is its simplest form.
 """
 
 from __future__ import annotations
@@ -139,7 +142,11 @@ class Peer:
             self._idle.get_nowait().close()
 
     def _post_once(self, message: Message) -> None:
-        """Announcements, withdrawals and overload bits: useful now or never; a kept connection may have been closed."""
+        """Announcements, withdrawals and overload bits: useful now or never; a kept connection may have been closed.
+
+        They may be heard twice. A second attempt comes also after a time-out, unlike a `JsonClient`'s: of a machine that has
+        vanished the kept connection says nothing, and only a new one finds that its node has to be looked up.
+        """
         for _ in range(2 if self._wire.is_connected else 1):
             try:
                 status, answer = self._post(message)
