@@ -87,9 +87,7 @@ class NodeClients:
         """The answers that are there, by node, waiting at most so long for the first; a failure is an answer, too."""
         now = time.monotonic()
         limits = [self._limit_s(node) - now for node in self._asked]
-        answers = {
-            node: self._answer(node, outcome) for node, outcome in self._fanout.finished(min([wait_s, *limits]))
-        }
+        answers = {node: self._answer(node, outcome) for node, outcome in self._fanout.finished(min([wait_s, *limits]))}
         now = time.monotonic()
         for node in [node for node in self._asked if now >= self._limit_s(node)]:
             answers[node] = self._given_up(node)

@@ -1,7 +1,7 @@
 """HTTP between pods, in one place.
 
 Serving: `server` (a pod's server), `access` (token and TLS), `problems` (errors as documents, and bodies as models),
-`openapi` (the description of an interface).
+`responses` (answers), `openapi` (the description of an interface).
 
 Asking: `client` (one pod, in JSON, waiting for the answer), `fanout` (many pods at once, never waiting for one of them; each
 by an `exchange`), `wire` (one pod, waiting, in bytes and as quick as that goes). Their answers in JSON: `answers`. How long

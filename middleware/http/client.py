@@ -91,9 +91,7 @@ class JsonClient:
         if self._connection.sock is not None:
             self._connection.sock.settimeout(timeout_s)
 
-    def _once(
-        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    def _once(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """(status, body) of the answer. Raises OSError; the connection is closed then."""
         is_whole = False
         try:
