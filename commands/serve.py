@@ -201,7 +201,7 @@ def find_controller(run: str | None, database_url: str | None) -> str:
 
 
 def call_controller(address: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """What the controller answers, as JSON has it. Raises NoController with its words where it refuses or does not answer."""
+    """The controller's answer, a JSON object. Raises NoController, with its words where it refuses."""
     from middleware.http.access import Access
     from middleware.http.answers import MalformedAnswer
     from middleware.http.client import JsonClient

@@ -7,8 +7,9 @@ through the callbacks given with it. A courier that waits for an answer holds no
 answer to a task's bytes is awaited by the courier, so that the carrier can go on with the next task on another connection.
 `stop` ends both; what was not delivered by then stays undelivered.
 
-No `Fanout` (`middleware/http/fanout.py`) over all peers: the messages to one peer wait for one another, a handover is repeated until
-it is settled, and bytes are paced. That is a sequence per peer, and a thread that may wait is its simplest form.
+There is no `Fanout` (`middleware/http/fanout.py`) over all peers: the messages to one peer wait for one another, a
+handover is repeated until it is settled, and bytes are paced. Each peer has a sequence of its own, and a thread that
+may wait is the simplest form of one.
 """
 
 from __future__ import annotations
@@ -144,8 +145,8 @@ class Peer:
     def _post_once(self, message: Message) -> None:
         """Announcements, withdrawals and overload bits: useful now or never; a kept connection may have been closed.
 
-        They may be heard twice. A second attempt comes also after a time-out, unlike a `JsonClient`'s: of a machine that has
-        vanished the kept connection says nothing, and only a new one finds that its node has to be looked up.
+        They may be heard twice. A second attempt follows a time-out, too, unlike in `JsonClient`: a kept connection to
+        a machine that has vanished just stays silent. Only a new connection shows that the address has changed.
         """
         for _ in range(2 if self._wire.is_connected else 1):
             try:

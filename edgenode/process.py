@@ -54,7 +54,11 @@ _Result = TypeVar("_Result")
 
 
 def serve(environment: Mapping[str, str]) -> None:
-    """Run a node until SIGTERM, SIGINT, or the end of the lifeline. Raises ValueError and the like for a wrong start."""
+    """Run a node until SIGTERM, SIGINT, or the end of the lifeline.
+
+    environment: as docs/contracts.md has it
+    Raises ValueError and the like for a wrong start.
+    """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end_with_any_thread()
     who = NodeEnvironment.read(environment)
@@ -121,7 +125,8 @@ class Process:
         self._leave()
         _logger.info("node %d ends", who.node)
         with ExitStack() as ending:
-            # The last one first, each whatever the ones before raise: a server that is not stopped keeps the process alive.
+            # The last one first, each whatever the ones before raise: a server that is not stopped keeps the process
+            # alive.
             if self._owned is not None:
                 ending.callback(self._owned.close)
             for stopped in (
@@ -189,7 +194,7 @@ class Process:
     # --- end ----------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        """Let the open episode end first, for as long as that is allowed, unless another controller controls the run."""
+        """Let the open episode end first, for as long as that is allowed and no other controller controls the run."""
         node, leaving_s = self._node, self._who.leaving_s
         if not leaving_s or not node.is_playing() or self._overtaken.is_set():
             return

@@ -1,6 +1,6 @@
 """The registry entry of an edge node, and where the registry has the other nodes.
 
-Concurrency: a heartbeat thread registers, and keeps the entry fresh. `soon` and `address_of` may be called by any thread.
+Concurrency: a heartbeat thread registers, and keeps the entry fresh. Any thread may call `soon` and `address_of`.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Registration:
         return Instance(EDGE_NODE, str(self._node), self._run, self._address, self._metadata(), self._started_at)
 
     def _beat(self) -> None:
-        # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a node
-        # that is not registered is not ready, and whoever waits for it decides how long.
+        # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a
+        # node that is not registered is not ready, and whoever waits for it decides how long.
         while not self._ending.is_set():
             try:
                 self._registry.register(self._instance())

@@ -1,7 +1,8 @@
 """The controller's REST interface, as far as the trainer uses it. One thread; always with a time-out.
 
-A controller that is away (restarted by its supervisor, or answering 503 while the database is away) is asked again for up
-to `ABSENCE_S`, and so is one whose answer is none of a controller's: something else may have its address meanwhile.
+A controller that is unavailable (restarted by its supervisor, or answering 503 while the database is unavailable) is
+asked again for up to `ABSENCE_S`. So is one whose answer, of whatever status, is none of a controller's: something else
+may have its address meanwhile.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ class ControllerClient:
         timeout_s: float = 60.0,
         needs: Mapping[str, type] = _NOTHING,
     ) -> Mapping[str, Any]:
-        """A request, repeated while nobody listens, the answer breaks off, is malformed, or is 503 (starting, database away).
+        """A request, repeated while nobody listens, or the answer breaks off, is malformed, or is 503 (starting, the
+        database is unavailable).
 
         needs: keys that the answer has, and their types
         """

@@ -27,10 +27,11 @@ _EPISODES = "/v1/episodes"
 class NodeApp:
     """The interface of a node as a WSGI application.
 
-    Here, before anything else, a request that is meant for another node is refused (`middleware/http/addressee.py`). What is
-    asked several times in every slot (`frequent`) is answered without Flask, whose routing and request objects would
-    take half of its time; everything else is Flask's. `start_s_here`: an instant of the controller's clock on this
-    machine's.
+    A request that is meant for another node is refused here first (`middleware/http/addressee.py`). What is asked
+    several times in every slot is answered without Flask, whose routing and request objects would take half of its
+    time. Flask answers the rest.
+
+    start_s_here: an instant of the controller's clock on this machine's
     """
 
     def __init__(

@@ -17,7 +17,7 @@ class LinkConnection(PodConnection):
     becomes_link: Callable[[], None] | None = None
 
     def communicate(self) -> bool:
-        """In a worker: read a request and answer it. False when the connection is to be closed, or has become a link."""
+        """In a worker: read a request and answer it. False when the worker is done with the connection."""
         more = super().communicate()
         if self.becomes_link is None:
             return more

@@ -1,6 +1,7 @@
 """Requests in JSON to one pod, by a thread that may wait for the answer.
 
-Many pods at once: `fanout.py`. Nodes hand tasks over by `wire.py`, which is quicker and gives up `http.client`'s tolerance.
+Many pods at once: `fanout.py`. Nodes send one another messages by `wire.py`, which does less work per request, and
+takes only answers as pods give them.
 
 Concurrency: a `JsonClient` belongs to one thread.
 """
@@ -51,8 +52,8 @@ class JsonClient:
         amid the request, the request is sent once more on a new connection, if its method is idempotent.
 
         timeout_s: of this request, instead of the client's
-        Raises OSError where no answer comes: TimeoutError, WireError for what is no HTTP, MalformedAnswer for what is no
-        JSON object or too large.
+        Raises OSError where no answer comes: TimeoutError; WireError for what is no HTTP; MalformedAnswer for what is
+        no JSON object, or too large.
         """
         content = None if body is None else json.dumps(body).encode()
         headers = self._access.headers() | ({} if content is None else {"Content-Type": "application/json"})

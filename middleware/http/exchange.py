@@ -1,8 +1,8 @@
-"""Requests to a pod over a connection that is kept, by a thread that never waits for them: a selector says when to go on.
+"""Requests to a pod over a kept connection, by a thread that never waits for them: a selector says when to go on.
 
-Connecting, the TLS handshake, sending and receiving are steps that go as far as they can at once. An unreachable, frozen or slow
-pod therefore delays nobody but itself. Many of them at once: `fanout.py`. What asks one pod at a time and may wait uses `client.py` or
-`wire.py` instead.
+Connecting, the TLS handshake, sending and receiving are steps that go as far as they can at once. An unreachable,
+frozen or slow pod therefore delays nobody but itself. Many of them at once: `fanout.py`. What asks one pod at a time
+and may wait uses `client.py` or `wire.py` instead.
 
 Concurrency: an `Exchange` belongs to one thread.
 """
@@ -41,7 +41,7 @@ class WireError(OSError):
 
 @dataclass(frozen=True)
 class Head:
-    """The head of an answer: its status, its own size and its body's in bytes, and whether the connection ends with it."""
+    """The head of an answer: status, its own size and its body's in bytes, whether the connection ends with it."""
 
     status: int
     size: int
@@ -74,10 +74,10 @@ def head_of(content: bytes | bytearray) -> Head | None:
 class Exchange:
     """A connection to a pod's address, made at the first request and kept; one request at a time.
 
-    `start`, then `go_on` whenever a selector finds `fileno` ready for `events`, until that returns the answer; both may have
-    changed after either. Both raise NotConnected where no connection comes about, another OSError where it breaks off; the
-    connection is closed then, and the next `start` makes a new one. The address is numeric: a name would be looked up, which
-    may wait. headers: of every request
+    `start`, then `go_on` whenever a selector finds `fileno` ready for `events`, until that returns the answer; both may
+    have changed after either. Both raise NotConnected where no connection comes about, another OSError where it breaks
+    off; the connection is closed then, and the next `start` makes a new one. The address is numeric: a name would be
+    looked up, which may wait. headers: of every request
     """
 
     def __init__(self, address: str, access: Access = OPEN, headers: Mapping[str, str] | None = None) -> None:
@@ -106,8 +106,8 @@ class Exchange:
     def start(self, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
         """Begin a request. `headers`: further ones, each ended by CRLF.
 
-        The answer to the request before must not be taken for this one's: it is dropped where it is there by now, else the
-        connection is given up.
+        The answer to the request before must not be taken for this one's: it is dropped where it is there by now, else
+        the connection is given up.
         """
         self._settle()
         length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""

@@ -20,7 +20,8 @@ from middleware.http.exchange import Exchange
 _Key = TypeVar("_Key", bound=Hashable)
 _Result = TypeVar("_Result")
 Outcome = tuple[int, bytes] | OSError
-"""(status, body) of an answer, or why there is none: NotConnected where no connection came about, another one where it broke off."""
+"""(status, body) of an answer, or why there is none: NotConnected where no connection came about, another error where
+it broke off."""
 
 
 class Fanout(Generic[_Key]):
@@ -90,7 +91,7 @@ class Fanout(Generic[_Key]):
         return self._exchanges[key].is_connecting
 
     def forget(self, key: _Key) -> None:
-        """Await a pod's answer no longer. The connection is kept: the answer is dropped when it comes before the next request."""
+        """Await a pod's answer no longer. The connection is kept, if the answer comes before the next request."""
         self._failed.pop(key, None)
         awaited = self._awaited.pop(key, None)
         if awaited is not None:
