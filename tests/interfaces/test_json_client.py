@@ -1,4 +1,4 @@
-"""One pod asked in JSON: over a connection that is kept, and may have ended without a word; and what is no pod's answer."""
+"""One pod asked in JSON: over a kept connection, which may have ended without a word; and what is no answer of a pod."""
 
 from __future__ import annotations
 
