@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def _load() -> Callable[[], None]:
-    from edgenode.service import serve
+    from edgenode.process import serve
 
     return partial(serve, os.environ)
 

@@ -5,11 +5,9 @@ Commands: `offload serve`, `offload status`, `offload set`.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
-from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -218,24 +216,16 @@ def call_controller(address: str, method: str, path: str, body: dict[str, Any] |
     Raises NoController if it does not answer, or with its message if it rejects the request.
     """
     from middleware.http.access import Access
+    from middleware.http.answers import MalformedAnswer
+    from middleware.http.client import JsonClient
 
-    access = Access.read(os.environ)
-    connection = access.connection(address, _TIMEOUT_S)
     try:
-        headers = access.headers() | ({"Content-Type": "application/json"} if body is not None else {})
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        content = answer.read()
-    except (OSError, HTTPException) as error:
+        with JsonClient(address, Access.read(os.environ), _TIMEOUT_S) as client:
+            answer = client.ask(method, path, body)
+    except MalformedAnswer as malformed:
+        raise NoController(f"what answers at {address} is no controller: {method} {path} gives a {malformed}") from None
+    except OSError as error:
         raise NoController(f"the controller at {address} does not answer: {error!r}") from None
-    finally:
-        connection.close()
-    try:
-        parsed = json.loads(content) if content else {}
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise NoController(f"what answers at {address} is no controller: {method} {path} gives {content[:100]!r}")
     if answer.status >= 400:
-        raise NoController(parsed.get("detail") or f"HTTP {answer.status}")
-    return parsed
+        raise NoController(answer.detail)
+    return answer.body

@@ -6,6 +6,10 @@ sends the tasks' bytes in the order of the link. Both take their work from queue
 through the callbacks given with it. A courier that waits for an answer holds no link: the link's timing is the core's, and the
 answer to a task's bytes is awaited by the courier, so that the carrier can go on with the next task on another connection.
 `stop` ends both; what was not delivered by then stays undelivered.
+
+There is no `Fanout` (`middleware/http/fanout.py`) over all peers: the messages to one peer wait for one another, a
+handover is repeated until it is settled, and bytes are paced. Each peer has a sequence of its own, and a thread that
+may wait is the simplest form of one.
 """
 
 from __future__ import annotations
@@ -139,7 +143,11 @@ class Peer:
             self._idle.get_nowait().close()
 
     def _post_once(self, message: Message) -> None:
-        """Announcements, withdrawals and overload bits: useful now or never; a kept connection may have been closed."""
+        """Announcements, withdrawals and overload bits: useful now or never; a kept connection may have been closed.
+
+        They may be heard twice. A second attempt follows a time-out, too, unlike in `JsonClient`: a kept connection to
+        a machine that has vanished just stays silent. Only a new connection shows that the address has changed.
+        """
         for _ in range(2 if self._wire.is_connected else 1):
             try:
                 status, answer = self._post(message)

@@ -10,8 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +17,9 @@ from numpy.typing import NDArray
 from edgenode.reports import Report
 from middleware.http.access import OPEN, Access
 from middleware.http.addressee import HEADER
-from middleware.http.exchange import Exchange, Watch
+from middleware.http.fanout import Fanout
 from offload.protocols import Choice
 from offload.state import LocalState, Reports
-
-_Result = TypeVar("_Result")
 
 _logger = logging.getLogger(__name__)
 
@@ -47,21 +43,14 @@ class Prober:
         self, address_of: Callable[[int], str], to: Callable[[int], str], timeout_s: float, access: Access = OPEN
     ) -> None:
         self._address_of = address_of
-        self._to = to
-        self._access = access
         self._timeout_s = timeout_s
-        self._exchanges: dict[int, Exchange] = {}
+        # However long a connection was idle: to replace it would delay the decision, and one that has ended is noticed.
+        self._fanout: Fanout[int] = Fanout(lambda node: {HEADER: to(node)}, access)
         self._malformed: set[int] = set()
 
     def connect(self, nodes: Sequence[int]) -> None:
         """Connect ahead of the first question; a node that cannot be reached now is tried again when it is asked."""
-        until = time.monotonic() + self._timeout_s
-        with Watch[int]() as watch:
-            for node in nodes:
-                self._go_on(watch, node, self._exchange(node).connect)
-            while watch and (left := until - time.monotonic()) > 0:
-                for node in watch.ready(left):
-                    self._go_on(watch, node, self._exchanges[node].connect)
+        self._fanout.connect({node: self._address_of(node) for node in nodes}, self._timeout_s)
 
     def ask(self, nodes: Sequence[int], episode: int, slot: int, enough: int | None) -> dict[int, TimedReport]:
         """The reports of the nodes that gave one within the time-out, or of the first `enough` of them."""
@@ -70,42 +59,19 @@ class Prober:
         until = began + self._timeout_s
         wanted = len(nodes) if enough is None else min(enough, len(nodes))
         reports: dict[int, TimedReport] = {}
-        with Watch[int]() as watch:
-            for node in nodes:
-                self._go_on(watch, node, partial(self._exchange(node).start, "GET", path))
-            while watch and len(reports) < wanted and (left := until - time.monotonic()) > 0:
-                for node in watch.ready(left):
-                    answer = self._go_on(watch, node, self._exchanges[node].go_on)
-                    if answer is not None and (report := self._report(node, slot, *answer)) is not None:
-                        reports[node] = TimedReport(report, time.monotonic() - began)
+        for node in nodes:
+            self._fanout.start(node, self._address_of(node), "GET", path)
+        while self._fanout and len(reports) < wanted and (left := until - time.monotonic()) > 0:
+            for node, outcome in self._fanout.finished(left):
+                # One that cannot be reached, or broke off, is one that gives no answer.
+                if not isinstance(outcome, OSError) and (report := self._report(node, slot, *outcome)) is not None:
+                    reports[node] = TimedReport(report, time.monotonic() - began)
+        self._fanout.forget_all()
         return reports
 
     def close(self) -> None:
         """Close all connections."""
-        for exchange in self._exchanges.values():
-            exchange.close()
-
-    def _exchange(self, node: int) -> Exchange:
-        address = self._address_of(node)
-        exchange = self._exchanges.get(node)
-        if exchange is None or exchange.address != address:
-            if exchange is not None:
-                exchange.close()
-            exchange = self._exchanges[node] = Exchange(address, self._access, {HEADER: self._to(node)})
-        return exchange
-
-    def _go_on(self, watch: Watch[int], node: int, step: Callable[[], _Result]) -> _Result | None:
-        """Take a step with a node; what it gives, None where it has to be gone on with or leads nowhere."""
-        try:
-            result = step()
-        except OSError:  # it cannot be reached, or broke off: one that gives no answer
-            watch.forget(node)
-            return None
-        if result is None:
-            watch.see(node, self._exchanges[node])
-        else:
-            watch.forget(node)
-        return result
+        self._fanout.close()
 
     def _report(self, node: int, slot: int, status: int, content: bytes) -> Report | None:
         if status != 200:
@@ -115,10 +81,10 @@ class Prober:
         except ValueError as malformed:
             if node not in self._malformed:
                 self._malformed.add(node)
-                address = self._exchanges[node].address
                 _logger.warning(
-                    "node %d at %s gives a malformed report, %s: %r", node, address, malformed, content[:300]
-                )
+                    "node %d at %s gives a malformed report, %s: %r",
+                    node, self._address_of(node), malformed, content[:300],
+                )  # fmt: skip
             return None
 
 

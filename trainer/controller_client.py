@@ -1,18 +1,19 @@
-"""The controller's REST interface, as far as the trainer uses it. One thread; a connection per call, always with a time-out.
+"""The controller's REST interface, as far as the trainer uses it. One thread; always with a time-out.
 
-A controller that is away (restarted by its supervisor, or answering 503 while the database is away) is asked again for up
-to `ABSENCE_S`, and so is one whose answer is none of a controller's: something else may have its address meanwhile.
+A controller that is unavailable (restarted by its supervisor, or answering 503 while the database is unavailable) is
+asked again for up to `ABSENCE_S`. So is one whose answer, of whatever status, is none of a controller's: something else
+may have its address meanwhile.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPException
 from typing import Any
 
 from middleware.http.access import OPEN, Access
+from middleware.http.answers import MalformedAnswer
+from middleware.http.client import JsonClient
 from middleware.patience import PATIENCE_S, is_away
 from offload.episodes import EpisodeError, EpisodePlan, EpisodeStatus
 
@@ -35,10 +36,6 @@ class _RefusedError(Exception):
         self.status = status
 
 
-class _MalformedError(Exception):
-    """What answered is no controller."""
-
-
 class ControllerClient:
     """The controller's REST interface as the trainer uses it.
 
@@ -50,6 +47,7 @@ class ControllerClient:
         self._url = url
         self._access = access
         self._absence_s = absence_s
+        self._client: JsonClient | None = None
 
     def post_episode(self, plan: EpisodePlan) -> int | None:
         """Have an episode played; its number, or None while another one is being played.
@@ -154,7 +152,8 @@ class ControllerClient:
         timeout_s: float = 60.0,
         needs: Mapping[str, type] = _NOTHING,
     ) -> Mapping[str, Any]:
-        """A request, repeated while nobody listens, the answer breaks off, is malformed, or is 503 (starting, database away).
+        """A request, repeated while nobody listens, or the answer breaks off, is malformed, or is 503 (starting, the
+        database is unavailable).
 
         needs: keys that the answer has, and their types
         """
@@ -164,7 +163,7 @@ class ControllerClient:
                 answer = self._once(method, path, body, timeout_s)
                 missing = [key for key, kind in needs.items() if not isinstance(answer.get(key), kind)]
                 if missing:
-                    raise _MalformedError(
+                    raise MalformedAnswer(
                         f"malformed answer: `{missing[0]}` is missing, or no {needs[missing[0]].__name__}"
                     )
                 return answer
@@ -172,11 +171,9 @@ class ControllerClient:
                 if refused.status != 503:
                     raise
                 trouble: Exception = refused
-            except _MalformedError as malformed:
-                trouble = malformed
             except Exception as error:
                 # Looking up the address may need the database or the registry.
-                if not isinstance(error, OSError | HTTPException) and not is_away(error):
+                if not isinstance(error, OSError) and not is_away(error):
                     raise
                 trouble = error
             if time.monotonic() >= give_up:
@@ -187,38 +184,23 @@ class ControllerClient:
             time.sleep(_RETRY_S)
 
     def _once(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Mapping[str, Any]:
-        url = self._url() if callable(self._url) else self._url
-        connection = self._access.connection(url, timeout_s)
-        try:
-            content = None if body is None else json.dumps(body)
-            headers = self._access.headers() | ({"Content-Type": "application/json"} if content else {})
-            connection.request(method, path, content, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
+        answer = self._client_now().ask(method, path, body, timeout_s)
         if answer.status >= 400:
-            raise _RefusedError(answer.status, _problem(answer.status, text))
-        try:
-            parsed = json.loads(text) if text else {}
-        except ValueError:
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise _MalformedError(f"malformed answer: {text[:100]!r} is no JSON object")
-        return parsed
+            raise _RefusedError(answer.status, answer.detail)
+        return answer.body
 
-
-def _problem(status: int, text: bytes) -> str:
-    """The words of an answer with problem details (RFC 9457), or what there is instead of them."""
-    try:
-        problem = json.loads(text)
-        return str(problem.get("detail") or problem.get("title") or status)
-    except (ValueError, AttributeError):
-        return f"HTTP {status}: {text[:200].decode(errors='replace')}"
+    def _client_now(self) -> JsonClient:
+        """Of the controller's address now, over the connection that is kept where that is the same as before."""
+        url = self._url() if callable(self._url) else self._url
+        if self._client is None or self._client.address != url:
+            if self._client is not None:
+                self._client.close()
+            self._client = JsonClient(url, self._access)
+        return self._client
 
 
 def _words(trouble: Exception) -> str:
     """Of a driver's error only the kind: its text may hold a URL with a password."""
-    if isinstance(trouble, _RefusedError | _MalformedError | OSError | HTTPException) and str(trouble):
+    if isinstance(trouble, _RefusedError | OSError) and str(trouble):
         return str(trouble)
     return type(trouble).__name__

@@ -14,10 +14,10 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from controller.control import Control
-from controller.http.answers import answered, done
 from controller.interface import Asked, EpisodeRequest
 from middleware.http.openapi import LARGEST
 from middleware.http.problems import HTTPProblem, parsed
+from middleware.http.responses import answered, done
 from offload.episodes import EpisodePhase, EpisodePlan, EpisodeStatus
 from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Trace

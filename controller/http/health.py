@@ -7,10 +7,10 @@ import time
 from flask import Blueprint, Response
 
 from controller.control import Control
-from controller.http.answers import answered
 from controller.interface import OPERATIONS, Clock, State
 from middleware.http.access import OPEN_PATHS
 from middleware.http.openapi import PATH, describe
+from middleware.http.responses import answered
 
 
 def blueprint(control: Control) -> Blueprint:

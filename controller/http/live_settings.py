@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from controller.control import Control
-from controller.http.answers import answered
 from controller.interface import HotChange, Revision
 from middleware.http.problems import parsed
+from middleware.http.responses import answered
 
 
 def blueprint(control: Control) -> Blueprint:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from controller.control import Control
-from controller.http.answers import answered
 from controller.interface import Revision
 from middleware.http.problems import HTTPProblem
+from middleware.http.responses import answered
 
 
 def blueprint(control: Control) -> Blueprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from controller.control import Control
-from controller.http.answers import done
+from middleware.http.responses import done
 
 
 def blueprint(control: Control) -> Blueprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, render_template
 
 from controller.control import Control
-from controller.http.answers import answered
+from middleware.http.responses import answered
 
 
 def blueprint(control: Control) -> Blueprint:

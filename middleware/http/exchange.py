@@ -1,7 +1,8 @@
-"""Requests to a pod over a connection that is kept, by a thread that never waits for them: a selector says when to go on.
+"""Requests to a pod over a kept connection, by a thread that never waits for them: a selector says when to go on.
 
-Connecting, the TLS handshake, sending and receiving are steps that go as far as they can at once. An unreachable, frozen or slow
-pod therefore delays nobody but itself. What asks one pod at a time and may wait uses `middleware/http/wire.py` or `http.client` instead.
+Connecting, the TLS handshake, sending and receiving are steps that go as far as they can at once. An unreachable,
+frozen or slow pod therefore delays nobody but itself. Many of them at once: `fanout.py`. What asks one pod at a time
+and may wait uses `client.py` or `wire.py` instead.
 
 Concurrency: an `Exchange` belongs to one thread.
 """
@@ -14,17 +15,16 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from middleware.http.access import OPEN, Access
+from middleware.http.limits import LONGEST_BODY, LONGEST_HEAD
 from middleware.http.sockets import end_with_the_other
 
 _READ_BYTES: Final = 64 * 1024
-_LONGEST_HEAD: Final = 64 * 1024
-_LONGEST_BODY: Final = 64 * 1024 * 1024
 _LONGEST_CONNECTING_S: Final = 3.0
 """The kernel asks again after ever longer pauses: a pod that can be reached again is not to wait for those."""
 _LATER: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -41,7 +41,7 @@ class WireError(OSError):
 
 @dataclass(frozen=True)
 class Head:
-    """The head of an answer: its status, its own size and its body's in bytes, and whether the connection ends with it."""
+    """The head of an answer: status, its own size and its body's in bytes, whether the connection ends with it."""
 
     status: int
     size: int
@@ -53,7 +53,7 @@ def head_of(content: bytes | bytearray) -> Head | None:
     """The head with which `content` begins; None where more of it is to come. Raises WireError for what is none."""
     end = content.find(b"\r\n\r\n")
     if end < 0:
-        if len(content) > _LONGEST_HEAD:
+        if len(content) > LONGEST_HEAD:
             raise WireError("the answer's head does not end")
         return None
     head = bytes(content[:end]).lower()
@@ -64,7 +64,7 @@ def head_of(content: bytes | bytearray) -> Head | None:
             if found < 0:
                 raise WireError("an answer without Content-Length")
             length = int(head[found + 17 :].partition(b"\r\n")[0])
-            if not 0 <= length <= _LONGEST_BODY:
+            if not 0 <= length <= LONGEST_BODY:
                 raise WireError(f"an answer of {length} bytes")
     except ValueError as error:
         raise WireError(f"{head[:80]!r} does not begin an answer of HTTP") from error
@@ -74,10 +74,10 @@ def head_of(content: bytes | bytearray) -> Head | None:
 class Exchange:
     """A connection to a pod's address, made at the first request and kept; one request at a time.
 
-    `start`, then `go_on` whenever a selector finds `fileno` ready for `events`, until that returns the answer; both may have
-    changed after either. Both raise NotConnected where no connection comes about, another OSError where it breaks off; the
-    connection is closed then, and the next `start` makes a new one. The address is numeric: a name would be looked up, which
-    may wait. headers: of every request
+    `start`, then `go_on` whenever a selector finds `fileno` ready for `events`, until that returns the answer; both may
+    have changed after either. Both raise NotConnected where no connection comes about, another OSError where it breaks
+    off; the connection is closed then, and the next `start` makes a new one. The address is numeric: a name would be
+    looked up, which may wait. headers: of every request
     """
 
     def __init__(self, address: str, access: Access = OPEN, headers: Mapping[str, str] | None = None) -> None:
@@ -106,8 +106,8 @@ class Exchange:
     def start(self, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
         """Begin a request. `headers`: further ones, each ended by CRLF.
 
-        The answer to the request before must not be taken for this one's: it is dropped where it is there by now, else the
-        connection is given up.
+        The answer to the request before must not be taken for this one's: it is dropped where it is there by now, else
+        the connection is given up.
         """
         self._settle()
         length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
@@ -249,49 +249,3 @@ class Exchange:
         if head.closes or len(self._received) > head.size + head.length:
             self.close()
         return head.status, body
-
-
-_Key = TypeVar("_Key", bound=Hashable)
-
-
-class Watch(Generic[_Key]):
-    """Several exchanges at once, each under a key of the caller's. As a context manager it closes itself."""
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._seen: dict[_Key, tuple[int, int]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def see(self, key: _Key, exchange: Exchange) -> None:
-        """Wait for what the exchange needs to go on; to be said again after each step."""
-        seen, wanted = self._seen.get(key), (exchange.fileno(), exchange.events)
-        if seen == wanted:
-            return
-        if seen is None:
-            self._selector.register(*wanted, key)
-        else:
-            assert seen[0] == wanted[0], "an exchange keeps its socket for as long as it is asked"
-            self._selector.modify(*wanted, key)
-        self._seen[key] = wanted
-
-    def forget(self, key: _Key) -> None:
-        """Wait for it no longer."""
-        seen = self._seen.pop(key, None)
-        if seen is not None:
-            self._selector.unregister(seen[0])
-
-    def ready(self, wait_s: float) -> list[_Key]:
-        """The exchanges that can go on, waiting at most so long for the first."""
-        return [key.data for key, _ in self._selector.select(max(0.0, wait_s))]
-
-    def close(self) -> None:
-        """For good."""
-        self._selector.close()

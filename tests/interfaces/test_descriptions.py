@@ -8,7 +8,7 @@ import pytest
 
 from controller.http.app import make_app
 from controller.interface import OPERATIONS as CONTROLLERS
-from edgenode.http import NodeApp
+from edgenode.http.app import NodeApp
 from edgenode.interface import OPERATIONS as NODES
 from middleware.http.access import OPEN, OPEN_PATHS
 from middleware.http.openapi import describe

@@ -14,11 +14,14 @@ from credentials import certificates
 
 from controller.nodes import NodeClients
 from middleware.http.access import OPEN, Access
+from middleware.http.exchange import NotConnected
+from middleware.http.fanout import Fanout, Outcome
 from middleware.http.server import PodServer
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    content = json.dumps({"heard": environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()}).encode()
+    heard = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
+    content = json.dumps({"heard": heard, "from": environ["REMOTE_PORT"], "to": environ.get("HTTP_TO")}).encode()
     start_response("200 OK", [("Content-Length", str(len(content)))])
     return [content]
 
@@ -89,3 +92,67 @@ def test_connections_end_soon_after_the_other_end_has_vanished(access: Access, p
     assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 60
     assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) < 60_000
     connection.close()
+
+
+def outcomes(fanout: Fanout[str], within_s: float = 30.0) -> dict[str, Outcome]:
+    found: dict[str, Outcome] = {}
+    until = time.monotonic() + within_s
+    while fanout and time.monotonic() < until:
+        found.update(fanout.finished(until - time.monotonic()))
+    return found
+
+
+def said(outcome: Outcome) -> dict[str, Any]:
+    assert not isinstance(outcome, OSError), outcome
+    assert outcome[0] == 200
+    return json.loads(outcome[1])
+
+
+@pytest.fixture
+def fanout(access: Access) -> Iterator[Fanout[str]]:
+    made: Fanout[str] = Fanout(lambda key: {"To": key}, access)
+    yield made
+    made.close()
+
+
+def test_each_pod_gets_its_headers_and_who_is_not_there_is_an_outcome(access: Access, pod: str, fanout: Fanout[str]):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"{access.scheme}://127.0.0.1:{free.getsockname()[1]}"
+    for key, address in {"a": pod, "b": nobody, "c": pod}.items():
+        fanout.start(key, address, "POST", "/", key.encode())
+    assert len(fanout) == 3
+    found = outcomes(fanout)
+    assert isinstance(found["b"], NotConnected)
+    assert [(said(found[key])["heard"], said(found[key])["to"]) for key in ("a", "c")] == [("a", "a"), ("c", "c")]
+
+
+def test_connecting_ahead_ends_in_time_and_serves_the_first_request(pod: str, frozen: str, fanout: Fanout[str]):
+    began = time.monotonic()
+    fanout.connect({"frozen": frozen, "pod": pod}, 2.0)
+    assert time.monotonic() - began < 10.0
+    assert len(fanout) == 0
+    assert not fanout.is_connecting("pod")
+    fanout.start("pod", pod, "POST", "/", b"x")
+    assert said(outcomes(fanout)["pod"])["heard"] == "x"
+
+
+def test_a_forgotten_answer_is_not_given_and_its_connection_is_kept(pod: str, fanout: Fanout[str]):
+    fanout.start("pod", pod, "POST", "/", b"0")
+    first = said(outcomes(fanout)["pod"])
+    fanout.start("pod", pod, "POST", "/", b"1")
+    fanout.forget_all()
+    assert list(fanout.finished(0.0)) == []
+    time.sleep(2.0)  # it is there now
+    fanout.start("pod", pod, "POST", "/", b"2")
+    assert said(outcomes(fanout)["pod"]) == {**first, "heard": "2"}
+
+
+def test_a_connection_that_was_idle_for_longer_than_allowed_is_replaced(access: Access, pod: str):
+    ports = []
+    fanout: Fanout[str] = Fanout(lambda _: {}, access, kept_s=0.05)
+    for _ in range(2):
+        fanout.start("pod", pod, "POST", "/", b"x")
+        ports.append(said(outcomes(fanout)["pod"])["from"])
+        time.sleep(0.2)
+    fanout.close()
+    assert len(set(ports)) == 2

@@ -1,4 +1,4 @@
-"""Answers as JSON."""
+"""Flask's responses of the pods' interfaces, as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 
 def answered(content: BaseModel | Mapping[str, Any], status: int = 200) -> Response:
-    """A JSON answer: a model of `controller/interface.py`, or plain data."""
+    """A JSON answer: a model of the interface, or plain data."""
     plain = content.model_dump() if isinstance(content, BaseModel) else content
     return Response(json.dumps(plain, allow_nan=False), status, mimetype="application/json")
 

@@ -1,0 +1,49 @@
+"""Who an edge node's pod is, from its environment variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenode.stimuli import VARIABLE
+from middleware.lifeline import leaving_s
+
+
+@dataclass(frozen=True)
+class NodeEnvironment:
+    """Who this pod is, from its environment variables (docs/contracts.md).
+
+    epoch: of the controller that started it, for a node of a local fleet
+    stimulus_log: the folder of its stimulus logs, if it writes any
+    """
+
+    run: str
+    node: int
+    bind: str
+    data_dir: Path
+    leaving_s: float = 0.0
+    epoch: int | None = None
+    stimulus_log: Path | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
+        """Raises ValueError naming the variable that is missing or wrong."""
+        for name in ("OFFLOAD_RUN", "OFFLOAD_NODE"):
+            if not environment.get(name):
+                raise ValueError(f"{name} is not set; a node needs the run's name and its own index")
+        node = environment["OFFLOAD_NODE"]
+        if not node.isdigit():
+            raise ValueError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
+        epoch = environment.get("OFFLOAD_EPOCH")
+        if epoch is not None and not epoch.isdigit():
+            raise ValueError(f"OFFLOAD_EPOCH={epoch!r}: the number of the controller's lease is needed")
+        return cls(
+            run=environment["OFFLOAD_RUN"],
+            node=int(node),
+            bind=environment.get("OFFLOAD_BIND", "127.0.0.1:0"),
+            data_dir=Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")),
+            leaving_s=leaving_s(environment),
+            epoch=None if epoch is None else int(epoch),
+            stimulus_log=Path(folder) if (folder := environment.get(VARIABLE)) else None,
+        )

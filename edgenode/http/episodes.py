@@ -1,0 +1,54 @@
+"""Routes by which the controller opens, starts, follows and closes an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from edgenode.fencing import Fence
+from edgenode.interface import OpenEpisode, StartEpisode
+from edgenode.node import EdgeNode
+from middleware.http.openapi import LARGEST
+from middleware.http.problems import HTTPProblem, parsed
+from middleware.http.responses import answered, done
+
+_EPISODE = f"/v1/episodes/<int(min=1, max={LARGEST}):episode>"
+
+Opener = Callable[[OpenEpisode], dict[str, Any]]
+"""Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, OSError."""
+
+
+def blueprint(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], fence: Fence) -> Blueprint:
+    """The routes. start_s_here: an instant of the controller's clock on this machine's"""
+    routes = Blueprint("episodes", __name__)
+    n = node.identity.network.nodes
+
+    @routes.post("/v1/episodes")
+    def open_episode() -> Response:
+        body = parsed(OpenEpisode, request.get_data())
+        if len(body.peers) != n:
+            raise HTTPProblem(
+                422, "Impossible value", f"peers: {len(body.peers)} addresses; this network has {n} nodes"
+            )
+        fence.check(request.environ)
+        return answered(opener(body))
+
+    @routes.post(f"{_EPISODE}/start")
+    def start_episode(episode: int) -> Response:
+        body = parsed(StartEpisode, request.get_data())
+        fence.check(request.environ)
+        node.start_episode(episode, start_s_here(body.start_s))
+        return done()
+
+    @routes.get(f"{_EPISODE}/progress")
+    def progress(episode: int) -> Response:
+        return answered(node.progress(episode))
+
+    @routes.post(f"{_EPISODE}/close")
+    def close_episode(episode: int) -> Response:
+        fence.check(request.environ)
+        return answered(node.close_episode(episode))
+
+    return routes

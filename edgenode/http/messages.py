@@ -1,0 +1,42 @@
+"""Other nodes' messages about tasks on their way, and about their load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgenode.http.requests import Environ, Handlers, check_origin, content
+from edgenode.interface import Announcement, Overload, Withdrawal
+from edgenode.node import EdgeNode
+from middleware.http.problems import HTTPProblem, parsed
+
+
+def handlers(node: EdgeNode) -> Handlers:
+    """The handlers of announcements, withdrawals and overload bits."""
+    identity = node.identity
+    n, own = identity.network.nodes, identity.node
+
+    def announcement(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = parsed(Announcement, content(environ))
+        check_origin(identity, body.source, body.slot)
+        node.announced(body.episode, body.slot, body.source, body.cycles, body.forget_after_s)
+        return 204, None
+
+    def withdrawal(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = parsed(Withdrawal, content(environ))
+        check_origin(identity, body.source, body.slot)
+        node.withdrawn(body.episode, body.slot, body.source)
+        return 204, None
+
+    def overload(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = parsed(Overload, content(environ))
+        if not (body.node < n and body.node != own):
+            raise HTTPProblem(422, "Impossible value", f"node: {body.node}; another one below {n} is needed")
+        node.overload_heard(body.node, body.overloaded, body.sequence)
+        return 204, None
+
+    return {
+        ("POST", "/v1/announcements"): announcement,
+        ("POST", "/v1/withdrawals"): withdrawal,
+        ("POST", "/v1/overload"): overload,
+    }

@@ -1,0 +1,32 @@
+"""Errors of a node as problem details."""
+
+from __future__ import annotations
+
+import logging
+
+from edgenode.activation import ActivationError, RevisionLate
+from edgenode.errors import AlreadyTicked, ProbeTimeout, Unsettled, WrongEpisode
+from edgenode.outbox import OutboxError
+from middleware.http.problems import HTTPProblem, common_problem
+
+_logger = logging.getLogger(__name__)
+
+
+def explain(error: Exception, path: str) -> HTTPProblem:
+    """Any error as a problem; one that is not the caller's is logged."""
+    common = common_problem(error)
+    if common is not None:
+        return common
+    for kind, status, title in (
+        (WrongEpisode, 409, "Another episode"),
+        (AlreadyTicked, 409, "Already ticked"),
+        (ActivationError, 424, "Revision refused"),
+        (RevisionLate, 503, "Not there yet"),
+        (OutboxError, 503, "Records wait"),
+        (ProbeTimeout, 503, "No snapshot"),
+        (Unsettled, 503, "Not settled yet"),
+    ):
+        if isinstance(error, kind):
+            return HTTPProblem(status, title, str(error))
+    _logger.error("%s failed", path, exc_info=error)
+    return HTTPProblem(500, "Internal error", "the node's log has the details")

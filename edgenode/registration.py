@@ -1,0 +1,89 @@
+"""The registry entry of an edge node, and where the registry has the other nodes.
+
+Concurrency: a heartbeat thread registers, and keeps the entry fresh. Any thread may call `soon` and `address_of`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from middleware.patience import bear
+from middleware.registry import EDGE_NODE, Instance, Registry, keep_registered
+
+_HEARTBEAT_S = 1.5
+_REGISTER_S = 0.2
+
+_logger = logging.getLogger(__name__)
+
+
+class Registration:
+    """The node's entry in the registry, kept fresh by a thread; and where the other nodes are."""
+
+    def __init__(self, registry: Registry, run: str, node: int) -> None:
+        self._registry = registry
+        self._run = run
+        self._node = node
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._looked_up: dict[int, float] = {}
+        self._started_at = time.time()
+
+    def begin(self, address: str, metadata: Callable[[], Mapping[str, Any]]) -> None:
+        """Register, and send heartbeats from then on. metadata: what the entry says at this moment; for any thread."""
+        self._address, self._metadata = address, metadata
+        self._thread.start()
+
+    def soon(self) -> None:
+        """Acknowledge now, not at the next heartbeat."""
+        self._wake.set()
+
+    def end(self) -> None:
+        """Send no more heartbeats, and remove the entry. Where the registry is unavailable, the entry expires."""
+        self._ending.set()
+        self._wake.set()
+        self._thread.join(timeout=5)
+        try:
+            self._registry.deregister(self._instance())
+        except Exception as error:
+            bear(error, "leaving the registry")
+
+    def address_of(self, node: int) -> str | None:
+        """Where another node is registered now; asked at most twice a second per node."""
+        now = time.monotonic()
+        if now - self._looked_up.get(node, -1.0) < 0.5:
+            return None
+        self._looked_up[node] = now
+        try:
+            found = self._registry.instances(EDGE_NODE, self._run)
+        except Exception as error:
+            bear(error, f"looking for node {node}")
+            return None
+        return next((one.address for one in found if one.instance == str(node)), None)
+
+    def _instance(self) -> Instance:
+        return Instance(EDGE_NODE, str(self._node), self._run, self._address, self._metadata(), self._started_at)
+
+    def _beat(self) -> None:
+        # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a
+        # node that is not registered is not ready, and whoever waits for it decides how long.
+        while not self._ending.is_set():
+            try:
+                self._registry.register(self._instance())
+                break
+            except Exception as error:
+                bear(error, "registering")
+            self._ending.wait(_REGISTER_S)
+        ours = True
+        while not self._ending.is_set():
+            self._wake.wait(timeout=_HEARTBEAT_S)
+            self._wake.clear()
+            if self._ending.is_set():
+                return
+            before, ours = ours, keep_registered(self._registry, self._instance())
+            if before and not ours:
+                _logger.warning("another process has registered as node %d; this one is not asked any more", self._node)
