@@ -38,12 +38,14 @@ from middleware.database import (
     load_run,
     new_holder,
 )
+from middleware.errors import ServiceError
 from middleware.outages import FULL_DISK
 from middleware.patience import bear, patiently
 from middleware.registry import CONTROLLER, Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
-from offload.settings import ServiceSettings, SettingsError
+from offload.errors import UserError
+from offload.settings import ServiceSettings
 
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
@@ -55,7 +57,7 @@ _WAIT_FOR_DISK_S = 0.5
 _logger = logging.getLogger(__name__)
 
 
-class ControllerFailed(RuntimeError):
+class ControllerFailed(UserError):
     """The controller could not be started, or died again and again; the message names its log."""
 
 
@@ -95,12 +97,9 @@ def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder
     Raises RunConflict when a run of this name has other settings, or is played by the other one of testbed and twin, SchemaError for a database that is not ours,
     SettingsError for a service that there is no adapter for.
     """
-    try:
-        database = Database.connect(settings.services.database)
-        storage = open_storage(settings.services.storage, database)
-        registry = open_registry(settings.services.registry, database)
-    except ValueError as wrong:
-        raise SettingsError(str(wrong)) from None
+    database = Database.connect(settings.services.database)
+    storage = open_storage(settings.services.storage, database)
+    registry = open_registry(settings.services.registry, database)
     database.migrate()
     if name is None:
         assert folder is not None
@@ -191,17 +190,17 @@ class LocalController:
     def address(self) -> str:
         """Where the controller answers now: a restarted one answers elsewhere. Waits for it.
 
-        Raises ControllerFailed; what the registry raises when it has been away all the time.
+        Raises ControllerFailed; ServiceError when the registry has not answered all the time.
         """
         until = time.monotonic() + _START_TIMEOUT_S
-        away: Exception | None = None
+        away: ServiceError | None = None
         while time.monotonic() < until:
             if self._failure:
                 raise ControllerFailed(self._failure)
             try:
                 registered = self._opened.registry.instances(CONTROLLER, self._opened.run.name)
                 away = None
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, "looking for the controller")
                 registered, away = [], error
             for instance in registered:

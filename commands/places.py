@@ -70,13 +70,10 @@ def check_database(url: str) -> None:
         raise SettingsError(problem)
 
 
-def is_of_users(error: OSError) -> bool:
-    """Whether a file or a disk is in the way, which the user can change."""
-    return error.errno in _OF_USERS
-
-
-def words(error: OSError) -> str:
-    """`runs/demo: Not a directory`."""
+def words(error: OSError) -> str | None:
+    """`runs/demo: Not a directory`; None where it is no file and no disk that is in the way, which the user can change."""
+    if error.errno not in _OF_USERS:
+        return None
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or error}"
 

@@ -51,20 +51,17 @@ def report(
 
 def _store(url: str, db: Database, run: Run, folder: Path, files: Mapping[str, bytes], console: Console) -> None:
     """Put the report into the storage as well, where that takes it: it may be there for reading only."""
-    from sqlalchemy.exc import DBAPIError
-
     from evaluation.report import store_report
-    from middleware.outages import ServiceAway
+    from middleware.errors import ServiceError
     from middleware.storage import open_storage
     from offload.settings import redacted
 
     try:
         store_report(open_storage(url, db), run, files)
-    except (OSError, DBAPIError, ServiceAway) as refused:
-        # A database error would go on with the statement and its values.
-        why = getattr(refused, "orig", None) or refused
+    except ServiceError as refused:
         console.print(
-            f"The storage {redacted(url)} does not take the report; it is in {folder} alone: {why}", markup=False
+            f"The storage {redacted(url)} does not take the report; it is in {folder} alone: {refused.in_full}",
+            markup=False,
         )
 
 

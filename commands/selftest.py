@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from offload.errors import UserError
+
 _RETRY_S = 0.5
 
 
-class SelftestFailed(RuntimeError):
+class SelftestFailed(UserError):
     """Something of a running testbed does not work; the message says what."""
 
 

@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from offload.errors import UserError
+
 _TIMEOUT_S = 10.0
 _UNKNOWN_S, _LOOK_S = 3.0, 0.5
 RunName = Annotated[str | None, typer.Option("--run", help="The run's name; the only live one by default.")]
@@ -22,7 +24,7 @@ DatabaseUrl = Annotated[
 ]
 
 
-class NoController(RuntimeError):
+class NoController(UserError):
     """No controller answers, or more than one could be meant."""
 
 
@@ -37,6 +39,7 @@ def serve(
     from commands.local import DATA_DIR, ControllerFailed, LocalController, open_run
     from commands.places import check_places
     from middleware.configuration import load_settings
+    from middleware.errors import ServiceError
     from middleware.patience import bear
 
     console = Console()
@@ -59,7 +62,7 @@ def serve(
             time.sleep(0.5)
             try:
                 now = controller.address()
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, "looking for the controller")
                 continue  # the controller waits for the service as well
             if now != address:

@@ -49,7 +49,7 @@ _logger = logging.getLogger(__name__)
 
 
 Opener = Callable[[OpenEpisode], dict[str, Any]]
-"""Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, OSError."""
+"""Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, ServiceError."""
 
 Environ = dict[str, Any]
 Handler = Callable[[Environ], tuple[int, Mapping[str, Any] | None]]
@@ -92,7 +92,7 @@ class NodeApp:
         kind, extra = "application/json", []
         try:
             status, body = handler(environ)
-        except Exception as error:
+        except Exception as error:  # every error is answered; one that is not foreseen is logged
             problem = _explained(error, path)
             status, body, kind, extra = problem.status, problem.body(), MEDIA_TYPE, problem.headers()
         content = b"" if body is None else json.dumps(body, allow_nan=False).encode()
@@ -361,5 +361,5 @@ class _Connection(PodConnection):
 
 
 def node_server(bind: str, threads: int, access: Access) -> PodServer:
-    """A node's server, on which connections may become links. Raises ValueError for an impossible `bind`."""
+    """A node's server, on which connections may become links. Raises SettingsError for an impossible `bind`."""
     return PodServer(*bound(bind), threads, _LONGEST_BODY, access, _Connection)

@@ -21,7 +21,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from edgenode.activation import Activation, ActivationError, ModelAway
+from edgenode.activation import Activation, ActivationError, ModelUnavailable
 from edgenode.applications import create_application
 from edgenode.clock import offset_to
 from edgenode.fencing import Fence, end_with_controller
@@ -36,13 +36,14 @@ from edgenode.stimuli import VARIABLE
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, Run, current_epoch, deliver_records, load_network, load_run
 from middleware.descriptors import descriptors_of_node, provide_descriptors
+from middleware.errors import ServiceError, ServiceUnavailable
 from middleware.http.access import Access
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
-from middleware.outages import ServiceAway
 from middleware.patience import bear, patiently
 from middleware.registry import EDGE_NODE, Instance, Registry, keep_registered, open_registry
 from middleware.storage import open_storage
 from offload.profiles import make_profile
+from offload.settings import SettingsError
 
 _HEARTBEAT_S = 1.5
 _REGISTER_S = 0.2
@@ -72,16 +73,16 @@ class NodeEnvironment:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
-        """Raises ValueError naming the variable that is missing or wrong."""
+        """Raises SettingsError naming the variable that is missing or wrong."""
         for name in ("OFFLOAD_RUN", "OFFLOAD_NODE"):
             if not environment.get(name):
-                raise ValueError(f"{name} is not set; a node needs the run's name and its own index")
+                raise SettingsError(f"{name} is not set; a node needs the run's name and its own index")
         node = environment["OFFLOAD_NODE"]
         if not node.isdigit():
-            raise ValueError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
+            raise SettingsError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
         epoch = environment.get("OFFLOAD_EPOCH")
         if epoch is not None and not epoch.isdigit():
-            raise ValueError(f"OFFLOAD_EPOCH={epoch!r}: the number of the controller's lease is needed")
+            raise SettingsError(f"OFFLOAD_EPOCH={epoch!r}: the number of the controller's lease is needed")
         return cls(
             run=environment["OFFLOAD_RUN"],
             node=int(node),
@@ -94,7 +95,7 @@ class NodeEnvironment:
 
 
 def serve(environment: Mapping[str, str]) -> None:
-    """Run a node until SIGTERM, SIGINT, or the end of the lifeline. Raises ValueError and the like for a wrong start."""
+    """Run a node until SIGTERM, SIGINT, or the end of the lifeline. Raises UserError for a wrong start, ServiceError."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end_with_any_thread()
     who = NodeEnvironment.read(environment)
@@ -119,7 +120,7 @@ def serve(environment: Mapping[str, str]) -> None:
         started_by = who.epoch
         overtaken = patiently(lambda: end_with_controller(started_by, epoch_now, stop), stopping=stop)
     if who.node >= network.nodes:
-        raise ValueError(
+        raise SettingsError(
             f"OFFLOAD_NODE={who.node}: run '{run.name}' has {network.nodes} nodes, 0 to {network.nodes - 1}"
         )
     settings, profile = run.settings, make_profile(run.settings)
@@ -153,7 +154,7 @@ def serve(environment: Mapping[str, str]) -> None:
             activation.apply(record)
         except ActivationError:
             registration.soon()  # told in the log and in the status; the one before stays
-        except ModelAway:
+        except ModelUnavailable:
             registration.soon()
             raise  # the watch brings it again
 
@@ -161,14 +162,16 @@ def serve(environment: Mapping[str, str]) -> None:
 
     def open_episode(body: OpenEpisode) -> dict[str, Any]:
         if stop.is_set() and body.episode != node.status()["episode"]:
-            raise ServiceAway(f"node {who.node} is leaving")
+            raise ServiceUnavailable(f"node {who.node} is leaving")
         active = activation.catch_up(
             lambda: configuration.read(run.name), body.revision, settings.node.request_timeout_s
         )
         try:
             error = clock.map(body.controller, settings.node.request_timeout_s)
         except (OSError, HTTPException, LookupError, TypeError, ValueError) as trouble:
-            raise ServiceAway(f"the controller's clock at {body.controller} does not answer: {trouble!r}") from None
+            raise ServiceUnavailable(
+                f"the controller's clock at {body.controller} does not answer: {trouble!r}"
+            ) from None
         node.open_episode(body.episode, body.episode_uid, body.trace, body.peers)
         if body.start_s is not None:
             node.start_episode(body.episode, clock.here(body.start_s))
@@ -278,7 +281,7 @@ class _Registration:
         self._thread.join(timeout=5)
         try:
             self._registry.deregister(self._instance())
-        except Exception as error:
+        except ServiceError as error:
             bear(error, "leaving the registry")
 
     def address_of(self, node: int) -> str | None:
@@ -289,7 +292,7 @@ class _Registration:
         self._looked_up[node] = now
         try:
             found = self._registry.instances(EDGE_NODE, self._who.run)
-        except Exception as error:
+        except ServiceError as error:
             bear(error, f"looking for node {node}")
             return None
         return next((one.address for one in found if one.instance == str(node)), None)
@@ -305,7 +308,7 @@ class _Registration:
             try:
                 self._registry.register(self._instance())
                 break
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, "registering")
             self._ending.wait(_REGISTER_S)
         ours = True

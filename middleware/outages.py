@@ -16,13 +16,8 @@ _QUIET_S = 6.0
 Longer than anything waits before it tries again.
 """
 
-
 FULL_DISK: Final = (ENOSPC, EDQUOT, EIO, EROFS)
 """The errors of a disk that takes nothing now, and may later."""
-
-
-class ServiceAway(OSError):
-    """A service does not answer, or cannot work now: the same call may succeed later. The message names the service."""
 
 
 class OutageLog:

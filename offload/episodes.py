@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offload.errors import UserError
+
 COLLECT_TRACES = 0
 CHECKPOINT_TRACES = 1_000_000
 ONLINE_TRACES = 2_000_000
@@ -47,7 +49,7 @@ class Verdict(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-class EpisodeError(RuntimeError):
+class EpisodeError(UserError):
     """An episode could not be played completely, as often as it was tried."""
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from offload.errors import UserError
 from offload.explanations import explain
 from offload.profiles import Profile
 
@@ -21,7 +22,7 @@ LEARNER_FILE = "learner.safetensors"
 MANIFEST_FILE = "manifest.json"
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError, ValueError):
     """A model that cannot be used here; the message says what does not fit, or what was damaged."""
 
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from offload.addresses import checked_url
 from offload.addresses import redacted as redacted
 from offload.draws import MAX_SEED
+from offload.errors import UserError
 from offload.explanations import Origin, explain
 from offload.limits import (
     LONGEST_DEADLINE_S,
@@ -35,7 +36,7 @@ _DEVICE = r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"
 _MODEL = re.compile(r"(?:(?!\.{1,2}/)[^/]+/)*[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """Settings that cannot be used. The message has a line per problem: the key's path, the value, what would be right."""
 
 

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Any
 
+from middleware.errors import ServiceUnavailable
 from middleware.http.access import OPEN, Access
-from middleware.patience import PATIENCE_S, is_away
+from middleware.patience import PATIENCE_S
 from offload.episodes import EpisodeError, EpisodePlan, EpisodeStatus
+from offload.errors import UserError
 
 ABSENCE_S = 60.0
 """For so many real seconds a controller may be away before the run stops."""
@@ -23,7 +25,7 @@ _RETRY_S = 0.5
 _NOTHING: Mapping[str, type] = {}
 
 
-class ControllerError(RuntimeError):
+class ControllerError(UserError):
     """The controller is away for too long, or refused a request; the message has its own words."""
 
 
@@ -173,10 +175,8 @@ class ControllerClient:
                 trouble: Exception = refused
             except _MalformedError as malformed:
                 trouble = malformed
-            except Exception as error:
+            except (OSError, HTTPException, ServiceUnavailable) as error:
                 # Looking up the address may need the database or the registry.
-                if not isinstance(error, OSError | HTTPException) and not is_away(error):
-                    raise
                 trouble = error
             if time.monotonic() >= give_up:
                 raise ControllerError(
@@ -217,7 +217,4 @@ def _problem(status: int, text: bytes) -> str:
 
 
 def _words(trouble: Exception) -> str:
-    """Of a driver's error only the kind: its text may hold a URL with a password."""
-    if isinstance(trouble, _RefusedError | _MalformedError | OSError | HTTPException) and str(trouble):
-        return str(trouble)
-    return type(trouble).__name__
+    return str(trouble) or type(trouble).__name__

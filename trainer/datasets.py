@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
+from offload.errors import UserError
 from offload.profiles import Profile
 
 _PROFILE = "offload_profile"
@@ -26,7 +27,7 @@ _CHUNK = 50
 """Episodes in memory at a time."""
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError, ValueError):
     """A data set that cannot be written, read, or used here; the message says why."""
 
 

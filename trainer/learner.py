@@ -17,16 +17,17 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from offload.errors import UserError
 from trainer.transitions import RewardStatistics
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-class LearnerError(ValueError):
+class LearnerError(UserError, ValueError):
     """A saved learner that does not fit the one it is loaded into; the message says which tensor."""
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(UserError):
     """Training came to numbers that are not finite: no model is made of them."""
 
 

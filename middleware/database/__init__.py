@@ -16,7 +16,7 @@ from middleware.database.episodes import (
     load_trace,
     open_episode,
 )
-from middleware.database.errors import SchemaError, is_unavailable
+from middleware.database.errors import SchemaError
 from middleware.database.leases import LeaseHeld, LeaseHolder, LeaseLost, current_epoch, holder_of, new_holder
 from middleware.database.location import sqlite_file
 from middleware.database.logs import read_episode_log, stream_episode_logs
@@ -63,7 +63,6 @@ __all__ = [
     "find_pod_events",
     "forget_episodes",
     "holder_of",
-    "is_unavailable",
     "list_runs",
     "load_network",
     "load_run",
