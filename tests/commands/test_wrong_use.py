@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from running import Workplace, running
 
 from commands import main
+from middleware.errors import ServiceRefused, ServiceUnavailable
+from offload.manifest import ManifestError
+from offload.settings import SettingsError
 
 NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
 
@@ -27,7 +30,10 @@ NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
         (("serve", "--config", "nix.yaml"), "nix.yaml: cannot be read"),
         (("serve", "--set", "time.slots=many"), "time.slots"),
         (("serve", "--set", "scheduler.name=rtac"), "there is no scheduler 'rtac'"),
-        (("serve", "--set", f"services.database={NOWHERE}"), "the database does not answer"),
+        (
+            ("serve", "--set", f"services.database={NOWHERE}"),
+            "the database cannot be used now (OperationalError 2003): Can't connect",
+        ),
         (("status", "--database", NOWHERE.replace("@", ":geheim@")), "put the password into OFFLOAD_DATABASE_PASSWORD"),
         (("config", "show", "--set", "scheduler.nam=rda"), "did you mean name? Here are: name, parameters, model"),
         (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
@@ -50,7 +56,7 @@ def test_a_wrong_password_is_told_in_one_line(tmp_path: Path, mysql_url: str):
     for arguments in (("run", "--config", "small.yaml"), ("status",), ("database", "migrate")):
         told = workplace.run(*arguments)
         assert told.returncode == 2, told.stdout
-        assert "the database refuses us: " in told.stdout
+        assert "the database refuses what is asked (OperationalError 1045): " in told.stdout
         assert "Access denied" in told.stdout
         assert "falsch" not in told.stdout
         assert len(told.stdout.strip().splitlines()) == 1
@@ -112,6 +118,38 @@ def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):
     assert listed.returncode == 0
     for name in ("ratc", "rda", "sed", "drl-probe", "d=2"):
         assert name in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SettingsError("time.slots: 0 must be at least 1"), "time.slots: 0 must be at least 1"),
+        (ManifestError("there is no model m1"), "there is no model m1"),
+        (ServiceUnavailable("Nacos at h:1 does not answer"), "Nacos at h:1 does not answer"),
+        (ServiceRefused("the database refuses it (1045)", "Access denied"), "the database refuses it (1045): Access denied"),
+        (PermissionError(13, "Permission denied", "runs/r"), "runs/r: Permission denied"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_the_user_can_correct_is_one_line_with_exit_code_2(monkeypatch, capsys, error: Exception, words: str):
+    assert _printed(monkeypatch, capsys, error) == f"offload: {words}\n"
+
+
+def _printed(monkeypatch, capsys, error: Exception) -> str:
+    def raising(**_):
+        raise error
+
+    monkeypatch.setattr(main, "app", raising)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("a"), OSError("no errno")])
+def test_a_defect_is_shown_with_its_traceback(monkeypatch, capsys, error: Exception):
+    with pytest.raises(type(error)):
+        _printed(monkeypatch, capsys, error)
 
 
 def test_help_does_not_load_what_takes_long():
