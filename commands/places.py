@@ -71,7 +71,7 @@ def check_database(url: str) -> None:
 
 
 def words(error: OSError) -> str | None:
-    """`runs/demo: Not a directory`; None where it is no file and no disk that is in the way, which the user can change."""
+    """`runs/demo: Not a directory`; None for an error that is not about a file or a disk of the user's."""
     if error.errno not in _OF_USERS:
         return None
     place = f"{error.filename}: " if error.filename else ""

@@ -69,8 +69,8 @@ def serve(
     check_hot: raises SettingsError for live settings of these settings that no node could apply
     continuously: begin with continuous arrivals
 
-    Raises UserError for a wrong start, LeaseHeld or LeaseLost (UserErrors) when another process
-    controls the run, ServiceError, FleetError when nodes cannot be kept running.
+    Raises UserError for a wrong start (LeaseHeld and LeaseLost when another process controls the run), ServiceError,
+    and FleetError when nodes cannot be kept running.
     """
     sys.setswitchinterval(_SWITCH_S)
     end_with_any_thread()
@@ -269,7 +269,7 @@ def _local_fleet(
 
 
 def _provide_descriptors(settings: Settings, nodes: int, fleet: str) -> None:
-    """Raises SettingsError where they do not suffice, here or in the nodes of a local fleet, which have the same limit."""
+    """Raises SettingsError where they do not suffice, here or in the nodes of a local fleet: same limit."""
     if fleet == "local":
         transfer = settings.node.transfer
         provide_descriptors(descriptors_of_node(nodes, transfer), f"an edge node with node.transfer: {transfer}", nodes)

@@ -91,7 +91,7 @@ class Activation:
     def apply(self, record: HotRecord, timeout_s: float = -1) -> None:
         """Make this revision's scheduler the current one; an older revision changes nothing.
 
-        timeout_s: for so long another thread that is at it is waited for, then ModelUnavailable is raised; -1: as long as it takes
+        timeout_s: wait this long for another thread that applies a revision, then raise ModelUnavailable; -1: no limit
 
         Raises ActivationError: the scheduler does not exist, its parameters are wrong, it cannot decide, or the model is
         missing, damaged or does not fit. Raises ModelUnavailable where the storage is away. The current one stays then.
@@ -138,7 +138,10 @@ class Activation:
         return True
 
     def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
-        """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError, RevisionLate, ServiceError."""
+        """Read the hot keys until they are at `revision` or later and applied.
+
+        Raises ActivationError, RevisionLate, ServiceError.
+        """
         until = time.monotonic() + timeout_s
         while True:
             current = self.current

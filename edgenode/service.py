@@ -95,7 +95,7 @@ class NodeEnvironment:
 
 
 def serve(environment: Mapping[str, str]) -> None:
-    """Run a node until SIGTERM, SIGINT, or the end of the lifeline. Raises UserError for a wrong start, ServiceError."""
+    """Run a node until SIGTERM, SIGINT, or the lifeline's end. Raises UserError for a wrong start, ServiceError."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end_with_any_thread()
     who = NodeEnvironment.read(environment)

@@ -56,7 +56,7 @@ class NacosServer:
         self._outage = _outages.setdefault(self._hosts, OutageLog(_logger, f"Nacos at {self._hosts}"))
 
     def call(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
-        """What the server answers to `ask(client)`. Raises ServiceUnavailable, or ServiceRefused where it says that we may not."""
+        """What the server answers to `ask(client)`. Raises ServiceUnavailable, ServiceRefused."""
         from nacos import NacosException
         from nacos.exception import NacosRequestException
 

@@ -22,7 +22,7 @@ def deliver_records(db: Database, run_number: int, records: Sequence[Record]) ->
     """Write every record that can be written; returns those that are refused for good, each with the reason.
 
     They are counted in the `refused_records` of the episode that they name, each once, however often it is delivered.
-    Raises ServiceError when the database cannot be used, or refuses the statement whatever the values: then all of them wait.
+    Raises ServiceError when the database cannot be used, or refuses the statement whatever the values: then all wait.
     """
     unfit: list[Refused] = []
     refused = _write_apart(db, run_number, records, unfit)

@@ -4,9 +4,9 @@ Concurrency: a `Database` may be shared by the threads of a process (SQLAlchemy'
 and by any number of processes. SQLite runs in WAL mode; a writing transaction takes the write lock at its beginning, so
 that two of them wait for each other instead of failing half-way.
 
-Errors: `transaction` and `reading` raise those of the database as `middleware.errors.ServiceError`, whatever the
-statement, from connecting to the commit. SQLAlchemy's event `handle_error` only logs outages: it hears nothing of a pool
-without a free connection, and an exception that replaces a lost connection's would break the pool's pre-ping.
+Errors: `transaction` and `reading` raise those of the database as `middleware.errors.ServiceError`, from connecting to
+the commit. SQLAlchemy's event `handle_error` only logs outages. It could not translate all errors: SQLAlchemy does not
+call it when the pool has no free connection, and its pre-ping expects errors of SQLAlchemy's own.
 """
 
 from __future__ import annotations

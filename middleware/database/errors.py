@@ -65,7 +65,7 @@ class ConstraintRefused(ValueRefused):
 def service_errors() -> Iterator[None]:
     """Raise the database's errors within as ServiceError.
 
-    Other errors of SQLAlchemy's (a statement that it cannot compile, no row where one was expected) are ours: they pass.
+    Its other errors (a statement that it cannot compile, no row where one was expected) are defects of ours: they pass.
     """
     try:
         yield

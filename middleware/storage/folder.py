@@ -18,9 +18,10 @@ _ASIDE = ".aside-"
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 """A disk's words for a path at which there is no file."""
 _MAY_PASS = (
-    *FULL_DISK, errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT,
+    *FULL_DISK, errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOMEM, errno.ESTALE,
+    errno.ETIMEDOUT,
 )  # fmt: skip
-"""Beside a disk that takes nothing now: too many open files, a network file system that is away, a folder that was moved."""
+"""Beside a disk that takes nothing now: too many open files, a network file system that does not answer."""
 
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class FolderStorage:
 
     @contextmanager
     def _errors(self, what: str, absent: tuple[int, ...] = ()) -> Iterator[None]:
-        """Raise the disk's errors as ServiceUnavailable or ServiceRefused. absent: those that mean FileNotFoundError."""
+        """Raise the disk's errors as ServiceError. absent: the numbers of those that mean FileNotFoundError."""
         try:
             yield
         except OSError as error:

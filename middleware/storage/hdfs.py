@@ -156,7 +156,7 @@ class HdfsStorage:
     def _again(self, what: str, attempt: Callable[[bool], _Result]) -> _Result:
         """Try until it works or patience ends; `attempt` is told whether it is the first time.
 
-        Raises FileNotFoundError and ServiceRefused where HDFS says so, ServiceUnavailable where it does not get to say anything.
+        Raises FileNotFoundError and ServiceRefused where HDFS says so, ServiceUnavailable where it does not answer.
         """
         from hdfs.util import HdfsError
         from requests import RequestException

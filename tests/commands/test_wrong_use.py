@@ -126,7 +126,7 @@ def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):
         (SettingsError("time.slots: 0 must be at least 1"), "time.slots: 0 must be at least 1"),
         (ManifestError("there is no model m1"), "there is no model m1"),
         (ServiceUnavailable("Nacos at h:1 does not answer"), "Nacos at h:1 does not answer"),
-        (ServiceRefused("the database refuses it (1045)", "Access denied"), "the database refuses it (1045): Access denied"),
+        (ServiceRefused("the database refuses us", "Access denied"), "the database refuses us: Access denied"),
         (PermissionError(13, "Permission denied", "runs/r"), "runs/r: Permission denied"),
     ],
     ids=lambda value: type(value).__name__,

@@ -21,7 +21,7 @@ from middleware.errors import ServiceUnavailable
 
 
 class _Database:
-    """Takes what `deliver_records` takes; `away` makes it fail as the adapter does, the driver's words holding a secret."""
+    """Takes what `deliver_records` takes; `away` makes it fail, the driver's own words holding a secret."""
 
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
