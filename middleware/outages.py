@@ -1,4 +1,4 @@
-"""Services that are away, and how that is logged: once by each process, and once more when it is over, by the adapter that noticed."""
+"""How outages are logged: once by each process, and once more when it is over, by the adapter that noticed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from middleware.errors import ServiceError, ServiceUnavailable
 
 PATIENCE_S = 120.0
-"""For so many real seconds a service that is away is waited for. Then the error is raised: whoever started the process decides."""
+"""How long a service that is unavailable is waited for, in real seconds. Then the error is raised."""
 _RETRY_S = 0.2
 _AGAIN_S = 600.0
 """What goes on is logged again after this long."""

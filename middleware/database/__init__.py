@@ -1,6 +1,6 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `episodes`, `records` (with
+`engine`: connecting. `errors`: its errors in our types. `leases`: who controls a run. `runs`, `episodes`, `records` (with
 `record_checks` and `delivery`), `logs`, `models`, `pod_events`: what is stored, by subject. `migrations`: versions.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import sqlalchemy as sa
 from running import Workplace, running
 
 from commands import main
+from commands.pods import run_pod
+from middleware.database import LeaseLost
 from middleware.errors import ServiceRefused, ServiceUnavailable
 from offload.manifest import ManifestError
 from offload.settings import SettingsError
@@ -150,6 +153,28 @@ def _printed(monkeypatch, capsys, error: Exception) -> str:
 def test_a_defect_is_shown_with_its_traceback(monkeypatch, capsys, error: Exception):
     with pytest.raises(type(error)):
         _printed(monkeypatch, capsys, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("OFFLOAD_NODE='x': an index is needed"), 2),
+        (ServiceRefused("the database refuses what is asked (OperationalError 1045)", "a row"), 2),
+        (ServiceUnavailable("the database cannot be used now (OperationalError 2003)", "a row"), 1),
+        (LeaseLost("another process controls the run"), 3),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_pods_exit_code_says_whether_to_start_it_again(monkeypatch, capsys, error: Exception, code: int):
+    """A supervisor restarts a pod that ends with 1, for ever; one that ends with 2 or 3 it does not."""
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+
+    def work() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_pod("offload-node", lambda: work)
+    assert (ended.value.code, capsys.readouterr().err) == (code, f"offload-node: {error}\n")
 
 
 def test_help_does_not_load_what_takes_long():
