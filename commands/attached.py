@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from commands.local import ControllerFailed, OpenRun
+from middleware.errors import ServiceError
 from middleware.http.access import Access
 from middleware.patience import bear
 from middleware.registry import CONTROLLER
@@ -45,7 +46,7 @@ class AttachedController:
                 for one in self._opened.registry.instances(CONTROLLER, run):
                     if one.alive() and one.metadata.get("ready"):
                         return one.address
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, "looking for the controller")
             if time.monotonic() > until:
                 raise ControllerFailed(

@@ -39,12 +39,14 @@ from middleware.database import (
     load_run,
     new_holder,
 )
+from middleware.errors import ServiceError
 from middleware.outages import FULL_DISK
 from middleware.patience import bear, patiently
 from middleware.registry import CONTROLLER, Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
-from offload.settings import ServiceSettings, SettingsError
+from offload.errors import UserError
+from offload.settings import ServiceSettings
 
 DATA_DIR = Path(".offload")
 _MOST_RESTARTS = 5
@@ -56,7 +58,7 @@ _WAIT_FOR_DISK_S = 0.5
 _logger = logging.getLogger(__name__)
 
 
-class ControllerFailed(RuntimeError):
+class ControllerFailed(UserError):
     """The controller could not be started, or ended too often. The message names its log file."""
 
 
@@ -96,12 +98,9 @@ def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder
     Raises RunConflict when a run of this name has other settings, or was played by the twin and not by the testbed (or
     the reverse); SchemaError for a database of another application; SettingsError for a service without an adapter.
     """
-    try:
-        database = Database.connect(settings.services.database)
-        storage = open_storage(settings.services.storage, database)
-        registry = open_registry(settings.services.registry, database)
-    except ValueError as wrong:
-        raise SettingsError(str(wrong)) from None
+    database = Database.connect(settings.services.database)
+    storage = open_storage(settings.services.storage, database)
+    registry = open_registry(settings.services.registry, database)
     database.migrate()
     if name is None:
         assert folder is not None
@@ -192,17 +191,17 @@ class LocalController:
     def address(self) -> str:
         """The current address of the controller, which changes with each restart. Waits until it is ready.
 
-        Raises ControllerFailed, or the registry's exception if the registry is unavailable until the time-out.
+        Raises ControllerFailed, or ServiceError if the registry is unavailable until the time-out.
         """
         until = time.monotonic() + _START_TIMEOUT_S
-        unavailable: Exception | None = None
+        unavailable: ServiceError | None = None
         while time.monotonic() < until:
             if self._failure:
                 raise ControllerFailed(self._failure)
             try:
                 registered = self._opened.registry.instances(CONTROLLER, self._opened.run.name)
                 unavailable = None
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, "looking for the controller")
                 registered, unavailable = [], error
             for instance in registered:

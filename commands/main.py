@@ -72,62 +72,35 @@ def main() -> None:
     except Interrupted as interrupted:
         print(f"\noffload: {interrupted}", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except Exception as error:
+    except Exception as error:  # whatever it is: one line where the user can correct it, else it is raised again
         if is_help(error):
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
-        if not _is_users(error):
+        words = _words(error)
+        if words is None:
             raise
-        print(f"offload: {_words(error)}", file=sys.stderr)
+        print(f"offload: {words}", file=sys.stderr)
         sys.exit(2)
 
 
-def _is_users(error: Exception) -> bool:
-    import sqlite3
+def _words(error: Exception) -> str | None:
+    """What is said of an error that the user can correct; None for a defect of the program's."""
+    from middleware.errors import ServiceError
+    from offload.errors import UserError
 
-    from commands.local import ControllerFailed
-    from commands.places import is_of_users
-    from commands.selftest import SelftestFailed
-    from commands.serve import NoController
-    from commands.upkeep import NotPrepared
-    from middleware.database import LeaseHeld, LeaseLost, RunConflict, SchemaError, UnknownRun
-    from middleware.patience import is_away
-    from offload.episodes import EpisodeError
-    from offload.settings import SettingsError
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ServiceError):
+        return error.in_full
+    if isinstance(error, UsageError):
+        return usage_words(error)
+    if isinstance(error, OSError):
+        from commands.places import words
 
-    if isinstance(error, ModuleNotFoundError):
-        return _extra_of(error) is not None
-    kinds = (
-        SettingsError,
-        RunConflict,
-        LeaseHeld,
-        LeaseLost,
-        UnknownRun,
-        SchemaError,
-        EpisodeError,
-        ControllerFailed,
-        NoController,
-        NotPrepared,
-        SelftestFailed,
-        UsageError,
-        PermissionError,
-    )
-    if isinstance(error, kinds) or is_away(error) or (isinstance(error, OSError) and is_of_users(error)):
-        return True
-    database = sys.modules.get("sqlalchemy.exc")
-    if database is not None and isinstance(error, database.OperationalError):
-        return True  # a wrong password, a database that does not exist, a certificate that is not trusted
-    if type(getattr(error, "orig", None)) is sqlite3.DatabaseError:
-        return True  # a file that is no database, or a damaged one
-    # torch is loaded only by the pipeline: where it is not, its errors cannot have been raised.
-    trainer = sys.modules.get("trainer.pipeline")
-    client = sys.modules.get("trainer.controller_client")
-    datasets = sys.modules.get("trainer.datasets")
-    if datasets is not None and isinstance(error, datasets.DatasetError):
-        return True
-    return (trainer is not None and isinstance(error, trainer.PipelineError)) or (
-        client is not None and isinstance(error, client.ControllerError)
-    )
+        return words(error)
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)) is not None:
+        return f"{error.name} is not installed here: pip install 'offload-testbed[{extra}]', or [all] for everything"
+    return None
 
 
 def _extra_of(missing: ModuleNotFoundError) -> str | None:
@@ -140,24 +113,6 @@ def _extra_of(missing: ModuleNotFoundError) -> str | None:
         for extra in re.findall(r"extra == ['\"]([\w-]+)['\"]", line)
     } - {"dev"}
     return min(extras, default=None)
-
-
-def _words(error: Exception) -> str:
-    from commands.places import words
-    from middleware.patience import is_away
-
-    if isinstance(error, UsageError):
-        return usage_words(error)
-    if isinstance(error, OSError) and not is_away(error):
-        return words(error)
-    if isinstance(error, ModuleNotFoundError):
-        extra = _extra_of(error)
-        return f"{error.name} is not installed here: pip install 'offload-testbed[{extra}]', or [all] for everything"
-    # A database error would go on with the statement and its values: the driver's own words are enough.
-    driver = getattr(error, "orig", None)
-    if driver is None:
-        return str(error)
-    return f"the database {'does not answer' if is_away(error) else 'refuses us'}: {driver}"
 
 
 if __name__ == "__main__":

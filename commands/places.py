@@ -71,13 +71,10 @@ def check_database(url: str) -> None:
         raise SettingsError(problem)
 
 
-def is_of_users(error: OSError) -> bool:
-    """Whether a file or a disk is the cause, which the user can change."""
-    return error.errno in _OF_USERS
-
-
-def words(error: OSError) -> str:
-    """The error as a message: `runs/demo: Not a directory`."""
+def words(error: OSError) -> str | None:
+    """The error as a message, `runs/demo: Not a directory`; None if no file or disk of the user's is the cause."""
+    if error.errno not in _OF_USERS:
+        return None
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or error}"
 

@@ -21,23 +21,18 @@ def run_pod(program: str, load: Callable[[], Callable[[], None]]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.raiseExceptions = False  # a log on a full disk loses lines; a traceback for each would be lost as well
     work = load()
-    from middleware.database import LeaseLost, SchemaError
-    from middleware.database.errors import in_words, is_databases, is_unavailable
-    from middleware.outages import ServiceAway
+    from middleware.database import LeaseLost
+    from middleware.errors import ServiceRefused, ServiceUnavailable
+    from offload.errors import UserError
 
     try:
         work()
-    except (ValueError, LookupError, SchemaError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(WRONG_START)
     except LeaseLost as lost:
         print(f"{program}: {lost}", file=sys.stderr)
         sys.exit(OVERTAKEN)
-    except ServiceAway as error:
-        print(f"{program}: a service cannot be used now: {error}", file=sys.stderr)
+    except ServiceUnavailable as error:
+        print(f"{program}: {error}", file=sys.stderr)
         sys.exit(_MAY_WORK_NEXT_TIME)
-    except Exception as error:
-        if not is_databases(error):
-            raise
-        print(f"{program}: {in_words(error)}", file=sys.stderr)
-        sys.exit(_MAY_WORK_NEXT_TIME if is_unavailable(error) else WRONG_START)
+    except (UserError, ServiceRefused) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(WRONG_START)

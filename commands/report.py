@@ -49,20 +49,17 @@ def report(
 
 def _store(url: str, db: Database, run: Run, folder: Path, files: Mapping[str, bytes], console: Console) -> None:
     """Write the report to the storage as well. If the storage is read-only or unavailable, print that."""
-    from sqlalchemy.exc import DBAPIError
-
     from evaluation.report import store_report
-    from middleware.outages import ServiceAway
+    from middleware.errors import ServiceError
     from middleware.storage import open_storage
     from offload.settings import redacted
 
     try:
         store_report(open_storage(url, db), run, files)
-    except (OSError, DBAPIError, ServiceAway) as refused:
-        # The text of a SQLAlchemy error includes the statement and its values; the driver's error does not.
-        why = getattr(refused, "orig", None) or refused
+    except ServiceError as refused:
         console.print(
-            f"The report is in {folder}, but not in the storage {redacted(url)}, which rejects it: {why}", markup=False
+            f"The report is in {folder}, but not in the storage {redacted(url)}, which rejects it: {refused.in_full}",
+            markup=False,
         )
 
 

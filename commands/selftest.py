@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from commands.serve import RunName
+from offload.errors import UserError
 
 _RETRY_S = 0.5
 
 
-class SelftestFailed(RuntimeError):
+class SelftestFailed(UserError):
     """A part of the running testbed does not work. The message says which."""
 
 

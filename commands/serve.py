@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from commands.recorded import DatabaseUrl
+from offload.errors import UserError
 
 _TIMEOUT_S = 10.0
 _UNKNOWN_S, _LOOK_S = 3.0, 0.5
@@ -24,7 +25,7 @@ RunName = Annotated[
 ]
 
 
-class NoController(RuntimeError):
+class NoController(UserError):
     """No controller answers, or several do and none is chosen."""
 
 
@@ -41,6 +42,7 @@ def serve(
     from commands.local import DATA_DIR, ControllerFailed, LocalController, open_run
     from commands.places import check_places
     from middleware.configuration import load_settings
+    from middleware.errors import ServiceError
     from middleware.patience import bear
 
     console = Console()
@@ -64,7 +66,7 @@ def serve(
             time.sleep(0.5)
             try:
                 now = controller.address()
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, "looking for the controller")
                 continue  # the controller, too, waits until the registry is available again
             if now != address:

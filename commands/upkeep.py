@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from offload.errors import UserError
+
 _RETRY_S = 0.5
 _ORIGIN = "offload prepare"
 Config = Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")]
 RunName = Annotated[str, typer.Option("--run", help="The run's name.")]
 
 
-class NotPrepared(RuntimeError):
+class NotPrepared(UserError):
     """A run that is not there after all the time that was allowed; the message says what is missing."""
 
 
@@ -73,7 +75,7 @@ def await_(
     """Wait until somebody has prepared the run."""
     from middleware.configuration import load_settings
     from middleware.database import Database, SchemaError, UnknownRun, load_run
-    from middleware.patience import is_away
+    from middleware.errors import ServiceUnavailable
 
     database = Database.connect(load_settings().services.database)
     until = time.monotonic() + timeout_s
@@ -84,10 +86,8 @@ def await_(
             break
         except (SchemaError, UnknownRun) as missing:
             why = str(missing)
-        except Exception as error:
-            if not is_away(error):
-                raise
-            why = "the database does not answer"
+        except ServiceUnavailable as error:
+            why = error.in_full
         if time.monotonic() >= until:
             raise NotPrepared(f"run '{run}' is not there after {timeout_s:g} s: {why}")
         time.sleep(_RETRY_S)

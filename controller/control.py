@@ -19,7 +19,7 @@ from controller.readiness import Fallback
 from controller.run_services import RunServices
 from middleware.configuration import HotRecord, changed
 from middleware.database import LeaseHolder, Run, find_episodes, find_models, load_trace
-from middleware.outages import ServiceAway
+from middleware.errors import ServiceError, ServiceRefused
 from middleware.patience import bear
 from offload.episodes import EpisodePlan
 from offload.network import Network
@@ -186,17 +186,15 @@ class Control:
             alive = [one for one in self._services.registered_nodes() if one.alive()]
             self._metrics.nodes_alive.set(len(alive))
             self._metrics.fallback.set(self._fallback.reason(self._read()) is not None)
-        except Exception as error:  # of a service: the other metrics matter all the more; `bear` raises our own errors
+        except ServiceError as error:  # the other metrics matter all the more
             bear(error, "metrics of nodes and live settings")
         return self._metrics.text()
 
     def report(self, name: str) -> bytes | None:
-        """The report of a run as HTML; None when there is none. Raises ServiceAway without the storage."""
+        """The report of a run as HTML; None when there is none. Raises ServiceUnavailable without the storage."""
         try:
             return self._services.storage.read(f"reports/{name}/report.html")
-        except (FileNotFoundError, ValueError, OSError) as missing:
-            if isinstance(missing, ServiceAway):
-                raise
+        except (FileNotFoundError, ValueError, ServiceRefused):
             return None  # a name that the storage cannot have is a name of no run
 
     def _read(self) -> HotRecord | None:

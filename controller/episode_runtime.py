@@ -35,6 +35,7 @@ from middleware.database import (
     close_episode,
     open_episode,
 )
+from middleware.errors import ServiceError
 from middleware.http.access import Access
 from middleware.patience import PATIENCE_S, bear, patiently
 from offload.episodes import EpisodePlan, EpisodeStatus
@@ -161,9 +162,8 @@ class Episodes:
         try:
             self._open_nodes(state, record)
         except Exception as failed:  # whatever failed, the episode must not stay open; the error is raised again
-            reason = (
-                str(failed) if isinstance(failed, OpeningError) else f"could not be opened: {type(failed).__name__}"
-            )
+            known = isinstance(failed, OpeningError | ServiceError)
+            reason = str(failed) if known else f"could not be opened: {type(failed).__name__}"
             patiently(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
             self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
             raise
@@ -317,7 +317,7 @@ class Episodes:
         """Where a node that is ready answers; None while none does, or the registry is unavailable."""
         try:
             return self._addresses().get(node)
-        except Exception as error:  # of the registry: the caller tries again; `bear` raises our own errors
+        except ServiceError as error:  # the caller tries again
             bear(error, "looking for the nodes")
             return None
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from controller.nodes import NodeClients
+from middleware.errors import ServiceError
 from middleware.http.access import OPEN, Access
 from middleware.outages import FULL_DISK
 from middleware.patience import bear
@@ -116,7 +117,7 @@ class LocalFleet:
         """`ready`; no node while the registry does not answer."""
         try:
             return self.ready()
-        except Exception as error:  # of the registry: the caller looks again; `bear` raises our own errors
+        except ServiceError as error:  # the caller looks again
             bear(error, "looking for the nodes")
             return {}
 
@@ -198,7 +199,7 @@ class LocalFleet:
         while not self._stopping.wait(_LIVENESS_S):
             try:
                 registered = self._registered()
-            except Exception as error:  # of the registry: the next round looks again; `bear` raises our own errors
+            except ServiceError as error:  # the next round looks again
                 bear(error, "looking for the nodes")
                 continue
             addresses = {node: one.address for node, one in registered.items()}

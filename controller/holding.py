@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from middleware.database import LeaseHeld, LeaseHolder
+from middleware.errors import ServiceError
 from middleware.patience import bear
 from middleware.registry import CONTROLLER, Registry
 
@@ -27,7 +28,7 @@ def _address(registry: Registry, run_name: str, holder: str) -> str:
     """Where the holder answers, in words, as far as that is known."""
     try:
         found = registry.instances(CONTROLLER, run_name)
-    except Exception as error:  # of the registry: the refusal counts without the address; `bear` raises our own errors
+    except ServiceError as error:  # the refusal counts without the address
         bear(error, "looking for the run's controller")
         found = []
     return next((f", at {one.address}" for one in found if one.metadata.get("holder") == holder), "")

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from controller.pods import NodePods
+from middleware.errors import ServiceError
+from offload.settings import SettingsError
 
 _HOUR_S = 3600.0
 
@@ -49,7 +51,7 @@ class Killings:
             node = self._draws.randrange(self._nodes)
             try:
                 pod = self._pods.kill(node)
-            except OSError as error:
+            except ServiceError as error:
                 _logger.warning("failure injection: %s", error)
                 continue
             if pod is None:
@@ -59,12 +61,12 @@ class Killings:
 
 
 def killings_per_hour(environment: Mapping[str, str]) -> float:
-    """`OFFLOAD_KILLINGS_PER_HOUR`: of each pod, 0 for none. Raises ValueError."""
+    """`OFFLOAD_KILLINGS_PER_HOUR`: of each pod, 0 for none. Raises SettingsError."""
     text = environment.get("OFFLOAD_KILLINGS_PER_HOUR", "0")
     try:
         rate = float(text)
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= _HOUR_S:
-        raise ValueError(f"OFFLOAD_KILLINGS_PER_HOUR={text!r}: a number is needed, 0 to {_HOUR_S:.0f}")
+        raise SettingsError(f"OFFLOAD_KILLINGS_PER_HOUR={text!r}: a number is needed, 0 to {_HOUR_S:.0f}")
     return rate

@@ -34,7 +34,7 @@ from middleware.database import (
     find_episodes,
     forget_episodes,
 )
-from middleware.database.errors import in_words, is_databases
+from middleware.errors import ServiceError
 from middleware.patience import bear, patiently
 from offload.episodes import CONTINUOUS_TRACES, EpisodePhase, EpisodePlan, EpisodeStatus
 from offload.settings import SettingsError
@@ -111,9 +111,7 @@ class Player:
                 state.abort(_STOPPED)
                 try:
                     self._episodes.play(state)
-                except (
-                    Exception
-                ) as error:  # of the database: the next controller aborts it; `bear` raises our own errors
+                except ServiceError as error:  # the next controller aborts it
                     bear(error, f"aborting episode {state.episode}")
 
     # --- requests: any thread -----------------------------------------------------------------------------------
@@ -169,10 +167,9 @@ class Player:
                         self._forget()
         except LeaseLost as lost:
             self._lifecycle.lose(lost)
+        except ServiceError as error:  # where it was raised says nothing
+            self._lifecycle.fail(f"no episode can be played: {error}")
         except Exception as error:  # whatever it is, the process ends with the reason, instead of a dead thread
-            if is_databases(error):  # its text holds the statement, with rows; and where it was raised says nothing
-                self._lifecycle.fail(f"no episode can be played: {in_words(error)}")
-                return
             _logger.exception("the episode failed")
             self._lifecycle.fail(f"the player failed: {type(error).__name__}: {error}")
 
@@ -182,7 +179,7 @@ class Player:
             run = self._services.run
             kept = run.settings.kept_episodes
             forget_episodes(self._services.database, run, SERVE_PHASE, kept, lease=self._holder.lease)
-        except Exception as error:  # of a service: it is done after the next episode; `bear` raises our own errors
+        except ServiceError as error:  # it is done after the next episode
             bear(error, "deleting old episodes")
 
     def _next(self) -> EpisodeState | None:

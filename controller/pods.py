@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controller.interface import Pod
+from middleware.errors import ServiceRefused, ServiceUnavailable
 from middleware.extras import require_extra
 from middleware.outages import OutageLog
+from offload.settings import SettingsError
 
 if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api
@@ -28,6 +30,8 @@ _WATCH_S = 60
 _CONNECT_S, _ANSWER_S = 3.0, 10.0
 _RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _GONE = 410
+_BUSY = (408, 409, 429)
+"""Refusals that are over soon."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,21 +50,21 @@ class NodePods:
     def of_cluster(cls, environment: Mapping[str, str]) -> NodePods:
         """Those of the cluster that this pod runs in, found by `OFFLOAD_PODS`, a label selector.
 
-        Raises ValueError outside a cluster, and where the selector is missing.
+        Raises SettingsError outside a cluster, and where the selector is missing.
         """
         require_extra("kubernetes", "kubernetes", "--fleet kubernetes")
         from kubernetes import client, config
 
         selector = environment.get("OFFLOAD_PODS", "")
         if not selector:
-            raise ValueError("OFFLOAD_PODS is not set; a label selector of the edge nodes' pods is needed")
+            raise SettingsError("OFFLOAD_PODS is not set; a label selector of the edge nodes' pods is needed")
         chosen = client.Configuration()
         chosen.proxy = None  # the environment's, which is for what is outside the cluster
         try:
             config.load_incluster_config(chosen)
             namespace = _NAMESPACE_FILE.read_text().strip()
         except (config.ConfigException, OSError) as error:
-            raise ValueError(f"--fleet kubernetes works in a pod with a service account's token: {error}") from None
+            raise SettingsError(f"--fleet kubernetes works in a pod with a service account's token: {error}") from None
         return cls(client.CoreV1Api(client.ApiClient(chosen)), namespace, selector)
 
     def start(self) -> None:
@@ -80,7 +84,7 @@ class NodePods:
     def kill(self, node: int) -> str | None:
         """Have Kubernetes kill a node's pod at once, as a crash would; its name, None where there is no pod.
 
-        Raises OSError when the API is away or refuses.
+        Raises ServiceUnavailable when the API is away, ServiceRefused when it refuses.
         """
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
@@ -95,9 +99,11 @@ class NodePods:
         except ApiException as error:
             if error.status == 404:
                 return None
-            raise OSError(f"pod {pod.name} cannot be killed: {error.status} {error.reason}") from None
+            kind = ServiceUnavailable if error.status in _BUSY or error.status >= 500 else ServiceRefused
+            raise kind(f"the Kubernetes API: pod {pod.name} cannot be killed: {error.status} {error.reason}") from None
         except HTTPError as error:
-            raise OSError(f"pod {pod.name} cannot be killed: the Kubernetes API does not answer") from error
+            words = f"the Kubernetes API: pod {pod.name} cannot be killed: {type(error).__name__}"
+            raise ServiceUnavailable(words) from None
         return pod.name
 
     def _watch_all(self) -> None:

@@ -38,10 +38,11 @@ from controller.run_services import RunServices
 from middleware.configuration import HotRecord, watch_file, watched_file
 from middleware.database import LeaseHolder, LeaseLost, holder_of, record_pod_event
 from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
+from middleware.errors import ServiceError
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.patience import bear, patiently
 from middleware.registry import CONTROLLER, loopback_beside
-from offload.settings import Settings
+from offload.settings import Settings, SettingsError
 
 _SWITCH_S: Final = 0.0005
 _WATCH_S: Final = 0.5
@@ -68,8 +69,8 @@ def serve(
     check_choice: raises SettingsError for a choice that no node of a run with these settings could apply
     continuously: begin with continuous arrivals
 
-    Raises ValueError, LookupError or SchemaError for a wrong start, LeaseHeld or LeaseLost when another process
-    controls the run, FleetError when nodes cannot be kept running.
+    Raises UserError for a wrong start (LeaseHeld and LeaseLost when another process controls the run), ServiceError,
+    and FleetError when nodes cannot be kept running.
     """
     sys.setswitchinterval(_SWITCH_S)
     end_with_any_thread()
@@ -192,12 +193,12 @@ class Process:
         ending.callback(services.configuration.watch(services.run.name, _apply_log_level, _WATCH_S))
 
     def _killings_of(self, environment: Mapping[str, str]) -> Killings | None:
-        """Failure injection as the environment asks for it. Raises ValueError."""
+        """Failure injection as the environment asks for it. Raises SettingsError."""
         per_hour = killings_per_hour(environment)
         if not per_hour:
             return None
         if self._pods is None:
-            raise ValueError("OFFLOAD_KILLINGS_PER_HOUR: only pods can be killed: --fleet kubernetes is needed")
+            raise SettingsError("OFFLOAD_KILLINGS_PER_HOUR: only pods can be killed: --fleet kubernetes is needed")
         seed = self._services.run.settings.seed
         return Killings(self._pods, self._services.network.nodes, per_hour, seed, self._record_killing)
 
@@ -238,7 +239,7 @@ class Process:
         database, run = self._services.database, self._services.run
         try:
             record_pod_event(database, run, node, pod, "killed", "failure injection", episode, slot)
-        except Exception as error:  # of the database: the injection goes on; `bear` raises our own errors
+        except ServiceError as error:  # the injection goes on
             bear(error, "recording a failure injection")
             _logger.warning("the killing of %s could not be recorded", pod)
 
@@ -268,7 +269,7 @@ def _local_fleet(
 
 
 def _provide_descriptors(settings: Settings, nodes: int, fleet: str) -> None:
-    """Raises ValueError where they do not suffice, here or in the nodes of a local fleet, which have the same limit."""
+    """Raises SettingsError where they do not suffice, here or in the nodes of a local fleet: same limit."""
     if fleet == "local":
         transfer = settings.node.transfer
         provide_descriptors(descriptors_of_node(nodes, transfer), f"an edge node with node.transfer: {transfer}", nodes)

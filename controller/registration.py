@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from middleware.errors import ServiceError
 from middleware.patience import bear, patiently
 from middleware.registry import CONTROLLER, Instance, Registry, keep_registered
 
@@ -63,7 +64,7 @@ class Registration:
         """Remove the entry. Where the registry is unavailable, the entry expires."""
         try:
             self._registry.deregister(self._instance())
-        except Exception as error:  # whatever the registry answers, the process ends; `bear` raises our own errors
+        except ServiceError as error:  # whatever the registry answers, the process ends
             bear(error, "leaving the registry")
 
     def _instance(self) -> Instance:

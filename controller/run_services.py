@@ -15,7 +15,7 @@ from middleware.patience import patiently
 from middleware.registry import EDGE_NODE, Instance, Registry, open_registry
 from middleware.storage import Storage, open_storage
 from offload.network import Network
-from offload.settings import ServiceSettings
+from offload.settings import ServiceSettings, SettingsError
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class RunServices:
     def open(cls, environment: Mapping[str, str]) -> RunServices:
         """The run that `OFFLOAD_RUN` names.
 
-        Waits for a database that is unavailable. Raises ValueError, LookupError or SchemaError for a wrong start.
+        Waits for a database that is unavailable. Raises UserError for a wrong start.
         """
         name = environment.get("OFFLOAD_RUN", "")
         if not name:
-            raise ValueError("OFFLOAD_RUN is not set; the controller needs the run's name")
+            raise SettingsError("OFFLOAD_RUN is not set; the controller needs the run's name")
         access = Access.read(environment)
         addresses = load_settings(environment=environment).services
         database = Database.connect(addresses.database)

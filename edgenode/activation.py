@@ -20,9 +20,7 @@ from edgenode.identity import NodeIdentity
 from edgenode.probing import chosen_node, probed_nodes, reports_from
 from edgenode.schedulers import create_scheduler
 from middleware.configuration import HotRecord
-from middleware.database.errors import in_words, is_databases
-from middleware.outages import ServiceAway
-from middleware.patience import is_away
+from middleware.errors import ServiceError, ServiceUnavailable
 from middleware.storage import Storage, fetch_model, named_model
 from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
@@ -40,7 +38,7 @@ class RevisionLate(RuntimeError):
     """A revision that the configuration does not show here yet. The message says which it shows."""
 
 
-class ModelAway(ServiceAway):
+class ModelUnavailable(ServiceUnavailable):
     """A revision whose model cannot be fetched now, because the storage is away; the one before it stays until then."""
 
 
@@ -93,14 +91,14 @@ class Activation:
     def apply(self, record: HotRecord, timeout_s: float = -1) -> None:
         """Make this revision's scheduler the current one; an older revision changes nothing.
 
-        timeout_s: for so long another thread that is at it is waited for, then ModelAway is raised; -1: as long as it takes
+        timeout_s: wait this long for another thread that applies a revision, then raise ModelUnavailable; -1: no limit
 
         Raises ActivationError: the scheduler does not exist, its parameters are wrong, it cannot decide, or the model is
-        missing, damaged or does not fit. Raises ModelAway where the storage is away. The current one stays then.
+        missing, damaged or does not fit. Raises ModelUnavailable where the storage is away. The current one stays then.
         """
         if not self._lock.acquire(timeout=timeout_s):
             # Only one waits for a storage that is away: requests that all did would leave nobody to answer.
-            raise ModelAway(f"revision {record.revision} is being applied")
+            raise ModelUnavailable(f"revision {record.revision} is being applied")
         try:
             applied = self._apply(record)
         finally:
@@ -120,15 +118,14 @@ class Activation:
             context = SchedulerContext(network.nodes, profile, actor, network.capacity_hz)
             scheduler = create_scheduler(choice.name, choice.parameters, context)
             self._try_out(scheduler)
-        except Exception as error:  # of somebody's scheduler it may be any
-            if is_away(error) or is_databases(error):
-                why = str(error) if isinstance(error, ServiceAway) else in_words(error)
-                problem = f"{what} waits: {why}"
-                if self.problem is None:
-                    _logger.warning("%s", problem)
-                self.problem = problem
-                raise ModelAway(problem) from None
-            foreseen = isinstance(error, ValueError | OSError)
+        except ServiceUnavailable as error:
+            problem = f"{what} waits: {error}"
+            if self.problem is None:
+                _logger.warning("%s", problem)
+            self.problem = problem
+            raise ModelUnavailable(problem) from None
+        except Exception as error:  # somebody's scheduler may raise anything
+            foreseen = isinstance(error, ValueError | OSError | ServiceError)
             reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
             self.problem = f"{what}: {reason}"
             self.refused = record.revision
@@ -141,7 +138,10 @@ class Activation:
         return True
 
     def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
-        """Read the hot keys until they are at `revision` or later and applied. Raises ActivationError, RevisionLate, ServiceAway."""
+        """Read the hot keys until they are at `revision` or later and applied.
+
+        Raises ActivationError, RevisionLate, ServiceError.
+        """
         until = time.monotonic() + timeout_s
         while True:
             current = self.current

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgenode.stimuli import VARIABLE
 from middleware.lifeline import leaving_s
+from offload.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,16 @@ class NodeEnvironment:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
-        """Raises ValueError naming the variable that is missing or wrong."""
+        """Raises SettingsError naming the variable that is missing or wrong."""
         for name in ("OFFLOAD_RUN", "OFFLOAD_NODE"):
             if not environment.get(name):
-                raise ValueError(f"{name} is not set; a node needs the run's name and its own index")
+                raise SettingsError(f"{name} is not set; a node needs the run's name and its own index")
         node = environment["OFFLOAD_NODE"]
         if not node.isdigit():
-            raise ValueError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
+            raise SettingsError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
         epoch = environment.get("OFFLOAD_EPOCH")
         if epoch is not None and not epoch.isdigit():
-            raise ValueError(f"OFFLOAD_EPOCH={epoch!r}: the number of the controller's lease is needed")
+            raise SettingsError(f"OFFLOAD_EPOCH={epoch!r}: the number of the controller's lease is needed")
         return cls(
             run=environment["OFFLOAD_RUN"],
             node=int(node),

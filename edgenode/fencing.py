@@ -19,9 +19,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from middleware.database import LeaseLost
+from middleware.errors import ServiceError
 from middleware.http.epoch import ENVIRON, HEADER
 from middleware.http.openapi import LARGEST
 from middleware.http.problems import HTTPProblem
@@ -80,8 +79,8 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
         while not overtaken.wait(_WATCH_S):
             try:
                 found = current()
-            except SQLAlchemyError:
-                continue  # the database's adapter logs that it is unavailable
+            except ServiceError:
+                continue  # it is looked at again; the database's adapter logs an outage
             if found != epoch:
                 _logger.warning("%s; this node ends", _words(epoch, found))
                 overtaken.set()

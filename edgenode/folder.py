@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from middleware.outages import FULL_DISK
+from offload.errors import UserError
 
 _PATIENCE_S = 15.0
 """For so many real seconds a predecessor that is ending is waited for: it delivers its records until then."""
@@ -20,7 +21,7 @@ _LOCK = "lock"
 _logger = logging.getLogger(__name__)
 
 
-class FolderInUse(ValueError):
+class FolderInUse(UserError):
     """Another process uses the folder; the message names both."""
 
 

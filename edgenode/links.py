@@ -118,13 +118,13 @@ def receive_tasks(connection: socket.socket, expect: Expect, refusal: Callable[[
         answer: Mapping[str, Any]
         try:
             size_bytes, accept = expect(line)
-        except Exception as error:
+        except Exception as error:  # every error is answered, as `refusal` explains it
             connection.sendall(_line(refusal(error)))
             return  # where the next task would begin cannot be known
         reader.skip(size_bytes)
         try:
             answer = {"status": 200, **accept(reader.arrival_s - first_s)}
-        except Exception as error:
+        except Exception as error:  # as above
             answer = refusal(error)
         connection.sendall(_line(answer))
 

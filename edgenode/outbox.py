@@ -40,9 +40,8 @@ from edgenode.segments import (
     takes_records,
 )
 from middleware.database import Refused
-from middleware.database.errors import in_words
+from middleware.errors import ServiceError
 from middleware.outages import FULL_DISK
-from middleware.patience import is_services
 from offload.records import Record
 
 Deliver = Callable[[Sequence[Mapping[str, Any]]], Sequence[Refused]]
@@ -249,10 +248,8 @@ class Outbox:
                 trouble = self._deliver_segment(segment)
                 troubles += [trouble] if trouble else []
             self._deliver_memory()
-        except Exception as error:
-            if not is_services(error):
-                raise
-            troubles.append(f"{in_words(error)}; {self.waiting} records wait on this node")
+        except ServiceError as error:
+            troubles.append(f"{error}; {self.waiting} records wait on this node")
         self._tell("; ".join(troubles) or None)
 
     def _deliver_segment(self, segment: Path) -> str | None:

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgenode.activation import Activation, ActivationError, ModelAway
+from edgenode.activation import Activation, ActivationError, ModelUnavailable
 from edgenode.applications import create_application
 from edgenode.controller_clock import ControllerClock
 from edgenode.environment import NodeEnvironment
@@ -35,14 +35,15 @@ from edgenode.registration import Registration
 from middleware.configuration import HotRecord, load_settings, open_configuration
 from middleware.database import Database, Run, current_epoch, deliver_records, load_network, load_run
 from middleware.descriptors import descriptors_of_node, provide_descriptors
+from middleware.errors import ServiceUnavailable
 from middleware.http.access import Access
 from middleware.lifeline import end_with_any_thread, end_with_parent
-from middleware.outages import ServiceAway
 from middleware.patience import patiently
 from middleware.registry import open_registry
 from middleware.storage import open_storage
 from offload.network import Network
 from offload.profiles import make_profile
+from offload.settings import SettingsError
 
 _WATCH_S = 1.0
 _LEAVING_POLL_S = 0.1
@@ -57,7 +58,7 @@ def serve(environment: Mapping[str, str]) -> None:
     """Run a node until SIGTERM, SIGINT, or the end of the lifeline.
 
     environment: as docs/contracts.md has it
-    Raises ValueError and the like for a wrong start.
+    Raises UserError for a wrong start, ServiceError.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end_with_any_thread()
@@ -171,7 +172,7 @@ class Process:
             self._activation.apply(record)
         except ActivationError:
             self._registration.soon()  # told in the log and in the status; the one before stays
-        except ModelAway:
+        except ModelUnavailable:
             self._registration.soon()
             raise  # the watch brings it again
 
@@ -179,13 +180,15 @@ class Process:
         """Open an episode, as the controller asks; see `Opener` in `edgenode/http/episodes.py`."""
         node, clock = self._node, self._clock
         if self._stop.is_set() and body.episode != node.status()["episode"]:
-            raise ServiceAway(f"node {self._who.node} is leaving")
+            raise ServiceUnavailable(f"node {self._who.node} is leaving")
         timeout_s = self._run.settings.node.request_timeout_s
         active = self._activation.catch_up(lambda: self._configuration.read(self._run.name), body.revision, timeout_s)
         try:
             error = clock.map(body.controller, timeout_s)
         except (OSError, LookupError, TypeError, ValueError) as trouble:
-            raise ServiceAway(f"the controller's clock at {body.controller} does not answer: {trouble!r}") from None
+            raise ServiceUnavailable(
+                f"the controller's clock at {body.controller} does not answer: {trouble!r}"
+            ) from None
         node.open_episode(body.episode, body.episode_uid, body.trace, body.peers)
         if body.start_s is not None:
             node.start_episode(body.episode, clock.here(body.start_s))
@@ -206,9 +209,9 @@ class Process:
 
 
 def _check_place(who: NodeEnvironment, run: Run, network: Network) -> None:
-    """Raises ValueError where the run has no such node, or where the machine has too few descriptors for it."""
+    """Raises SettingsError where the run has no such node, or where the machine has too few descriptors for it."""
     if who.node >= network.nodes:
-        raise ValueError(
+        raise SettingsError(
             f"OFFLOAD_NODE={who.node}: run '{run.name}' has {network.nodes} nodes, 0 to {network.nodes - 1}"
         )
     transfer = run.settings.node.transfer

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from middleware.errors import ServiceError
 from middleware.patience import bear
 from middleware.registry import EDGE_NODE, Instance, Registry, keep_registered
 
@@ -49,7 +50,7 @@ class Registration:
         self._thread.join(timeout=5)
         try:
             self._registry.deregister(self._instance())
-        except Exception as error:
+        except ServiceError as error:
             bear(error, "leaving the registry")
 
     def address_of(self, node: int) -> str | None:
@@ -60,7 +61,7 @@ class Registration:
         self._looked_up[node] = now
         try:
             found = self._registry.instances(EDGE_NODE, self._run)
-        except Exception as error:
+        except ServiceError as error:
             bear(error, f"looking for node {node}")
             return None
         return next((one.address for one in found if one.instance == str(node)), None)
@@ -75,7 +76,7 @@ class Registration:
             try:
                 self._registry.register(self._instance())
                 break
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, "registering")
             self._ending.wait(_REGISTER_S)
         ours = True

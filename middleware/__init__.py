@@ -2,5 +2,6 @@
 
 `database` (SQLite, MySQL): records. `storage` (folder, database blobs): models, buffers, reports. `registry`: who is
 there. `configuration`: settings, and the hot keys that change in a running system. Beside them what all pods' HTTP interfaces have in
-common (`server`, `access`, `openapi`, `problems`) and how services that are away are borne with (`outages`, `patience`). Imports `offload` only.
+common (`server`, `access`, `openapi`, `problems`),
+and what happens when a service is unavailable or refuses (`errors`, `outages`, `patience`). Imports `offload` only.
 """

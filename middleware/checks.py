@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from middleware.configuration import watched_file
 from middleware.configuration.layers import settings_in
 from middleware.configuration.nacos import NacosConfiguration
-from middleware.database import Database, SchemaError, migrations, sqlite_file
-from middleware.outages import ServiceAway
+from middleware.configuration.table import TableConfiguration
+from middleware.database import Database, migrations, sqlite_file
+from middleware.errors import ServiceError
 from middleware.registry import Instance, Registry, open_registry
 from middleware.registry.nacos import NacosRegistry
 from middleware.storage import Storage, open_storage
-from offload.settings import ServiceSettings, SettingsError, redacted
+from offload.errors import UserError
+from offload.settings import ServiceSettings, redacted
 
 _Found = tuple[str, float | None]
 """Version and latency."""
@@ -64,7 +63,7 @@ def check_services(services: ServiceSettings) -> list[ServiceCheck]:
 def _checked(service: str, url: str, check: Callable[[], _Found]) -> ServiceCheck:
     try:
         version, latency_s = check()
-    except Exception as error:  # whatever a driver raises is what is wrong
+    except Exception as error:  # whatever it is, it is what is wrong with this service
         return ServiceCheck(service, redacted(url), None, None, _words(error))
     return ServiceCheck(service, redacted(url), version, latency_s, None)
 
@@ -73,13 +72,13 @@ def _database(services: ServiceSettings) -> _Found:
     with _connected(services) as database:
         if database is None:
             return f"SQLite, {_LATER}", None
-        latency_s = _took(lambda: _ask(database, "SELECT 1"))
+        latency_s = _took(database.ping)
         found = migrations.current(database)
         if found is None:
-            return f"{_version(database)}; its tables are {_LATER}", latency_s
+            return f"{database.version()}; its tables are {_LATER}", latency_s
         if found not in migrations.KNOWN:
             database.check_schema()
-        return _version(database), latency_s
+        return database.version(), latency_s
 
 
 def _storage(services: ServiceSettings) -> _Found:
@@ -111,7 +110,7 @@ def _registry(services: ServiceSettings) -> _Found:
     with _connected(services) as database:
         if database is None or migrations.current(database) is None:
             return f"a table, {_LATER}", None
-        return f"a table of {_version(database)}", _try_registry(open_registry(services.registry, database))
+        return f"a table of {database.version()}", _try_registry(open_registry(services.registry, database))
 
 
 def _try_registry(registry: Registry) -> float:
@@ -142,8 +141,9 @@ def _configuration(services: ServiceSettings) -> _Found:
     with _connected(services) as database:
         if database is None or migrations.current(database) is None:
             return f"a table, {_LATER}{beside}", None
-        latency_s = _took(lambda: _ask(database, "SELECT COUNT(*) FROM configuration"))
-        return f"a table of {_version(database)}{beside}", latency_s
+        table = TableConfiguration(database)
+        latency_s = _took(lambda: table.read("check"))
+        return f"a table of {database.version()}{beside}", latency_s
 
 
 @contextmanager
@@ -160,18 +160,6 @@ def _connected(services: ServiceSettings) -> Iterator[Database | None]:
         database.close()
 
 
-def _version(database: Database) -> str:
-    if database.is_sqlite:
-        return f"SQLite {_ask(database, 'SELECT sqlite_version()')}"
-    told = str(_ask(database, "SELECT VERSION()"))
-    return f"MariaDB {told.partition('-')[0]}" if "mariadb" in told.lower() else f"MySQL {told}"
-
-
-def _ask(database: Database, question: str) -> object:
-    with database.reading() as connection:
-        return connection.execute(sa.text(question)).scalar_one()
-
-
 def _took(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
@@ -179,11 +167,9 @@ def _took(call: Callable[[], object]) -> float:
 
 
 def _words(error: Exception) -> str:
-    """An error's first line; of a driver's, what the server said, without the statement."""
-    driver = getattr(error, "orig", None)
-    if driver is not None:
-        said = driver.args[-1] if driver.args else driver
-        return re.sub(r"\s+", " ", str(said))
-    if isinstance(error, SettingsError | SchemaError | FileNotFoundError | ServiceAway | PermissionError):
+    """An error's first line; of a service's, what it said itself."""
+    if isinstance(error, ServiceError):
+        return error.said or str(error)
+    if isinstance(error, UserError | FileNotFoundError):
         return str(error)
     return f"{str(error).splitlines()[0] if str(error) else 'no reason is given'} ({type(error).__name__})"

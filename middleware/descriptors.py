@@ -9,6 +9,8 @@ from __future__ import annotations
 import resource
 from typing import Final
 
+from offload.settings import SettingsError
+
 _OTHERS: Final = 64
 """Database, log, registry, storage, probes of a kubelet, people."""
 _OTHERS_OF_CONTROLLER: Final = 128
@@ -32,11 +34,11 @@ def provide_descriptors(needed: int, whose: str, nodes: int) -> None:
     """Raise this process's soft limit to what it needs; processes that it starts have it as well.
 
     whose: the kind of process, for the message; nodes: `network.nodes`
-    Raises ValueError where the hard limit is lower.
+    Raises SettingsError where the hard limit is lower.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise ValueError(
+        raise SettingsError(
             f"network.nodes: {nodes} needs {needed} open files in {whose}, and the limit is {hard} (`ulimit -Hn`): "
             "raise that limit, or take fewer nodes"
         )

@@ -7,6 +7,8 @@ import os
 import threading
 from collections.abc import Mapping
 
+from offload.settings import SettingsError
+
 _logger = logging.getLogger(__name__)
 
 
@@ -21,14 +23,14 @@ def end_with_any_thread() -> None:
 
 
 def leaving_s(environment: Mapping[str, str]) -> float:
-    """For so many seconds a pod that is told to end lets the open episode end first. Raises ValueError."""
+    """For so many seconds a pod that is told to end lets the open episode end first. Raises SettingsError."""
     text = environment.get("OFFLOAD_LEAVING_S", "0")
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < 86400:
-        raise ValueError(f"OFFLOAD_LEAVING_S={text!r}: seconds are needed, 0 to a day")
+        raise SettingsError(f"OFFLOAD_LEAVING_S={text!r}: seconds are needed, 0 to a day")
     return seconds
 
 

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from middleware.errors import ServiceRefused, ServiceUnavailable
 from middleware.extras import require_extra
-from middleware.outages import OutageLog, ServiceAway
+from middleware.outages import OutageLog
 from offload.addresses import NACOS, redacted
+from offload.settings import SettingsError
 
 TIMEOUT_S = 3.0
 DEFAULT_GROUP = "offload"
@@ -33,13 +35,13 @@ _outages: dict[str, OutageLog] = {}
 class NacosServer:
     """One or several servers, a namespace and a group. Thread-safe: each thread has a client of its own.
 
-    Raises ValueError for a URL that is none of this form, SettingsError where the package is missing.
+    Raises SettingsError for a URL that is none of this form, and where the package is missing.
     """
 
     def __init__(self, url: str, setting: str) -> None:
         form = NACOS.fullmatch(url)
         if form is None:
-            raise ValueError(
+            raise SettingsError(
                 f"services.{setting}: '{redacted(url)}' is not of the form nacos://[user:password@]host:8848[/namespace][?group=name]"
             )
         require_extra("nacos", "nacos", f"services.{setting}")
@@ -54,7 +56,7 @@ class NacosServer:
         self._outage = _outages.setdefault(self._hosts, OutageLog(_logger, f"Nacos at {self._hosts}"))
 
     def call(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
-        """What the server answers to `ask(client)`. Raises ServiceAway, or PermissionError where it says that we may not."""
+        """What the server answers to `ask(client)`. Raises ServiceUnavailable, ServiceRefused."""
         from nacos import NacosException
         from nacos.exception import NacosRequestException
 
@@ -74,14 +76,14 @@ class NacosServer:
         self._outage.answered_after(time.monotonic() - began)
         return result
 
-    def _away(self, began: float, what: str, why: str) -> ServiceAway:
+    def _away(self, began: float, what: str, why: str) -> ServiceUnavailable:
         self.absences += 1
         self._outage.failed(why, since_s=began)
-        return ServiceAway(f"{what}: {self.shown} {why}")
+        return ServiceUnavailable(f"{what}: {self.shown} {why}")
 
-    def _refused(self, what: str) -> PermissionError:
+    def _refused(self, what: str) -> ServiceRefused:
         self._outage.failed("refuses us: wrong user, password or rights")
-        return PermissionError(f"{what}: {self.shown} refuses it: wrong user, password or rights")
+        return ServiceRefused(f"{what}: {self.shown} refuses it: wrong user, password or rights")
 
     def version(self) -> str:
         """As the server says it itself; "Nacos" where it does not."""
@@ -99,7 +101,7 @@ class NacosServer:
 
         try:
             state = self.call("asking for the version", ask)
-        except ServiceAway:
+        except ServiceUnavailable:
             return "Nacos"
         return f"Nacos {state['version']}" if isinstance(state, dict) and state.get("version") else "Nacos"
 

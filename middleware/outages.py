@@ -1,4 +1,4 @@
-"""Services that are away, and how that is logged: once by each process, and once more when it is over, by the adapter that noticed."""
+"""How outages are logged: once by each process, and once more when it is over, by the adapter that noticed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,8 @@ _QUIET_S = 6.0
 Longer than anything waits before it tries again.
 """
 
-
 FULL_DISK: Final = (ENOSPC, EDQUOT, EIO, EROFS)
 """The errors of a disk that takes nothing now, and may later."""
-
-
-class ServiceAway(OSError):
-    """A service does not answer, or cannot work now: the same call may succeed later. The message names the service."""
 
 
 class OutageLog:

@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from offload.errors import UserError
 from offload.scheduler_choice import SchedulerChoice
 
 COLLECT_TRACES = 0
@@ -48,7 +49,7 @@ class Verdict(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-class EpisodeError(RuntimeError):
+class EpisodeError(UserError):
     """No attempt to play an episode gave a complete one."""
 
 

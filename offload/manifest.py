@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from offload.errors import UserError
 from offload.explanations import explain
 from offload.profiles import Profile
 
@@ -23,7 +24,7 @@ ACTOR_INPUT, ACTOR_OUTPUT = "observation", "logits"
 """The tensors of an actor: observations (B, O) and logits (B, N+1), both float32."""
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError, ValueError):
     """A model cannot be used here. The message says what does not fit, or which file is damaged."""
 
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from offload.addresses import redacted as redacted
 from offload.checks import DEVICE, at_most, device_name, model_name, ordered, positive, probabilities, url_of
 from offload.draws import MAX_SEED
+from offload.errors import UserError
 from offload.explanations import Origin, explain
 from offload.limits import (
     LONGEST_DEADLINE_S,
@@ -31,7 +32,7 @@ from offload.scheduler_choice import ParameterValue, SchedulerChoice
 from offload.units import Bits, BitsPerSecond, CyclesPerBit, FailuresPerSecond, Hertz, Seconds
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """Settings that cannot be used. The message has a line per problem: key, value, and what would be right."""
 
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from middleware.database import Database, load_run
 from middleware.database.schema import episodes, outcomes, tasks
+from middleware.errors import ServiceError
 
 SMALL = """
 seed: 5
@@ -83,7 +84,7 @@ class Workplace:
                 return connection.execute(
                     sa.select(sa.func.count()).where(episodes.c.phase == phase, episodes.c.status == "closed")
                 ).scalar_one()
-        except sa.exc.SQLAlchemyError:
+        except ServiceError:
             return 0
 
     def accounts(self, run: str) -> dict[str, int]:

@@ -260,7 +260,7 @@ def _check_refuses(bench: _Bench) -> None:
             state.load_bytes(content)
         except LearnerError:
             _require(state.to_bytes() == before, f"{where}: {what} are rejected, but have changed the state")
-        except Exception as error:
+        except Exception as error:  # an algorithm of another package may raise anything
             raise AssertionError(
                 f"{where}: {what} are rejected with {type(error).__name__}, not LearnerError"
             ) from error
@@ -326,7 +326,7 @@ def _check_on_policy(bench: _OnlineBench, on_policy: bool) -> None:
 def _check_export(where: str, actor: nn.Module) -> None:
     try:
         content = actor_to_onnx(actor)
-    except Exception as error:
+    except Exception as error:  # torch raises many kinds
         raise AssertionError(f"{where}: the actor cannot be exported: {error}") from error
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for rows in (1, 77):

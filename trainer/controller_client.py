@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from middleware.errors import ServiceUnavailable
 from middleware.http.access import OPEN, Access
 from middleware.http.answers import MalformedAnswer
 from middleware.http.client import JsonClient
-from middleware.patience import PATIENCE_S, is_away
+from middleware.patience import PATIENCE_S
 from offload.episodes import EpisodeError, EpisodePlan, EpisodeStatus
+from offload.errors import UserError
 
 ABSENCE_S = 60.0
 """For so many real seconds a controller may be away before the run stops."""
@@ -24,7 +26,7 @@ _RETRY_S = 0.5
 _NOTHING: Mapping[str, type] = {}
 
 
-class ControllerError(RuntimeError):
+class ControllerError(UserError):
     """The controller is away for too long, or refused a request; the message has its own words."""
 
 
@@ -171,10 +173,8 @@ class ControllerClient:
                 if refused.status != 503:
                     raise
                 trouble: Exception = refused
-            except Exception as error:
+            except (OSError, ServiceUnavailable) as error:
                 # Looking up the address may need the database or the registry.
-                if not isinstance(error, OSError) and not is_away(error):
-                    raise
                 trouble = error
             if time.monotonic() >= give_up:
                 raise ControllerError(
@@ -200,7 +200,4 @@ class ControllerClient:
 
 
 def _words(trouble: Exception) -> str:
-    """Of a driver's error only the kind: its text may hold a URL with a password."""
-    if isinstance(trouble, _RefusedError | OSError) and str(trouble):
-        return str(trouble)
-    return type(trouble).__name__
+    return str(trouble) or type(trouble).__name__

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
+from offload.errors import UserError
 from offload.profiles import Profile
 from offload.scheduler_choice import SchedulerChoice
 
@@ -29,7 +30,7 @@ _CHUNK = 50
 """Episodes in memory at a time."""
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError, ValueError):
     """A data set cannot be written, read, or used in this experiment; the message says why."""
 
 

@@ -18,16 +18,17 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from offload.errors import UserError
 from trainer.transitions import RewardStatistics
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-class LearnerError(ValueError):
+class LearnerError(UserError, ValueError):
     """A saved learner does not fit the learner that loads it; the message names the tensor."""
 
 
-class DivergenceError(RuntimeError):
+class DivergenceError(UserError):
     """Training produced numbers that are not finite. No model is published from them."""
 
 

@@ -21,6 +21,7 @@ from middleware.database import Database, Run, read_episode_log
 from middleware.patience import patiently
 from middleware.storage import Storage
 from offload.episodes import EpisodeLog, EpisodePlan
+from offload.errors import UserError
 from offload.protocols import EpisodeSource
 from trainer.algorithms import create_offline, create_online
 from trainer.events import write_events
@@ -43,7 +44,7 @@ from trainer.publishing import ModelVersions
 PHASES = ("collect", "offline", "deploy", "online", "evaluate", "report")
 
 
-class PipelineError(RuntimeError):
+class PipelineError(UserError):
     """A phase cannot run; the message says which phase to run first."""
 
 

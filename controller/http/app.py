@@ -44,7 +44,7 @@ def make_app(control: Control) -> Flask:
 
 
 def controller_server(bind: str, access: Access) -> PodServer:
-    """The controller's server. Raises ValueError for an impossible `bind`."""
+    """The controller's server. Raises SettingsError for an impossible `bind`."""
     return PodServer(*bound(bind), _THREADS, _LONGEST_BODY, access)
 
 

@@ -61,7 +61,7 @@ class NodeApp:
         kind, extra = "application/json", []
         try:
             status, body = handler(environ)
-        except Exception as error:
+        except Exception as error:  # every error is answered; one that is not foreseen is logged
             problem = explain(error, path)
             status, body, kind, extra = problem.status, problem.body(), MEDIA_TYPE, problem.headers()
         content = b"" if body is None else json.dumps(body, allow_nan=False).encode()

@@ -17,7 +17,7 @@ from middleware.http.responses import answered, done
 _EPISODE = f"/v1/episodes/<int(min=1, max={LARGEST}):episode>"
 
 Opener = Callable[[OpenEpisode], dict[str, Any]]
-"""Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, OSError."""
+"""Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, ServiceError."""
 
 
 def blueprint(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], fence: Fence) -> Blueprint:

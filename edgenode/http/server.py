@@ -35,5 +35,5 @@ class LinkConnection(PodConnection):
 
 
 def node_server(bind: str, threads: int, access: Access) -> PodServer:
-    """A node's server, on which connections may become links. Raises ValueError for an impossible `bind`."""
+    """A node's server, on which connections may become links. Raises SettingsError for an impossible `bind`."""
     return PodServer(*bound(bind), threads, _LONGEST_BODY, access, LinkConnection)

@@ -10,7 +10,7 @@ from middleware.configuration.port import Configuration, HotRecord
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
 from middleware.home import expanded
-from offload.settings import redacted
+from offload.settings import SettingsError, redacted
 
 __all__ = [
     "Configuration",
@@ -27,7 +27,7 @@ __all__ = [
 def open_configuration(url: str, db: Database, owner: bool = False) -> Configuration:
     """The configuration of a URL. owner: whether this process makes revisions of edits in Nacos' console.
 
-    Raises ValueError for a URL that this installation has no adapter for.
+    Raises SettingsError for a URL that this installation has no adapter for.
     """
     if url.startswith("file:"):
         return TableConfiguration(db)
@@ -35,7 +35,7 @@ def open_configuration(url: str, db: Database, owner: bool = False) -> Configura
         from middleware.configuration.nacos import NacosConfiguration
 
         return NacosConfiguration(url, owner)
-    raise ValueError(
+    raise SettingsError(
         f"services.configuration: there is no adapter for '{redacted(url)}'; write file:, file:PATH, or "
         "nacos://host:8848/namespace?group=…"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from middleware.configuration.layers import settings_in
 from middleware.configuration.port import Configuration
+from middleware.errors import ServiceError
 from middleware.patience import bear
 from offload.settings import SettingsError
 
@@ -45,7 +46,7 @@ def watch_file(configuration: Configuration, run_name: str, path: Path, interval
                 _logger.error("%s is wrong; the last good configuration stays:\n%s", path, wrong)
             except LookupError as absent:
                 _logger.warning("an edit of %s waits: %s", path, absent)
-            except Exception as error:
+            except ServiceError as error:
                 bear(error, f"an edit of {path} waits")
             stopping.wait(interval_s)
 

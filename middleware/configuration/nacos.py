@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 
 class NacosConfiguration:
-    """See `middleware.configuration.port.Configuration`. Every method raises ServiceAway when Nacos is away."""
+    """See `middleware.configuration.port.Configuration`. Every method raises ServiceError."""
 
     def __init__(self, url: str, owner: bool = False) -> None:
         self._server = NacosServer(url, "configuration")

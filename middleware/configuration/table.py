@@ -14,12 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
 from middleware.configuration.hot_keys import changed, edited
 from middleware.configuration.port import HotRecord
 from middleware.configuration.watching import watch_record
 from middleware.database.engine import Database
+from middleware.database.errors import ConstraintRefused
 from middleware.database.schema import configuration
 
 _WRITER_LENGTH = 64
@@ -58,7 +58,7 @@ class TableConfiguration:
                         written_at=time.time(),
                     )
                 )
-        except IntegrityError:
+        except ConstraintRefused:
             _logger.info("the hot keys of %s were created by another process", run_name)
         record = self.read(run_name)
         assert record is not None

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from middleware.configuration.port import HotRecord
-from middleware.patience import is_away
+from middleware.errors import ServiceUnavailable
 
 _logger = logging.getLogger(__name__)
 
@@ -31,14 +31,13 @@ def watch_record(
                     before, seen = seen, record.revision
                     try:
                         callback(record)
-                    except Exception as error:
-                        if is_away(error):
-                            seen = before  # it needs another service: this revision is brought again
+                    except ServiceUnavailable:
+                        seen = before  # it needs another service: this revision is brought again
                         raise
-            except Exception as error:
-                # Of a service that is away its adapter tells; the last good hot keys stay. The watch outlives
-                # what a revision provokes, too: the next one may be right.
-                if not is_away(error) and repr(error) != told:
+            except ServiceUnavailable:
+                pass  # its adapter logs that; the last good hot keys stay
+            except Exception as error:  # whatever a revision provokes: the watch outlives it, the next one may be right
+                if repr(error) != told:
                     told = repr(error)
                     _logger.exception("the hot keys after revision %d cannot be read or applied", seen)
             stopping.wait(interval_s)

@@ -1,6 +1,6 @@
 """Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: what an error means. `leases`: who controls a run. `runs`, `records` (with
+`engine`: connecting. `errors`: its errors in our types. `leases`: who controls a run. `runs`, `records` (with
 `record_checks` and `delivery`), `models`, `pod_events`: what is stored, by subject. Episodes: `episode_opening`,
 `episode_closing` (with `episode_verdicts`), `episode_summaries`, `traces`, `logs`. `conservation`, `measurements`: what
 the evaluation reads. `migrations`: versions.
@@ -12,7 +12,7 @@ from middleware.database.engine import Database
 from middleware.database.episode_closing import abort_episode, close_episode, forget_episodes
 from middleware.database.episode_opening import open_episode
 from middleware.database.episode_summaries import EpisodeSummary, find_episodes
-from middleware.database.errors import SchemaError, is_unavailable
+from middleware.database.errors import SchemaError
 from middleware.database.leases import LeaseHeld, LeaseHolder, LeaseLost, current_epoch, holder_of, new_holder
 from middleware.database.location import sqlite_file
 from middleware.database.logs import read_episode_log, stream_episode_logs
@@ -66,7 +66,6 @@ __all__ = [
     "find_pod_events",
     "forget_episodes",
     "holder_of",
-    "is_unavailable",
     "list_runs",
     "load_network",
     "load_run",

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from middleware.database.engine import Database
-from middleware.database.errors import reason, refuses_value
 from middleware.database.record_checks import UnfitRecord, parsed_record
 from middleware.database.records import Refused, count_refused, write_checked
+from middleware.errors import ValueRefused
 from offload.records import Record
 
 _LONGEST_REASON = 300
+_OF_DAMAGED_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What Python raises of a value of another kind than it should be, before the database sees it."""
 
 
 def deliver_records(db: Database, run_number: int, contents: Sequence[Mapping[str, Any]]) -> list[Refused]:
@@ -23,7 +25,7 @@ def deliver_records(db: Database, run_number: int, contents: Sequence[Mapping[st
 
     contents: each a `Record.content`, or what is left of one
     They are counted in the `refused_records` of the episode that they name, each once, however often it is delivered.
-    Raises what the database raises when it cannot be used, or refuses the statement whatever the values: then all wait.
+    Raises ServiceError when the database cannot be used, or refuses the statement whatever the values: then all wait.
     """
     records: list[Record] = []
     unfit: list[Refused] = []
@@ -43,13 +45,16 @@ def _write_apart(db: Database, run_number: int, records: Sequence[Record], unfit
     """Write the records, by halves where a value is refused; a single record that is refused goes to `unfit`."""
     try:
         return write_checked(db, run_number, records)
-    except Exception as error:  # of a value it may be any; those that are not about values are raised
-        if not refuses_value(error):
-            raise
+    except (ValueRefused, *_OF_DAMAGED_VALUES) as error:
         if len(records) == 1:
-            words = str(error) if isinstance(error, ValueError) else f"{reason(error)}: {getattr(error, 'orig', error)}"
-            unfit.append(Refused(records[0].content(), words[:_LONGEST_REASON]))
+            unfit.append(Refused(records[0].content(), _words(error)[:_LONGEST_REASON]))
             return []
     half = len(records) // 2
     first = _write_apart(db, run_number, records[:half], unfit)
     return first + _write_apart(db, run_number, records[half:], unfit)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValueRefused):
+        return error.in_full
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -3,6 +3,10 @@
 Concurrency: a `Database` may be shared by the threads of a process (SQLAlchemy's pool gives each its own connection),
 and by any number of processes. SQLite runs in WAL mode; a writing transaction takes the write lock at its beginning, so
 that two of them wait for each other instead of failing half-way.
+
+Errors: `transaction` and `reading` raise those of the database as `middleware.errors.ServiceError`, from connecting to
+the commit. SQLAlchemy's event `handle_error` only logs outages. It could not translate all errors: SQLAlchemy does not
+call it when the pool has no free connection, and its pre-ping expects errors of SQLAlchemy's own.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from middleware.database.errors import is_contention, is_unavailable, reason, still_answers
+from middleware.database.errors import is_contention, is_unavailable, reason, service_errors, still_answers
 from middleware.database.location import is_read_only, read_only_url, sqlite_file
 from middleware.outages import OutageLog
 from offload.settings import SettingsError, redacted
@@ -79,6 +83,20 @@ class Database:
         """Whether this is the embedded database."""
         return self.engine.dialect.name == "sqlite"
 
+    def ping(self) -> None:
+        """Ask the database something that costs nothing. Raises ServiceError."""
+        with self.reading() as connection:
+            connection.execute(sa.select(1))
+
+    def version(self) -> str:
+        """As the server says it itself; for people. Raises ServiceError."""
+        question = "SELECT sqlite_version()" if self.is_sqlite else "SELECT VERSION()"
+        with self.reading() as connection:
+            said = str(connection.execute(sa.text(question)).scalar_one())
+        if self.is_sqlite:
+            return f"SQLite {said}"
+        return f"MariaDB {said.partition('-')[0]}" if "mariadb" in said.lower() else f"MySQL {said}"
+
     @property
     def now(self) -> sa.ColumnElement[float]:
         """The instant at which the database runs the statement, in Unix seconds by its own clock."""
@@ -89,14 +107,18 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A writing transaction: committed at the end of the block, rolled back when it raises."""
-        with self._connected() as connection, connection.execution_options(offload_writes=True).begin():
+        """A writing transaction: committed at the end of the block, rolled back when it raises. Raises ServiceError."""
+        with (
+            service_errors(),
+            self._connected() as connection,
+            connection.execution_options(offload_writes=True).begin(),
+        ):
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to read from; takes no write lock."""
-        with self._connected() as connection:
+        """A connection to read from; takes no write lock. Raises ServiceError."""
+        with service_errors(), self._connected() as connection:
             yield connection
 
     def _connected(self) -> Connection:

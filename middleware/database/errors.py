@@ -1,4 +1,4 @@
-"""What an error of the database means: try again later, a value that it never takes, or a wrong statement or right.
+"""The database's errors in our types: unavailable, a value that it never takes, or a wrong statement or right.
 
 Trying again later is the rule. Servers have hundreds of reasons for which they cannot work now (read only, quotas,
 time-outs, full disks, clusters without a quorum), and more with every version. So what trying again does *not* help
@@ -7,8 +7,11 @@ against is listed: what is about the statement, the data, the tables, the accoun
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy.exc import (
@@ -19,10 +22,12 @@ from sqlalchemy.exc import (
     InternalError,
     OperationalError,
     ProgrammingError,
-    SQLAlchemyError,
     StatementError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from middleware.errors import ServiceError, ServiceRefused, ServiceUnavailable, ValueRefused
+from offload.errors import UserError
 
 _ACCOUNT: Final = frozenset(
     # Access denied (to the database, the table, the column, a routine, for lack of a privilege), no such host, an
@@ -48,8 +53,37 @@ _GOING_DOWN: Final = frozenset({1053, 1927})
 """A server that shuts down or has closed the connection still says so: it is gone all the same."""
 
 
-class SchemaError(RuntimeError):
+class SchemaError(UserError):
     """The database's tables are not of the version that this code needs; the message says what to do."""
+
+
+class ConstraintRefused(ValueRefused):
+    """A row against a constraint: mostly one that another process has written before."""
+
+
+@contextmanager
+def service_errors() -> Iterator[None]:
+    """Raise the database's errors within as ServiceError.
+
+    Its other errors (a statement that it cannot compile, no row where one was expected) are defects of ours: they pass.
+    """
+    try:
+        yield
+    except (StatementError, PoolTimeoutError) as error:
+        # Without its cause, whose text holds the statement and its rows; with its traceback, which holds none.
+        raise translated(error).with_traceback(error.__traceback__) from None
+
+
+def translated(error: StatementError | PoolTimeoutError) -> ServiceError:
+    """The same error as one of ours."""
+    if is_unavailable(error):
+        return ServiceUnavailable(f"the database cannot be used now ({reason(error)})", _said(error))
+    kind: type[ServiceRefused] = ServiceRefused
+    if isinstance(error, IntegrityError):
+        kind = ConstraintRefused
+    elif _refuses_value(error):
+        kind = ValueRefused
+    return kind(f"the database refuses what is asked ({reason(error)})", _said(error))
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -70,7 +104,7 @@ def is_unavailable(error: BaseException) -> bool:
     return services and _code(error) not in _ACCOUNT | _STATEMENT | _VALUE
 
 
-def refuses_value(error: BaseException) -> bool:
+def _refuses_value(error: BaseException) -> bool:
     """Whether a value is what the database refuses: without that record, the others may be taken."""
     if isinstance(error, DataError | IntegrityError):
         return True
@@ -78,13 +112,7 @@ def refuses_value(error: BaseException) -> bool:
         # The driver itself refuses an infinity, without a code.
         unsent = isinstance(error, ProgrammingError) and not isinstance(error.orig, sqlite3.Error)
         return _code(error) in _VALUE or (unsent and _code(error) is None)
-    # What Python raises of a value of another kind than it should be.
-    return isinstance(error, StatementError | ArithmeticError | AttributeError | LookupError | TypeError | ValueError)
-
-
-def is_databases(error: BaseException) -> bool:
-    """Whether the database answered this, whatever it means; what a thread that only reports goes on after."""
-    return isinstance(error, SQLAlchemyError)
+    return True  # what Python raises of a value of another kind than it should be
 
 
 def is_contention(error: BaseException) -> bool:
@@ -109,11 +137,12 @@ def reason(error: BaseException) -> str:
     return type(error).__name__ if code is None else f"{type(error).__name__} {code}"
 
 
-def in_words(error: BaseException) -> str:
-    """One line for a log: what the database does, and the kind of its error."""
-    return (
-        f"the database {'cannot be used now' if is_unavailable(error) else 'refuses what is asked'} ({reason(error)})"
-    )
+def _said(error: BaseException) -> str:
+    """The driver's words in one line: without its code, the statement and the parameters."""
+    original = getattr(error, "orig", None)
+    if original is None:
+        return ""
+    return re.sub(r"\s+", " ", str(original.args[-1] if original.args else original))
 
 
 def _code(error: BaseException) -> int | None:

@@ -25,11 +25,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from middleware.database.engine import Database
+from middleware.database.errors import ConstraintRefused
 from middleware.database.runs import Run
 from middleware.database.schema import leases
+from middleware.errors import ServiceError
+from offload.errors import UserError
 
 LEASE_S = 6.0
 """A process that has not renewed its lease for so many real seconds can be replaced."""
@@ -40,7 +42,7 @@ _LONGEST_HOLDER = 64
 _logger = logging.getLogger(__name__)
 
 
-class LeaseHeld(ValueError):
+class LeaseHeld(UserError):
     """Another process holds the lease and renews it. `holder` says which; words: what its message says instead of that."""
 
     def __init__(self, run: str, holder: str, words: str | None = None) -> None:
@@ -51,7 +53,7 @@ class LeaseHeld(ValueError):
         self.holder = holder
 
 
-class LeaseLost(RuntimeError):
+class LeaseLost(UserError):
     """Another process has acquired the lease: this one must change nothing of the run any more."""
 
 
@@ -175,8 +177,8 @@ class LeaseHolder:
         self._thread.join(timeout=LEASE_S)
         try:
             release(self._db, self.lease)
-        except SQLAlchemyError as error:
-            _logger.warning("the lease of run '%s' expires by itself (%s)", self._run.name, type(error).__name__)
+        except ServiceError as error:
+            _logger.warning("the lease of run '%s' expires by itself (%s)", self._run.name, error)
 
     def _renew_all(self) -> None:
         failing = False
@@ -187,10 +189,10 @@ class LeaseHolder:
             except LeaseLost as lost:
                 self._lost(lost)
                 return
-            except SQLAlchemyError as error:
+            except ServiceError as error:
                 # Whatever the database answers: only another holder ends this process.
                 if not failing:
-                    _logger.warning("the lease of run '%s' is not renewed (%s)", self._run.name, type(error).__name__)
+                    _logger.warning("the lease of run '%s' is not renewed (%s)", self._run.name, error)
                 failing = True
 
 
@@ -213,6 +215,6 @@ def _take(db: Database, run: Run, holder: str) -> Any:
     try:
         with db.transaction() as connection:
             connection.execute(sa.insert(leases).values(run=run.number, holder="", epoch=0, expires_at=0.0))
-    except IntegrityError:
+    except ConstraintRefused:
         pass  # another process was quicker
     return _take(db, run, holder)

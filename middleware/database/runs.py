@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Row
-from sqlalchemy.exc import IntegrityError
 
 from middleware.database.engine import Database
+from middleware.database.errors import ConstraintRefused
 from middleware.database.schema import links, nodes, runs
+from offload.errors import UserError
 from offload.network import Network
 from offload.settings import Settings, redacted, resolve_settings
 
@@ -28,11 +29,11 @@ FOLDER = "folder"
 """In a run's versions: where its results are written, an absolute path. It is no part of them."""
 
 
-class RunConflict(ValueError):
+class RunConflict(UserError):
     """A run of this name has other settings; the message names them."""
 
 
-class UnknownRun(LookupError):
+class UnknownRun(UserError, LookupError):
     """There is no run of this name; the message lists what there is."""
 
 
@@ -76,7 +77,7 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
                     )
                 ).inserted_primary_key[0]  # type: ignore[index]
                 _insert_network(connection, number, network)
-    except IntegrityError:
+    except ConstraintRefused:
         _logger.info("the run '%s' was created by another process", name)
     run = load_run(db, name)
     if differences := _differences(run.settings.fixed(), settings.fixed()):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from middleware.outages import ServiceAway
-from middleware.patience import is_away
+from middleware.errors import ServiceUnavailable
 from offload.explanations import explain
 
 if TYPE_CHECKING:
@@ -51,10 +50,8 @@ def common_problem(error: Exception) -> HTTPProblem | None:
 
     if isinstance(error, HTTPProblem):
         return error
-    if is_away(error):
-        # Of a driver's error nothing is told: its text may hold rows, or a password.
-        detail = str(error) if isinstance(error, ServiceAway) else "the database does not answer now"
-        return HTTPProblem(503, "Service away", detail)
+    if isinstance(error, ServiceUnavailable):
+        return HTTPProblem(503, "Service away", str(error))
     if isinstance(error, HTTPException):
         return _of_flask(error)
     return None

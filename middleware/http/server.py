@@ -28,6 +28,7 @@ from middleware.http.access import OPEN, WSGI, Access, guarded
 from middleware.http.problems import MEDIA_TYPE, HTTPProblem
 from middleware.http.sockets import end_with_the_other
 from middleware.registry import reachable_address
+from offload.settings import SettingsError
 
 _IDLE_S = 60
 _LONGEST_HEADER = 16 * 1024
@@ -207,7 +208,7 @@ class PodServer:
             self._server.prepare()
         except OSError as refused:
             reason = "something else listens there" if "in use" in str(refused) else refused
-            raise ValueError(f"OFFLOAD_BIND={host}:{port}: {reason}; port 0 chooses a free one") from None
+            raise SettingsError(f"OFFLOAD_BIND={host}:{port}: {reason}; port 0 chooses a free one") from None
         bound_host, bound_port = self._server.bind_addr[:2]
         self.address = reachable_address(str(bound_host), bound_port, access.scheme)
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)

@@ -5,7 +5,7 @@ from middleware.registry.address import bound, loopback_beside, reachable_addres
 from middleware.registry.heartbeat import keep_registered
 from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_words
 from middleware.registry.table import TableRegistry
-from offload.settings import redacted
+from offload.settings import SettingsError, redacted
 
 __all__ = [
     "CONTROLLER",
@@ -23,13 +23,13 @@ __all__ = [
 
 
 def open_registry(url: str, db: Database) -> Registry:
-    """The registry of a URL. Raises ValueError for one that this installation has no adapter for."""
+    """The registry of a URL. Raises SettingsError for one that this installation has no adapter for."""
     if url == "database:":
         return TableRegistry(db)
     if url.startswith("nacos://"):
         from middleware.registry.nacos import NacosRegistry
 
         return NacosRegistry(url)
-    raise ValueError(
+    raise SettingsError(
         f"services.registry: there is no adapter for '{redacted(url)}'; write database: or nacos://host:8848/namespace?group=…"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+from offload.settings import SettingsError
+
 _IPV4, _IPV6 = "0.0.0.0", "::"  # noqa: S104
 _LARGEST_PORT = 65535
 
@@ -12,21 +14,21 @@ _LARGEST_PORT = 65535
 def bound(bind: str) -> tuple[str, int]:
     """`host:port` or `[IPv6]:port` of OFFLOAD_BIND as an address without brackets, and the port; port 0 chooses a free one.
 
-    `[::]` is everywhere, by IPv4 as well; where the kernel has no IPv6 it is `0.0.0.0`. Raises ValueError.
+    `[::]` is everywhere, by IPv4 as well; where the kernel has no IPv6 it is `0.0.0.0`. Raises SettingsError.
     """
     host, colon, port = bind.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > _LARGEST_PORT:
-        raise ValueError(f"OFFLOAD_BIND={bind!r}: write host:port or [IPv6]:port; port 0 chooses a free one")
+        raise SettingsError(f"OFFLOAD_BIND={bind!r}: write host:port or [IPv6]:port; port 0 chooses a free one")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"OFFLOAD_BIND={bind!r}: write an IPv6 address in brackets, as [::1]:{port}")
+        raise SettingsError(f"OFFLOAD_BIND={bind!r}: write an IPv6 address in brackets, as [::1]:{port}")
     try:
         address = _resolved(host or _IPV4, socket.AF_UNSPEC)
     except OSError as unknown:
-        raise ValueError(f"OFFLOAD_BIND={bind!r}: {host} has no address here: {unknown}") from None
+        raise SettingsError(f"OFFLOAD_BIND={bind!r}: {host} has no address here: {unknown}") from None
     if ipaddress.ip_address(address).is_link_local and ":" in address:
-        raise ValueError(
+        raise SettingsError(
             f"OFFLOAD_BIND={bind!r}: {host} is valid on one link only; write an address that others can use"
         )
     return (_IPV4 if address == _IPV6 and not _has_ipv6() else address), int(port)
@@ -42,13 +44,13 @@ def reachable_address(host: str, port: int, scheme: str = "http") -> str:
     """`scheme://host:port` of a listening socket. One that listens everywhere is reached by this machine's own address,
     which in a pod is the pod's.
 
-    Raises ValueError where this machine's name has no address.
+    Raises SettingsError where this machine's name has no address.
     """
     if host in (_IPV4, _IPV6):
         try:
             host = _resolved(socket.gethostname(), socket.AF_INET if host == _IPV4 else socket.AF_UNSPEC)
         except OSError as error:
-            raise ValueError(
+            raise SettingsError(
                 f"OFFLOAD_BIND: {host}:{port} is everywhere, and '{socket.gethostname()}' has no address: {error}; "
                 "bind to the address by which the others reach this machine"
             ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from middleware.errors import ServiceError
 from middleware.patience import bear
 from middleware.registry.port import Instance, Registry
 
@@ -17,6 +18,6 @@ def keep_registered(registry: Registry, instance: Instance) -> bool:
             return registry.heartbeat(instance)
         except LookupError:
             registry.register(instance)
-    except Exception as error:
+    except ServiceError as error:
         bear(error, f"the heartbeat of {instance.service} {instance.instance}")
     return True

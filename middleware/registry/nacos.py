@@ -26,7 +26,7 @@ _OURS = "offload"
 
 
 class NacosRegistry:
-    """See `middleware.registry.port.Registry`. Every method raises ServiceAway when Nacos is away."""
+    """See `middleware.registry.port.Registry`. Every method raises ServiceError."""
 
     def __init__(self, url: str) -> None:
         self._server = NacosServer(url, "registry")

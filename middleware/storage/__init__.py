@@ -8,26 +8,26 @@ from middleware.home import expanded
 from middleware.storage.blobs import BlobStorage
 from middleware.storage.folder import FolderStorage
 from middleware.storage.models import fetch_model, model_folder, named_model, publish_model
-from middleware.storage.port import Storage, StorageAway
-from offload.settings import redacted
+from middleware.storage.port import Storage
+from offload.settings import SettingsError, redacted
 
-__all__ = ["Storage", "StorageAway", "fetch_model", "model_folder", "named_model", "open_storage", "publish_model"]
+__all__ = ["Storage", "fetch_model", "model_folder", "named_model", "open_storage", "publish_model"]
 
 
 def open_storage(url: str, db: Database | None) -> Storage:
-    """The storage of a URL. Raises ValueError for one that this installation has no adapter for."""
+    """The storage of a URL. Raises SettingsError for one that this installation has no adapter for."""
     scheme, _, rest = url.partition(":")
     if scheme == "file" and rest:
         return FolderStorage(expanded(rest.removeprefix("//"), "services.storage"))
     if url == "database:":
         if db is None:
-            raise ValueError("services.storage: 'database:' needs a database")
+            raise SettingsError("services.storage: 'database:' needs a database")
         return BlobStorage(db)
     if scheme in ("hdfs+http", "hdfs+https"):
         from middleware.storage.hdfs import HdfsStorage
 
         return HdfsStorage(url)
-    raise ValueError(
+    raise SettingsError(
         f"services.storage: there is no adapter for '{redacted(url)}'; write file:PATH, database:, or "
         "hdfs+http://host:9870/path"
     )

@@ -6,7 +6,7 @@ file (PEM) alone; with a password (`user:password@`), which only a gateway in fr
 
 A file is written aside and renamed over the old one, in HDFS one step. What goes wrong on the way is tried again with growing
 pauses where repeating it is safe: everything here is, since nobody else knows the name of the file aside. After `PATIENCE_S`
-`StorageAway` is raised. Thread-safe: each thread has a client of its own.
+`ServiceUnavailable` is raised. Thread-safe: each thread has a client of its own.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from middleware.errors import ServiceRefused, ServiceUnavailable, ValueRefused
 from middleware.extras import require_extra
 from middleware.home import expanded
 from middleware.outages import OutageLog
-from middleware.storage.port import StorageAway, checked_path
+from middleware.storage.port import checked_path
 from offload.addresses import HDFS, redacted
+from offload.settings import SettingsError
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 5.0
@@ -48,19 +50,19 @@ _Result = TypeVar("_Result")
 
 
 class HdfsStorage:
-    """Files below a folder of HDFS. Raises ValueError for a URL that is none of this form."""
+    """Files below a folder of HDFS. Raises SettingsError for a URL that is none of this form."""
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
         form, self._shown = HDFS.fullmatch(url), redacted(url)
         if form is None:
-            raise ValueError(
+            raise SettingsError(
                 f"services.storage: '{self._shown}' is not of the form hdfs+http://[user@]host:9870[,host2:9870]/path"
             )
         require_extra("hdfs", "hdfs", "services.storage")
         scheme, credentials, hosts, root, authority = form.groups()
         self._authority = None if authority is None else str(expanded(authority, "services.storage"))
         if self._authority and not (scheme == "https" and Path(self._authority).is_file()):
-            raise ValueError(
+            raise SettingsError(
                 f"services.storage: '{self._shown}': authority is a file with certificates in PEM, for hdfs+https://; {self._authority} is none"
             )
         user, _, self._password = (unquote(part) for part in (credentials or _USER).partition(":"))
@@ -81,7 +83,7 @@ class HdfsStorage:
             self._again(f"writing {path}", lambda _: self._create(aside, content))
             self._again(f"writing {path}", lambda first: self._rename(aside, target, first))
         except BaseException:
-            with suppress(Exception):
+            with suppress(Exception):  # whatever the client raises now: the first error is the one to know
                 self._client().delete(self._whole(aside))
             raise
 
@@ -154,7 +156,7 @@ class HdfsStorage:
     def _again(self, what: str, attempt: Callable[[bool], _Result]) -> _Result:
         """Try until it works or patience ends; `attempt` is told whether it is the first time.
 
-        Raises FileNotFoundError, PermissionError, ValueError where HDFS says so, StorageAway where it does not get to say anything.
+        Raises FileNotFoundError and ServiceRefused where HDFS says so, ServiceUnavailable where it does not answer.
         """
         from hdfs.util import HdfsError
         from requests import RequestException
@@ -171,7 +173,7 @@ class HdfsStorage:
                     raise _final(refused, what, self._shown) from None
                 trouble: Exception = refused
             except SSLError as untrusted:
-                raise PermissionError(
+                raise ServiceRefused(
                     f"{what} in {self._shown}: TLS failed ({_inner(untrusted)}); ?authority=FILE names whose certificates to trust"
                 ) from None
             except (RequestException, HTTPError) as broken:
@@ -182,7 +184,7 @@ class HdfsStorage:
             if time.monotonic() - began >= _TOLD_AFTER_S:
                 self._outage.failed(_words(trouble), since_s=began, answers=self._name_node_answers(trouble))
             if time.monotonic() - began + pause_s > self._patience_s:
-                raise StorageAway(
+                raise ServiceUnavailable(
                     f"{what}: {self._shown} has been away for {time.monotonic() - began:.0f} s ({_words(trouble)})"
                 ) from trouble
             _logger.debug("%s: %s; trying again", what, trouble)
@@ -228,8 +230,8 @@ def _final(refused: Any, what: str, url: str) -> Exception:
     if refused.exception == "FileNotFoundException":
         return FileNotFoundError(message)
     if refused.exception == "IllegalArgumentException":
-        return ValueError(message)
-    return PermissionError(message)
+        return ValueRefused(message)
+    return ServiceRefused(message)
 
 
 def _inner(error: BaseException) -> str:

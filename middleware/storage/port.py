@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from middleware.outages import ServiceAway
-
 _LENGTH = 512
-
-
-class StorageAway(ServiceAway):
-    """The storage does not answer, or cannot work now: the same call may succeed later."""
 
 
 class Storage(Protocol):
     """Files by relative path (`models/<run>/<version>/manifest.json`). Thread-safe.
 
-    Every call raises StorageAway when the storage is away for longer than the adapter bears with.
+    Every call raises ServiceUnavailable when the storage is away for longer than the adapter bears with, and
+    ServiceRefused when it refuses for a reason that stays.
     """
 
     def write(self, path: str, content: bytes) -> None:

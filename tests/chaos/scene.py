@@ -27,6 +27,7 @@ from small_disk import SmallDisk
 
 from middleware.database import Database, current_epoch, find_episodes, find_models, load_run
 from middleware.database.schema import decisions, episodes, outcomes
+from middleware.errors import ServiceRefused
 from middleware.http.addressee import addressee
 from middleware.registry import open_registry
 from middleware.storage import fetch_model, open_storage
@@ -319,7 +320,7 @@ class Scene:
             with database.reading() as connection:
                 newest = connection.execute(sa.text("SELECT MAX(episode) FROM episodes WHERE status = 'open'"))
                 return newest.scalar_one() or 0
-        except sa.exc.ProgrammingError:
+        except ServiceRefused:
             return 0  # no tables yet
 
     # --- what must be true --------------------------------------------------------------------------------------

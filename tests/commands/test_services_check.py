@@ -92,7 +92,7 @@ def test_what_is_wrong_is_said_in_words_without_passwords(check, tmp_path) -> No
         configuration="file:hot.yaml",
     )
     assert "not this testbed's" in found["database"]["problem"]
-    assert "NotADirectoryError" in found["storage"]["problem"]
+    assert "Not a directory" in found["storage"]["problem"]
     assert "hot.yaml:1:18: `name` has no value" in found["configuration"]["problem"]
     gone = check(database="mysql+pymysql://offload:secret@127.0.0.1:1/offload", storage="file:files")
     assert "Can't connect" in gone["database"]["problem"]

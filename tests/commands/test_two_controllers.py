@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import sqlalchemy as sa
 from running import SMALL, Workplace, running, wait_until
 
-from middleware.database import Database, EpisodeSummary, find_episodes, load_run
+from middleware.database import Database, EpisodeSummary, UnknownRun, find_episodes, load_run
+from middleware.errors import ServiceError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SERVE = ("serve", "--config", "small.yaml", "--run", "r")
@@ -32,7 +32,7 @@ def episodes_of(workplace: Workplace, run: str) -> list[EpisodeSummary]:
     database = Database.connect(workplace.database_url)
     try:
         return find_episodes(database, load_run(database, run), status=None)
-    except (LookupError, sa.exc.SQLAlchemyError):
+    except (UnknownRun, ServiceError):
         return []
     finally:
         database.close()

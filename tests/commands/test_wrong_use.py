@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ import sqlalchemy as sa
 from running import Workplace, running
 
 from commands import main
+from commands.pods import run_pod
+from middleware.database import LeaseLost
+from middleware.errors import ServiceRefused, ServiceUnavailable
+from offload.manifest import ManifestError
+from offload.settings import SettingsError
 
 NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
 
@@ -27,7 +33,10 @@ NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
         (("serve", "--config", "nix.yaml"), "nix.yaml: cannot be read"),
         (("serve", "--set", "time.slots=many"), "time.slots"),
         (("serve", "--set", "scheduler.name=rtac"), "there is no scheduler 'rtac'"),
-        (("serve", "--set", f"services.database={NOWHERE}"), "the database does not answer"),
+        (
+            ("serve", "--set", f"services.database={NOWHERE}"),
+            "the database cannot be used now (OperationalError 2003): Can't connect",
+        ),
         (("status", "--database", NOWHERE.replace("@", ":geheim@")), "put the password into OFFLOAD_DATABASE_PASSWORD"),
         (("config", "show", "--set", "scheduler.nam=rda"), "did you mean name? Here are: name, parameters, model"),
         (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
@@ -50,7 +59,7 @@ def test_a_wrong_password_is_told_in_one_line(tmp_path: Path, mysql_url: str):
     for arguments in (("run", "--config", "small.yaml"), ("status",), ("database", "migrate")):
         told = workplace.run(*arguments)
         assert told.returncode == 2, told.stdout
-        assert "the database refuses us: " in told.stdout
+        assert "the database refuses what is asked (OperationalError 1045): " in told.stdout
         assert "Access denied" in told.stdout
         assert "falsch" not in told.stdout
         assert len(told.stdout.strip().splitlines()) == 1
@@ -112,6 +121,60 @@ def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):
     assert listed.returncode == 0
     for name in ("ratc", "rda", "sed", "drl-probe", "d=2"):
         assert name in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SettingsError("time.slots: 0 must be at least 1"), "time.slots: 0 must be at least 1"),
+        (ManifestError("there is no model m1"), "there is no model m1"),
+        (ServiceUnavailable("Nacos at h:1 does not answer"), "Nacos at h:1 does not answer"),
+        (ServiceRefused("the database refuses us", "Access denied"), "the database refuses us: Access denied"),
+        (PermissionError(13, "Permission denied", "runs/r"), "runs/r: Permission denied"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_the_user_can_correct_is_one_line_with_exit_code_2(monkeypatch, capsys, error: Exception, words: str):
+    assert _printed(monkeypatch, capsys, error) == f"offload: {words}\n"
+
+
+def _printed(monkeypatch, capsys, error: Exception) -> str:
+    def raising(**_):
+        raise error
+
+    monkeypatch.setattr(main, "app", raising)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("a"), OSError("no errno")])
+def test_a_defect_is_shown_with_its_traceback(monkeypatch, capsys, error: Exception):
+    with pytest.raises(type(error)):
+        _printed(monkeypatch, capsys, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("OFFLOAD_NODE='x': an index is needed"), 2),
+        (ServiceRefused("the database refuses what is asked (OperationalError 1045)", "a row"), 2),
+        (ServiceUnavailable("the database cannot be used now (OperationalError 2003)", "a row"), 1),
+        (LeaseLost("another process controls the run"), 3),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_pods_exit_code_says_whether_to_start_it_again(monkeypatch, capsys, error: Exception, code: int):
+    """A supervisor restarts a pod that ends with 1, for ever; one that ends with 2 or 3 it does not."""
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+
+    def work() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_pod("offload-node", lambda: work)
+    assert (ended.value.code, capsys.readouterr().err) == (code, f"offload-node: {error}\n")
 
 
 def test_help_does_not_load_what_takes_long():

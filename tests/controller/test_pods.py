@@ -21,6 +21,7 @@ from proxies import CLOSED_PROXIES
 
 from controller.killings import Killings, killings_per_hour
 from controller.pods import NodePods
+from middleware.errors import ServiceRefused, ServiceUnavailable
 
 kubernetes = pytest.importorskip("kubernetes")
 
@@ -246,8 +247,12 @@ def test_a_pod_is_killed_at_once_and_one_that_is_not_there_is_not(api: Api, pods
     api.statuses = [404]
     assert pods.kill(0) is None
     api.statuses = [403]
-    with pytest.raises(OSError, match="pod tb-node-0 cannot be killed: 403"):
+    with pytest.raises(ServiceRefused, match="pod tb-node-0 cannot be killed: 403"):
         pods.kill(0)
+    for status in (429, 500):
+        api.statuses = [status]
+        with pytest.raises(ServiceUnavailable, match=f"pod tb-node-0 cannot be killed: {status}"):
+            pods.kill(0)
 
 
 def test_outside_of_a_cluster_it_is_said_what_is_missing():
@@ -266,7 +271,7 @@ class _Counted:
     def kill(self, node: int) -> str | None:
         self.killed.append(node)
         if node == 1:
-            raise OSError("pod tb-node-1 cannot be killed: 500")
+            raise ServiceUnavailable("pod tb-node-1 cannot be killed: 500")
         return None if node == 2 else f"tb-node-{node}"
 
 

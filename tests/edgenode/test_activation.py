@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from edgenode import schedulers
-from edgenode.activation import Activation, ActivationError, ModelAway
+from edgenode.activation import Activation, ActivationError, ModelUnavailable
 from edgenode.identity import NodeIdentity
 from middleware.configuration import HotRecord
 from middleware.configuration.watching import watch_record
 from middleware.database import Database
-from middleware.storage import StorageAway, open_storage, publish_model
+from middleware.errors import ServiceRefused, ServiceUnavailable
+from middleware.storage import open_storage, publish_model
 from offload import Choice, draw_network, make_profile, resolve_settings
 from trainer.export import actor_to_onnx
 from trainer.networks import mlp
@@ -189,7 +190,7 @@ def test_requests_do_not_pile_up_behind_a_model_that_does_not_come(storage):
     fetching = threading.Thread(target=activation.apply, args=(record,))
     fetching.start()
     for _ in range(3):
-        with pytest.raises(ModelAway, match="revision 2 is being applied"):
+        with pytest.raises(ModelUnavailable, match="revision 2 is being applied"):
             activation.catch_up(lambda: record, 2, 0.1)
     assert activation.current.choice.name == "ratc"
     slow.answers.set()
@@ -205,8 +206,21 @@ class AwayStorage:
 
     def read(self, path: str) -> bytes:
         if self.away:
-            raise StorageAway("hdfs+http://x:9870/offload has been away for 20 s")
+            raise ServiceUnavailable("hdfs+http://x:9870/offload has been away for 20 s")
         return self.storage.read(path)
+
+
+def test_a_model_that_the_storage_refuses_for_good_is_refused_at_once(storage):
+    """Waiting would not help: the controller goes on with the fallback scheduler, or stops with the reason."""
+
+    class Refusing:
+        def read(self, path: str) -> bytes:
+            raise ServiceRefused(f"reading {path}: hdfs+http://x:9870/offload refuses it")
+
+    activation = activation_of(Refusing())
+    activation.apply(hot(1, "ratc"))
+    assert "hdfs+http://x:9870/offload refuses it" in refusal(activation, hot(2, "drl", "m1"))
+    assert activation.refused == 2
 
 
 def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_before_decides_until_then(storage):

@@ -21,6 +21,7 @@ from edgenode.outbox import Outbox, OutboxError, most_records
 from edgenode.segments import WholeWriter, content_of
 from middleware.database import Refused, close_episode
 from middleware.database.schema import outcomes
+from middleware.errors import ServiceUnavailable
 from offload import Trace, draw_trace, resolve_settings
 from offload.records import DecisionRecord
 
@@ -35,7 +36,7 @@ class _Database:
 
     def write(self, records: Sequence[Mapping[str, Any]]) -> list[Refused]:
         if self.away:
-            raise sa.exc.OperationalError("INSERT", {}, Exception(2003, "no"))
+            raise ServiceUnavailable("the database cannot be used now (OperationalError 2003)", "no")
         if self.refuses:
             return [Refused(record, "a test") for record in records]
         self.rows += records

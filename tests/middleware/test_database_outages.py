@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from small_disk import small_disk
 
-from middleware.database import Database, Run, is_unavailable, list_runs
-from middleware.database.errors import in_words, refuses_value, still_answers
+from middleware.database import Database, Run, list_runs
+from middleware.database.errors import ConstraintRefused, still_answers, translated
 from middleware.database.schema import blobs
+from middleware.errors import ServiceRefused, ServiceUnavailable, ValueRefused
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     db = Database.connect("mysql+pymysql://offload:x@127.0.0.1:1/offload")
-    with pytest.raises(sa.exc.OperationalError) as away:
+    with pytest.raises(ServiceUnavailable) as away:
         list_runs(db)
-    assert is_unavailable(away.value)
+    assert str(away.value) == "the database cannot be used now (OperationalError 2003)"
+    assert "Can't connect" in away.value.said
 
 
 def test_a_locked_file_is_unavailable_and_usable_afterwards(tmp_path: Path) -> None:
@@ -29,27 +33,65 @@ def test_a_locked_file_is_unavailable_and_usable_afterwards(tmp_path: Path) -> N
     sa.event.listen(db.engine, "checkout", lambda raw, *_: raw.execute("PRAGMA busy_timeout = 10"))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(sa.exc.OperationalError) as busy, db.transaction():
+    with pytest.raises(ServiceUnavailable), db.transaction():
         pass
-    assert is_unavailable(busy.value)
     other.execute("ROLLBACK")
     with db.transaction():
         pass
 
 
 def test_a_wrong_statement_is_not_an_outage(db: Database, run: Run) -> None:
-    with pytest.raises(sa.exc.DBAPIError) as wrong, db.transaction() as connection:
+    with pytest.raises(ServiceRefused) as wrong, db.transaction() as connection:
         connection.execute(sa.text("SELECT * FROM nowhere"))
-    assert not is_unavailable(wrong.value)
-    with pytest.raises(sa.exc.IntegrityError) as twice, db.transaction() as connection:
+    assert not isinstance(wrong.value, ValueRefused)
+    with pytest.raises(ConstraintRefused), db.transaction() as connection:
         connection.execute(
             sa.text(
                 "INSERT INTO runs (name, settings, services, versions, created_at) "
                 "VALUES ('small', '{}', '{}', '{}', 0)"
             )
         )
-    assert not is_unavailable(twice.value)
-    assert not is_unavailable(ValueError("something else"))
+
+
+def test_no_connection_left_in_the_pool_is_unavailable(tmp_path: Path) -> None:
+    """SQLAlchemy's event for errors does not hear of it."""
+    db = Database.connect(f"sqlite:///{tmp_path}/offload.db")
+    db.engine.pool._timeout = 0.01
+    with ExitStack() as held:
+        for _ in range(15):
+            held.enter_context(db.reading())
+        with pytest.raises(ServiceUnavailable, match=r"\(TimeoutError\)"):
+            held.enter_context(db.reading())
+
+
+def test_what_a_commit_and_a_stream_of_results_raise_is_translated_as_well(tmp_path: Path) -> None:
+    db = Database.connect(f"sqlite:///{tmp_path}/offload.db")
+    db.migrate()
+    with db.transaction() as connection:
+        connection.exec_driver_sql("CREATE TABLE a (x INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql("CREATE TABLE b (x INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(ConstraintRefused), db.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO b VALUES (1)")
+    second_is_wrong = "SELECT json(value) FROM (SELECT '1' AS value UNION ALL SELECT 'no JSON')"
+    with pytest.raises(ServiceRefused), db.reading() as connection:
+        connection.exec_driver_sql(second_is_wrong).all()
+
+
+def test_an_error_shows_where_it_was_raised_and_neither_statement_nor_rows(db: Database, run: Run) -> None:
+    def ask(connection: sa.Connection) -> None:
+        connection.execute(sa.text("SELECT * FROM nowhere WHERE name = :name"), {"name": "a secret"})
+
+    with pytest.raises(ServiceRefused) as wrong, db.reading() as connection:
+        ask(connection)
+    shown = "".join(traceback.format_exception(wrong.value))
+    assert "in ask" in shown
+    assert "a secret" not in shown.replace('{"name": "a secret"}', ""), "but for the line of this test"
+    assert "SELECT" not in str(wrong.value)
+
+
+def test_a_defect_of_ours_is_no_error_of_the_databases(db: Database, run: Run) -> None:
+    with pytest.raises(sa.exc.NoResultFound), db.reading() as connection:
+        connection.execute(sa.select(blobs)).one()
 
 
 def _of_server(code: int, words: str) -> sa.exc.DBAPIError:
@@ -57,7 +99,8 @@ def _of_server(code: int, words: str) -> sa.exc.DBAPIError:
     err = pytest.importorskip("pymysql.err")
     with pytest.raises(err.Error) as raised:
         err.raise_mysql_exception(b"\xff" + code.to_bytes(2, "little") + b"#HY000" + words.encode())
-    made: sa.exc.DBAPIError = sa.exc.DBAPIError.instance("INSERT secret", {}, raised.value, err.Error)
+    made = sa.exc.DBAPIError.instance("INSERT secret", {}, raised.value, err.Error)
+    assert isinstance(made, sa.exc.DBAPIError)
     return made
 
 
@@ -85,7 +128,7 @@ def _of_server(code: int, words: str) -> sa.exc.DBAPIError:
 def test_what_a_server_cannot_do_now_is_tried_again(code: int, words: str) -> None:
     """Each of these errors ended all nodes and the controller, even if it lasted a moment."""
     error = _of_server(code, words)
-    assert is_unavailable(error) and not refuses_value(error)
+    assert isinstance(translated(error), ServiceUnavailable)
     assert still_answers(error), "reads that succeed meanwhile would be logged as the end of it, again and again"
 
 
@@ -102,24 +145,22 @@ def test_what_a_server_cannot_do_now_is_tried_again(code: int, words: str) -> No
     ],
 )
 def test_what_trying_again_does_not_help_against_is_said_at_once(code: int, words: str) -> None:
-    error = _of_server(code, words)
-    assert not is_unavailable(error)
-    assert not refuses_value(error), "every record would be set aside, one after the other"
-    assert str(code) in in_words(error) and "secret" not in in_words(error)
+    error = translated(_of_server(code, words))
+    assert isinstance(error, ServiceRefused)
+    assert not isinstance(error, ValueRefused), "every record would be set aside, one after the other"
+    assert str(code) in str(error) and "secret" not in error.in_full and words in error.in_full
 
 
 @pytest.mark.parametrize("code", [1048, 1062, 1153, 1264, 1366, 1406, 1452, 4025])
 def test_a_value_that_is_refused_is_neither_an_outage_nor_a_wrong_statement(code: int) -> None:
-    error = _of_server(code, "of a value")
-    assert refuses_value(error) and not is_unavailable(error)
+    assert isinstance(translated(_of_server(code, "of a value")), ValueRefused)
 
 
 @pytest.mark.mysql
 def test_an_infinity_is_a_refused_value(mysql_url: str) -> None:
     db = Database.connect(mysql_url)
-    with pytest.raises(sa.exc.DBAPIError) as refused, db.reading() as connection:
+    with pytest.raises(ValueRefused), db.reading() as connection:
         connection.execute(sa.select(sa.literal(float("-inf"))))
-    assert refuses_value(refused.value) and not is_unavailable(refused.value)
 
 
 def test_a_full_disk_is_an_outage_and_the_database_is_usable_afterwards(tmp_path: Path) -> None:
@@ -127,10 +168,8 @@ def test_a_full_disk_is_an_outage_and_the_database_is_usable_afterwards(tmp_path
         db = Database.connect(f"sqlite:///{disk.folder}/offload.db")
         db.migrate()
         disk.fill()
-        with pytest.raises(sa.exc.OperationalError) as full, db.transaction() as connection:
+        with pytest.raises(ServiceUnavailable, match="SQLITE_FULL"), db.transaction() as connection:
             connection.execute(sa.insert(blobs).values(path="large", part=0, content=bytes(1_000_000)))
-        assert is_unavailable(full.value) and still_answers(full.value)
-        assert "SQLITE_FULL" in in_words(full.value)
         assert list_runs(db) == [], "it is still read"
         disk.empty()
         with db.transaction() as connection:
@@ -142,28 +181,29 @@ def test_a_file_that_may_only_be_read_is_an_outage(tmp_path: Path) -> None:
     db = Database.connect(f"sqlite:///{tmp_path}/offload.db")
     db.migrate()
     sa.event.listen(db.engine, "checkout", lambda raw, *_: raw.execute("PRAGMA query_only = ON"))
-    with pytest.raises(sa.exc.OperationalError) as refused, db.transaction() as connection:
+    with pytest.raises(ServiceUnavailable), db.transaction() as connection:
         connection.execute(sa.insert(blobs).values(path="small", part=0, content=b"1"))
-    assert is_unavailable(refused.value)
 
 
 @pytest.mark.mysql
 def test_a_wrong_password_is_not_an_outage(mysql_url: str) -> None:
     db = Database.connect(sa.make_url(mysql_url).set(password="wrong").render_as_string(hide_password=False))
-    with pytest.raises(sa.exc.OperationalError) as refused:
+    with pytest.raises(ServiceRefused):
         list_runs(db)
-    assert not is_unavailable(refused.value)
 
 
 @pytest.mark.mysql
 def test_a_lost_connection_is_an_outage_and_the_next_call_has_a_new_one(mysql_url: str) -> None:
     db, other = Database.connect(mysql_url), Database.connect(mysql_url)
     db.migrate()
-    with db.engine.connect() as connection:
-        number = connection.execute(sa.text("SELECT CONNECTION_ID()")).scalar_one()
-        with other.transaction() as killer:
-            killer.execute(sa.text(f"KILL {number}"))
-        with pytest.raises(sa.exc.DBAPIError) as lost:
+
+    def ask_when_it_is_gone() -> None:
+        with db.reading() as connection:
+            number = connection.execute(sa.text("SELECT CONNECTION_ID()")).scalar_one()
+            with other.transaction() as killer:
+                killer.execute(sa.text(f"KILL {number}"))
             connection.execute(sa.text("SELECT 1"))
-    assert is_unavailable(lost.value)
+
+    with pytest.raises(ServiceUnavailable):
+        ask_when_it_is_gone()
     assert list_runs(db) == []

@@ -1,13 +1,11 @@
 """Tests that a call is retried while a service is unavailable, and only then."""
 
-import sqlite3
-
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from middleware import patience
+from middleware.errors import ServiceRefused, ServiceUnavailable
 
-AWAY = OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
+AWAY = ServiceUnavailable("the database cannot be used now")
 
 
 @pytest.fixture(autouse=True)
@@ -30,17 +28,25 @@ def test_patience_ends() -> None:
     def call() -> None:
         raise AWAY
 
-    with pytest.raises(OperationalError):
+    with pytest.raises(ServiceUnavailable):
         patience.patiently(call, patience_s=0.0)
 
 
-def test_another_error_is_raised_at_once() -> None:
+@pytest.mark.parametrize("error", [ValueError("a bug"), ServiceRefused("a wrong password")])
+def test_another_error_is_raised_at_once(error: Exception) -> None:
     calls = []
 
     def call() -> None:
         calls.append(1)
-        raise ValueError("a bug")
+        raise error
 
-    with pytest.raises(ValueError, match="a bug"):
+    with pytest.raises(type(error), match=str(error)):
         patience.patiently(call)
     assert len(calls) == 1
+
+
+def test_what_no_adapter_logs_as_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        patience.bear(ServiceUnavailable("x is away"), "a report")
+        patience.bear(ServiceRefused("x refuses it", "a row"), "a report")
+    assert [record.getMessage() for record in caplog.records] == ["a report: x refuses it; going on without"]

@@ -13,6 +13,7 @@ from recorded_episodes import contents, decision, decisions_of, opened, outcome,
 from middleware.database import Database, Run, close_episode, deliver_records, find_episodes, write_records
 from middleware.database import record_checks as checks
 from middleware.database.schema import decisions, outcomes
+from middleware.errors import ServiceRefused
 from offload.profiles import PROFILES, make_profile
 from offload.settings import Settings, resolve_settings
 
@@ -121,7 +122,7 @@ def test_a_statement_that_the_database_refuses_refuses_no_record(db: Database, r
     with db.transaction() as connection:
         connection.exec_driver_sql("ALTER TABLE outcomes RENAME TO elsewhere")
     try:
-        with pytest.raises(sa.exc.DBAPIError):
+        with pytest.raises(ServiceRefused):
             deliver_records(db, run.number, contents(decisions_of(trace, episode)) + ended)
     finally:
         with db.transaction() as connection:

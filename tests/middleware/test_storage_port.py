@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from middleware.database import Database, Run, find_models, record_model
+from middleware.errors import ServiceRefused, ServiceUnavailable, ValueRefused
 from middleware.storage import Storage, fetch_model, model_folder, open_storage, publish_model
 from offload.manifest import ACTOR_FILE, LEARNER_FILE, MANIFEST_FILE, ManifestError
 
@@ -98,11 +99,22 @@ def test_a_write_that_breaks_off_leaves_the_old_content(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ServiceUnavailable, match="No space left"):
         storage.write("a/b", b"new")
     assert storage.read("a/b") == b"old"
     assert storage.list("a") == ["a/b"]
     assert os.listdir(tmp_path / "a") == ["b"]
+
+
+def test_what_a_folder_never_takes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    storage = open_storage(f"file:{tmp_path}/file/below", None)
+    with pytest.raises(ServiceRefused, match=r"writing a/b: the storage .*: Not a directory"):
+        storage.write("a/b", b"x")
+    assert not storage.exists("a/b") and storage.list("a") == []
+    for path in ("a/b", "n" * 300):
+        with pytest.raises(FileNotFoundError, match=path):
+            storage.read(path)
 
 
 def test_a_url_without_an_adapter_is_refused() -> None:
@@ -191,5 +203,6 @@ def test_recorded_models_come_in_the_order_in_which_they_were_made(db: Database,
 
 def test_statistics_that_are_not_numbers_are_refused_on_every_database(db: Database, run: Run, tmp_path: Path) -> None:
     manifest = publish_model(open_storage(f"file:{tmp_path}", None), run.name, FIELDS, {ACTOR_FILE: b"actor"})
-    with pytest.raises(Exception, match="not JSON compliant"):
+    with pytest.raises(ValueRefused) as refused:
         record_model(db, run, manifest, phase="online", method="m", number=1, statistics={"loss": float("nan")})
+    assert "not JSON compliant" in refused.value.said
