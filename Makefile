@@ -43,7 +43,7 @@ bench: setup
 	$(BIN)/python benchmarks/decision_latency.py
 	$(BIN)/python benchmarks/fidelity_by_time_scale.py
 	$(BIN)/python benchmarks/twin_speed.py
-	$(BIN)/python benchmarks/hot_keys.py
+	$(BIN)/python benchmarks/live_settings.py
 	$(BIN)/python benchmarks/model_rollout.py
 
 # Thousands of short episodes without faults: nothing lost, nothing refused, no process that grows. About an hour.

@@ -69,7 +69,7 @@ def measure(services: dict[str, str], models: int) -> dict[str, Any]:
         with LocalController(opened, Path(name) / "pods") as controller:
             address = controller.address()
             for count in range(models):
-                # Each rollout starts at another phase of the one-second polling interval of the hot keys.
+                # Each rollout starts at another phase of the one-second polling interval of the live settings.
                 time.sleep(0.2 + count * 0.618 % 1)
                 version = f"v{count}"
                 began = time.monotonic()
@@ -81,7 +81,10 @@ def measure(services: dict[str, str], models: int) -> dict[str, Any]:
                 )
                 if count == 0:
                     _ask(
-                        address, "PATCH", "/v1/configuration", {"hot": {"scheduler": {"name": "drl", "model": version}}}
+                        address,
+                        "PATCH",
+                        "/v1/configuration",
+                        {"live_settings": {"scheduler": {"name": "drl", "model": version}}},
                     )
                 else:
                     _ask(address, "POST", f"/v1/models/{version}/activate")

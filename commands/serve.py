@@ -1,4 +1,4 @@
-"""Runs a fleet with continuous arrivals, shows its state, and changes its hot keys.
+"""Runs a fleet with continuous arrivals, shows its state, and changes its live settings.
 
 Commands: `offload serve`, `offload status`, `offload set`.
 """
@@ -32,7 +32,7 @@ class NoController(UserError):
 def serve(
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file of settings. Edits of its hot keys are applied.")
+        Path | None, typer.Option(help="A YAML file of settings. Edits of its live settings are applied.")
     ] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value. Repeatable.")] = None,
     run: Annotated[str | None, typer.Option(help="The run's name.")] = None,
@@ -79,10 +79,12 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
     """Show nodes, queues, scheduler and success rate of a running fleet."""
     state = call_controller(find_controller(run, database), "GET", "/v1/status")
     console = Console()
-    hot, last = state["hot"]["scheduler"], state["last_episodes"]
+    live, last = state["live_settings"]["scheduler"], state["last_episodes"]
     rate = "–" if last["success_rate"] is None else f"{last['success_rate']:.3f}"
-    model = f", model {hot['model']}" if hot["model"] else ""
-    console.print(f"Run [bold]{state['run']}[/]: scheduler [bold]{hot['name']}[/]{model}, revision {state['revision']}")
+    model = f", model {live['model']}" if live["model"] else ""
+    console.print(
+        f"Run [bold]{state['run']}[/]: scheduler [bold]{live['name']}[/]{model}, revision {state['revision']}"
+    )
     episode = state["episode"]
     if episode:
         console.print(
@@ -91,7 +93,7 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
     if state["trouble"]:
         console.print(f"[red]No episode can be opened:[/] {state['trouble']}")
     if state["fallback"]:
-        console.print(f"[red]{hot['name']} decides instead of what was set:[/] {state['fallback']}")
+        console.print(f"[red]{live['name']} decides instead of what was set:[/] {state['fallback']}")
     schedulers = f" ({', '.join(last['schedulers'])})" if last["episodes"] else ""
     console.print(f"Success rate of the last {last['episodes']} episodes: {rate}{schedulers}")
     on_kubernetes = any(node["pod"] for node in state["nodes"])
@@ -143,19 +145,19 @@ def _pod(pod: dict[str, Any] | None) -> str:
 
 def set_(
     changes: Annotated[
-        list[str], typer.Argument(help="Hot keys: scheduler.name=rda, scheduler.parameters.d=3, log_level=DEBUG")
+        list[str], typer.Argument(help="Live settings: scheduler.name=rda, scheduler.parameters.d=3, log_level=DEBUG")
     ],
     run: RunName = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """Change hot keys of a running fleet, and wait until every node has applied them."""
+    """Change live settings of a running fleet, and wait until every node has applied them."""
     from middleware.configuration.layers import command_line_layer
 
     layer = command_line_layer(changes)
     address = find_controller(run, database)
-    revision = call_controller(address, "PATCH", "/v1/configuration", {"hot": layer.values, "by": "offload set"})[
-        "revision"
-    ]
+    revision = call_controller(
+        address, "PATCH", "/v1/configuration", {"live_settings": layer.values, "by": "offload set"}
+    )["revision"]
     waiting: list[str] = []
     until = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < until:
@@ -165,7 +167,7 @@ def set_(
             state = call_controller(address, "GET", "/v1/status")
             if state["fallback"] and state["revision"] > revision:
                 raise NoController(
-                    f"revision {revision} was refused, and {state['hot']['scheduler']['name']} decides instead: "
+                    f"revision {revision} was refused, and {state['live_settings']['scheduler']['name']} decides instead: "
                     f"{state['fallback']}"
                 )
             typer.echo(f"revision {revision} is applied on all {len(acknowledged)} nodes")

@@ -43,9 +43,9 @@ def prepare(
     config: Config = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
 ) -> None:
-    """Create the tables, the run with its network, and its hot keys, where they are not there yet: what pods wait for.
+    """Create the tables, the run with its network, and its live settings, where they are not there yet: what pods wait for.
 
-    Hot keys that are there already are changed where these settings have others than those of the last `offload prepare`.
+    Live settings that are there already are changed where these settings have others than those of the last `offload prepare`.
     """
     from commands.checking import check_settings
     from commands.local import open_run
@@ -56,14 +56,14 @@ def prepare(
     settings = load_settings(preset, config, sets or [])
     check_settings(settings)
     check_places(settings.services)
-    hot, url = settings.hot(), settings.services.configuration
+    live, url = settings.live(), settings.services.configuration
     opened = patiently(lambda: open_run(settings, run))
     # It looks at a console's edit as the controller does, which may not be there.
     configuration = open_configuration(url, opened.database, owner=True)
-    patiently(lambda: configuration.create(run, hot, _ORIGIN))
+    patiently(lambda: configuration.create(run, live, _ORIGIN))
     # A file that the controller watches is its to apply: two readers of two versions of it would undo each other's work.
-    if watched_file(url) is None and (record := patiently(lambda: configuration.adopt(run, hot, _ORIGIN))):
-        typer.echo(f"the hot keys were changed: revision {record.revision}")
+    if watched_file(url) is None and (record := patiently(lambda: configuration.adopt(run, live, _ORIGIN))):
+        typer.echo(f"the live settings were changed: revision {record.revision}")
     typer.echo(f"run {run} is there: {settings.network.nodes} edge nodes, seed {settings.seed}")
     opened.database.close()
 

@@ -17,7 +17,7 @@ from controller.player import Player
 from controller.pods import NodePods
 from controller.readiness import Fallback
 from controller.run_services import RunServices
-from middleware.configuration import HotRecord, changed
+from middleware.configuration import LiveSettings, changed
 from middleware.database import LeaseHolder, Run, find_episodes, find_models, load_trace
 from middleware.errors import ServiceError, ServiceRefused
 from middleware.patience import bear
@@ -122,17 +122,17 @@ class Control:
         revisions = {name: int(one.metadata.get("revision") or 0) for name, one in found.items()}
         return interface.Configuration(
             revision=record.revision if record else 0,
-            hot=dict(record.hot) if record else {},
+            live_settings=dict(record.values) if record else {},
             written_by=record.written_by if record else None,
             acknowledged={name: revisions.get(name, 0) for name in map(str, range(self.network.nodes))},
         )
 
-    def change(self, changes: Mapping[str, Any], by: str) -> HotRecord:
+    def change(self, changes: Mapping[str, Any], by: str) -> LiveSettings:
         """Change live settings. Raises SettingsError for what no node could apply: nothing is written then."""
         self._holder.confirm()
         record = self._read()
         if record is not None:
-            choice = SchedulerChoice.from_json(changed(record.hot, changes)["scheduler"])
+            choice = SchedulerChoice.from_json(changed(record.values, changes)["scheduler"])
             self._check_choice(self.run.settings, choice)
         self._fallback.forget()
         return self._services.configuration.change(self.run.name, changes, by)
@@ -149,7 +149,7 @@ class Control:
             ],
         )
 
-    def activate(self, version: str) -> HotRecord:
+    def activate(self, version: str) -> LiveSettings:
         """Make a version the active model. Raises LookupError when there is no such version."""
         versions = [row.version for row in find_models(self._services.database, self.run)]
         if version not in versions:
@@ -175,7 +175,7 @@ class Control:
             fallback=self._fallback.reason(record),
             nodes=nodes,
             episode=playing,
-            hot=dict(record.hot) if record else {},
+            live_settings=dict(record.values) if record else {},
             revision=record.revision if record else 0,
             last_episodes=self._last_episodes(),
         )
@@ -197,7 +197,7 @@ class Control:
         except (FileNotFoundError, ValueError, ServiceRefused):
             return None  # a name that the storage cannot have is a name of no run
 
-    def _read(self) -> HotRecord | None:
+    def _read(self) -> LiveSettings | None:
         return self._services.configuration.read(self.run.name)
 
     def _last_episodes(self) -> interface.LastEpisodes:

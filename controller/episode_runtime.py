@@ -25,7 +25,7 @@ from controller.draining import drain, follow
 from controller.metrics import Metrics
 from controller.nodes import UNREACHABLE, NodeClients
 from controller.ticks import Ticks
-from middleware.configuration import Configuration, HotRecord
+from middleware.configuration import Configuration, LiveSettings
 from middleware.database import (
     Database,
     EpisodeSummary,
@@ -65,7 +65,7 @@ class OpeningError(RuntimeError):
 
 
 class RefusedError(OpeningError):
-    """Nodes refuse what the hot keys have them decide by: they will not take it the next time either."""
+    """Nodes refuse what the live settings have them decide by: they will not take it the next time either."""
 
 
 class BusyError(RuntimeError):
@@ -136,14 +136,16 @@ class Episodes:
         )
 
     def live_scheduler(self) -> SchedulerChoice:
-        """What the hot keys choose now."""
+        """What the live settings choose now."""
         record = patiently(lambda: self._configuration.read(self._run.name))
         if record is None:
-            raise LookupError(f"run '{self._run.name}' has no hot keys; the controller creates them when it starts")
+            raise LookupError(
+                f"run '{self._run.name}' has no live settings; the controller creates them when it starts"
+            )
         return record.scheduler
 
     def open(self, plan: EpisodePlan, recorded: Trace | None = None) -> EpisodeState:
-        """Set the hot keys, write the episode, open it on all nodes.
+        """Set the live settings, write the episode, open it on all nodes.
 
         Raises OpeningError with the nodes' words or because we are stopping, SettingsError for an impossible scheduler,
         BusyError while another one is being played; the episode is aborted then.
@@ -152,7 +154,7 @@ class Episodes:
             raise BusyError(f"episode {playing.episode} is being played")
         trace = self.trace_of(plan, recorded)
         self._patiently(self._holder.confirm)
-        record = self._set_hot_keys(plan)
+        record = self._set_live_settings(plan)
         uid = uuid.uuid4().hex  # before the first try: what an earlier try has written is found by it
         lease = self._holder.lease
         number = self._patiently(
@@ -192,7 +194,7 @@ class Episodes:
 
     # --- opening ------------------------------------------------------------------------------------------------
 
-    def _set_hot_keys(self, plan: EpisodePlan) -> HotRecord:
+    def _set_live_settings(self, plan: EpisodePlan) -> LiveSettings:
         record = self._patiently(lambda: self._configuration.read(self._run.name))
         if record is not None and record.scheduler == plan.scheduler:
             return record
@@ -204,7 +206,7 @@ class Episodes:
             )
         )
 
-    def _open_nodes(self, state: EpisodeState, record: HotRecord) -> None:
+    def _open_nodes(self, state: EpisodeState, record: LiveSettings) -> None:
         until = time.monotonic() + OPENING_S
         waiting = set(range(self._network.nodes))
         trouble: dict[int, str] = {}
@@ -372,7 +374,7 @@ class Episodes:
         record = patiently(lambda: self._configuration.read(self._run.name))
         mixed = None
         if record is not None and record.revision != self._revision:
-            mixed = f"the hot keys went from revision {self._revision} to {record.revision} ({record.written_by})"
+            mixed = f"the live settings went from revision {self._revision} to {record.revision} ({record.written_by})"
         summary = patiently(
             lambda: close_episode(
                 self._db,

@@ -31,10 +31,10 @@ class EpisodeRequest(Body):
     tasks: dict[str, Any] | None = None
 
 
-class HotChange(Body):
-    """`PATCH /v1/configuration`: hot keys, and who changes them."""
+class LiveSettingsChange(Body):
+    """`PATCH /v1/configuration`: live settings, and who changes them."""
 
-    hot: dict[str, Any] = Field(min_length=1, max_length=64)
+    live_settings: dict[str, Any] = Field(min_length=1, max_length=64)
     by: str = Field("REST", min_length=1, max_length=64)
 
 
@@ -71,16 +71,16 @@ class Episode(BaseModel):
 
 
 class Revision(BaseModel):
-    """Of the hot keys."""
+    """Of the live settings."""
 
     revision: int
 
 
 class Configuration(BaseModel):
-    """The hot keys, and which revision each node has acknowledged."""
+    """The live settings, and which revision each node has acknowledged."""
 
     revision: int
-    hot: dict[str, Any]
+    live_settings: dict[str, Any]
     written_by: str | None
     acknowledged: dict[str, int]
 
@@ -166,7 +166,7 @@ class Status(BaseModel):
     fallback: str | None
     nodes: list[Node]
     episode: Playing | None
-    hot: dict[str, Any]
+    live_settings: dict[str, Any]
     revision: int
     last_episodes: LastEpisodes
 
@@ -198,7 +198,7 @@ OPERATIONS: Final = (
     Operation("GET", PATH, "this description", answer="application/json"),
     Operation("GET", "/", "the status as a page", answer="text/html", refusals=(503,)),
     Operation("GET", "/v1/clock", "the monotonic clock", answer=Clock),
-    Operation("GET", "/v1/status", "nodes, episode, hot keys", answer=Status, refusals=(503,)),
+    Operation("GET", "/v1/status", "nodes, episode, live settings", answer=Status, refusals=(503,)),
     Operation(
         "POST", "/v1/episodes", "play an episode", EpisodeRequest, Asked, status=202, refusals=(409, 502, 503)
     ),
@@ -214,8 +214,8 @@ OPERATIONS: Final = (
         "GET", "/v1/episodes/{episode}/trace", "its tasks", answer=Trace, refusals=(404, 503), parameters=_EPISODE
     ),
     Operation("GET", "/v1/network", "capacities, rates, failure rates", answer=Network),
-    Operation("GET", "/v1/configuration", "the hot keys", answer=Configuration, refusals=(503,)),
-    Operation("PATCH", "/v1/configuration", "change hot keys", HotChange, Revision, refusals=(503,)),
+    Operation("GET", "/v1/configuration", "the live settings", answer=Configuration, refusals=(503,)),
+    Operation("PATCH", "/v1/configuration", "change live settings", LiveSettingsChange, Revision, refusals=(503,)),
     Operation("GET", "/v1/models", "all versions", answer=Models, refusals=(503,)),
     Operation(
         "POST", "/v1/models/{version}/activate", "make a version the active one", answer=Revision,

@@ -35,7 +35,7 @@ from controller.pods import NodePods
 from controller.readiness import Fallback, Readiness
 from controller.registration import Registration
 from controller.run_services import RunServices
-from middleware.configuration import HotRecord, watch_file, watched_file
+from middleware.configuration import LiveSettings, watch_file, watched_file
 from middleware.database import LeaseHolder, LeaseLost, holder_of, record_pod_event
 from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
 from middleware.errors import ServiceError
@@ -174,8 +174,8 @@ class Process:
 
     def _create_live_settings(self) -> None:
         run, configuration = self._services.run, self._services.configuration
-        record = self._patiently(lambda: configuration.create(run.name, run.settings.hot(), CONTROLLER))
-        _logger.info("hot keys are at revision %d, written by %s", record.revision, record.written_by)
+        record = self._patiently(lambda: configuration.create(run.name, run.settings.live(), CONTROLLER))
+        _logger.info("live settings are at revision %d, written by %s", record.revision, record.written_by)
         self._fallback.recall(record)
 
     def _start_nodes(self, ending: ExitStack) -> None:
@@ -276,5 +276,5 @@ def _provide_descriptors(settings: Settings, nodes: int, fleet: str) -> None:
     provide_descriptors(descriptors_of_controller(nodes), "the controller", nodes)
 
 
-def _apply_log_level(record: HotRecord) -> None:
-    logging.getLogger().setLevel(record.hot["log_level"])
+def _apply_log_level(record: LiveSettings) -> None:
+    logging.getLogger().setLevel(record.values["log_level"])

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from controller.fleet import LocalFleet
 from controller.pods import NodePods
 from controller.run_services import RunServices
-from middleware.configuration import HotRecord
+from middleware.configuration import LiveSettings
 from middleware.database import LeaseHolder
 from middleware.patience import patiently
 from middleware.registry import clock_words
@@ -43,7 +43,7 @@ class Fallback:
         self._stopping = stopping
         self._why: str | None = None
 
-    def recall(self, record: HotRecord) -> None:
+    def recall(self, record: LiveSettings) -> None:
         """Learn from the live settings at the start whether an earlier controller set the fallback scheduler."""
         if record.written_by == FALLBACK:
             self._why = "nodes refused it before this controller was started"
@@ -65,7 +65,7 @@ class Fallback:
         """Somebody changes the live settings: whatever decides now was chosen."""
         self._why = None
 
-    def reason(self, record: HotRecord | None) -> str | None:
+    def reason(self, record: LiveSettings | None) -> str | None:
         """Why the fallback scheduler decides; None when it does not, or was chosen."""
         why = self._why
         if record is None or why is None:

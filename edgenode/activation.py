@@ -1,4 +1,4 @@
-"""Which scheduler decides in this node: built from a revision of the hot keys, swapped between two decisions.
+"""Which scheduler decides in this node: built from a revision of the live settings, swapped between two decisions.
 
 Concurrency: revisions come from the watcher thread and from requests that open an episode; `_lock` lets one in at a time.
 `current` is replaced as a whole: whoever decides reads it once.
@@ -19,7 +19,7 @@ from edgenode.core import NodeCore
 from edgenode.identity import NodeIdentity
 from edgenode.probing import chosen_node, probed_nodes, reports_from
 from edgenode.schedulers import create_scheduler
-from middleware.configuration import HotRecord
+from middleware.configuration import LiveSettings
 from middleware.errors import ServiceError, ServiceUnavailable
 from middleware.storage import Storage, fetch_model, named_model
 from offload.draws import Draws
@@ -88,7 +88,7 @@ class Activation:
         self.refused: int | None = None
         """The revision that this node refuses for good; None when it has applied the last one, or waits for a service."""
 
-    def apply(self, record: HotRecord, timeout_s: float = -1) -> None:
+    def apply(self, record: LiveSettings, timeout_s: float = -1) -> None:
         """Make this revision's scheduler the current one; an older revision changes nothing.
 
         timeout_s: wait this long for another thread that applies a revision, then raise ModelUnavailable; -1: no limit
@@ -106,7 +106,7 @@ class Activation:
         if applied:
             self._applied()
 
-    def _apply(self, record: HotRecord) -> bool:
+    def _apply(self, record: LiveSettings) -> bool:
         current = self.current
         if current is not None and record.revision <= current.revision:
             return False
@@ -131,14 +131,14 @@ class Activation:
             self.refused = record.revision
             _logger.error("%s", self.problem, exc_info=not foreseen)
             raise ActivationError(self.problem) from error
-        logging.getLogger().setLevel(record.hot["log_level"])
+        logging.getLogger().setLevel(record.values["log_level"])
         self.current = ActiveScheduler(record.revision, choice, scheduler, actor)
         self.problem, self.refused = None, None
         _logger.info("scheduler %s, model %s, revision %d", choice.name, choice.model, record.revision)
         return True
 
-    def catch_up(self, read: Callable[[], HotRecord | None], revision: int, timeout_s: float) -> ActiveScheduler:
-        """Read the hot keys until they are at `revision` or later and applied.
+    def catch_up(self, read: Callable[[], LiveSettings | None], revision: int, timeout_s: float) -> ActiveScheduler:
+        """Read the live settings until they are at `revision` or later and applied.
 
         Raises ActivationError, RevisionLate, ServiceError.
         """
@@ -152,7 +152,7 @@ class Activation:
                 self.apply(record, max(0.0, until - time.monotonic()))
             elif time.monotonic() > until:
                 found = "none" if record is None else str(record.revision)
-                raise RevisionLate(f"the hot keys are at revision {found}, not {revision}, after {timeout_s:g} s")
+                raise RevisionLate(f"the live settings are at revision {found}, not {revision}, after {timeout_s:g} s")
             else:
                 time.sleep(0.02)
 

@@ -32,7 +32,7 @@ from edgenode.metrics import Metrics
 from edgenode.node import EdgeNode
 from edgenode.outbox import Outbox, most_records
 from edgenode.registration import Registration
-from middleware.configuration import HotRecord, load_settings, open_configuration
+from middleware.configuration import LiveSettings, load_settings, open_configuration
 from middleware.database import Database, Run, current_epoch, deliver_records, load_network, load_run
 from middleware.descriptors import descriptors_of_node, provide_descriptors
 from middleware.errors import ServiceUnavailable
@@ -166,7 +166,7 @@ class Process:
 
     # --- while it serves ----------------------------------------------------------------------------------------
 
-    def _apply(self, record: HotRecord) -> None:
+    def _apply(self, record: LiveSettings) -> None:
         """Apply a new revision. The watcher thread of the configuration calls this."""
         try:
             self._activation.apply(record)

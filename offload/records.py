@@ -79,7 +79,7 @@ class DecisionRecord(Record):
     failed: bool = False  # the scheduler raised; the task stayed here
     log_probability: float | None  # None for schedulers without a policy
     scores: Annotated[bytes, _PER_NODE, Float32(nan_allowed=True)] | None  # (N,), NaN where not looked at
-    revision: Whole  # of the hot keys that decided
+    revision: Whole  # of the live settings that decided
     skew_s: float  # how late the tick was
     decision_s: float  # 0 without a task
     probes: Small  # how many nodes were asked

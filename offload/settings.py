@@ -3,7 +3,7 @@
 Layers, weakest first: defaults, preset, file, configuration service, environment, command line. A layer is a nested
 dictionary. `resolve_settings` merges the layers, parses quantities with units, and rejects unknown keys.
 
-`scheduler` and `log_level` are the *hot keys*: they can change in a running system. Everything else is fixed for a run.
+`scheduler` and `log_level` are the *live settings*: they can change in a running system. Everything else is fixed for a run.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class NodeSettings(_Section):
 
 
 class SchedulerSettings(_Section):
-    """Hot: which scheduler decides, its parameters, and its model."""
+    """Live setting: which scheduler decides, its parameters, and its model."""
 
     name: str = Field("ratc", min_length=1, description="name of an entry point in the group offload.schedulers")
     parameters: dict[str, ParameterValue] = Field({}, description="the scheduler's own parameters")
@@ -268,7 +268,7 @@ class ServiceSettings(_Section):
         "file:",
         description=(
             "file:, file:PATH, or nacos://… in the same form as the registry URL; "
-            "edits of the hot keys in the file or in Nacos are applied"
+            "edits of the live settings in the file or in Nacos are applied"
         ),
     )
 
@@ -299,7 +299,7 @@ class Settings(_Section):
         ),
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="hot: of every pod's log; less severe messages are not logged"
+        "INFO", description="live setting: of every pod's log; less severe messages are not logged"
     )
     learner: LearnerSettings = LearnerSettings()
     offline: OfflineSettings = OfflineSettings()
@@ -322,8 +322,8 @@ class Settings(_Section):
         chosen = self.node.overload_threshold_s
         return self.tasks.deadline_s / 4 if chosen is None else chosen
 
-    def hot(self) -> dict[str, Any]:
-        """The hot keys with their values."""
+    def live(self) -> dict[str, Any]:
+        """The live settings with their values."""
         return {"scheduler": self.scheduler.choice.to_json(), "log_level": self.log_level}
 
     def without_model(self, scheduler: str) -> SchedulerChoice:
@@ -336,9 +336,9 @@ class Settings(_Section):
         return self.model_dump(mode="json", exclude={"services"})
 
     def fixed(self) -> dict[str, Any]:
-        """What must stay the same while a run lasts: `experiment()` without the hot keys."""
-        hot = self.hot()
-        return {key: value for key, value in self.experiment().items() if key not in hot}
+        """What must stay the same while a run lasts: `experiment()` without the live settings."""
+        live = self.live()
+        return {key: value for key, value in self.experiment().items() if key not in live}
 
 
 _NAMED = (

@@ -39,10 +39,10 @@ class Testbed:
             "services": {
                 "database": url or f"sqlite:///{folder}/offload.db",
                 "storage": f"file:{folder}/storage",
-                "configuration": f"file:{folder}/hot.yaml",
+                "configuration": f"file:{folder}/live.yaml",
             },
         }
-        (folder / "hot.yaml").write_text("scheduler: {name: ratc}\n")
+        (folder / "live.yaml").write_text("scheduler: {name: ratc}\n")
         self.folder = folder
         self.opened: OpenRun = open_run(resolve_settings([base, layer]), "small")
         self.controller = LocalController(self.opened, folder / "pods", environment)

@@ -96,7 +96,7 @@ class ControllerClient:
             raise ControllerError(f"the controller does not tell about episode {number}: {refused}") from None
 
     def status(self) -> Mapping[str, Any]:
-        """Nodes, episode, hot keys, and whether arrivals are continuous."""
+        """Nodes, episode, live settings, and whether arrivals are continuous."""
         try:
             return self._call("GET", "/v1/status", needs={"continuously": bool})
         except _RefusedError as refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from controller.control import Control
-from controller.interface import HotChange, Revision
+from controller.interface import LiveSettingsChange, Revision
 from middleware.http.problems import parsed
 from middleware.http.responses import answered
 
@@ -20,7 +20,7 @@ def blueprint(control: Control) -> Blueprint:
 
     @routes.patch("/v1/configuration")
     def change() -> Response:
-        body = parsed(HotChange, request.get_data())
-        return answered(Revision(revision=control.change(body.hot, body.by).revision))
+        body = parsed(LiveSettingsChange, request.get_data())
+        return answered(Revision(revision=control.change(body.live_settings, body.by).revision))
 
     return routes

@@ -1,12 +1,12 @@
-"""Settings from their layers, and the hot keys of a running system: `file:` (a record in the database, and, with
+"""Settings from their layers, and the live settings of a running system: `file:` (a record in the database, and, with
 `file:PATH`, a file that the controller watches), or a configuration in Nacos (`nacos://…`)."""
 
 from pathlib import Path
 
 from middleware.configuration.file import watch_file
-from middleware.configuration.hot_keys import changed
 from middleware.configuration.layers import load_settings
-from middleware.configuration.port import Configuration, HotRecord
+from middleware.configuration.live_settings import changed
+from middleware.configuration.port import Configuration, LiveSettings
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
 from middleware.home import expanded
@@ -14,7 +14,7 @@ from offload.settings import SettingsError, redacted
 
 __all__ = [
     "Configuration",
-    "HotRecord",
+    "LiveSettings",
     "TableConfiguration",
     "changed",
     "load_settings",

@@ -1,4 +1,4 @@
-"""A settings file that is watched: an edit of its hot keys is a write to the running system.
+"""A settings file that is watched: an edit of its live settings is a write to the running system.
 
 Concurrency: one polling thread per watch, stopped by the function that `watch_file` returns. It compares the content,
 not the time of change: a mounted ConfigMap swaps a link.
@@ -33,10 +33,10 @@ def watch_file(configuration: Configuration, run_name: str, path: Path, interval
                 content = path.read_bytes()
                 readable = True
                 if content != seen:
-                    record = configuration.adopt(run_name, settings_in(content, str(path)).hot(), origin)
+                    record = configuration.adopt(run_name, settings_in(content, str(path)).live(), origin)
                     seen = content
                     if record is not None:
-                        _logger.info("%s was edited: the hot keys are at revision %d", path, record.revision)
+                        _logger.info("%s was edited: the live settings are at revision %d", path, record.revision)
             except OSError as error:
                 if readable:
                     _logger.warning("%s cannot be read (%s); the last good configuration stays", path, error.strerror)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from middleware.configuration.documents import Document, read_document, read_value
-from middleware.configuration.hot_keys import nested
+from middleware.configuration.live_settings import nested
 from middleware.configuration.passwords import refuse_password, with_passwords
 from offload.explanations import KeyPath, shown, unknown_name
 from offload.presets import PRESETS

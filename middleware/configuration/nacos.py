@@ -1,6 +1,6 @@
-"""`nacos://…`: the hot keys as a JSON configuration `<run>.hot.json`, which may be edited in Nacos' console.
+"""`nacos://…`: the live settings as a JSON configuration `<run>.live.json`, which may be edited in Nacos' console.
 
-The content holds the hot keys, for people to edit, and our own `revision`, writer, and a digest of the hot keys. Who edits them
+The content holds the live settings, for people to edit, and our own `revision`, writer, and a digest of the live settings. Who edits them
 in the console leaves the digest as it is: that is how an edit is known. One process, the run's controller (`owner`), makes a
 revision of it, or says in its log what is wrong with it. All others go by contents whose digest is right. An older content, which
 the console's history brings back, is an edit as well; but where it comes up, or nothing does, after Nacos was away, Nacos has lost
@@ -22,13 +22,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from middleware.configuration.hot_keys import HOT_SECTIONS, changed, edited
-from middleware.configuration.port import HotRecord
+from middleware.configuration.live_settings import LIVE_SECTIONS, changed, edited
+from middleware.configuration.port import LiveSettings
 from middleware.configuration.watching import watch_record
 from middleware.nacos import NacosServer
 from offload.settings import SettingsError
 
 CONSOLE = "the Nacos console"
+_END, _FORMER_END = ".live.json", ".hot.json"
 
 _logger = logging.getLogger(__name__)
 
@@ -40,11 +41,11 @@ class NacosConfiguration:
         self._server = NacosServer(url, "configuration")
         self._owner = owner
         self._lock = threading.RLock()
-        self._good: dict[str, HotRecord] = {}
+        self._good: dict[str, LiveSettings] = {}
         self._complained: dict[str, str] = {}
         self._absences = 0
 
-    def read(self, run_name: str) -> HotRecord | None:
+    def read(self, run_name: str) -> LiveSettings | None:
         """See `Configuration.read`. Of an edit that nobody has made a revision of yet: the record before it."""
         with self._lock:
             content = self._get(run_name)
@@ -65,40 +66,44 @@ class NacosConfiguration:
                 self._adopt(run_name, content)
             return self._good.get(run_name)
 
-    def create(self, run_name: str, hot: Mapping[str, Any], by: str) -> HotRecord:
+    def create(self, run_name: str, values: Mapping[str, Any], by: str) -> LiveSettings:
         """See `Configuration.create`."""
         with self._lock:
-            there = self.read(run_name)
-            return there if there is not None else self._put(run_name, HotRecord(1, dict(hot), by, time.time()))
+            there = self.read(run_name) or self._take_former(run_name)
+            return there if there is not None else self._put(run_name, LiveSettings(1, dict(values), by, time.time()))
 
-    def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> HotRecord:
+    def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> LiveSettings:
         """See `Configuration.change`."""
         with self._lock:
             record = self.read(run_name)
             if record is None:
-                raise LookupError(f"the hot keys of run '{run_name}' do not exist yet; the controller creates them")
-            hot = changed(record.hot, changes)
-            if hot == record.hot:
+                raise LookupError(
+                    f"the live settings of run '{run_name}' do not exist yet; the controller creates them"
+                )
+            values = changed(record.values, changes)
+            if values == record.values:
                 return record
-            return self._put(run_name, HotRecord(record.revision + 1, hot, by, time.time(), record.origins))
+            return self._put(run_name, LiveSettings(record.revision + 1, values, by, time.time(), record.origins))
 
-    def adopt(self, run_name: str, hot: Mapping[str, Any], origin: str) -> HotRecord | None:
+    def adopt(self, run_name: str, values: Mapping[str, Any], origin: str) -> LiveSettings | None:
         """See `Configuration.adopt`."""
         with self._lock:
             record = self.read(run_name)
             if record is None:
-                raise LookupError(f"the hot keys of run '{run_name}' do not exist yet; the controller creates them")
+                raise LookupError(
+                    f"the live settings of run '{run_name}' do not exist yet; the controller creates them"
+                )
             last = record.origins.get(origin)
-            wanted = changed(record.hot, {} if last is None else edited(last, hot))
-            origins = {**record.origins, origin: dict(hot)}
-            if wanted != record.hot:
-                return self._put(run_name, HotRecord(record.revision + 1, wanted, origin, time.time(), origins))
+            wanted = changed(record.values, {} if last is None else edited(last, values))
+            origins = {**record.origins, origin: dict(values)}
+            if wanted != record.values:
+                return self._put(run_name, LiveSettings(record.revision + 1, wanted, origin, time.time(), origins))
             if origins != record.origins:
                 self._put(run_name, replace(record, origins=origins))
             return None
 
     def watch(
-        self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
+        self, run_name: str, callback: Callable[[LiveSettings], None], interval_s: float = 1.0
     ) -> Callable[[], None]:
         """See `Configuration.watch`. The owner's watch is what notices edits in the console."""
         return watch_record(lambda: self.read(run_name), callback, interval_s)
@@ -117,62 +122,80 @@ class NacosConfiguration:
             base = edited.get("revision") if isinstance(edited, dict) else None
             if not isinstance(base, int):
                 raise SettingsError("it is not the JSON object that it was, with its revision")
-            hot = changed({}, {key: edited[key] for key in HOT_SECTIONS if key in edited})
+            values = changed({}, {key: edited[key] for key in LIVE_SECTIONS if key in edited})
         except (SettingsError, ValueError, RecursionError) as wrong:
             self._complained[run_name] = content
             _logger.error(
-                "the edit of %s in Nacos is wrong; the last good hot keys stay:\n%s", _data_id(run_name), wrong
+                "the edit of %s in Nacos is wrong; the last good live settings stay:\n%s", _data_id(run_name), wrong
             )
             return
         revision = max(base, last.revision if last else 0) + 1
         origins = last.origins if last else {}
-        self._put(run_name, HotRecord(revision, hot, CONSOLE, time.time(), origins))
-        _logger.info("%s was edited in Nacos: the hot keys are at revision %d", _data_id(run_name), revision)
+        self._put(run_name, LiveSettings(revision, values, CONSOLE, time.time(), origins))
+        _logger.info("%s was edited in Nacos: the live settings are at revision %d", _data_id(run_name), revision)
 
     def _get(self, run_name: str) -> str | None:
         content: str | None = self._server.call(
-            f"reading the hot keys of {run_name}",
+            f"reading the live settings of {run_name}",
             lambda client: client.get_config(_data_id(run_name), self._server.group, no_snapshot=True),
         )
         return content
 
-    def _put(self, run_name: str, record: HotRecord) -> HotRecord:
+    def _take_former(self, run_name: str) -> LiveSettings | None:
+        """Move the record of a version that called it `<run>.hot.json`. None where there is none that a program wrote."""
+        former = _data_id(run_name, _FORMER_END)
+        content = self._server.call(
+            f"reading the live settings of {run_name}",
+            lambda client: client.get_config(former, self._server.group, no_snapshot=True),
+        )
+        record = None if content is None else _parsed(content)
+        if record is None:
+            return None
+        self._put(run_name, record)
+        self._server.call(
+            f"removing the former live settings of {run_name}",
+            lambda client: client.remove_config(former, self._server.group),
+        )
+        _logger.info("%s is called %s from now on", former, _data_id(run_name))
+        return record
+
+    def _put(self, run_name: str, record: LiveSettings) -> LiveSettings:
         content = json.dumps(
             {
-                **record.hot,
+                **record.values,
                 "revision": record.revision,
                 "written_by": record.written_by,
                 "written_at": record.written_at,
                 "origins": record.origins,
-                "digest": _digest(record.hot),
+                "digest": _digest(record.values),
             },
             indent=2,
         )
         self._server.call(
-            f"writing the hot keys of {run_name}",
+            f"writing the live settings of {run_name}",
             lambda client: client.publish_config(_data_id(run_name), self._server.group, content, config_type="json"),
         )
         self._good[run_name] = record
         return record
 
 
-def _data_id(run_name: str) -> str:
+def _data_id(run_name: str, end: str = _END) -> str:
     """Nacos takes letters, digits and `._:-` only; anything else of a run's name is written as `:hex:`."""
-    return re.sub(r"[^A-Za-z0-9._-]", lambda other: f":{ord(other[0]):x}:", run_name) + ".hot.json"
+    return re.sub(r"[^A-Za-z0-9._-]", lambda other: f":{ord(other[0]):x}:", run_name) + end
 
 
-def _digest(hot: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(hot, sort_keys=True).encode()).hexdigest()[:16]
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _parsed(content: str) -> HotRecord | None:
+def _parsed(content: str) -> LiveSettings | None:
     """A content that a program wrote; None for one that was edited since, or is none of ours."""
     try:
         data = json.loads(content)
-        hot = {key: data[key] for key in HOT_SECTIONS}
-        if data["digest"] != _digest(hot) or not isinstance(hot["scheduler"]["name"], str):
+        values = {key: data[key] for key in LIVE_SECTIONS}
+        if data["digest"] != _digest(values) or not isinstance(values["scheduler"]["name"], str):
             return None
         origins = dict(data.get("origins", {}))
-        return HotRecord(int(data["revision"]), hot, str(data["written_by"]), float(data["written_at"]), origins)
+        return LiveSettings(int(data["revision"]), values, str(data["written_by"]), float(data["written_at"]), origins)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -1,4 +1,4 @@
-"""`file:`: the hot keys in the database's `configuration` table; the watched file is one of their writers.
+"""`file:`: the live settings in the database's `configuration` table; the watched file is one of their writers.
 
 Concurrency: `watch` polls in one thread per watcher (`watching.py`). A
 change locks the row, so that of two writers at once the later one works on the earlier one's record.
@@ -15,8 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from middleware.configuration.hot_keys import changed, edited
-from middleware.configuration.port import HotRecord
+from middleware.configuration.live_settings import changed, edited
+from middleware.configuration.port import LiveSettings
 from middleware.configuration.watching import watch_record
 from middleware.database.engine import Database
 from middleware.database.errors import ConstraintRefused
@@ -28,12 +28,12 @@ _logger = logging.getLogger(__name__)
 
 
 class TableConfiguration:
-    """One row per run, `hot/<run>`."""
+    """One row per run, `live/<run>`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def read(self, run_name: str) -> HotRecord | None:
+    def read(self, run_name: str) -> LiveSettings | None:
         """See `Configuration.read`."""
         with self._db.reading() as connection:
             row = connection.execute(
@@ -41,7 +41,7 @@ class TableConfiguration:
             ).one_or_none()
         return None if row is None else _record(row)
 
-    def create(self, run_name: str, hot: Mapping[str, Any], by: str) -> HotRecord:
+    def create(self, run_name: str, values: Mapping[str, Any], by: str) -> LiveSettings:
         """See `Configuration.create`."""
         there = self.read(run_name)
         if there is not None:
@@ -52,42 +52,42 @@ class TableConfiguration:
                     sa.insert(configuration).values(
                         key=_key(run_name),
                         revision=1,
-                        content=dict(hot),
+                        content=dict(values),
                         origins={},
                         written_by=_shortened(by),
                         written_at=time.time(),
                     )
                 )
         except ConstraintRefused:
-            _logger.info("the hot keys of %s were created by another process", run_name)
+            _logger.info("the live settings of %s were created by another process", run_name)
         record = self.read(run_name)
         assert record is not None
         return record
 
-    def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> HotRecord:
+    def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> LiveSettings:
         """See `Configuration.change`."""
         with self._db.transaction() as connection:
             row = _locked(connection, run_name)
             return _write(connection, row, changed(row.content, changes), by, {})
 
-    def adopt(self, run_name: str, hot: Mapping[str, Any], origin: str) -> HotRecord | None:
+    def adopt(self, run_name: str, values: Mapping[str, Any], origin: str) -> LiveSettings | None:
         """See `Configuration.adopt`."""
         with self._db.transaction() as connection:
             row = _locked(connection, run_name)
             last = row.origins.get(origin)
-            edits = {} if last is None else edited(last, hot)
-            record = _write(connection, row, changed(row.content, edits), origin, {origin: dict(hot)})
+            edits = {} if last is None else edited(last, values)
+            record = _write(connection, row, changed(row.content, edits), origin, {origin: dict(values)})
         return record if record.revision > row.revision else None
 
     def watch(
-        self, run_name: str, callback: Callable[[HotRecord], None], interval_s: float = 1.0
+        self, run_name: str, callback: Callable[[LiveSettings], None], interval_s: float = 1.0
     ) -> Callable[[], None]:
         """See `Configuration.watch`."""
         return watch_record(lambda: self.read(run_name), callback, interval_s)
 
 
 def _key(run_name: str) -> str:
-    return f"hot/{run_name}"
+    return f"live/{run_name}"
 
 
 def _shortened(by: str) -> str:
@@ -95,23 +95,25 @@ def _shortened(by: str) -> str:
     return by if len(by) <= _WRITER_LENGTH else f"{by[:10]}…{by[11 - _WRITER_LENGTH :]}"
 
 
-def _record(row: Any) -> HotRecord:
-    return HotRecord(row.revision, row.content, row.written_by, row.written_at, row.origins)
+def _record(row: Any) -> LiveSettings:
+    return LiveSettings(row.revision, row.content, row.written_by, row.written_at, row.origins)
 
 
 def _locked(connection: Connection, run_name: str) -> Any:
     statement = sa.select(configuration).where(configuration.c.key == _key(run_name)).with_for_update()
     row = connection.execute(statement).one_or_none()
     if row is None:
-        raise LookupError(f"the hot keys of run '{run_name}' do not exist yet; the controller creates them")
+        raise LookupError(f"the live settings of run '{run_name}' do not exist yet; the controller creates them")
     return row
 
 
-def _write(connection: Connection, row: Any, hot: dict[str, Any], by: str, origins: Mapping[str, Any]) -> HotRecord:
+def _write(
+    connection: Connection, row: Any, values: dict[str, Any], by: str, origins: Mapping[str, Any]
+) -> LiveSettings:
     origins = {**row.origins, **origins}
     record = replace(_record(row), origins=origins)
-    if hot != row.content:
-        record = HotRecord(row.revision + 1, hot, _shortened(by), time.time(), origins)
+    if values != row.content:
+        record = LiveSettings(row.revision + 1, values, _shortened(by), time.time(), origins)
     elif origins == row.origins:
         return record
     connection.execute(
@@ -119,7 +121,7 @@ def _write(connection: Connection, row: Any, hot: dict[str, Any], by: str, origi
         .where(configuration.c.key == row.key)
         .values(
             revision=record.revision,
-            content=hot,
+            content=values,
             origins=record.origins,
             written_by=record.written_by,
             written_at=record.written_at,

@@ -1,4 +1,4 @@
-"""Watching the record of hot keys by reading it again and again: once a second is quick enough, and misses nothing.
+"""Watching the record of live settings by reading it again and again: once a second is quick enough, and misses nothing.
 
 Concurrency: one polling thread per watch, stopped by the function that `watch_record` returns; callbacks run in it.
 """
@@ -9,14 +9,14 @@ import logging
 import threading
 from collections.abc import Callable
 
-from middleware.configuration.port import HotRecord
+from middleware.configuration.port import LiveSettings
 from middleware.errors import ServiceUnavailable
 
 _logger = logging.getLogger(__name__)
 
 
 def watch_record(
-    read: Callable[[], HotRecord | None], callback: Callable[[HotRecord], None], interval_s: float
+    read: Callable[[], LiveSettings | None], callback: Callable[[LiveSettings], None], interval_s: float
 ) -> Callable[[], None]:
     """See `Configuration.watch`."""
     stopping = threading.Event()
@@ -35,11 +35,11 @@ def watch_record(
                         seen = before  # it needs another service: this revision is brought again
                         raise
             except ServiceUnavailable:
-                pass  # its adapter logs that; the last good hot keys stay
+                pass  # its adapter logs that; the last good live settings stay
             except Exception as error:  # whatever a revision provokes: the watch outlives it, the next one may be right
                 if repr(error) != told:
                     told = repr(error)
-                    _logger.exception("the hot keys after revision %d cannot be read or applied", seen)
+                    _logger.exception("the live settings after revision %d cannot be read or applied", seen)
             stopping.wait(interval_s)
 
     thread = threading.Thread(target=poll, name="configuration-watch", daemon=True)

@@ -59,7 +59,7 @@ class Run:
 
 
 def create_run(db: Database, name: str, settings: Settings, network: Network, versions: Mapping[str, str]) -> Run:
-    """The run `name`, created with its network unless it is there with the same settings. Hot keys may differ: they change anyway.
+    """The run `name`, created with its network unless it is there with the same settings. Live settings may differ: they change anyway.
 
     Raises RunConflict, naming the settings that differ, when it is there with others.
     """

@@ -128,7 +128,7 @@ episodes = Table(
     Column("scheduler", String(64), nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("model", String(64), nullable=True, comment="VERSION, or RUN/VERSION of another run's"),
-    Column("revision", Integer, nullable=False, comment="of the hot keys at the opening"),
+    Column("revision", Integer, nullable=False, comment="of the live settings at the opening"),
     Column("status", String(16), nullable=False, comment="open, closed or aborted; records are taken while open"),
     Column("verdict", String(16), nullable=True, comment="of a closed one: complete, mixed or incomplete"),
     Column("reason", String(512), nullable=True, comment="of a verdict other than complete, or of an abort"),
@@ -223,7 +223,7 @@ pod_events = Table(
 configuration = Table(
     "configuration",
     metadata,
-    Column("key", String(128), primary_key=True, comment="hot keys: `hot/<run>`"),
+    Column("key", String(128), primary_key=True, comment="live settings: `live/<run>`"),
     Column("revision", Integer, nullable=False),
     Column("content", JSON, nullable=False),
     Column(

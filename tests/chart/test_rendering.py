@@ -109,7 +109,7 @@ def test_there_are_as_many_pods_as_nodes_and_their_ordinal_is_the_index():
     assert service["clusterIP"] == "None" and service["publishNotReadyAddresses"] is True
 
 
-def test_an_upgrade_of_hot_keys_changes_no_pod_and_any_other_makes_another_run():
+def test_an_upgrade_of_live_settings_changes_no_pod_and_any_other_makes_another_run():
     def templates(**values):
         return {
             one["metadata"]["name"]: one["spec"]["template"]

@@ -60,14 +60,14 @@ def test_a_model_reaches_every_pod_through_the_charts_hdfs(release: Release) -> 
 
 
 def test_data_outlives_its_pods(release: Release) -> None:
-    """The database, the name node and Nacos are killed: their data and the hot keys must still exist afterwards."""
+    """The database, the name node and Nacos are killed: their data and the live settings must still exist afterwards."""
     before = release.status()
     for name in ("mysql-0", "namenode-0", "datanode-0", "nacos-0"):
         release.kubectl("delete", "pod", f"{release.full}-{name}", "--grace-period=0", "--force")
     until(lambda: all(_ready(release, name) for name in ("mysql", "namenode", "datanode", "nacos")), "services", 180)
     assert release.plays_complete()
     after = release.status()
-    assert (after["hot"], after["run"]) == (before["hot"], before["run"])
+    assert (after["live_settings"], after["run"]) == (before["live_settings"], before["run"])
     assert "html" in release.rest("GET", f"/v1/runs/{after['run']}/report")
 
 

@@ -112,16 +112,16 @@ def test_the_scheduler_is_swapped_while_an_episode_runs_and_nothing_restarts(
     # by helm: the rendered settings differ from the last ones
     release.playing()
     release.upgrade({"settings": {"scheduler": {"name": "random"}}})
-    until(lambda: release.status()["hot"]["scheduler"]["name"] == "random", "helm's scheduler")
+    until(lambda: release.status()["live_settings"]["scheduler"]["name"] == "random", "helm's scheduler")
     # in Nacos, as its console does
     episode = release.playing()
     _edit_in_nacos(release, {"name": "rda", "parameters": {}, "model": None})
     until(lambda: {node["scheduler"] for node in release.status()["nodes"]} == {"rda"}, "the console's scheduler")
     assert release.ended(episode)["status"] == "closed"
-    # an upgrade that renders the same hot keys changes nothing
+    # an upgrade that renders the same live settings changes nothing
     release.upgrade({"podDisruptionBudget": {"enabled": False}})
     until(lambda: any("Complete" in str(job["status"]) for job in release.objects("jobs", "prepare")), "prepare")
-    assert release.status()["hot"]["scheduler"]["name"] == "rda"
+    assert release.status()["live_settings"]["scheduler"]["name"] == "rda"
     assert release.restarts() == before
     assert release.plays_complete()
     mixed = find_episodes(database, load_run(database, release.run()), verdict="mixed")
@@ -254,7 +254,7 @@ def test_more_and_fewer_nodes_and_an_actor_that_does_not_fit(release: Release, d
     assert len(release.pods("node")) == 12 and release.run() != first.name
     status = release.status()
     assert "the model has 11, this network needs 13" in status["fallback"]
-    assert status["hot"]["scheduler"]["name"] == "ratc"
+    assert status["live_settings"]["scheduler"]["name"] == "ratc"
     assert release.plays_complete()
     ended = find_episodes(database, first, status=None)[-1]
     assert ended.status == "closed", f"N changed between episodes: {len(before)} before, the last one is {ended}"
@@ -294,7 +294,7 @@ def test_two_releases_do_not_disturb_each_other(
         third.uninstall()
     # Without Nacos, the mounted settings are watched: the kubelet updates the file within about a minute.
     second.upgrade({"settings": {"scheduler": {"name": "sed"}}})
-    until(lambda: second.status()["hot"]["scheduler"]["name"] == "sed", "the mounted settings", 150)
+    until(lambda: second.status()["live_settings"]["scheduler"]["name"] == "sed", "the mounted settings", 150)
     second.uninstall()
     assert release.restarts() == before
     assert release.plays_complete()
@@ -365,7 +365,7 @@ def _edit_in_nacos(release: Release, scheduler: dict) -> None:
     """Change the scheduler as a user does in Nacos' console, and publish it."""
     url = urllib.parse.urlsplit(os.environ["OFFLOAD_TEST_CLUSTER_NACOS_URL"])
     place = f"http://{url.netloc}/nacos/v1/cs/configs"
-    wanted = {"dataId": f"{release.run()}.hot.json", "group": release.space}
+    wanted = {"dataId": f"{release.run()}.live.json", "group": release.space}
     with urllib.request.urlopen(f"{place}?{urllib.parse.urlencode(wanted)}", timeout=5) as answer:
         content = json.loads(answer.read())
     edited = json.dumps({**content, "scheduler": scheduler}, indent=2)

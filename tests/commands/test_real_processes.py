@@ -144,8 +144,8 @@ def test_the_loop_runs_on_a_database_server_hdfs_and_nacos(tmp_path, mysql_url, 
     assert results["missing"] == []
     assert results["services"]["storage"] == hdfs_url
     assert results["services"]["registry"] == results["services"]["configuration"] == nacos_url
-    hot = open_configuration(nacos_url, None).read("small")
-    assert hot.hot["scheduler"]["name"] == "drl", "the last episode's scheduler is in Nacos, and nowhere else"
+    live = open_configuration(nacos_url, None).read("small")
+    assert live.values["scheduler"]["name"] == "drl", "the last episode's scheduler is in Nacos, and nowhere else"
     assert rows(workplace, "configuration") == rows(workplace, "instances") == 0
     storage = open_storage(hdfs_url, None)
     assert storage.exists("models/small/offline/manifest.json")

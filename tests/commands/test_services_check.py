@@ -84,16 +84,16 @@ def test_what_is_wrong_is_said_in_words_without_passwords(check, tmp_path) -> No
     with database.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE theirs (a INTEGER)")
     database.close()
-    (tmp_path / "hot.yaml").write_text("scheduler: {name: }\n")
+    (tmp_path / "live.yaml").write_text("scheduler: {name: }\n")
     (tmp_path / "file").touch()
     found = check(
         database=f"sqlite:///{tmp_path}/foreign.db",
         storage=f"file:{tmp_path}/file/below",
-        configuration="file:hot.yaml",
+        configuration="file:live.yaml",
     )
     assert "not this testbed's" in found["database"]["problem"]
     assert "Not a directory" in found["storage"]["problem"]
-    assert "hot.yaml:1:18: `name` has no value" in found["configuration"]["problem"]
+    assert "live.yaml:1:18: `name` has no value" in found["configuration"]["problem"]
     gone = check(database="mysql+pymysql://offload:secret@127.0.0.1:1/offload", storage="file:files")
     assert "Can't connect" in gone["database"]["problem"]
     assert gone["storage"]["fine"]

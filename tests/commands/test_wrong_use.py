@@ -97,7 +97,7 @@ def test_a_run_is_prepared_once_and_waited_for(tmp_path: Path):
             assert (done.returncode, done.stdout.strip()) == (0, "run r is there: 3 edge nodes, seed 5")
         output, _ = waiting.communicate(timeout=60)
         assert (waiting.returncode, output.strip()) == (0, "run r is there")
-    for expected in ("the hot keys were changed: revision 2\n", ""):
+    for expected in ("the live settings were changed: revision 2\n", ""):
         changed = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "scheduler.name=sed")
         assert (changed.returncode, changed.stdout) == (0, f"{expected}run r is there: 3 edge nodes, seed 5\n")
     watched = workplace.run(

@@ -30,13 +30,13 @@ def test_an_episode_is_played_and_every_task_has_its_fate(testbed: Testbed):
 
 def test_an_episode_sets_the_scheduler_that_it_names(testbed: Testbed):
     testbed.play(scheduler="sed", method="sed", parameters={"d": 1})
-    hot = testbed.call("GET", "/v1/configuration")[1]
-    assert hot["hot"]["scheduler"] == {"name": "sed", "parameters": {"d": 1}, "model": None}
+    live = testbed.call("GET", "/v1/configuration")[1]
+    assert live["live_settings"]["scheduler"] == {"name": "sed", "parameters": {"d": 1}, "model": None}
     # Without parameters the defaults apply, not those of the episode before.
     testbed.play(scheduler="sed", method="sed")
-    hot = testbed.call("GET", "/v1/configuration")[1]
-    assert hot["hot"]["scheduler"]["parameters"] == {}
-    wait_until(lambda: set(testbed.call("GET", "/v1/configuration")[1]["acknowledged"].values()) == {hot["revision"]})
+    live = testbed.call("GET", "/v1/configuration")[1]
+    assert live["live_settings"]["scheduler"]["parameters"] == {}
+    wait_until(lambda: set(testbed.call("GET", "/v1/configuration")[1]["acknowledged"].values()) == {live["revision"]})
 
 
 def test_a_recorded_trace_is_replayed_task_by_task(testbed: Testbed):
@@ -69,9 +69,11 @@ def test_an_aborted_episode_counts_nowhere(testbed: Testbed):
     assert testbed.play()["verdict"] == "complete"
 
 
-def test_a_hot_key_changed_within_an_episode_makes_it_mixed(testbed: Testbed):
+def test_a_live_setting_changed_within_an_episode_makes_it_mixed(testbed: Testbed):
     episode = testbed.begin()
-    status, answer = testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler.name": "local"}, "by": "a test"})
+    status, answer = testbed.call(
+        "PATCH", "/v1/configuration", {"live_settings": {"scheduler.name": "local"}, "by": "a test"}
+    )
     assert status == 200
     state = testbed.finish(episode)
     assert state["verdict"] == "mixed"
@@ -82,9 +84,9 @@ def test_a_hot_key_changed_within_an_episode_makes_it_mixed(testbed: Testbed):
 
 def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
     before = testbed.call("GET", "/v1/configuration")[1]["revision"]
-    (testbed.folder / "hot.yaml").write_text("scheduler: {name: rda}\n")
+    (testbed.folder / "live.yaml").write_text("scheduler: {name: rda}\n")
     wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["revision"] > before)
-    assert testbed.call("GET", "/v1/configuration")[1]["hot"]["scheduler"]["name"] == "rda"
+    assert testbed.call("GET", "/v1/configuration")[1]["live_settings"]["scheduler"]["name"] == "rda"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +112,16 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
         ("GET", "/v1/episodes/1?wait_s=soon", None, 422, "wait_s"),
         ("GET", "/v1/episodes/99999/trace", None, 404, "99999"),
         ("DELETE", "/v1/episodes/1", None, 405, ""),
-        ("PATCH", "/v1/configuration", {"hot": {}}, 422, "hot"),
-        ("PATCH", "/v1/configuration", {"hot": {"time.slots": 3}}, 422, "not a hot key"),
-        ("PATCH", "/v1/configuration", {"hot": {"scheduler.name": "rtac"}}, 422, "there is no scheduler 'rtac'"),
-        ("PATCH", "/v1/configuration", {"hot": {"log_level": "LOUD"}}, 422, "log_level"),
+        ("PATCH", "/v1/configuration", {"live_settings": {}}, 422, "live_settings"),
+        ("PATCH", "/v1/configuration", {"live_settings": {"time.slots": 3}}, 422, "not a live setting"),
+        (
+            "PATCH",
+            "/v1/configuration",
+            {"live_settings": {"scheduler.name": "rtac"}},
+            422,
+            "there is no scheduler 'rtac'",
+        ),
+        ("PATCH", "/v1/configuration", {"live_settings": {"log_level": "LOUD"}}, 422, "log_level"),
         ("POST", "/v1/models/m-1/activate", {}, 404, "there is no model 'm-1'"),
         ("GET", "/v1/runs/small/report", None, 404, "no report"),
         ("GET", "/v1/nothing", None, 404, ""),
@@ -143,7 +151,7 @@ def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
     wait_until(lambda: "local" not in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
     assert testbed.call("POST", "/v1/episodes", PLAN)[0] == 409
     # Another scheduler is set while the testbed runs: nothing stops, and each episode has one scheduler.
-    testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler.name": "local"}})
+    testbed.call("PATCH", "/v1/configuration", {"live_settings": {"scheduler.name": "local"}})
     wait_until(lambda: "local" in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
     assert testbed.call("DELETE", "/v1/serve")[0] == 204
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["episode"] is None)
@@ -152,15 +160,15 @@ def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
 
 def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_was_set(testbed: Testbed):
     assert testbed.call("POST", "/v1/serve")[0] == 204
-    testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler": {"name": "drl", "model": "gone-2"}}})
+    testbed.call("PATCH", "/v1/configuration", {"live_settings": {"scheduler": {"name": "drl", "model": "gone-2"}}})
     wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["fallback"] or ""))
     status, page = testbed.call("GET", "/")
     assert status == 200
     assert "ratc decides instead of what was set" in page and "gone-2" in page
-    hot = testbed.call("GET", "/v1/configuration")[1]
-    assert (hot["hot"]["scheduler"]["name"], hot["written_by"]) == ("ratc", "fallback")
+    live = testbed.call("GET", "/v1/configuration")[1]
+    assert (live["live_settings"]["scheduler"]["name"], live["written_by"]) == ("ratc", "fallback")
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["ratc"])
-    testbed.call("PATCH", "/v1/configuration", {"hot": {"scheduler": {"name": "rda", "model": None}}})
+    testbed.call("PATCH", "/v1/configuration", {"live_settings": {"scheduler": {"name": "rda", "model": None}}})
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["rda"])
     found = testbed.call("GET", "/v1/status")[1]
     assert (found["trouble"], found["fallback"]) == (None, None)
@@ -171,8 +179,8 @@ def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_
 def test_a_model_is_not_deployed_while_a_node_is_not_registered(testbed: Testbed):
     """A node that is not registered has acknowledged nothing."""
     registry, access = testbed.opened.registry, testbed.access
-    hot = testbed.call("GET", "/v1/configuration")[1]
-    assert hot["acknowledged"] == dict.fromkeys(("0", "1", "2"), hot["revision"])
+    live = testbed.call("GET", "/v1/configuration")[1]
+    assert live["acknowledged"] == dict.fromkeys(("0", "1", "2"), live["revision"])
     testbed.signal_node(1, signal.SIGSTOP)
     try:
         (entry,) = [one for one in registry.instances("edgenode", "small") if one.instance == "1"]
@@ -184,7 +192,7 @@ def test_a_model_is_not_deployed_while_a_node_is_not_registered(testbed: Testbed
             client.deploy("any", patience_s=0)
     finally:
         testbed.signal_node(1, signal.SIGCONT)
-    wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["acknowledged"]["1"] == hot["revision"])
+    wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["acknowledged"]["1"] == live["revision"])
     client.deploy("any", patience_s=0)
 
 

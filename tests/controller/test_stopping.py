@@ -40,7 +40,7 @@ class Stage:
         holder = LeaseHolder(self.database, self.run, "test", self.lifecycle.stopping, self.lifecycle.lose)
         holder.acquire()
         configuration = open_configuration("file:", self.database)
-        configuration.create("stop", settings.hot(), "test")
+        configuration.create("stop", settings.live(), "test")
         self.episodes = Episodes(
             self.database,
             self.run,

@@ -57,7 +57,10 @@ def test_fifty_waiting_clients_keep_nobody_from_being_answered(testbed: Testbed)
         assert ask(testbed.address, "GET", "/healthz")[0] == 200
         assert ask(testbed.address, "GET", "/v1/status")[1]["episode"]["episode"] == episode
         assert (
-            ask(testbed.address, "PATCH", "/v1/configuration", {"hot": {"log_level": "INFO"}, "by": "a test"})[0] == 200
+            ask(
+                testbed.address, "PATCH", "/v1/configuration", {"live_settings": {"log_level": "INFO"}, "by": "a test"}
+            )[0]
+            == 200
         )
     assert ask(testbed.address, "GET", f"/v1/episodes/{episode}")[1]["status"] == "open", (
         "it ended too early to see that"

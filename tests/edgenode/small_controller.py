@@ -104,7 +104,7 @@ class Fleet:
         assert acquire(self.database, self.run, "test").epoch == 1
         self.storage_url = f"file:{folder}/storage"
         self.configuration = open_configuration("file:", self.database)
-        self.hot = self.configuration.create("test", settings.hot(), "test")
+        self.values = self.configuration.create("test", settings.live(), "test")
         self.registry = open_registry("database:", self.database)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.addresses: dict[int, str] = {}
@@ -191,23 +191,23 @@ class Fleet:
     # --- an episode, step by step -------------------------------------------------------------------------------
 
     def write_episode(self, trace: Trace) -> int:
-        hot = self.configuration.read("test")
-        assert hot is not None
-        plan = EpisodePlan("evaluate", hot.scheduler.name, trace.episode, hot.scheduler)
+        live = self.configuration.read("test")
+        assert live is not None
+        plan = EpisodePlan("evaluate", live.scheduler.name, trace.episode, live.scheduler)
         uid = uuid.uuid4().hex
-        number = write_episode(self.database, self.run, plan, trace, hot.revision, uid)
+        number = write_episode(self.database, self.run, plan, trace, live.revision, uid)
         self.uids[number] = uid
         return number
 
     def opening(self, episode: int, trace: int, start_s: float | None = None) -> dict[str, Any]:
-        hot = self.configuration.read("test")
-        assert hot is not None
+        live = self.configuration.read("test")
+        assert live is not None
         return {
             "episode": episode,
             "episode_uid": self.uids.get(episode, "0" * 32),
             "trace": trace,
             "controller": self.address,
-            "revision": hot.revision,
+            "revision": live.revision,
             "peers": [self.addresses[node] for node in range(self.n)],
             "start_s": start_s,
         }

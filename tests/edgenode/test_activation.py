@@ -12,7 +12,7 @@ import torch
 from edgenode import schedulers
 from edgenode.activation import Activation, ActivationError, ModelUnavailable
 from edgenode.identity import NodeIdentity
-from middleware.configuration import HotRecord
+from middleware.configuration import LiveSettings
 from middleware.configuration.watching import watch_record
 from middleware.database import Database
 from middleware.errors import ServiceRefused, ServiceUnavailable
@@ -57,9 +57,9 @@ def publish(storage, version, settings=SETTINGS, content=None, run="r", **change
     publish_model(storage, run, {**fields, **changes}, {"actor.onnx": actor})
 
 
-def hot(revision, name, model=None, **parameters) -> HotRecord:
+def live(revision, name, model=None, **parameters) -> LiveSettings:
     scheduler = {"name": name, "parameters": parameters, "model": model}
-    return HotRecord(revision, {"scheduler": scheduler, "log_level": "INFO"}, "test", 0.0)
+    return LiveSettings(revision, {"scheduler": scheduler, "log_level": "INFO"}, "test", 0.0)
 
 
 def refusal(activation, record) -> str:
@@ -74,13 +74,13 @@ def refusal(activation, record) -> str:
 def test_another_runs_model_is_taken_where_it_fits(storage):
     activation = activation_of(storage)
     publish(storage, "m1", run="before")
-    activation.apply(hot(1, "drl", "before/m1"))
+    activation.apply(live(1, "drl", "before/m1"))
     assert (activation.current.choice.name, activation.current.model, activation.refused) == ("drl", "before/m1", None)
     publish(storage, "m1", WIDER, run="wider")
-    assert "the model has 5, this network needs 4" in refusal(activation, hot(2, "drl", "wider/m1"))
+    assert "the model has 5, this network needs 4" in refusal(activation, live(2, "drl", "wider/m1"))
     assert activation.refused == 2
-    assert "there is no model m1 of run 'nobody'" in refusal(activation, hot(3, "drl", "nobody/m1"))
-    activation.apply(hot(4, "ratc"))
+    assert "there is no model m1 of run 'nobody'" in refusal(activation, live(3, "drl", "nobody/m1"))
+    activation.apply(live(4, "ratc"))
     assert activation.refused is None
 
 
@@ -91,46 +91,46 @@ def test_a_model_is_named_by_the_scheduler_that_asks_it_and_by_no_other(storage)
     for revision, (name, expected) in enumerate(
         [("drl", "m1"), ("ratc", None), ("drl-probe", "m1"), ("random", None)], 1
     ):
-        activation.apply(hot(revision, name, "m1"))
+        activation.apply(live(revision, name, "m1"))
         assert (activation.current.choice.name, activation.current.model) == (name, expected)
 
 
 def test_an_older_revision_changes_nothing(storage):
     activation = activation_of(storage)
-    activation.apply(hot(5, "random"))
-    activation.apply(hot(4, "local"))
+    activation.apply(live(5, "random"))
+    activation.apply(live(4, "local"))
     assert activation.current.choice.name == "random"
 
 
 def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(storage, tmp_path):
     activation = activation_of(storage)
-    activation.apply(hot(1, "random"))
+    activation.apply(live(1, "random"))
     publish(storage, "other-n", WIDER)
-    said = refusal(activation, hot(2, "drl", "other-n"))
+    said = refusal(activation, live(2, "drl", "other-n"))
     assert "other-n" in said and "nodes: the model's is 4, this network's is 3" in said
     publish(storage, "other-maxima", resolve_settings([{"network": {"nodes": 3}, "tasks": {"deadline_s": 7.0}}]))
-    assert "maximum of deadline_s" in refusal(activation, hot(3, "drl", "other-maxima"))
+    assert "maximum of deadline_s" in refusal(activation, live(3, "drl", "other-maxima"))
     publish(storage, "garbage", content=b"not an ONNX file")
-    assert "not an ONNX model" in refusal(activation, hot(4, "drl", "garbage"))
-    assert "absent" in refusal(activation, hot(5, "drl", "absent"))
+    assert "not an ONNX model" in refusal(activation, live(4, "drl", "garbage"))
+    assert "absent" in refusal(activation, live(5, "drl", "absent"))
     publish(storage, "tampered")
     (file,) = tmp_path.rglob("tampered/actor.onnx")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert "actor.onnx" in refusal(activation, hot(6, "drl", "tampered"))
+    assert "actor.onnx" in refusal(activation, live(6, "drl", "tampered"))
     file.write_bytes(content[:-100])
-    assert "actor.onnx" in refusal(activation, hot(7, "drl", "tampered"))
+    assert "actor.onnx" in refusal(activation, live(7, "drl", "tampered"))
 
 
 def test_an_actor_of_another_size_than_its_manifest_says_is_refused_before_it_decides(storage):
     """If only the manifest were checked, the tasks of the first slots would be lost."""
     activation = activation_of(storage)
-    activation.apply(hot(1, "random"))
+    activation.apply(live(1, "random"))
     narrow = make_profile(SETTINGS)
     for version, shape in (("inputs", (narrow.size - 1, narrow.nodes + 1)), ("outputs", (narrow.size, narrow.nodes))):
         publish(storage, version, content=actor_to_onnx(mlp(shape[0], (8,), shape[1])))
-        assert version in refusal(activation, hot(2, "drl", version))
+        assert version in refusal(activation, live(2, "drl", version))
 
 
 def test_an_actor_that_gives_no_numbers_is_refused(storage):
@@ -140,7 +140,7 @@ def test_an_actor_that_gives_no_numbers_is_refused(storage):
     with torch.no_grad():
         diverged[-1].bias[:] = float("nan")
     publish(storage, "nan", content=actor_to_onnx(diverged))
-    assert "not finite" in refusal(activation, hot(1, "drl", "nan"))
+    assert "not finite" in refusal(activation, live(1, "drl", "nan"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +166,8 @@ def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, m
     entries = [*importlib.metadata.entry_points(group=schedulers.GROUP), entry]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
     activation = activation_of(storage)
-    activation.apply(hot(1, "random"))
-    assert reason in refusal(activation, hot(2, "broken", how=how))
+    activation.apply(live(1, "random"))
+    assert reason in refusal(activation, live(2, "broken", how=how))
 
 
 class SlowStorage:
@@ -185,8 +185,8 @@ def test_requests_do_not_pile_up_behind_a_model_that_does_not_come(storage):
     publish(storage, "m1")
     slow = SlowStorage(storage)
     activation = activation_of(slow)
-    activation.apply(hot(1, "ratc"))
-    record = hot(2, "drl", "m1")
+    activation.apply(live(1, "ratc"))
+    record = live(2, "drl", "m1")
     fetching = threading.Thread(target=activation.apply, args=(record,))
     fetching.start()
     for _ in range(3):
@@ -218,8 +218,8 @@ def test_a_model_that_the_storage_refuses_for_good_is_refused_at_once(storage):
             raise ServiceRefused(f"reading {path}: hdfs+http://x:9870/offload refuses it")
 
     activation = activation_of(Refusing())
-    activation.apply(hot(1, "ratc"))
-    assert "hdfs+http://x:9870/offload refuses it" in refusal(activation, hot(2, "drl", "m1"))
+    activation.apply(live(1, "ratc"))
+    assert "hdfs+http://x:9870/offload refuses it" in refusal(activation, live(2, "drl", "m1"))
     assert activation.refused == 2
 
 
@@ -227,10 +227,10 @@ def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_befo
     publish(storage, "m1")
     flapping = AwayStorage(storage)
     activation = activation_of(flapping)
-    activation.apply(hot(1, "ratc"))
-    record, brought = hot(2, "drl", "m1"), []
+    activation.apply(live(1, "ratc"))
+    record, brought = live(2, "drl", "m1"), []
 
-    def bring(record: HotRecord) -> None:
+    def bring(record: LiveSettings) -> None:
         brought.append(record.revision)
         activation.apply(record)
 

@@ -201,7 +201,7 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
     assert (summary.verdict, summary.reason) == ("complete", None) and "lost" not in summary.outcomes, fleet.logs()
 
 
-def test_the_hot_keys_are_applied_while_running_and_a_wrong_one_keeps_the_last_good(fleet: Fleet) -> None:
+def test_the_live_settings_are_applied_while_running_and_a_wrong_one_keeps_the_last_good(fleet: Fleet) -> None:
     revision = fleet.change({"scheduler": {"name": "local", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
     found = fleet.call(0, "GET", "/v1/status")[1]

@@ -17,7 +17,7 @@ from middleware.database import Database, SchemaError, migrations
 from middleware.database.schema import metadata
 from middleware.errors import ServiceUnavailable
 from middleware.storage import open_storage
-from offload.settings import SettingsError
+from offload.settings import Settings, SettingsError
 
 
 def test_migrations_make_the_tables_that_the_code_uses(db: Database) -> None:
@@ -84,6 +84,26 @@ def test_runs_and_episodes_of_an_older_database_get_identities_of_their_own(db: 
             uids = connection.execute(sa.text(f"SELECT uid FROM {table}")).scalars().all()
             assert len(set(uids)) == 2
             assert {len(uid) for uid in uids} == {32}
+
+
+def test_the_live_settings_of_an_older_database_are_found(db: Database) -> None:
+    from alembic import command
+
+    from middleware.configuration import open_configuration
+
+    settings = open_configuration("file:", db)
+    settings.create("r", Settings().live(), "layers")
+    settings.change("r", {"scheduler.name": "sed"}, "Ada")
+    config = migrations._config()
+    with db.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        keys = connection.execute(sa.text("SELECT `key` FROM configuration")).scalars().all()
+        assert keys == ["hot/r"]
+    db.migrate()
+    record = settings.read("r")
+    assert record is not None
+    assert (record.revision, record.values["scheduler"]["name"]) == (2, "sed")
 
 
 def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: str) -> None:
@@ -181,7 +201,7 @@ def test_a_path_below_the_home_is_found_there(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "home/x.db").is_file()
     open_storage("file:~/files", None).write("a/b", b"1")
     assert (tmp_path / "home/files/a/b").is_file()
-    assert watched_file("file:~/hot.yaml") == tmp_path / "home/hot.yaml"
+    assert watched_file("file:~/live.yaml") == tmp_path / "home/live.yaml"
     assert list((tmp_path / "here").iterdir()) == []
     for use in (Database.connect, lambda url: open_storage(url.replace("sqlite:///", "file:"), None)):
         with pytest.raises(SettingsError, match=r"services\.\w+: '~nobody-here/x.db': there is no such home directory"):

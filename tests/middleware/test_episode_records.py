@@ -126,7 +126,7 @@ def test_a_close_that_is_repeated_changes_nothing(db: Database, run: Run) -> Non
     assert _close(db, run, episode) == _close(db, run, episode, mixed="too late", late_slots=9)
 
 
-def test_a_changed_hot_key_makes_an_episode_mixed(db: Database, run: Run) -> None:
+def test_a_changed_live_setting_makes_an_episode_mixed(db: Database, run: Run) -> None:
     episode, _ = _played(db, run)
     summary = _close(db, run, episode, mixed="revision 3 by Ada in slot 4 " + "x" * 600)
     assert summary.verdict == "mixed"

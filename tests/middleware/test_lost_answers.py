@@ -130,7 +130,7 @@ class Prepared:
             assert self.open(number) == number
         close_episode(self.db, self.run, 2)
         self.live = open_configuration("file:", self.db)
-        self.live.create("small", SETTINGS.hot(), "test")
+        self.live.create("small", SETTINGS.live(), "test")
 
     def create(self, name: str = "small") -> Run:
         return create_run(self.db, name, SETTINGS, draw_network(SETTINGS.network, SETTINGS.seed), {})
@@ -167,9 +167,9 @@ CALLS: dict[str, Callable[[Prepared], Any]] = {
     "records are written": lambda on: on.write(1),
     "late records are refused": lambda on: on.write(2),
     "a model is recorded": lambda on: on.record_model(),
-    "live settings are created": lambda on: on.live.create("another", SETTINGS.hot(), "test").revision,
+    "live settings are created": lambda on: on.live.create("another", SETTINGS.live(), "test").revision,
     "live settings are changed": lambda on: on.live.change("small", {"scheduler.name": "sed"}, "test").revision,
-    "live settings are adopted": lambda on: bool(on.live.adopt("small", SETTINGS.hot(), "a file")),
+    "live settings are adopted": lambda on: bool(on.live.adopt("small", SETTINGS.live(), "a file")),
     "a node registers": lambda on: open_registry("database:", on.db).register(INSTANCE),
     "a file is stored": lambda on: open_storage("database:", on.db).write("models/a", bytes(3_000_000)),
 }

@@ -45,11 +45,11 @@ def console(nacos_url):
 
         def text(self) -> str:
             return server.call(
-                "reading", lambda client: client.get_config("r.hot.json", server.group, no_snapshot=True)
+                "reading", lambda client: client.get_config("r.live.json", server.group, no_snapshot=True)
             )
 
         def write(self, text: str) -> None:
-            server.call("writing", lambda client: client.publish_config("r.hot.json", server.group, text))
+            server.call("writing", lambda client: client.publish_config("r.live.json", server.group, text))
 
         def edit(self, **keys) -> None:
             self.write(json.dumps({**self.content(), **keys}))
@@ -68,9 +68,9 @@ def way(nacos_url):
 
 def test_an_edit_in_the_console_becomes_a_revision_that_every_node_sees(nacos_url, console) -> None:
     owner, node = NacosConfiguration(nacos_url, owner=True), NacosConfiguration(nacos_url)
-    owner.create("r", Settings().hot(), "layers")
+    owner.create("r", Settings().live(), "layers")
     seen = []
-    stops = [node.watch("r", lambda record: seen.append((record.revision, record.hot["scheduler"]["name"])), 0.05)]
+    stops = [node.watch("r", lambda record: seen.append((record.revision, record.values["scheduler"]["name"])), 0.05)]
     until(lambda: seen == [(1, "ratc")])
     console.edit(scheduler={"name": "sed", "parameters": {"d": 3}})
     time.sleep(0.3)
@@ -80,7 +80,7 @@ def test_an_edit_in_the_console_becomes_a_revision_that_every_node_sees(nacos_ur
     until(lambda: seen == [(1, "ratc"), (2, "sed")])
     record = owner.read("r")
     assert record.written_by == CONSOLE
-    assert record.hot["scheduler"] == {"name": "sed", "parameters": {"d": 3}, "model": None}
+    assert record.values["scheduler"] == {"name": "sed", "parameters": {"d": 3}, "model": None}
     assert console.content()["revision"] == 2
     assert owner.change("r", {"scheduler.parameters.d": 4}, "Ada").revision == 3
     for stop in stops:
@@ -93,22 +93,22 @@ def test_an_edit_in_the_console_becomes_a_revision_that_every_node_sees(nacos_ur
 )
 def test_a_wrong_edit_is_told_once_and_changes_nothing(nacos_url, console, caplog, wrong) -> None:
     owner = NacosConfiguration(nacos_url, owner=True)
-    first = owner.create("r", Settings().hot(), "layers")
+    first = owner.create("r", Settings().live(), "layers")
     right = console.text()
     console.write(wrong)
     for _ in range(3):
         assert owner.read("r") == first
-    assert caplog.text.count("the last good hot keys stay") == 1
+    assert caplog.text.count("the last good live settings stay") == 1
     console.write(right)
     assert owner.read("r") == first
     console.edit(log_level="DEBUG")
-    assert owner.read("r").hot["log_level"] == "DEBUG"
+    assert owner.read("r").values["log_level"] == "DEBUG"
 
 
 def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
     forwarder, url = way
     configuration, registry = NacosConfiguration(url, owner=True), NacosRegistry(url)
-    configuration.create("r", Settings().hot(), "layers")
+    configuration.create("r", Settings().live(), "layers")
     seen = []
     stop = configuration.watch("r", lambda record: seen.append(record.revision), 0.05)
     until(lambda: seen == [1])
@@ -137,19 +137,19 @@ def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_i
     forwarder, url = way
     owner, node = NacosConfiguration(url, owner=True), NacosConfiguration(url)
     beside = NacosServer(url_of_group(url, nacos_url), "configuration")
-    owner.create("r", Settings().hot(), "layers")
-    old = beside.call("reading", lambda client: client.get_config("r.hot.json", beside.group, no_snapshot=True))
+    owner.create("r", Settings().live(), "layers")
+    old = beside.call("reading", lambda client: client.get_config("r.live.json", beside.group, no_snapshot=True))
     second = owner.change("r", {"scheduler.name": "sed"}, "Ada")
     assert node.read("r") == second
 
-    beside.call("removing", lambda client: client.remove_config("r.hot.json", beside.group))
+    beside.call("removing", lambda client: client.remove_config("r.live.json", beside.group))
     assert node.read("r") == second, "the last good one"
     assert owner.read("r") == owner.read("r") == second
     assert "Nacos has lost revision 2 of r; it is written again" in caplog.text
 
     def publish_old() -> None:
         beside.call(
-            "publishing", lambda client: client.publish_config("r.hot.json", beside.group, old, config_type="json")
+            "publishing", lambda client: client.publish_config("r.live.json", beside.group, old, config_type="json")
         )
 
     forwarder.cut()
@@ -161,7 +161,7 @@ def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_i
     publish_old()
     assert node.read("r") == second
     third = owner.read("r")
-    assert (third.revision, third.hot["scheduler"]["name"], third.written_by) == (3, "ratc", CONSOLE)
+    assert (third.revision, third.values["scheduler"]["name"], third.written_by) == (3, "ratc", CONSOLE)
     assert node.read("r") == third
 
 
@@ -212,7 +212,7 @@ from middleware.registry.nacos import NacosRegistry
 from offload.settings import Settings
 logging.basicConfig(level=logging.DEBUG)
 configuration = NacosConfiguration({nacos_url!r}, owner=True)
-configuration.create("r", Settings().hot(), "layers")
+configuration.create("r", Settings().live(), "layers")
 stop = configuration.watch("r", lambda record: None, 0.05)
 NacosRegistry({nacos_url!r}).instances("edgenode")
 stop()
@@ -257,8 +257,8 @@ def test_threads_share_a_server(nacos_url) -> None:
         "[" * 100_000,
         "{}",
         *(
-            json.dumps({**hot, "digest": _digest(hot), "written_by": "x", "written_at": 1.0, "revision": 1, **wrong})
-            for hot, wrong in (
+            json.dumps({**live, "digest": _digest(live), "written_by": "x", "written_at": 1.0, "revision": 1, **wrong})
+            for live, wrong in (
                 ({"scheduler": {"name": "sed"}, "log_level": "INFO"}, {"revision": float("inf")}),
                 ({"scheduler": {"name": "sed"}, "log_level": "INFO"}, {"written_at": 10**400}),
                 ({"scheduler": "sed", "log_level": "INFO"}, {}),
@@ -269,3 +269,21 @@ def test_threads_share_a_server(nacos_url) -> None:
 )
 def test_what_no_program_of_ours_wrote_is_no_record(content) -> None:
     assert _parsed(content) is None
+
+
+def test_a_record_of_a_version_with_another_name_is_moved(nacos_url) -> None:
+    server = NacosServer(nacos_url, "configuration")
+    before = NacosConfiguration(nacos_url, owner=True)
+    before.create("r", Settings().live(), "layers")
+    before.change("r", {"scheduler.name": "sed"}, "Ada")
+    text = server.call("reading", lambda client: client.get_config("r.live.json", server.group, no_snapshot=True))
+    server.call("writing", lambda client: client.publish_config("r.hot.json", server.group, text))
+    server.call("removing", lambda client: client.remove_config("r.live.json", server.group))
+
+    record = NacosConfiguration(nacos_url, owner=True).create("r", Settings().live(), "layers")
+    assert (record.revision, record.values["scheduler"]["name"], record.written_by) == (2, "sed", "Ada")
+    seen = NacosConfiguration(nacos_url).read("r")
+    assert seen is not None and seen.revision == 2
+    assert (
+        server.call("reading", lambda client: client.get_config("r.hot.json", server.group, no_snapshot=True)) is None
+    )

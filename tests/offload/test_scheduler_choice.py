@@ -23,7 +23,7 @@ def test_a_choice_comes_back_as_it_was_written() -> None:
 def test_the_settings_choose_what_their_section_says() -> None:
     settings = resolve_settings([{"scheduler": {"name": "drl", "parameters": {"temperature": 2}, "model": "v1"}}])
     assert settings.scheduler.choice == SchedulerChoice("drl", {"temperature": 2}, "v1")
-    assert settings.hot()["scheduler"] == settings.scheduler.model_dump(mode="json")
+    assert settings.live()["scheduler"] == settings.scheduler.model_dump(mode="json")
     assert settings.without_model("drl") == SchedulerChoice("drl", {"temperature": 2})
     assert settings.without_model("ratc") == SchedulerChoice("ratc")
 

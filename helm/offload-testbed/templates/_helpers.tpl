@@ -16,7 +16,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ include "offload.selector" . }}
 {{- end }}
 
-{{/* What makes a run: the settings without what is hot. Other ones are another run, and a rollback goes on with the one before. */}}
+{{/* What makes a run: the settings without the live settings. Other ones are another run, and a rollback goes on with the one before. */}}
 {{- define "offload.run" -}}
 {{- $fixed := omit .Values.settings "scheduler" "log_level" -}}
 {{- default (printf "%s-%s" (include "offload.fullname" .) (toJson $fixed | sha256sum | trunc 8)) .Values.run.name -}}

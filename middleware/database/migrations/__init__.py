@@ -43,7 +43,7 @@ class Migratable(Protocol):
         ...
 
 
-KNOWN = ("0001", "0002", "0003")
+KNOWN = ("0001", "0002", "0003", "0004")
 HEAD = KNOWN[-1]
 _VERSION_TABLE = "alembic_version"
 _LOCK_S = 60

@@ -1,4 +1,4 @@
-"""Hot keys: from changes, flat or nested, to a validated record."""
+"""Live settings: from changes, flat or nested, to a validated record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from offload.settings import Settings, SettingsError, merge_layers, resolve_settings
 
-HOT_SECTIONS = tuple(Settings().hot())
+LIVE_SECTIONS = tuple(Settings().live())
 
 
 def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,22 +35,22 @@ def edited(last: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     return {section: value for section, value in now.items() if last.get(section) != value}
 
 
-def changed(hot: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The hot keys after the changes. A new scheduler starts without the parameters of the one before.
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The live settings after the changes. A new scheduler starts without the parameters of the one before.
 
     `scheduler.parameters` given as a mapping replaces all parameters; `scheduler.parameters.threshold_s` sets one.
-    Raises SettingsError for a key that is not hot, an unknown key, or an impossible value.
+    Raises SettingsError for a key that is no live setting, an unknown key, or an impossible value.
     """
     layer = nested(changes)
     for section in layer:
-        if section not in HOT_SECTIONS:
+        if section not in LIVE_SECTIONS:
             raise SettingsError(
-                f"{section}: is not a hot key: it is fixed for a run; hot are {', '.join(HOT_SECTIONS)} and what is below"
+                f"{section}: is not a live setting: it is fixed for a run; live are {', '.join(LIVE_SECTIONS)} and what is below"
             )
-    base = copy.deepcopy(dict(hot))
+    base = copy.deepcopy(dict(values))
     if _gives_all_parameters(changes) and isinstance(base.get("scheduler"), dict):
         base["scheduler"].pop("parameters", None)
-    return resolve_settings([merge_layers([base, layer])]).hot()
+    return resolve_settings([merge_layers([base, layer])]).live()
 
 
 def _gives_all_parameters(changes: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Tests hot keys: one record with revisions. The last write wins, an invalid one changes nothing."""
+"""Tests live settings: one record with revisions. The last write wins, an invalid one changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from middleware.configuration import (
     Configuration,
-    HotRecord,
+    LiveSettings,
     TableConfiguration,
     open_configuration,
     watch_file,
@@ -26,7 +26,7 @@ from offload.settings import Settings, SettingsError
 def configuration(request: pytest.FixtureRequest, db: Database) -> Configuration:
     url = request.getfixturevalue("nacos_url") if request.param == "nacos" else "file:"
     configuration = open_configuration(url, db, owner=True)
-    configuration.create("r", Settings().hot(), "layers")
+    configuration.create("r", Settings().live(), "layers")
     return configuration
 
 
@@ -34,7 +34,7 @@ def configuration(request: pytest.FixtureRequest, db: Database) -> Configuration
 def filed(db: Database) -> TableConfiguration:
     """The configuration that a watched file writes to."""
     configuration = TableConfiguration(db)
-    configuration.create("r", Settings().hot(), "layers")
+    configuration.create("r", Settings().live(), "layers")
     return configuration
 
 
@@ -45,7 +45,7 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _now(configuration: Configuration) -> HotRecord:
+def _now(configuration: Configuration) -> LiveSettings:
     record = configuration.read("r")
     assert record is not None
     return record
@@ -53,8 +53,8 @@ def _now(configuration: Configuration) -> HotRecord:
 
 def test_the_record_is_created_once_and_a_starting_pod_does_not_change_it(configuration: Configuration) -> None:
     configuration.change("r", {"scheduler.name": "rda"}, "Ada")
-    again = configuration.create("r", Settings().hot(), "a starting pod")
-    assert (again.revision, again.hot["scheduler"]["name"], again.written_by) == (2, "rda", "Ada")
+    again = configuration.create("r", Settings().live(), "a starting pod")
+    assert (again.revision, again.values["scheduler"]["name"], again.written_by) == (2, "rda", "Ada")
     assert configuration.read("another run") is None
 
 
@@ -64,27 +64,27 @@ def test_a_revision_counts_what_differs(configuration: Configuration) -> None:
     assert configuration.change("r", {"log_level": "DEBUG"}, "Ada").revision == 2
     assert configuration.change("r", {"scheduler": {"name": "drl", "model": "v1"}}, "Bob").revision == 3
     record = _now(configuration)
-    assert record.hot == {"scheduler": {"name": "drl", "parameters": {}, "model": "v1"}, "log_level": "DEBUG"}
+    assert record.values == {"scheduler": {"name": "drl", "parameters": {}, "model": "v1"}, "log_level": "DEBUG"}
     assert record.written_by == "Bob"
 
 
 def test_an_origin_changes_what_it_has_changed_and_undoes_nothing_else(configuration: Configuration) -> None:
-    """`helm upgrade` renders all hot keys every time. Only those that differ from its last call are to change."""
+    """`helm upgrade` renders all live settings every time. Only those that differ from its last call are to change."""
     helm = {"scheduler": {"name": "ratc", "parameters": {}, "model": None}, "log_level": "INFO"}
     assert configuration.adopt("r", helm, "helm") is None
     configuration.change("r", {"scheduler.name": "sed"}, "Ada")
     assert configuration.adopt("r", helm, "helm") is None
     record = configuration.adopt("r", {**helm, "log_level": "DEBUG"}, "helm")
     assert record is not None and (record.revision, record.written_by) == (3, "helm")
-    assert (record.hot["scheduler"]["name"], record.hot["log_level"]) == ("sed", "DEBUG")
+    assert (record.values["scheduler"]["name"], record.values["log_level"]) == ("sed", "DEBUG")
     # a rollback
     assert configuration.adopt("r", helm, "helm") is not None
-    assert _now(configuration).hot["log_level"] == "INFO"
+    assert _now(configuration).values["log_level"] == "INFO"
     # an unchanged value makes no revision, but is stored as the origin's last value
     configuration.change("r", {"scheduler.name": "rda"}, "Ada")
     assert configuration.adopt("r", {**helm, "scheduler": {**helm["scheduler"], "name": "rda"}}, "helm") is None
     assert configuration.adopt("r", helm, "helm") is not None
-    assert _now(configuration).hot["scheduler"]["name"] == "ratc"
+    assert _now(configuration).values["scheduler"]["name"] == "ratc"
     with pytest.raises(LookupError, match="another"):
         configuration.adopt("another", helm, "helm")
 
@@ -92,15 +92,15 @@ def test_an_origin_changes_what_it_has_changed_and_undoes_nothing_else(configura
 def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> None:
     configuration.change("r", {"scheduler.name": "sed", "scheduler.parameters.probes": 3}, "Ada")
     configuration.change("r", {"scheduler.parameters.other": 1}, "Ada")
-    assert _now(configuration).hot["scheduler"]["parameters"] == {"probes": 3, "other": 1}
+    assert _now(configuration).values["scheduler"]["parameters"] == {"probes": 3, "other": 1}
     # Parameters are replaced whole: otherwise none could be removed.
     configuration.change("r", {"scheduler.parameters": {"probes": 4}}, "Ada")
-    assert _now(configuration).hot["scheduler"]["parameters"] == {"probes": 4}
+    assert _now(configuration).values["scheduler"]["parameters"] == {"probes": 4}
     configuration.change("r", {"scheduler": {"name": "sed", "parameters": {}}}, "Ada")
-    assert _now(configuration).hot["scheduler"]["parameters"] == {}
+    assert _now(configuration).values["scheduler"]["parameters"] == {}
     configuration.change("r", {"scheduler.parameters.probes": 5}, "Ada")
     configuration.change("r", {"scheduler.name": "rda"}, "Ada")
-    assert _now(configuration).hot["scheduler"]["parameters"] == {}
+    assert _now(configuration).values["scheduler"]["parameters"] == {}
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> N
         ({"scheduler.nmae": "rda"}, r"scheduler\.nmae: is not a setting, did you mean name\? Here are: name"),
         ({"scheduler.name": ""}, r"scheduler\.name: "),
         ({"log_level": "LOUD"}, "log_level: .*LOUD"),
-        ({"network.nodes": 3}, "network: is not a hot key.*scheduler, log_level"),
-        ({"colour": "red"}, "colour: is not a hot key"),
+        ({"network.nodes": 3}, "network: is not a live setting.*scheduler, log_level"),
+        ({"colour": "red"}, "colour: is not a live setting"),
         ({"scheduler": "rda"}, "scheduler: "),
         ({"log_level.x": 1}, r"log_level: "),
         ({"scheduler.parameters.probes": [1]}, r"scheduler\.parameters\.probes"),
@@ -127,7 +127,7 @@ def test_a_wrong_change_is_refused_and_changes_nothing(
 
 
 def test_a_change_before_the_record_exists_says_who_makes_it(configuration: Configuration) -> None:
-    with pytest.raises(LookupError, match=r"hot keys of run 'other'.*controller"):
+    with pytest.raises(LookupError, match=r"live settings of run 'other'.*controller"):
         configuration.change("other", {"scheduler.name": "rda"}, "Ada")
 
 
@@ -149,9 +149,9 @@ def test_writers_at_once_each_get_a_revision_of_their_own(configuration: Configu
 def test_a_watcher_sees_what_is_there_and_every_change_until_it_stops(configuration: Configuration) -> None:
     seen: list[str | None] = []
 
-    def applied(record: HotRecord) -> None:
-        seen.append(record.hot["scheduler"]["model"])
-        if record.hot["scheduler"]["model"] == "bad":
+    def applied(record: LiveSettings) -> None:
+        seen.append(record.values["scheduler"]["model"])
+        if record.values["scheduler"]["model"] == "bad":
             raise RuntimeError("this model does not fit")
 
     stop = configuration.watch("r", applied, 0.02)
@@ -193,13 +193,13 @@ def test_an_edit_of_the_file_is_a_write(filed: TableConfiguration, edited: Path)
     assert _now(filed).revision == 1
     edited.write_text("preset: demo\nscheduler: {name: sed, parameters: {probes: 3}}\n")
     _until(lambda: _now(filed).revision == 2)
-    assert _now(filed).hot["scheduler"] == {"name": "sed", "parameters": {"probes": 3}, "model": None}
+    assert _now(filed).values["scheduler"] == {"name": "sed", "parameters": {"probes": 3}, "model": None}
     # The path may be longer than the column.
     assert _now(filed).written_by.startswith("file:")
     assert _now(filed).written_by.endswith("experiment.yaml")
     edited.write_text("preset: demo\nscheduler: {name: sed}\n")
     _until(lambda: _now(filed).revision == 3)
-    assert _now(filed).hot["scheduler"]["parameters"] == {}
+    assert _now(filed).values["scheduler"]["parameters"] == {}
 
 
 def test_an_unchanged_file_does_not_undo_what_was_set_otherwise(
@@ -212,14 +212,14 @@ def test_an_unchanged_file_does_not_undo_what_was_set_otherwise(
     stop = watch_file(open_configuration("file:", db), "r", edited, 0.02)
     time.sleep(0.2)
     stop()
-    assert (_now(filed).revision, _now(filed).hot["scheduler"]["name"]) == (2, "rda")
+    assert (_now(filed).revision, _now(filed).values["scheduler"]["name"]) == (2, "rda")
 
 
 def test_an_edit_changes_what_was_edited_and_leaves_the_rest(filed: TableConfiguration, edited: Path) -> None:
     filed.change("r", {"scheduler.name": "rda"}, "Ada")
     edited.write_text("preset: demo\nscheduler: {name: ratc}\nlog_level: DEBUG\n")
-    _until(lambda: _now(filed).hot["log_level"] == "DEBUG")
-    assert _now(filed).hot["scheduler"]["name"] == "rda"
+    _until(lambda: _now(filed).values["log_level"] == "DEBUG")
+    assert _now(filed).values["scheduler"]["name"] == "rda"
 
 
 @pytest.mark.parametrize("wrong", ["scheduler: {nmae: x}", "scheduler: [", "[1, 2]", "network: {nodes: 0}"])
@@ -231,7 +231,7 @@ def test_a_wrong_file_is_said_and_the_last_good_one_stays(
         _until(lambda: "the last good configuration stays" in caplog.text)
     assert _now(filed).revision == 1
     edited.write_text("scheduler: {name: local}")
-    _until(lambda: _now(filed).hot["scheduler"]["name"] == "local")
+    _until(lambda: _now(filed).values["scheduler"]["name"] == "local")
 
 
 def test_a_file_that_vanishes_and_comes_back_is_read_again(
@@ -242,7 +242,7 @@ def test_a_file_that_vanishes_and_comes_back_is_read_again(
     time.sleep(0.1)
     assert caplog.text.count("cannot be read") == 1
     edited.write_text("scheduler: {name: random}")
-    _until(lambda: _now(filed).hot["scheduler"]["name"] == "random")
+    _until(lambda: _now(filed).values["scheduler"]["name"] == "random")
 
 
 def test_the_watched_file_of_a_url() -> None:

@@ -1,6 +1,6 @@
-"""Measures how long a change of the hot keys takes until every node has applied it: Nacos, and the database (peer).
+"""Measures how long a change of the live settings takes until every node has applied it: Nacos, and the database (peer).
 
-    OFFLOAD_TEST_NACOS_URL=nacos://127.0.0.1:8848 python benchmarks/hot_keys.py [--changes N]
+    OFFLOAD_TEST_NACOS_URL=nacos://127.0.0.1:8848 python benchmarks/live_settings.py [--changes N]
 
 Ten node processes of the preset `paper-testbed` are idle. The measured real time starts with one of
 
@@ -10,7 +10,7 @@ Ten node processes of the preset `paper-testbed` are idle. The measured real tim
 It ends when the last node's acknowledgement is in the registry, which is read every 20 ms. The benchmark also measures
 processor time and memory of the idle nodes.
 
-Writes the figures and a description of the machine to `benchmarks/results/hot_keys.json`.
+Writes the figures and a description of the machine to `benchmarks/results/live_settings.json`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from middleware.registry import EDGE_NODE
 from offload import resolve_settings
 from offload.presets import PRESETS
 
-RESULTS = Path(__file__).parent / "results" / "hot_keys.json"
+RESULTS = Path(__file__).parent / "results" / "live_settings.json"
 NAMES = ("rda", "sed", "random", "ratc")
 IDLE_S = 10.0
 
@@ -61,7 +61,7 @@ def measure(nacos: str | None, changes: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="offload-benchmark-") as name:
         services = {"database": f"sqlite:///{name}/offload.db", "storage": f"file:{name}/storage"}
         services |= {"registry": nacos, "configuration": nacos} if nacos else {}
-        opened = open_run(resolve_settings([PRESETS["paper-testbed"], {"services": services}]), "hot")
+        opened = open_run(resolve_settings([PRESETS["paper-testbed"], {"services": services}]), "live_settings")
         with LocalController(opened, Path(name) / "pods") as controller:
             address = controller.address()
             found = {"set_s": timed(opened, changes, lambda scheduler: _set(address, scheduler))}
@@ -104,7 +104,7 @@ def all_have(opened: OpenRun, scheduler: str) -> bool:
 
 
 def _set(address: str, scheduler: str) -> None:
-    body = json.dumps({"hot": {"scheduler.name": scheduler}, "by": "benchmark"}).encode()
+    body = json.dumps({"live_settings": {"scheduler.name": scheduler}, "by": "benchmark"}).encode()
     request = urllib.request.Request(
         f"{address}/v1/configuration", body, {"Content-Type": "application/json"}, method="PATCH"
     )
@@ -113,9 +113,9 @@ def _set(address: str, scheduler: str) -> None:
 
 def _edit(server: NacosServer, scheduler: str) -> None:
     def edit(client: Any) -> None:
-        content = json.loads(client.get_config("hot.hot.json", server.group, no_snapshot=True))
+        content = json.loads(client.get_config("live.live.json", server.group, no_snapshot=True))
         content["scheduler"] = {"name": scheduler}
-        client.publish_config("hot.hot.json", server.group, json.dumps(content), config_type="json")
+        client.publish_config("live.live.json", server.group, json.dumps(content), config_type="json")
 
     server.call("editing", edit)
 
