@@ -1,6 +1,6 @@
-"""The control layer: the slot clock, traces, episodes from opening to close, the fleet of local processes, REST.
+"""Controls a run: opens, plays and closes episodes, starts and watches the edge nodes, and answers REST requests.
 
-Start reading at `episodes.py`, how one episode runs. `player.py` plays one after the other, `control.py` is what
-clients can ask for, `http/` is their REST interface, and `process.py` makes, starts and stops all parts. May import
-`offload` and `middleware`. It never decides where a task goes.
+Start reading at `episode_runtime.py`, which plays one episode. `player.py` plays one episode after the other.
+`control.py` has the operations for clients, and `http/` is the REST interface to them. `process.py` makes, starts and
+stops all parts. May import `offload` and `middleware`. The controller never decides where a task goes.
 """

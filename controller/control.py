@@ -1,6 +1,8 @@
-"""What can be asked of a running controller, in terms of the run: the REST interface works on `Control` alone.
+"""Provides the operations of a running controller: episodes, live settings, models, status, metrics, reports.
 
-Concurrency: any request thread may call any method. `Control` has no state of its own; its parts guard theirs.
+The REST interface uses only `Control`.
+
+Concurrency: any request thread may call any method. `Control` has no state of its own. Its parts guard theirs.
 """
 
 from __future__ import annotations
@@ -28,15 +30,15 @@ from offload.settings import Settings
 from offload.tasks import Trace
 
 CheckChoice: TypeAlias = Callable[[Settings, SchedulerChoice], None]
-"""Raises SettingsError for a choice that no node of a run with these settings could apply."""
+"""Checks a scheduler choice. Raises SettingsError if no node of a run with these settings could apply it."""
 
 
 class NotReady(RuntimeError):
-    """No episode can be played yet, or no more; the message says why."""
+    """No episode can be played yet, or any more. The message says why."""
 
 
 class Control:
-    """The controller as its clients see it. pods: the nodes as Kubernetes sees them; None outside Kubernetes."""
+    """The controller's operations for clients. pods: the nodes' pods; None outside Kubernetes."""
 
     def __init__(
         self,
@@ -62,29 +64,32 @@ class Control:
         self.run: Run = services.run
         self.network: Network = services.network
         self.secured = services.access.token is not None
-        """Whether a request needs a token."""
+        """Whether requests need a token."""
 
     def require_ready(self) -> None:
-        """Raise NotReady unless episodes can be played."""
+        """Raise NotReady if no episode can be played now."""
         if not self._lifecycle.ready:
             raise NotReady(self._lifecycle.failure or "the nodes are still starting")
 
     # --- episodes -----------------------------------------------------------------------------------------------
 
     def request_episode(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
-        """Open an episode and have it played; its number. Raises BusyError, OpeningError, SettingsError."""
+        """Open an episode, queue it for the player, and return its number.
+
+        Raises BusyError, OpeningError, SettingsError.
+        """
         self._player.require_no_arrivals()
         self._check_choice(self.run.settings, plan.scheduler)
         return self._player.request(plan, recorded)
 
     def wait_for(self, episode: int, timeout_s: float) -> None:
-        """Return when the episode is over, or after the time-out."""
+        """Wait until the episode ends, for `timeout_s` real seconds at most."""
         state = self._episodes.state
         if state is not None and state.episode == episode:
             state.ended.wait(timeout_s)
 
     def episode(self, episode: int) -> interface.Episode | None:
-        """One episode as it is now; None when there is no such episode."""
+        """The current state of an episode; None if there is no such episode."""
         found = find_episodes(self._services.database, self.run, episode=episode, status=None)
         if not found:
             return None
@@ -102,21 +107,21 @@ class Control:
         )
 
     def trace(self, episode: int) -> Trace:
-        """The tasks of an episode. Raises LookupError when there is no such episode."""
+        """The tasks of an episode. Raises LookupError if there is no such episode."""
         return load_trace(self._services.database, self.run, episode)
 
     def abort(self, episode: int, reason: str) -> bool:
-        """End the episode that is being played; False when it is another one."""
+        """Abort an episode if it is being played; False if it is not."""
         return self._episodes.abort(reason, episode)
 
     def set_serving(self, serving: bool) -> None:
-        """Begin or end continuous arrivals: the episode that is being played then is the last one."""
+        """Begin or end continuous arrivals. An end lets the current episode finish."""
         self._player.set_serving(serving)
 
     # --- live settings and models -------------------------------------------------------------------------------
 
     def live_settings(self) -> interface.Configuration:
-        """The live settings, and the revision that each node has applied: 0 for a node that is not registered."""
+        """The live settings, and the revision that each node has applied; 0 for a node that is not registered."""
         record = self._read()
         found = {one.instance: one for one in self._services.registered_nodes() if one.alive()}
         revisions = {name: int(one.metadata.get("revision") or 0) for name, one in found.items()}
@@ -128,7 +133,7 @@ class Control:
         )
 
     def change(self, changes: Mapping[str, Any], by: str) -> LiveSettings:
-        """Change live settings. Raises SettingsError for what no node could apply: nothing is written then."""
+        """Change live settings. Raises SettingsError, and writes nothing, if no node could apply them."""
         self._holder.confirm()
         record = self._read()
         if record is not None:
@@ -138,7 +143,7 @@ class Control:
         return self._services.configuration.change(self.run.name, changes, by)
 
     def models(self) -> interface.Models:
-        """All versions, and the active one."""
+        """All model versions, and the active one."""
         record = self._read()
         rows = find_models(self._services.database, self.run)
         return interface.Models(
@@ -150,16 +155,16 @@ class Control:
         )
 
     def activate(self, version: str) -> LiveSettings:
-        """Make a version the active model. Raises LookupError when there is no such version."""
+        """Make a version the active model. Raises LookupError if there is no such version."""
         versions = [row.version for row in find_models(self._services.database, self.run)]
         if version not in versions:
-            raise LookupError(f"there is no model '{version}'; there are: {', '.join(versions) or 'none yet'}")
+            raise LookupError(f"there is no model '{version}'; existing models: {', '.join(versions) or 'none yet'}")
         return self.change({"scheduler.model": version}, "activate")
 
     # --- state --------------------------------------------------------------------------------------------------
 
     def status(self) -> interface.Status:
-        """Nodes, episode, live settings, and the success rate of the last episodes."""
+        """The nodes, the current episode, the live settings, and the success rate of the last episodes."""
         record = self._read()
         nodes = node_states(self._services, self._pods)
         state = self._episodes.state
@@ -181,21 +186,21 @@ class Control:
         )
 
     def metrics(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         try:
             alive = [one for one in self._services.registered_nodes() if one.alive()]
             self._metrics.nodes_alive.set(len(alive))
             self._metrics.fallback.set(self._fallback.reason(self._read()) is not None)
-        except ServiceError as error:  # the other metrics matter all the more
+        except ServiceError as error:  # the other metrics are still needed
             bear(error, "metrics of nodes and live settings")
         return self._metrics.text()
 
     def report(self, name: str) -> bytes | None:
-        """The report of a run as HTML; None when there is none. Raises ServiceUnavailable without the storage."""
+        """The report of a run as HTML; None if there is none. Raises ServiceUnavailable if the storage is unavailable."""
         try:
             return self._services.storage.read(f"reports/{name}/report.html")
         except (FileNotFoundError, ValueError, ServiceRefused):
-            return None  # a name that the storage cannot have is a name of no run
+            return None  # no run has a name that the storage refuses
 
     def _read(self) -> LiveSettings | None:
         return self._services.configuration.read(self.run.name)

@@ -1,25 +1,24 @@
-"""The end of an episode's tasks: when no node owns one any more.
+"""Detects that all tasks of an episode have ended: no node owns one any more.
 
-The nodes are asked one after the other, so that their answers are of different instants, and a task may change hands in
-between: node 0 says that it owns nothing, node 1 hands its task over to node 0 and then says the same. One round of
-answers therefore says nothing. Two do, when in both of them every node owns nothing and has the same counters (after
-the four-counter method of Mattern, "Algorithms for distributed termination detection", Distributed Computing 2, 1987):
+The nodes answer at different instants, and a task may move between two answers. For example, node 0 reports that it
+owns no task. Node 1 then hands its task over to node 0, and reports the same. So one round of answers proves nothing.
+Two rounds do, if every node owns no task in both, and the counters are the same. This is the four-counter method of
+Mattern, "Algorithms for distributed termination detection", Distributed Computing 2, 1987. The reasons:
 
-* A task is owned by its sender until the receiver has accepted it, so it has an owner at every instant until it ends.
-  No task comes into being: the ticks are over, and one that a node still holds counts as owned there.
-* Say that some node owns a task at the instant between the two rounds. It owned none when it was asked in the first
-  round, so it has accepted that task since (or a late tick brought it). It owns none when it is asked in the second
-  round, so the task has ended there or was handed over. Either way a counter (`accepted`, `settled`, `ended`) has
-  grown: the rounds differ.
+* The sender owns a task until the receiver has accepted it. So a task has an owner at every instant until it ends.
+* No new task appears. The ticks are over, and a node counts the task of a tick that it still holds as owned.
+* Assume that a node owns a task at an instant between the two rounds. In the first round it owned none, so it has
+  accepted the task since, or received it in a late tick. In the second round it owns none, so the task has ended there
+  or was handed over. In either case a counter (`accepted`, `settled`, `ended`) has grown, and the rounds differ.
 * So no node owned a task at that instant, and none can own one later.
 
-A node that was restarted has another `incarnation`, whatever its counters are. One that cannot be reached, or plays
-another episode, has lost its tasks and owns none. That counts when it is so in both rounds. Its address is looked up in
-each: it may be somewhere else. From a node that is there but does not answer, nothing follows.
+A restarted node has another `incarnation`, whatever its counters are. A node that cannot be reached, or plays another
+episode, has lost its tasks and owns none. This counts if it holds in both rounds. Each round looks up the node's
+address again, because the node may have moved. If a reachable node does not answer, nothing is known about its tasks.
 
-A handover "in doubt", where the sender gave up without an answer, is the exception: the receiver may still accept it,
-with the sender owning nothing. It comes after the task's deadline, and ends as dropped, or, after the node's close, as
-lost.
+There is one exception: a handover "in doubt", where the sender gave up without an answer. The receiver may still accept
+the task, although the sender no longer owns it. This happens after the task's deadline. The task ends as dropped, or,
+after the node's close, as lost.
 
 Concurrency: runs in the player thread.
 """
@@ -35,11 +34,11 @@ from controller.nodes import UNREACHABLE, NodeAnswer, NodeClients
 
 _POLL_S = 0.01
 _GONE_S = 0.2
-"""Real seconds between two rounds while nodes own tasks; longer where nodes are gone, whose addresses are looked up."""
+"""Real seconds between two rounds while nodes own tasks: `_GONE_S` if a node is unreachable, else `_POLL_S`."""
 _OTHER_EPISODE: Final = 409
 
 Round = Mapping[int, Mapping[str, Any] | None]
-"""The progress of each node, as it says itself; None for one that is gone."""
+"""The progress that each node reports; None for a node that is unreachable or plays another episode."""
 
 
 def drain(
@@ -50,9 +49,9 @@ def drain(
     timeout_s: float,
     stop: threading.Event,
 ) -> bool:
-    """Wait until no node owns a task of the episode; False when that is not known by `until_s`, or `stop` is set.
+    """Wait until no node owns a task of the episode; False if that is not known by `until_s`, or `stop` is set.
 
-    look_up: where a node is registered now, None for nowhere
+    look_up: returns a node's registered address; None if it has none
     until_s: an instant of the monotonic clock
     timeout_s: real seconds that a node has for each answer
     """
@@ -70,7 +69,7 @@ def drain(
 
 
 def follow(clients: NodeClients, answers: Mapping[int, NodeAnswer], look_up: Callable[[int], str | None]) -> list[int]:
-    """The nodes that could not be reached and are registered elsewhere now; they are asked there from now on."""
+    """Set new addresses in `clients` for unreachable nodes that have registered elsewhere; return these nodes."""
     moved = []
     for node, answer in answers.items():
         if answer.status in UNREACHABLE:
@@ -83,7 +82,7 @@ def follow(clients: NodeClients, answers: Mapping[int, NodeAnswer], look_up: Cal
 
 
 def _quiet(answers: Mapping[int, NodeAnswer]) -> Round | None:
-    """What the nodes say when none of them owns a task; None when one does, or may."""
+    """The progress of all nodes if none of them owns a task; None if one does or may."""
     found: dict[int, Mapping[str, Any] | None] = {}
     for node, answer in answers.items():
         if answer.status in UNREACHABLE or answer.status == _OTHER_EPISODE:

@@ -1,13 +1,12 @@
-"""The life of an episode (docs/contracts.md): opened, started, ticked, drained, closed, accounted for.
+"""Plays an episode on the nodes (docs/contracts.md): opens it, starts it, sends ticks, drains it, closes it.
 
 Concurrency:
 
 * `open` runs in one thread at a time, which the caller ensures (`player.py` holds a lock). It writes `state`, `_trace`,
   `_revision` and `_clients` for the episode that it opens.
-* `play` runs in the one player thread. That thread owns these fields until the episode's end, when it sets `state` to
-  None.
+* `play` runs in the player thread. That thread owns these fields until the episode ends. It then sets `state` to None.
 * Any thread may read `state`, once for each use, and call `abort`.
-* Helper threads open the episode again on nodes that were restarted (`ticks.py`). They only read what `open` has set.
+* Helper threads open the episode again on restarted nodes (`ticks.py`). They only read what `open` has set.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Trace, draw_trace
 
 OPENING_S = 30.0
-"""For so many real seconds the opening waits for nodes that are not ready or do not answer."""
+"""How long the opening waits for nodes that are not ready or do not answer, in real seconds."""
 _START_LEAD_S, _START_LEAD_PER_NODE_S = 0.05, 0.01
-"""From the opening of the last node to slot 0, in real seconds: the nodes connect to one another meanwhile."""
+"""Real seconds from the opening of the last node to slot 0. In this time the nodes connect to one another."""
 _START_PATIENCE_S = 0.25
 _TICK_LEAD_S = 0.05
 _TICKS_TIMEOUT_S = 5.0
@@ -61,11 +60,11 @@ _Result = TypeVar("_Result")
 
 
 class OpeningError(RuntimeError):
-    """An episode that could not be opened; the message has the nodes' own words."""
+    """The episode could not be opened. The message has the nodes' answers."""
 
 
 class RefusedError(OpeningError):
-    """Nodes refuse what the live settings have them decide by: they will not take it the next time either."""
+    """A node refuses the scheduler or model of the live settings. Another try will not help."""
 
 
 class BusyError(RuntimeError):
@@ -74,7 +73,7 @@ class BusyError(RuntimeError):
 
 @dataclass
 class EpisodeState:
-    """The episode that is being played, for whoever asks."""
+    """The state of the episode that is open or being played. Any thread may read it."""
 
     episode: int
     uid: str
@@ -86,16 +85,18 @@ class EpisodeState:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def abort(self, reason: str) -> None:
-        """Have it end soon, without a verdict; one that is being closed already is closed."""
+        """Make the episode end soon, without a verdict. An episode that is closing already is still closed."""
         self.aborting = reason
         self.interrupt.set()
 
 
 class Episodes:
-    """Plays episodes on the run's nodes. `addresses`: where they answer now; `own_address`: where we do.
+    """Plays episodes on the run's nodes.
 
-    holder: holds the run's lease while episodes are played. All that writes episodes raises LeaseLost when it was lost.
-    stopping: when it is set, nothing is opened any more
+    holder: holds the run's lease; methods that write episodes raise LeaseLost if the lease was lost
+    addresses: returns the current addresses of the nodes that are ready
+    own_address: the controller's address
+    stopping: after it is set, no episode is opened
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Episodes:
         self.state: EpisodeState | None = None
 
     def trace_of(self, plan: EpisodePlan, recorded: Trace | None) -> Trace:
-        """The recorded trace, or the one that the plan's number draws."""
+        """The recorded trace if there is one, else the trace drawn for the plan's number."""
         settings = self._run.settings
         if recorded is not None:
             return recorded
@@ -136,7 +137,7 @@ class Episodes:
         )
 
     def live_scheduler(self) -> SchedulerChoice:
-        """What the live settings choose now."""
+        """The scheduler choice of the current live settings. Raises LookupError if the run has none."""
         record = patiently(lambda: self._configuration.read(self._run.name))
         if record is None:
             raise LookupError(
@@ -145,17 +146,17 @@ class Episodes:
         return record.scheduler
 
     def open(self, plan: EpisodePlan, recorded: Trace | None = None) -> EpisodeState:
-        """Set the live settings, write the episode, open it on all nodes.
+        """Set the live settings, write the episode to the database, and open it on all nodes.
 
-        Raises OpeningError with the nodes' words or because we are stopping, SettingsError for an impossible scheduler,
-        BusyError while another one is being played; the episode is aborted then.
+        Raises BusyError while another episode is being played, and SettingsError for an impossible scheduler. Raises
+        OpeningError if nodes refuse or do not answer, or if the controller is stopping. The episode is then aborted.
         """
         if (playing := self.state) is not None:
             raise BusyError(f"episode {playing.episode} is being played")
         trace = self.trace_of(plan, recorded)
         self._patiently(self._holder.confirm)
         record = self._set_live_settings(plan)
-        uid = uuid.uuid4().hex  # before the first try: what an earlier try has written is found by it
+        uid = uuid.uuid4().hex  # made once: a retry finds what an earlier try wrote
         lease = self._holder.lease
         number = self._patiently(
             lambda: open_episode(self._db, self._run, plan, trace, record.revision, uid, lease=lease)
@@ -163,7 +164,7 @@ class Episodes:
         state = EpisodeState(number, uid, plan, self._run.settings.time.slots)
         try:
             self._open_nodes(state, record)
-        except Exception as failed:  # whatever failed, the episode must not stay open; the error is raised again
+        except Exception as failed:  # after any failure, the episode must not stay open
             known = isinstance(failed, OpeningError | ServiceError)
             reason = str(failed) if known else f"could not be opened: {type(failed).__name__}"
             patiently(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
@@ -174,7 +175,7 @@ class Episodes:
         return state
 
     def play(self, state: EpisodeState) -> EpisodeSummary | None:
-        """Play an opened episode to its close; None when it was aborted, before its first slot or later."""
+        """Play an open episode until it is closed; None if it was aborted, before its first slot or later."""
         try:
             if state.aborting:
                 self._abort(state)
@@ -185,7 +186,7 @@ class Episodes:
             state.ended.set()
 
     def abort(self, reason: str, episode: int | None = None) -> bool:
-        """End the episode that is being played, or only this one; False where it is not being played."""
+        """Abort the current episode, or only the given one; False if it is not being played."""
         state = self.state
         if state is None or episode not in (None, state.episode):
             return False
@@ -234,7 +235,7 @@ class Episodes:
                         trouble[node] = answer.detail
             if waiting and time.monotonic() > until:
                 words = "; ".join(f"node {node}: {text}" for node, text in sorted(trouble.items()))
-                raise OpeningError(f"not all nodes could be opened: {words}")
+                raise OpeningError(f"the episode could not be opened on all nodes: {words}")
             if waiting:
                 self._stopping.wait(_RETRY_S)
 
@@ -263,7 +264,7 @@ class Episodes:
         clock = SlotClock(start_s, settings.slot_s, settings.time_scale)
         ticks = self._ticks(state, start_s)
         late_slots = 0
-        # Sent ahead and held by the nodes until the instant: the delivery of N messages is not part of anybody's delay.
+        # Ticks are sent early, and the nodes hold them until the slot begins. So no delay includes the delivery time.
         lead_s = min(_TICK_LEAD_S, 0.5 * settings.slot_s / settings.time_scale)
         for slot in range(settings.slots + 1):
             ticks.serve_until(clock.instant_s(slot) - lead_s, state.interrupt)
@@ -294,7 +295,8 @@ class Episodes:
     def _start_nodes(self, state: EpisodeState, start_s: float) -> None:
         path = f"/v1/episodes/{state.episode}/start"
         nodes = {node: {"start_s": start_s} for node in range(self._network.nodes)}
-        # Not for long: the ticks are due. A node that has not heard refuses its first tick, and is opened again.
+        # The time-out is short, because the ticks are due. A node that misses the start refuses its first tick, and the
+        # episode is opened on it again.
         for answer in self._clients.ask("POST", path, nodes, _START_PATIENCE_S).values():
             if not answer.ok:
                 _logger.warning("episode %d, start: %s", state.episode, answer.detail)
@@ -324,7 +326,7 @@ class Episodes:
             return None
 
     def _drain(self, state: EpisodeState, clock: SlotClock) -> None:
-        """Wait until no node owns a task any more, at most until the last deadline and a margin."""
+        """Wait until no node owns a task; at most until the last deadline plus `_DRAIN_MARGIN_S`."""
         longest = self._run.settings.tasks.deadline_s
         if self._trace.has_task.any():
             longest = float(self._trace.deadline_s.max())
@@ -332,9 +334,9 @@ class Episodes:
         drain(self._clients, state.episode, self._address_now, until, self._timeout_s, state.interrupt)
 
     def _close_nodes(self, state: EpisodeState) -> dict[int, int]:
-        """Have all nodes deliver their records; how many outcomes each of those that answered has recorded.
+        """Make all nodes deliver their records; return the number of outcomes of each node that answered.
 
-        Raises RuntimeError when a node cannot deliver for `PATIENCE_S`.
+        Raises RuntimeError if a node cannot deliver for `PATIENCE_S` real seconds.
         """
         path = f"/v1/episodes/{state.episode}/close"
         until = time.monotonic() + PATIENCE_S
@@ -347,11 +349,11 @@ class Episodes:
             for node, answer in answers.items():
                 if answer.ok and answer.body["abandoned"]:
                     _logger.warning(
-                        "episode %d: node %d still owned %d tasks at its close; they are lost",
+                        "episode %d: node %d still owned %d tasks when it closed the episode; they are lost",
                         state.episode, node, answer.body["abandoned"],
                     )  # fmt: skip
-                # A node that is down (twice: a connection may just have been closed), or was restarted after the
-                # ticks, has nothing more to deliver for us to wait for.
+                # A node that is down, or was restarted after the ticks, delivers nothing more. It counts as down after
+                # two failures, because the first may be a connection that was just closed.
                 unreachable = answer.status in UNREACHABLE and node not in moved
                 if answer.ok or answer.status == 409 or (unreachable and node in unreached):
                     waiting.discard(node)
@@ -363,8 +365,8 @@ class Episodes:
                 break
             if time.monotonic() > until:
                 raise RuntimeError(
-                    f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} could not deliver their records "
-                    f"for {PATIENCE_S:g} s; the last words: {next(iter(answers.values())).detail}"
+                    f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} have not delivered their "
+                    f"records for {PATIENCE_S:g} s; the last answer: {next(iter(answers.values())).detail}"
                 )
             time.sleep(_RETRY_S)
         return recorded

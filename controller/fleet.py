@@ -1,9 +1,9 @@
-"""The edge nodes as processes of this machine: started, watched, restarted, stopped.
+"""Starts, watches, restarts and stops the edge nodes as processes on this machine.
 
-Concurrency: one watcher thread notices deaths and restarts; it alone starts processes after `start`. One thread asks
-the nodes whether they are alive, as a kubelet would, and kills one that does not answer any more; the watcher sees to
-the rest. `stop` ends both before the processes. Each child holds the read end of its standard input as a lifeline and
-ends when this process does, however that happens.
+Concurrency: the watcher thread restarts nodes that ended; after `start` it alone starts processes. The liveness thread
+asks the nodes whether they are alive, as a kubelet does. It kills a node that no longer answers, and the watcher then
+restarts it. `stop` ends both threads before the processes. Each child's standard input is its lifeline: the child ends
+when this process ends, whatever the reason.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ _ENDING_S = 10.0
 _WATCH_S = 0.05
 _LIVENESS_S = 2.0
 _MOST_FAILURES = 3
-"""A node that has not answered so many times in a row, asked every `_LIVENESS_S`, is frozen."""
+"""A node that misses this many liveness checks in a row, one every `_LIVENESS_S`, is frozen."""
 
 _logger = logging.getLogger(__name__)
 
 
 class FleetError(RuntimeError):
-    """Nodes that cannot be started, or die again and again; the message names the node and its log."""
+    """A node cannot be started, or dies repeatedly. The message names the node and its log."""
 
 
 class LocalFleet:
     """N node processes of a run.
 
-    command: how a node is started; environment: of all nodes (`OFFLOAD_NODE` is added)
-    stopping: set by whoever wants everything to end; a wait for the nodes ends then
-    failed: called with the reason when a node cannot be kept running
+    command: starts a node
+    environment: the environment of all nodes; `OFFLOAD_NODE` is added
+    stopping: any thread sets it to end the controller; waiting for the nodes ends then
+    failed: called with the reason if a node cannot be kept running
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class LocalFleet:
         ]
 
     def start(self, epoch: int) -> None:
-        """Start all nodes, and the watch. epoch: of the controller's lease, with which the nodes end."""
+        """Start all nodes and the two threads. epoch: the epoch of the controller's lease; the nodes end with it."""
         self._epoch = epoch
         self._log_dir.mkdir(parents=True, exist_ok=True)
         for node in range(self._nodes):
@@ -88,7 +89,10 @@ class LocalFleet:
             thread.start()
 
     def addresses(self, timeout_s: float = _READY_TIMEOUT_S) -> dict[int, str]:
-        """Where the nodes answer, once all of them are ready; none when told to stop before. Raises FleetError."""
+        """Wait until all nodes are ready, and return their addresses; none if the controller stops before.
+
+        Raises FleetError if they are not ready after `timeout_s` real seconds.
+        """
         until = time.monotonic() + timeout_s
         while True:
             ready = self._ready_or_none()
@@ -101,20 +105,20 @@ class LocalFleet:
                 raise FleetError(f"nodes {missing} are not ready after {timeout_s:g} s; see {self._log_dir}")
 
     def ready(self) -> dict[int, str]:
-        """The addresses of the nodes that are ready now: of this fleet's processes, not of another one's."""
+        """The addresses of this fleet's nodes that are ready now."""
         return {node: one.address for node, one in self._registered().items() if one.metadata.get("ready")}
 
     def _registered(self) -> dict[int, Instance]:
         found = {}
         for instance in self._registry.instances(EDGE_NODE, self._run_name):
             process, theirs = self._processes.get(int(instance.instance)), instance.metadata
-            # On another machine, a process of another fleet may have the same number.
+            # A process of another fleet, on another machine, may have the same process id.
             if process and (process.pid, self._epoch) == (theirs.get("pid"), theirs.get("epoch")):
                 found[int(instance.instance)] = instance
         return found
 
     def _ready_or_none(self) -> dict[int, str]:
-        """`ready`; no node while the registry does not answer."""
+        """As `ready`; no node while the registry does not answer."""
         try:
             return self.ready()
         except ServiceError as error:  # the caller looks again
@@ -122,11 +126,11 @@ class LocalFleet:
             return {}
 
     def pids(self) -> dict[int, int]:
-        """The process ids by node."""
+        """The process id of each node."""
         return {node: process.pid for node, process in self._processes.items()}
 
     def stop(self) -> None:
-        """End all nodes: told to, then after some seconds killed."""
+        """Terminate all nodes. Kill those that have not ended after `_ENDING_S`."""
         self._stopping.set()
         for thread in self._threads:
             if thread.is_alive():
@@ -174,17 +178,17 @@ class LocalFleet:
                         f"{log}: {last_line(log)}"
                     )
                     return
-                _logger.warning("node %d ended with code %d; it is started again (its log: %s)", node, code, log)
+                _logger.warning("node %d ended with code %d; the controller restarts it (its log: %s)", node, code, log)
                 if not self._start_again(node):
                     return
 
     def _start_again(self, node: int) -> bool:
-        """Start a node; False when trying again will not help. While a disk is full the next look tries again."""
+        """Restart a node; False if another try will not help. While a disk is full, the watcher tries again."""
         try:
             self._start(node)
         except OSError as error:
             if error.errno not in FULL_DISK:
-                self._failed(f"node {node} cannot be started again: {error}")
+                self._failed(f"node {node} cannot be restarted: {error}")
                 return False
             if node not in self._unstarted:
                 _logger.error("node %d cannot be started now: %s", node, error)
@@ -194,8 +198,8 @@ class LocalFleet:
         return True
 
     def _ask_all(self) -> None:
-        """Ask every node that has registered whether it is alive, and kill one that is frozen."""
-        failures: dict[int, int] = {}  # in a row, by process id: what a predecessor did does not count
+        """Check repeatedly whether every registered node is alive, and kill one that is frozen."""
+        failures: dict[int, int] = {}  # in a row, by process id: the failures of an earlier process do not count
         while not self._stopping.wait(_LIVENESS_S):
             try:
                 registered = self._registered()
@@ -213,14 +217,15 @@ class LocalFleet:
                 failures[pid] = 0 if answer.ok else seen.get(pid, 0) + 1
                 process = self._processes[node]
                 if failures[pid] >= _MOST_FAILURES and process.pid == pid and process.poll() is None:
-                    _logger.warning("node %d has not answered %d times in a row; it is killed", node, failures[pid])
+                    _logger.warning("node %d missed %d liveness checks in a row; the controller kills it", node, failures[pid])
                     process.kill()
 
 
 def last_line(log: Path, beginning: str = "") -> str:
-    """The last line of a log that begins so, or else its last one, for a message that says why its process ended.
+    """The last line of a log that starts with `beginning`, else its last line; `(empty)` for an empty log.
 
-    Two commands of one run write into the same file: the very last line may be the other one's.
+    Error messages show it as the reason why a process ended. Two commands of one run write to the same file. So the
+    last line may be from the other command.
     """
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - 4096))

@@ -1,4 +1,4 @@
-"""How a controller acquires its run's lease; the refusal says which controller has it, and where that one answers."""
+"""Acquires the run's lease for a controller. The error names the controller that holds it, and its address."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from middleware.registry import CONTROLLER, Registry
 
 
 def take_control(holder: LeaseHolder, registry: Registry, run_name: str) -> None:
-    """Acquire the run's lease, after waiting for that of a dead controller to expire.
+    """Acquire the run's lease. Waits until the lease of a dead controller expires.
 
-    Raises LeaseHeld, with words for people, while another controller lives.
+    Raises LeaseHeld if another controller is running. The message says where it is and what to do.
     """
     try:
         holder.acquire()
@@ -25,10 +25,10 @@ def take_control(holder: LeaseHolder, registry: Registry, run_name: str) -> None
 
 
 def _address(registry: Registry, run_name: str, holder: str) -> str:
-    """Where the holder answers, in words, as far as that is known."""
+    """The holder's address as part of a message; empty if it is not known."""
     try:
         found = registry.instances(CONTROLLER, run_name)
-    except ServiceError as error:  # the refusal counts without the address
+    except ServiceError as error:  # the message is useful without the address
         bear(error, "looking for the run's controller")
         found = []
     return next((f", at {one.address}" for one in found if one.metadata.get("holder") == holder), "")

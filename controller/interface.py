@@ -1,6 +1,6 @@
-"""The controller's REST interface as data (docs/contracts.md): bodies, answers, and the operations for OpenAPI.
+"""Defines the controller's REST interface (docs/contracts.md): request bodies, answers, operations for OpenAPI.
 
-The routes in `controller/http/` parse requests with these models, and answer with them.
+The routes in `controller/http/` use these models to parse requests and to answer.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from offload.scheduler_choice import ParameterValue
 
 
 class Body(BaseModel):
-    """What is asked: nothing unknown, no text for a number, no infinity."""
+    """A request's body. Unknown keys, strings for numbers, and infinite numbers are rejected."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class EpisodeRequest(Body):
-    """`POST /v1/episodes`; `tasks`: a recorded trace to be played, instead of the one that `trace` draws."""
+    """`POST /v1/episodes`. tasks: a recorded trace, which replaces the trace drawn for the number `trace`."""
 
     phase: Literal["collect", "checkpoint", "online", "evaluate", "serve", "replay"]
     method: str = Field(min_length=1, max_length=64)
@@ -32,14 +32,14 @@ class EpisodeRequest(Body):
 
 
 class LiveSettingsChange(Body):
-    """`PATCH /v1/configuration`: live settings, and who changes them."""
+    """`PATCH /v1/configuration`. by: the author of the change."""
 
     live_settings: dict[str, Any] = Field(min_length=1, max_length=64)
     by: str = Field("REST", min_length=1, max_length=64)
 
 
 class State(BaseModel):
-    """Of `/healthz` and `/readyz`."""
+    """`GET /healthz` and `GET /readyz`."""
 
     status: str
 
@@ -51,13 +51,13 @@ class Clock(BaseModel):
 
 
 class Asked(BaseModel):
-    """The number of an episode that is going to be played."""
+    """The number of the requested episode."""
 
     episode: int
 
 
 class Episode(BaseModel):
-    """One episode, also while it is played."""
+    """The state of an episode. slot: the current slot; null if the episode is not being played."""
 
     episode: int
     status: str
@@ -71,13 +71,13 @@ class Episode(BaseModel):
 
 
 class Revision(BaseModel):
-    """Of the live settings."""
+    """The revision of the live settings."""
 
     revision: int
 
 
 class Configuration(BaseModel):
-    """The live settings, and which revision each node has acknowledged."""
+    """The live settings. acknowledged: by node index, the revision that the node has applied."""
 
     revision: int
     live_settings: dict[str, Any]
@@ -86,7 +86,7 @@ class Configuration(BaseModel):
 
 
 class Model(BaseModel):
-    """One version."""
+    """A version of the model."""
 
     version: str
     phase: str
@@ -95,14 +95,18 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """All versions; which is active."""
+    """All versions, and the active one."""
 
     active: str | None
     models: list[Model]
 
 
 class Pod(BaseModel):
-    """A node's pod, as Kubernetes sees it."""
+    """The pod of an edge node.
+
+    machine: the cluster's machine that it runs on
+    reason: why it does not run, or why it ended last
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -116,8 +120,11 @@ class Pod(BaseModel):
 
 
 class Node(BaseModel):
-    """One edge node; null where it does not answer. clock: what is wrong with its machine's clock; pod: on Kubernetes
-    only."""
+    """An edge node. Values that the node itself reports are null if it does not answer.
+
+    clock: what is wrong with its machine's clock
+    pod: null outside Kubernetes
+    """
 
     node: int
     address: str | None
@@ -147,7 +154,7 @@ class Playing(BaseModel):
 
 
 class LastEpisodes(BaseModel):
-    """The last ones together."""
+    """Totals of the episodes that were closed last."""
 
     episodes: int
     tasks: int
@@ -156,8 +163,13 @@ class LastEpisodes(BaseModel):
 
 
 class Status(BaseModel):
-    """`GET /v1/status`. serving: arrivals are continuous now; continuously: it was started to have them so; trouble:
-    why no episode can be opened; fallback: why the fallback scheduler decides."""
+    """`GET /v1/status`.
+
+    serving: whether arrivals are continuous now
+    continuously: whether the controller was started for continuous arrivals
+    trouble: why no episode can be opened
+    fallback: why the fallback scheduler decides
+    """
 
     run: str
     serving: bool
@@ -192,7 +204,7 @@ _EPISODE: Final[dict[str, Any]] = {"episode": {"type": "integer", "minimum": 1, 
 _WAIT: Final[dict[str, Any]] = {"wait_s": {"type": "number", "minimum": 0}}
 
 OPERATIONS: Final = (
-    Operation("GET", "/healthz", "whether the process lives", answer=State),
+    Operation("GET", "/healthz", "whether the process is alive", answer=State),
     Operation("GET", "/readyz", "whether episodes can be played", answer=State, refusals=(503,)),
     Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
     Operation("GET", PATH, "this description", answer="application/json"),
@@ -228,4 +240,4 @@ OPERATIONS: Final = (
         parameters={"name": {"type": "string", "minLength": 1}},
     ),
 )  # fmt: skip
-"""Everything that the controller answers; a test compares it with the routes."""
+"""All operations of the controller. A test compares them with the routes."""

@@ -1,7 +1,8 @@
-"""Failures of whole pods, beside those of the model: a Poisson process kills edge-node pods through Kubernetes' API.
+"""Injects pod failures: kills edge-node pods through the Kubernetes API, at the instants of a Poisson process.
 
-Concurrency: one thread, which sleeps until the next killing. A tick that a dead pod does not answer is the episode's
-own affair.
+These failures come in addition to the failures of the model. The episode handles ticks that a dead pod does not answer.
+
+Concurrency: one thread, which sleeps until the next killing.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Killings:
-    """Kills one pod after the other, each at `per_hour` on average and independent of the others.
+    """Kills pods, one at a time. Each pod is killed `per_hour` times per hour on average, independent of the others.
 
-    nodes: N; recorded: called with the node and its pod's name after each killing
+    nodes: the number of nodes, N
+    recorded: called after each killing, with the node and the pod's name
     """
 
     def __init__(
@@ -36,12 +38,12 @@ class Killings:
         self._thread = threading.Thread(target=self._kill_on, name="killings", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         _logger.warning("failure injection: a pod is killed every %.0f s on average", 1 / self._rate)
         self._thread.start()
 
     def stop(self) -> None:
-        """End; one that is being carried out is finished, or given up."""
+        """Stop the thread. Waits up to 1 s for a killing in progress."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=1)
@@ -55,18 +57,18 @@ class Killings:
                 _logger.warning("failure injection: %s", error)
                 continue
             if pod is None:
-                continue  # it is down already: a second failure changes nothing
-            _logger.warning("failure injection: pod %s of node %d is killed", pod, node)
+                continue  # the pod is down already
+            _logger.warning("failure injection: killed pod %s of node %d", pod, node)
             self._recorded(node, pod)
 
 
 def killings_per_hour(environment: Mapping[str, str]) -> float:
-    """`OFFLOAD_KILLINGS_PER_HOUR`: of each pod, 0 for none. Raises SettingsError."""
+    """`OFFLOAD_KILLINGS_PER_HOUR`: killings per pod and hour, 0 for none. Raises SettingsError."""
     text = environment.get("OFFLOAD_KILLINGS_PER_HOUR", "0")
     try:
         rate = float(text)
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= _HOUR_S:
-        raise SettingsError(f"OFFLOAD_KILLINGS_PER_HOUR={text!r}: a number is needed, 0 to {_HOUR_S:.0f}")
+        raise SettingsError(f"OFFLOAD_KILLINGS_PER_HOUR={text!r} must be a number from 0 to {_HOUR_S:.0f}")
     return rate

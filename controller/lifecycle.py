@@ -1,11 +1,11 @@
-"""Whether a controller starts, works, leaves or ends, and why it ends.
+"""Holds the state of the controller process: starting, working, leaving or ended, and why it ended.
 
 Concurrency: any thread may read everything here.
 
-* `stopping`: set once, by any thread; every thread of the controller ends soon after.
-* `leaving`: set by the main thread (`end`, called by a signal handler).
-* `begun`: written by the main thread.
-* `failure`, `_lost`: written by the thread that finds the reason (player, fleet watcher, lease), before it sets
+* `stopping`: any thread sets it, once. Every thread of the controller then ends soon.
+* `leaving`: the main thread sets it (`end`, called by a signal handler).
+* `begun`: the main thread writes it.
+* `failure`, `_lost`: the thread that finds the reason (player, fleet watcher, lease) writes them, and then sets
   `stopping`.
 """
 
@@ -21,9 +21,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Lifecycle:
-    """From the start of one controller process to its end.
+    """The state of one controller process, from its start to its end.
 
-    leaving_s: for so many real seconds an open episode may play on after `end`; 0: it is aborted at once
+    leaving_s: how long an open episode may continue after `end`, in real seconds; 0 aborts it immediately
     """
 
     def __init__(self, leaving_s: float) -> None:
@@ -36,29 +36,29 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Whether episodes can be played."""
+        """Whether episodes can be played now."""
         return self.begun and not self.stopping.is_set() and not self.leaving.is_set()
 
     def end(self) -> None:
-        """End: at once, or, where `leaving_s` allows it, when the episode that is being played is over."""
+        """End the controller. If `leaving_s` is not 0, the current episode may end first."""
         self.leaving.set()
         if not (self.leaving_s and self.begun):
             self.stopping.set()
 
     def fail(self, reason: str) -> None:
-        """End, because the nodes or the player cannot work."""
+        """End the controller, because the nodes or the player cannot continue."""
         _logger.error("%s", reason)
         self.failure = reason
         self.stopping.set()
 
     def lose(self, lost: LeaseLost) -> None:
-        """End, because another process controls the run. The database and the nodes refuse whatever was under way."""
+        """End the controller, because another process controls the run. Database and nodes refuse pending requests."""
         _logger.error("%s", lost)
         self._lost = lost
         self.stopping.set()
 
     def raise_reason(self) -> None:
-        """Raise LeaseLost or FleetError where that is why the controller has ended."""
+        """Raise LeaseLost or FleetError if one of these was the reason why the controller ended."""
         if self._lost is not None:
             raise self._lost
         if self.failure:

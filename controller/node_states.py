@@ -1,6 +1,6 @@
-"""The state of every edge node: as the registry and Kubernetes see it, and as the node itself answers.
+"""Collects the state of every edge node, from the registry, from Kubernetes, and from the node itself.
 
-Concurrency: any thread may call `node_states`; it has its own connections, and closes them.
+Concurrency: any thread may call `node_states`. It opens and closes its own connections.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from middleware.registry import Instance, clock_words
 
 _ANSWER_S = 1.0
 _OWN: Final = ("revision", "scheduler", "model", "problem", "pending", "queues", "outbox", "outbox_problem")
-"""What a node itself answers."""
-_MALFORMED: Final = "its answer to /v1/status cannot be read: is this pod of another version?"
+"""The values that a node itself reports."""
+_MALFORMED: Final = "its answer to /v1/status cannot be parsed; check whether the pod has another version"
 
 
 def node_states(services: RunServices, pods: NodePods | None) -> list[Node]:
-    """All nodes of the run, by index. What a node itself answers is None where it does not answer within a second."""
+    """All nodes of the run, by index. The node's own values are None if it does not answer within `_ANSWER_S`."""
     instances = {int(one.instance): one for one in services.registered_nodes()}
     answered = _ask(services, instances)
     seen = {} if pods is None else pods.seen()
@@ -48,7 +48,7 @@ def node_states(services: RunServices, pods: NodePods | None) -> list[Node]:
 
 
 def _ask(services: RunServices, instances: Mapping[int, Instance]) -> dict[int, Mapping[str, Any]]:
-    """The answers of the nodes that are alive, by node."""
+    """The answers to `/v1/status`, by node; only of nodes that are alive and answer."""
     alive = {node: one.address for node, one in instances.items() if one.alive()}
     clients = NodeClients(alive, services.run.uid, services.access)
     answers = clients.ask("GET", "/v1/status", dict.fromkeys(alive), _ANSWER_S)

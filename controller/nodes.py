@@ -1,7 +1,7 @@
-"""Requests to the edge nodes: to all of them at once, over connections that are kept.
+"""Sends requests to all edge nodes at the same time, over persistent connections.
 
-Concurrency: a `NodeClients` is used by one thread at a time, which never waits for a single node: connecting, sending
-and receiving go on as a selector finds the nodes ready, so that an unreachable, slow or dead one delays nobody.
+Concurrency: one thread at a time uses a `NodeClients`. It never waits for a single node: a selector finds the sockets
+that can connect, send or receive. So an unreachable, slow or dead node does not delay the others.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from middleware.http.fanout import Fanout, Outcome
 from middleware.http.limits import ACCEPT_S, KEPT_S
 
 UNREACHABLE: Final = (0, MISDIRECTED)
-"""Statuses of an answer that is not the node's: nobody answers at its address, or another node does."""
+"""Statuses that mean the node was not reached: its address does not answer, or another node answers there."""
 
 
 class NodeAnswer(JsonAnswer):
-    """A node's answer, or what became of asking it.
+    """A node's answer, or the failure of the request.
 
-    Status 0: nobody can be reached there, or it is no node that answers. Status 504: it was reached, and did not answer
-    in time. `body["detail"]` says more.
+    Status 0: the address cannot be reached, or no node answers there. Status 504: the node was reached, but did not
+    answer in time. `body["detail"]` has the reason.
     """
 
 
 @dataclass
 class _Asked:
-    """A request that is on its way. Instants of the monotonic clock."""
+    """A request without an answer yet. `…until_s` are instants of the monotonic clock."""
 
     what: str
     patience_s: float
@@ -43,9 +43,10 @@ class _Asked:
 
 
 class NodeClients:
-    """The nodes of a run at `addresses` (`http://host:port`, by index).
+    """Clients of a run's nodes.
 
-    epoch: of our lease, None where nothing is asked that changes them
+    addresses: `http://host:port`, by node index
+    epoch: the epoch of the controller's lease; None if no request changes a node's state
     """
 
     def __init__(
@@ -65,7 +66,10 @@ class NodeClients:
         bodies: Mapping[int, Mapping[str, Any] | None],
         timeout_s: float,
     ) -> dict[int, NodeAnswer]:
-        """Send every node its body (None: none) and take the answers that come within the time-out (real seconds)."""
+        """Send each node of `bodies` its body (None: no body). Return one answer per node.
+
+        Waits `timeout_s` real seconds at most. A node without an answer gets one with status 0 or 504.
+        """
         for node, body in bodies.items():
             self.start(node, method, path, body, timeout_s)
         answers: dict[int, NodeAnswer] = {}
@@ -74,7 +78,7 @@ class NodeClients:
         return {node: answers[node] for node in bodies}
 
     def start(self, node: int, method: str, path: str, body: Mapping[str, Any] | None, patience_s: float) -> None:
-        """Send a node a request, whose answer `finished` returns, after `patience_s` real seconds at the latest."""
+        """Send a request to a node. `finished` returns its answer, after `patience_s` real seconds at most."""
         now = time.monotonic()
         asked = _Asked(f"{method} {path}", patience_s, now + min(patience_s, ACCEPT_S), now + patience_s)
         content, headers = b"", ""
@@ -84,7 +88,7 @@ class NodeClients:
         self._asked[node] = asked
 
     def finished(self, wait_s: float) -> dict[int, NodeAnswer]:
-        """The answers that are there, by node, waiting at most so long for the first; a failure is an answer, too."""
+        """The answers so far, by node. Waits up to `wait_s` for the first. A failure counts as an answer."""
         now = time.monotonic()
         limits = [self._limit_s(node) - now for node in self._asked]
         answers = {node: self._answer(node, outcome) for node, outcome in self._fanout.finished(min([wait_s, *limits]))}
@@ -94,17 +98,17 @@ class NodeClients:
         return answers
 
     def close(self) -> None:
-        """Close all connections, for good."""
+        """Close all connections. The object cannot be used afterwards."""
         self._asked.clear()
         self._fanout.close()
 
     def drop(self, node: int) -> None:
-        """Close the connection to a node, whose answer is awaited no longer; the next request makes a new one."""
+        """Close the connection to a node, and forget its pending request. The next request opens a new connection."""
         self._asked.pop(node, None)
         self._fanout.drop(node)
 
     def _headers(self, node: int) -> dict[str, str]:
-        """Of every request to a node."""
+        """The headers of every request to a node."""
         found = {HEADER: addressee(self.run_uid, node)}
         if self.epoch is not None:
             found[epochs.HEADER] = str(self.epoch)
@@ -130,7 +134,7 @@ class NodeClients:
     def _failure(self, node: int, error: OSError) -> NodeAnswer:
         if isinstance(error, NotConnected):
             return NodeAnswer(0, {"detail": f"node {node} cannot be reached at {self.addresses[node]}: {error}"})
-        return NodeAnswer(0, {"detail": f"node {node} at {self.addresses[node]} broke off its answer: {error!r}"})
+        return NodeAnswer(0, {"detail": f"node {node} at {self.addresses[node]} sent no complete answer: {error!r}"})
 
     def _given_up(self, node: int) -> NodeAnswer:
         asked, connecting = self._asked[node], self._fanout.is_connecting(node)

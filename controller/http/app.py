@@ -1,6 +1,6 @@
-"""The application: all blueprints, and errors as problem details.
+"""Makes the Flask application from all blueprints, and answers errors as problem details.
 
-Concurrency: see the package.
+Concurrency: see `controller/http/__init__.py`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from offload.settings import SettingsError
 
 _THREADS = 12
 _LONGEST_BODY = 32 * 1024 * 1024
-"""A recorded trace of a hundred nodes and some thousand slots."""
+"""Bytes: enough for a recorded trace of a hundred nodes and several thousand slots."""
 _SUBJECTS = (health, status, episodes, serving, live_settings, models, run)
 
 
 def make_app(control: Control) -> Flask:
-    """The interface of a controller."""
+    """The REST interface to a `Control`."""
     app = Flask("controller", root_path=str(Path(__file__).parent))
     for subject in _SUBJECTS:
         app.register_blueprint(subject.blueprint(control))
@@ -44,7 +44,7 @@ def make_app(control: Control) -> Flask:
 
 
 def controller_server(bind: str, access: Access) -> PodServer:
-    """The controller's server. Raises SettingsError for an impossible `bind`."""
+    """The controller's HTTP server, not started yet. Raises SettingsError for an invalid `bind`."""
     return PodServer(*bound(bind), _THREADS, _LONGEST_BODY, access)
 
 

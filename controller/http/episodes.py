@@ -1,7 +1,8 @@
-"""Routes for episodes: request one, see it, wait for its end, abort it, read its tasks.
+"""Routes for episodes: request an episode, read its state, wait for its end, abort it, read its tasks.
 
-Concurrency: a request that waits for an episode's end holds one of the server's workers. `_WAITING` requests may wait
-at once. Further ones are answered at once with `Retry-After`: the other workers serve them, the page, and the probes.
+Concurrency: a request that waits for the end of an episode occupies one of the server's workers. Up to `_WAITING`
+requests may wait at the same time. Others are answered immediately, with `Retry-After`. So workers stay free for the
+page and the probes.
 """
 
 from __future__ import annotations
@@ -62,13 +63,13 @@ def blueprint(control: Control) -> Blueprint:
     @routes.post(f"{_EPISODE}/abort")
     def abort(episode: int) -> Response:
         if not control.abort(episode, "aborted by request"):
-            raise HTTPProblem(409, "Not being played", f"episode {episode} is not the one that is being played")
+            raise HTTPProblem(409, "Not being played", f"episode {episode} is not being played")
         return done()
 
     @routes.get(f"{_EPISODE}/trace")
     def trace(episode: int) -> Response:
         try:
-            return answered(control.trace(episode).to_json())  # the file format: slots stay integers
+            return answered(control.trace(episode).to_json())  # the file format, where slots are integers
         except LookupError as missing:
             raise HTTPProblem(404, "No such episode", str(missing)) from None
 
@@ -76,7 +77,7 @@ def blueprint(control: Control) -> Blueprint:
 
 
 def _recorded(control: Control, tasks: Mapping[str, Any]) -> Trace:
-    """A recorded trace of a request. Raises HTTPProblem where it does not fit the run."""
+    """The recorded trace of a request. Raises HTTPProblem if it does not fit the run."""
     settings = control.run.settings.time
     try:
         trace = Trace.from_json({"slots": settings.slots, **tasks}, control.network.nodes)
@@ -97,5 +98,5 @@ def _wait_s(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise HTTPProblem(422, "Impossible value", f"wait_s: {text!r}; seconds are needed, 0 or more")
+        raise HTTPProblem(422, "Impossible value", f"wait_s: {text!r} must be a number of seconds, 0 or more")
     return min(seconds, _LONGEST_WAIT_S)

@@ -1,4 +1,4 @@
-"""Routes for machines that watch the controller: probes, metrics, clock, OpenAPI description."""
+"""Routes for monitoring and tools: probes, metrics, clock, OpenAPI description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes for the live settings, the scheduler among them."""
+"""Routes for the live settings, including the scheduler."""
 
 from __future__ import annotations
 

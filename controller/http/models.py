@@ -1,4 +1,4 @@
-"""Routes for models: which there are, and which one is active."""
+"""Routes for models: list them, activate one."""
 
 from __future__ import annotations
 

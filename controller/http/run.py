@@ -1,4 +1,4 @@
-"""Routes for what belongs to a run as a whole: its network, its report."""
+"""Routes for a run: its network and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes for the status, as JSON and as a page for people."""
+"""Routes for the status, as JSON and as an HTML page."""
 
 from __future__ import annotations
 
