@@ -196,7 +196,7 @@ class Control:
         return self._metrics.text()
 
     def report(self, name: str) -> bytes | None:
-        """The report of a run as HTML; None if there is none. Raises ServiceUnavailable if the storage is unavailable."""
+        """The report of a run as HTML; None if there is none. Raises ServiceUnavailable without the storage."""
         try:
             return self._services.storage.read(f"reports/{name}/report.html")
         except (FileNotFoundError, ValueError, ServiceRefused):

@@ -217,7 +217,7 @@ class LocalFleet:
                 failures[pid] = 0 if answer.ok else seen.get(pid, 0) + 1
                 process = self._processes[node]
                 if failures[pid] >= _MOST_FAILURES and process.pid == pid and process.poll() is None:
-                    _logger.warning("node %d missed %d liveness checks in a row; the controller kills it", node, failures[pid])
+                    _logger.warning("node %d missed %d liveness checks in a row; killing it", node, failures[pid])
                     process.kill()
 
 

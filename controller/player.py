@@ -1,15 +1,15 @@
-"""The player: plays one episode after the other, those that were requested or, while serving, continuous arrivals.
+"""Plays a run's episodes one after the other: requested episodes, or continuous arrivals while serving.
 
 Concurrency:
 
-* The player thread plays. It takes requested episodes from `_requested`; None there only wakes it up.
-* Request threads (`request`, `set_serving`) open an episode and queue it. `_opening` is held while an episode is
-  opened, so that one thread at a time opens one. `_serving` is set and cleared by request threads and the main thread.
-* `trouble` and `_next_trace` are written by the player thread; `_last` is appended to by it. Before it starts, the main
-  thread fills them (`resume`). Any thread may read `trouble` and `last`.
-* It stops when `Lifecycle.stopping` is set: nothing is opened then. `stop` (main thread) waits until nobody is opening
-  an episode, aborts the one that is being played, wakes the player thread up and waits for it, and aborts what is left
-  in the queue.
+* The player thread plays. It takes requested episodes from `_requested`. A None there only wakes it up.
+* Request threads call `request`, which opens an episode and queues it. A thread holds `_opening` while it opens an
+  episode, so one thread at a time opens one. Request threads and the main thread set and clear `_serving`.
+* The player thread writes `trouble`, `_next_trace` and `_last`. Before it starts, the main thread fills the last two
+  (`resume`). Any thread may read `trouble` and `last`.
+* The player thread ends after `Lifecycle.stopping` is set. No episode is opened then. The main thread calls `stop`. It
+  waits until no thread is opening an episode, and aborts the current episode. It then wakes the player thread up, waits
+  for its end, and aborts the episodes that are left in the queue.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Player:
-    """Plays the episodes of a run. continuously: whether the controller was started for continuous arrivals."""
+    """Plays a run's episodes. continuously: whether the controller was started for continuous arrivals."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Player:
     ) -> None:
         self.continuously = continuously
         self.trouble: str | None = None
-        """Why no episode of the continuous arrivals can be opened."""
+        """Why no further episode of the continuous arrivals can be opened; None if it can."""
         self._services = services
         self._holder = holder
         self._episodes = episodes
@@ -79,7 +79,7 @@ class Player:
     # --- start and end: the main thread -------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Learn what was played last, and abort the episodes that a dead controller left open."""
+        """Load the last episodes from the database, and abort those that a dead controller left open."""
         database, run = self._services.database, self._services.run
         stopping = self._lifecycle.stopping
         for episode in patiently(lambda: find_episodes(database, run, status=None), stopping=stopping):
@@ -87,20 +87,20 @@ class Player:
                 number, lease = episode.episode, self._holder.lease
                 abort = partial(abort_episode, database, run, number, "its controller died", lease=lease)
                 patiently(abort, stopping=stopping)
-                _logger.warning("episode %d was left open by a controller that died; it is aborted", episode.episode)
+                _logger.warning("aborted episode %d: a controller died and left it open", episode.episode)
             elif episode.status == EpisodeStatus.CLOSED:
                 self._last.append(episode)
             if episode.plan.phase == SERVE_PHASE:
                 self._next_trace = max(self._next_trace, episode.plan.trace + 1)
 
     def start(self) -> None:
-        """Begin to play."""
+        """Start the player thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Abort the episode that is being played or waits for that; `Lifecycle.stopping` is set before."""
+        """Abort the current episode and the queued ones. `Lifecycle.stopping` must be set before."""
         with self._opening:
-            pass  # what was being opened is open now, or was given up; nothing is opened after it
+            pass  # no thread is opening an episode now, and no further one is opened
         self._requested.put(None)
         self._episodes.abort(_STOPPED)
         if self._thread.is_alive():
@@ -118,12 +118,12 @@ class Player:
 
     @property
     def serving(self) -> bool:
-        """Whether arrivals are continuous."""
+        """Whether arrivals are continuous now."""
         return self._serving.is_set()
 
     @property
     def last(self) -> Sequence[EpisodeSummary]:
-        """The episodes that were closed last, oldest first, at most `LAST_EPISODES`."""
+        """The last closed episodes, oldest first; `LAST_EPISODES` at most."""
         return list(self._last)
 
     def require_no_arrivals(self) -> None:
@@ -132,7 +132,7 @@ class Player:
             raise BusyError("arrivals are continuous; DELETE /v1/serve ends them")
 
     def request(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
-        """Open an episode and queue it; its number. Raises BusyError, OpeningError, SettingsError."""
+        """Open an episode, queue it, and return its number. Raises BusyError, OpeningError, SettingsError."""
         self.require_no_arrivals()
         if not self._opening.acquire(blocking=False):
             raise BusyError("another episode is being opened")
@@ -144,14 +144,14 @@ class Player:
         return state.episode
 
     def set_serving(self, serving: bool) -> None:
-        """Begin or end continuous arrivals: the episode that is being played then is the last one."""
+        """Begin or end continuous arrivals. An end lets the current episode finish."""
         if serving:
             self._serving.set()
             self._requested.put(None)
         else:
             self._serving.clear()
             with self._opening:
-                pass  # an episode that was being opened is open now: the caller can see it
+                pass  # if an episode was being opened, it is open now, and the caller can see it
 
     # --- the player thread --------------------------------------------------------------------------------------
 
@@ -167,23 +167,23 @@ class Player:
                         self._forget()
         except LeaseLost as lost:
             self._lifecycle.lose(lost)
-        except ServiceError as error:  # where it was raised says nothing
+        except ServiceError as error:  # the message is enough, a traceback does not help
             self._lifecycle.fail(f"no episode can be played: {error}")
-        except Exception as error:  # whatever it is, the process ends with the reason, instead of a dead thread
+        except Exception as error:  # the process must end with the reason, not only this thread
             _logger.exception("the episode failed")
             self._lifecycle.fail(f"the player failed: {type(error).__name__}: {error}")
 
     def _forget(self) -> None:
-        """Keep the database from growing for as long as arrivals are continuous."""
+        """Delete old episodes of the continuous arrivals, so that the database does not grow."""
         try:
             run = self._services.run
             kept = run.settings.kept_episodes
             forget_episodes(self._services.database, run, SERVE_PHASE, kept, lease=self._holder.lease)
-        except ServiceError as error:  # it is done after the next episode
+        except ServiceError as error:  # the next episode's end tries again
             bear(error, "deleting old episodes")
 
     def _next(self) -> EpisodeState | None:
-        """What to play now: a requested episode, or one more of the continuous arrivals; None: nothing yet."""
+        """The next episode to play: a requested one, or one of the continuous arrivals; None if there is none yet."""
         try:
             state = self._requested.get(block=not self._serving.is_set())
         except queue.Empty:
@@ -197,12 +197,12 @@ class Player:
                 state = self._open_continuous()
                 self.trouble = None
             except BusyError:
-                return None  # an episode that was requested just before is in the queue now
+                return None  # a requested episode is in the queue now
             except RefusedError as refused:
                 if not self._fallback.take_over(str(refused)):
                     self._note_trouble(refused)
             except (OpeningError, SettingsError) as refused:
-                # Serving goes on as soon as the settings are ones that the nodes take.
+                # Serving resumes as soon as the nodes accept the settings.
                 if not self._lifecycle.stopping.is_set():
                     self._note_trouble(refused)
         if state is None:
@@ -214,7 +214,7 @@ class Player:
         _logger.error("no episode can be opened: %s", refused)
 
     def _open_continuous(self) -> EpisodeState:
-        """One more episode with whatever scheduler is set now."""
+        """Open the next episode of the continuous arrivals, with the scheduler of the live settings."""
         choice = self._episodes.live_scheduler()
         plan = EpisodePlan(SERVE_PHASE, choice.name, self._next_trace, choice)
         self._next_trace += 1

@@ -1,9 +1,9 @@
-"""The edge nodes as pods: which there are, how Kubernetes sees them, and how one of them is killed.
+"""Watches the edge nodes' pods through the Kubernetes API, and kills a pod on request.
 
-Where a node answers says the registry; whether there is a pod at all, and what keeps it from working, says Kubernetes'
-API. The API may be away: what was seen last stays, and nothing that an episode needs waits for it.
+The registry has the nodes' addresses. The Kubernetes API shows whether a pod exists, and why it does not work. While
+the API is unavailable, the last known state stays. No episode waits for the API.
 
-Concurrency: one thread lists and watches the pods, and replaces `_seen` as a whole; anybody may read it.
+Concurrency: one thread lists and watches the pods. It replaces `_seen` as a whole, and any thread may read `_seen`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _CONNECT_S, _ANSWER_S = 3.0, 10.0
 _RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _GONE = 410
 _BUSY = (408, 409, 429)
-"""Refusals that are over soon."""
+"""Statuses of refusals that are temporary."""
 
 _logger = logging.getLogger(__name__)
 
 
 class NodePods:
-    """The pods that a label selector finds in a namespace; a pod's ordinal is its node's index."""
+    """The pods of a namespace that match a label selector. A pod's ordinal is its node's index."""
 
     def __init__(self, api: CoreV1Api, namespace: str, selector: str) -> None:
         self._api, self._namespace, self._selector = api, namespace, selector
@@ -48,43 +48,43 @@ class NodePods:
 
     @classmethod
     def of_cluster(cls, environment: Mapping[str, str]) -> NodePods:
-        """Those of the cluster that this pod runs in, found by `OFFLOAD_PODS`, a label selector.
+        """The node pods of the cluster that this process runs in. `OFFLOAD_PODS` is the label selector.
 
-        Raises SettingsError outside a cluster, and where the selector is missing.
+        Raises SettingsError outside a cluster, or if the selector is missing.
         """
         require_extra("kubernetes", "kubernetes", "--fleet kubernetes")
         from kubernetes import client, config
 
         selector = environment.get("OFFLOAD_PODS", "")
         if not selector:
-            raise SettingsError("OFFLOAD_PODS is not set; a label selector of the edge nodes' pods is needed")
+            raise SettingsError("OFFLOAD_PODS is not set; set it to a label selector of the edge nodes' pods")
         chosen = client.Configuration()
-        chosen.proxy = None  # the environment's, which is for what is outside the cluster
+        chosen.proxy = None  # a proxy in the environment is for addresses outside the cluster
         try:
             config.load_incluster_config(chosen)
             namespace = _NAMESPACE_FILE.read_text().strip()
         except (config.ConfigException, OSError) as error:
-            raise SettingsError(f"--fleet kubernetes works in a pod with a service account's token: {error}") from None
+            raise SettingsError(f"--fleet kubernetes needs a pod with a service account's token: {error}") from None
         return cls(client.CoreV1Api(client.ApiClient(chosen)), namespace, selector)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the watch."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the watch; a request that waits for the API is left to itself."""
+        """End the watch. Does not wait for a pending request to the API."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=0.2)
 
     def seen(self) -> Mapping[int, Pod]:
-        """The pods by their nodes' indices, as they were seen last."""
+        """The last known state of the pods, by node index."""
         return self._seen
 
     def kill(self, node: int) -> str | None:
-        """Have Kubernetes kill a node's pod at once, as a crash would; its name, None where there is no pod.
+        """Kill a node's pod immediately, like a crash. Returns the pod's name; None if there is no pod.
 
-        Raises ServiceUnavailable when the API is away, ServiceRefused when it refuses.
+        Raises ServiceUnavailable if the API is unavailable, ServiceRefused if it refuses.
         """
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
@@ -117,7 +117,7 @@ class NodePods:
                 pause_s = _RETRY_S
                 continue
             except ApiException as error:
-                if error.status == _GONE:  # too old a place to go on from: list again
+                if error.status == _GONE:  # the resource version is too old to continue from; list again
                     continue
                 self._outage.failed(f"{error.status} {error.reason}")
             except (HTTPError, OSError) as error:
@@ -126,7 +126,7 @@ class NodePods:
             pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
 
     def _watch_once(self) -> None:
-        """List, then follow the changes for a while."""
+        """List the pods, then follow their changes for `_WATCH_S`."""
         from kubernetes import watch
 
         chosen = {"namespace": self._namespace, "label_selector": self._selector}
@@ -151,15 +151,15 @@ class NodePods:
 
 
 def ordinal(name: str) -> int | None:
-    """A node's index, from its pod's name; None for a name without one."""
+    """A node's index from its pod's name; None if the name has none."""
     found = _ORDINAL.search(name)
     return int(found[1]) if found else None
 
 
 def described(pod: Any) -> Pod:
-    """A pod of Kubernetes' as its clients see it.
+    """Convert a pod of the Kubernetes API.
 
-    Its reason is what keeps it from running, or ended it last, in Kubernetes' words; None when all is well.
+    The reason is why the pod does not run, or why it ended last, as Kubernetes reports it; None if there is no problem.
     """
     status = pod.status
     containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]

@@ -1,13 +1,13 @@
-"""The controller as a process: what its environment says, its signals, its beginning and its end.
+"""Runs the controller process: reads its environment, makes and starts all parts, and stops them on a signal.
 
 Concurrency:
 
 * The main thread makes all parts, starts them, waits until `Lifecycle.stopping` is set, and stops them in reverse
-  order. The signal handlers run in it, too.
+  order. The signal handlers also run in it.
 * The other threads belong to the parts: the player (`player.py`), the heartbeat (`registration.py`), the lease
   (`middleware/database/leases.py`), the fleet (`fleet.py`), the pods (`pods.py`), failure injection (`killings.py`),
   the server's workers (`http/`), and the watchers of the live settings (`middleware/configuration/`).
-* A part that cannot go on reports to `Lifecycle`, which any thread may do. After its constructor, `Process` changes
+* A part that cannot continue reports to `Lifecycle`. Any thread may do that. After its constructor, `Process` changes
   only `Lifecycle.begun`, in the main thread.
 """
 
@@ -46,8 +46,8 @@ from offload.settings import Settings, SettingsError
 
 _SWITCH_S: Final = 0.0005
 _WATCH_S: Final = 0.5
-"""Twice as often as the nodes read: an edit in a console becomes a revision here first, and reaches all nodes in two
-seconds."""
+"""Real seconds between two reads of the live settings, half of the nodes' interval. An edit in a console first becomes
+a revision here. It reaches all nodes within two seconds."""
 _POLL_S: Final = 0.25
 
 _logger = logging.getLogger(__name__)
@@ -63,14 +63,14 @@ def serve(
 ) -> None:
     """Run a controller until SIGTERM, SIGINT, or the end of the lifeline.
 
-    environment: as docs/contracts.md has it
-    fleet: `local` starts the nodes here with `node_command`; `none` finds them in the registry; `kubernetes` does, and
-    watches their pods
+    environment: the variables of docs/contracts.md
+    fleet: `local` starts the nodes here with `node_command`; `none` finds them in the registry; `kubernetes` finds them
+        in the registry and watches their pods
     check_choice: raises SettingsError for a choice that no node of a run with these settings could apply
     continuously: begin with continuous arrivals
 
-    Raises UserError for a wrong start (LeaseHeld and LeaseLost when another process controls the run), ServiceError,
-    and FleetError when nodes cannot be kept running.
+    Raises UserError for a wrong configuration, ServiceError if a service refuses a request, and FleetError if nodes
+    cannot be kept running. LeaseHeld and LeaseLost are UserErrors: another process controls the run.
     """
     sys.setswitchinterval(_SWITCH_S)
     end_with_any_thread()
@@ -138,7 +138,7 @@ class Process:
         )
 
     def serve(self) -> None:
-        """Run until asked to stop. Raises as the function `serve`."""
+        """Run until `Lifecycle.stopping` is set. Raises the errors of the function `serve`."""
         services, stopping = self._services, self.lifecycle.stopping
         with ExitStack() as ending:
             ending.callback(services.database.close)
@@ -193,12 +193,12 @@ class Process:
         ending.callback(services.configuration.watch(services.run.name, _apply_log_level, _WATCH_S))
 
     def _killings_of(self, environment: Mapping[str, str]) -> Killings | None:
-        """Failure injection as the environment asks for it. Raises SettingsError."""
+        """The failure injection that the environment configures; None without one. Raises SettingsError."""
         per_hour = killings_per_hour(environment)
         if not per_hour:
             return None
         if self._pods is None:
-            raise SettingsError("OFFLOAD_KILLINGS_PER_HOUR: only pods can be killed: --fleet kubernetes is needed")
+            raise SettingsError("OFFLOAD_KILLINGS_PER_HOUR needs --fleet kubernetes: only pods can be killed")
         seed = self._services.run.settings.seed
         return Killings(self._pods, self._services.network.nodes, per_hour, seed, self._record_killing)
 
@@ -213,16 +213,16 @@ class Process:
     # --- end ----------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        """Let the episode that is being played end first, for as long as that is allowed."""
+        """Wait for the end of the current episode, for `leaving_s` at most, and then stop."""
         self._player.set_serving(False)
         state = self._episodes.state
         if state is not None:
-            _logger.info("the controller leaves when episode %d is over", state.episode)
+            _logger.info("the controller stops when episode %d has ended", state.episode)
             state.ended.wait(self.lifecycle.leaving_s)
         self.lifecycle.stopping.set()
 
     def _lose(self, lost: LeaseLost) -> None:
-        """Another process controls the run: act no more. The lease's thread calls this."""
+        """Stop, because another process controls the run. The lease's thread calls this."""
         self.lifecycle.lose(lost)
         self._episodes.abort(str(lost))
 
@@ -239,9 +239,9 @@ class Process:
         database, run = self._services.database, self._services.run
         try:
             record_pod_event(database, run, node, pod, "killed", "failure injection", episode, slot)
-        except ServiceError as error:  # the injection goes on
+        except ServiceError as error:  # the injection continues
             bear(error, "recording a failure injection")
-            _logger.warning("the killing of %s could not be recorded", pod)
+            _logger.warning("could not record that pod %s was killed", pod)
 
     def _patiently(self, call: Callable[[], _Result]) -> _Result:
         return patiently(call, stopping=self.lifecycle.stopping)
@@ -269,7 +269,10 @@ def _local_fleet(
 
 
 def _provide_descriptors(settings: Settings, nodes: int, fleet: str) -> None:
-    """Raises SettingsError where they do not suffice, here or in the nodes of a local fleet: same limit."""
+    """Raise the limit of file descriptors as needed. Raises SettingsError if it stays too low.
+
+    The nodes of a local fleet have the same limit, so it is checked here for them too.
+    """
     if fleet == "local":
         transfer = settings.node.transfer
         provide_descriptors(descriptors_of_node(nodes, transfer), f"an edge node with node.transfer: {transfer}", nodes)

@@ -1,8 +1,8 @@
-"""Which nodes are ready, waiting for all of them, and the fallback scheduler for live settings that nodes refuse.
+"""Waits until all nodes are ready, and sets the fallback scheduler if nodes refuse the live settings.
 
-Concurrency: `Readiness.wait` runs in the main thread, before the player starts. `Readiness.addresses` may be called by
-any thread and keeps nothing. The state of `Fallback` is one reference: the main thread writes it while it waits for the
-nodes, the player thread afterwards; request threads clear it (`forget`) and read it (`reason`).
+Concurrency: `Readiness.wait` runs in the main thread, before the player starts. Any thread may call
+`Readiness.addresses`, which keeps no state. The state of `Fallback` is one reference. The main thread writes it during
+the wait for the nodes, and the player thread afterwards. Request threads clear it (`forget`) and read it (`reason`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from middleware.registry import clock_words
 from offload.scheduler_choice import SchedulerChoice
 
 FALLBACK: Final = "fallback"
-"""The author of a revision that sets the fallback scheduler."""
+"""The author of revisions that set the fallback scheduler."""
 READY_TIMEOUT_S = 120.0
 _NODES_S = 0.25
 
@@ -32,9 +32,10 @@ _Result = TypeVar("_Result")
 
 
 class Fallback:
-    """The scheduler of `fallback_scheduler`, for live settings that nodes refuse.
+    """Sets the scheduler of the setting `fallback_scheduler` if nodes refuse the live settings.
 
-    holder: of the run's lease, confirmed before anything is written; stopping: ends waiting for a service
+    holder: holds the run's lease, which is confirmed before each write
+    stopping: ends waiting for a service
     """
 
     def __init__(self, services: RunServices, holder: LeaseHolder, stopping: threading.Event) -> None:
@@ -44,12 +45,12 @@ class Fallback:
         self._why: str | None = None
 
     def recall(self, record: LiveSettings) -> None:
-        """Learn from the live settings at the start whether an earlier controller set the fallback scheduler."""
+        """Find out, at the start, whether an earlier controller set the fallback scheduler."""
         if record.written_by == FALLBACK:
-            self._why = "nodes refused it before this controller was started"
+            self._why = "nodes refused the scheduler before this controller started"
 
     def take_over(self, why: str) -> bool:
-        """Have the fallback scheduler decide from now on; False when it is what was refused."""
+        """Set the fallback scheduler. False if it is already set, so it is what the nodes refused."""
         run, configuration = self._services.run, self._services.configuration
         wanted = SchedulerChoice(run.settings.fallback_scheduler)
         record = self._patiently(lambda: configuration.read(run.name))
@@ -58,15 +59,15 @@ class Fallback:
         self._patiently(self._holder.confirm)
         record = self._patiently(lambda: configuration.change(run.name, {"scheduler": wanted.to_json()}, FALLBACK))
         self._why = why
-        _logger.error("%s; %s decides instead, revision %d", why, wanted.name, record.revision)
+        _logger.error("%s; the fallback scheduler %s is set instead, in revision %d", why, wanted.name, record.revision)
         return True
 
     def forget(self) -> None:
-        """Somebody changes the live settings: whatever decides now was chosen."""
+        """Clear the reason, because a client changes the live settings. The scheduler is then the client's choice."""
         self._why = None
 
     def reason(self, record: LiveSettings | None) -> str | None:
-        """Why the fallback scheduler decides; None when it does not, or was chosen."""
+        """Why the fallback scheduler decides; None if it does not, or if a client chose it."""
         why = self._why
         if record is None or why is None:
             return None
@@ -82,9 +83,9 @@ class Fallback:
 class Readiness:
     """The nodes that are ready.
 
-    fleet: the nodes as processes that this controller starts; None: others start them
-    pods: the nodes as Kubernetes sees them; None outside Kubernetes
-    strictly: a local fleet that is not ready in time is an error at once, without the fallback scheduler
+    fleet: the node processes that this controller starts; None if others start the nodes
+    pods: the nodes' pods; None outside Kubernetes
+    strictly: a local fleet that is not ready in time is an error; the fallback scheduler is not tried
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Readiness:
         self._stopping = stopping
 
     def addresses(self) -> Mapping[int, str]:
-        """Where the nodes answer that are ready now."""
+        """The addresses of the nodes that are ready now, by node index."""
         if self._fleet is not None:
             return self._fleet.ready()
         found = self._services.registered_nodes()
@@ -115,7 +116,7 @@ class Readiness:
     def wait(self) -> None:
         """Wait until all nodes are ready, or the controller stops.
 
-        There is no time limit for nodes that others start. Raises FleetError for a local fleet that takes too long.
+        There is no time limit for nodes that others start. Raises FleetError if a local fleet is not ready in time.
         """
         if self._fleet is not None and self._strictly:
             self._fleet.addresses()
@@ -141,7 +142,7 @@ class Readiness:
             self._stopping.wait(_NODES_S)
 
     def _refused(self) -> str | None:
-        """Why a node does not start with the live settings as they are now; None when no node refuses them."""
+        """Why a node refuses the current live settings; None if no node refuses them."""
         record = self._services.configuration.read(self._services.run.name)
         for one in self._services.registered_nodes():
             if record is not None and one.metadata.get("refused") == record.revision and one.alive():
@@ -149,7 +150,7 @@ class Readiness:
         return None
 
     def _words_of_pods(self, nodes: Sequence[int]) -> str:
-        """What keeps the pods of nodes from working, in Kubernetes' words."""
+        """Why the pods of these nodes do not work, as Kubernetes reports it; empty if nothing is known."""
         pods = {} if self._pods is None else self._pods.seen()
         reasons = [f"{pods[node].name}: {pods[node].reason}" for node in nodes if node in pods and pods[node].reason]
         return f" ({'; '.join(reasons)})" if reasons else ""

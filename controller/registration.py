@@ -1,8 +1,7 @@
-"""The registry entry of the controller, and the names under which controllers and edge nodes register.
+"""Registers the controller in the registry, sends heartbeats, and deregisters it.
 
 Concurrency: the main thread registers, starts the heartbeat thread, and deregisters. The heartbeat thread sends a
-heartbeat each second until `stopping` is set. Both read the metadata through `metadata`, which must be safe in any
-thread.
+heartbeat each second until `stopping` is set. Both call `metadata`, which must be thread-safe.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ _ENDING_S = 5.0
 class Registration:
     """The controller's entry in the registry.
 
-    address: where the controller answers; metadata: what the entry says at this moment
-    stopping: when it is set, the heartbeats end
+    address: the controller's address
+    metadata: returns the entry's current metadata
+    stopping: ends the heartbeats
     """
 
     def __init__(
@@ -44,27 +44,27 @@ class Registration:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def register(self) -> None:
-        """Enter the controller; waits while the registry is unavailable."""
+        """Add the entry. Waits while the registry is unavailable."""
         patiently(lambda: self._registry.register(self._instance()), stopping=self._stopping)
 
     def start(self) -> None:
-        """Begin to send heartbeats."""
+        """Start the heartbeat thread."""
         self._thread.start()
 
     def heartbeat(self) -> None:
-        """Send one heartbeat now, with the metadata as it is."""
+        """Send one heartbeat now, with the current metadata."""
         keep_registered(self._registry, self._instance())
 
     def join(self) -> None:
-        """Wait for the end of the heartbeat thread; `stopping` is set before."""
+        """Wait for the end of the heartbeat thread. `stopping` must be set before."""
         if self._thread.is_alive():
             self._thread.join(timeout=_ENDING_S)
 
     def deregister(self) -> None:
-        """Remove the entry. Where the registry is unavailable, the entry expires."""
+        """Remove the entry. If the registry is unavailable, the entry expires."""
         try:
             self._registry.deregister(self._instance())
-        except ServiceError as error:  # whatever the registry answers, the process ends
+        except ServiceError as error:  # the process ends anyway
             bear(error, "leaving the registry")
 
     def _instance(self) -> Instance:

@@ -1,6 +1,6 @@
-"""The run that a controller works on, and the services that hold it.
+"""Opens the controller's run and its services: database, storage, registry, configuration.
 
-Concurrency: the main thread opens them once. The adapters may be used by any thread; nothing here changes afterwards.
+Concurrency: the main thread opens them once, and they do not change afterwards. Any thread may use the adapters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from offload.settings import ServiceSettings, SettingsError
 
 @dataclass(frozen=True)
 class RunServices:
-    """A run, its network, and its opened services. addresses: the URLs of the services."""
+    """A run, its network, and its open services. addresses: the URLs of the services."""
 
     run: Run
     network: Network
@@ -33,13 +33,13 @@ class RunServices:
 
     @classmethod
     def open(cls, environment: Mapping[str, str]) -> RunServices:
-        """The run that `OFFLOAD_RUN` names.
+        """Open the run that `OFFLOAD_RUN` names, and its services.
 
-        Waits for a database that is unavailable. Raises UserError for a wrong start.
+        Waits while the database is unavailable. Raises UserError for a wrong configuration.
         """
         name = environment.get("OFFLOAD_RUN", "")
         if not name:
-            raise SettingsError("OFFLOAD_RUN is not set; the controller needs the run's name")
+            raise SettingsError("OFFLOAD_RUN is not set; set it to the run's name")
         access = Access.read(environment)
         addresses = load_settings(environment=environment).services
         database = Database.connect(addresses.database)
@@ -57,5 +57,5 @@ class RunServices:
         )
 
     def registered_nodes(self) -> list[Instance]:
-        """The run's edge nodes as the registry has them, alive or not."""
+        """The registry's entries of the run's edge nodes, alive or not."""
         return self.registry.instances(EDGE_NODE, self.run.name)

@@ -1,10 +1,12 @@
-"""The ticks of one episode to all nodes: to each in order, the next when the one before is answered, so that a slow
-node gets its ticks late but gets them, and neither a slow nor a dead one delays the others.
+"""Sends the ticks of one episode to all nodes.
 
-Concurrency: `Ticks` is used by the player thread only, which sends, and between the slots takes answers as they become
-readable (`serve_until`). It never waits for a single node, not even to connect (`nodes.py`); a thread per node would
-cost ten times the processor time. A node that has gone is opened again by a helper thread, which hands the node's new
-address over through `_returned` and ends with the episode.
+Each node receives its ticks in order, the next one after it has answered the one before. So a slow node receives all
+its ticks, but late. A slow or dead node does not delay the others.
+
+Concurrency: only the player thread uses `Ticks`. It sends ticks, and takes answers between the slots (`serve_until`).
+It never waits for a single node, not even to connect (`nodes.py`). A thread per node would need ten times the processor
+time. If a node becomes unreachable, a helper thread opens the episode on it again when it returns. The helper thread
+puts the node's new address into `_returned`, and ends when the episode ends.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from typing import Any
 from controller.nodes import NodeAnswer, NodeClients
 
 _PATIENCE_S = 2.0
-"""A node that has not answered a tick for so many real seconds is down in that slot, and gets the next one."""
+"""A node that does not answer a tick within these real seconds is down in that slot. It then gets the next tick."""
 _LATE = 504
-"""The status of a node that was reached and did not answer in time: it may be frozen, or slow."""
+"""The status of a node that was reached, but did not answer in time. It may be frozen or slow."""
 _IMPOSSIBLE = (400, 413, 422)
-"""Statuses of a node that cannot take this tick, and would not after a restart either."""
+"""Statuses of a node that cannot accept this tick, even after a restart."""
 _RETRY_S = 0.2
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +35,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class _Line:
-    """What is on its way to one node. asked: the slot whose answer is awaited; gone: being opened again."""
+    """The ticks of one node.
+
+    waiting: ticks to be sent, with their slots
+    unanswered: slots whose ticks the node has not answered
+    asked: the slot of the tick that was sent and has no answer yet
+    gone: whether the node is unreachable, and a helper thread waits for its return
+    """
 
     waiting: deque[tuple[int, Mapping[str, Any]]] = field(default_factory=deque)
     unanswered: set[int] = field(default_factory=set)
@@ -42,10 +50,10 @@ class _Line:
 
 
 class Ticks:
-    """Ticks to the nodes of `clients`, whose addresses follow those of restarted nodes.
+    """Sends ticks to the nodes of `clients`. Sets new addresses in `clients` for restarted nodes.
 
-    address_now: where a node answers (None: it is not ready); opening: the body that opens the running episode on a
-    node that answers at this address
+    address_now: returns a node's address; None if it is not ready
+    opening: returns the body that opens the running episode on the node with this address
     """
 
     def __init__(
@@ -59,13 +67,13 @@ class Ticks:
         self._opening = opening
         self._lines = {node: _Line() for node in clients.addresses}
         self.refused: str | None = None
-        """Why a node cannot take a tick, in words: the episode cannot be played then."""
+        """Why a node cannot accept a tick; None if none refused one. The episode cannot be played then."""
         self._returned: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._over = threading.Event()
         self._rejoins: list[threading.Thread] = []
 
     def put(self, slot: int, bodies: Mapping[int, Mapping[str, Any]]) -> None:
-        """Send the ticks of a slot, to a node that has not answered the one before as soon as it has."""
+        """Send the ticks of a slot. A node that has not answered the tick before gets its tick after that answer."""
         self._welcome()
         for node, body in bodies.items():
             line = self._lines[node]
@@ -75,24 +83,27 @@ class Ticks:
                 self._send(node, line)
 
     def serve_until(self, instant_s: float, stop: threading.Event | None = None) -> None:
-        """Take answers, and send what waited for them, until an instant of the monotonic clock or `stop` is set."""
+        """Take answers and send waiting ticks, until an instant of the monotonic clock, or until `stop` is set."""
         while not (stop and stop.is_set()) and (left := instant_s - time.monotonic()) > 0:
             self._step(min(left, _RETRY_S))
 
     def finish(self, timeout_s: float) -> dict[int, list[int]]:
-        """Wait for the last answers, at most so long; the slots in which nodes were down, of those that were."""
+        """Wait for the last answers, `timeout_s` real seconds at most. Return by node the slots in which it was down.
+
+        A node that answered all ticks is not in the result.
+        """
         until = time.monotonic() + timeout_s
         while any(line.asked is not None for line in self._lines.values()) and time.monotonic() < until:
             self._step(until - time.monotonic())
         self._over.set()
         until = time.monotonic() + 2 * _PATIENCE_S
         for rejoin in self._rejoins:
-            # This episode must not be opened on a node after the next one was.
+            # A node must not open this episode after the next one.
             rejoin.join(max(0.0, until - time.monotonic()))
         self._welcome()
         for node, line in self._lines.items():
             if line.asked is not None:
-                self._clients.drop(node)  # a late answer must not be taken for the next one's
+                self._clients.drop(node)  # a late answer must not be taken as the answer to the next tick
         return {node: sorted(line.unanswered) for node, line in self._lines.items() if line.unanswered}
 
     def _step(self, timeout_s: float) -> None:
@@ -120,7 +131,7 @@ class Ticks:
             self._lost(node, line)
 
     def _lost(self, node: int, line: _Line) -> None:
-        """Have a helper thread bring the node back."""
+        """Start a helper thread that opens the episode again when the node returns."""
         line.gone = True
         line.waiting.clear()
         rejoin = threading.Thread(target=self._bring_back, args=(node,), name=f"rejoin-{node}", daemon=True)
@@ -128,7 +139,7 @@ class Ticks:
         rejoin.start()
 
     def _bring_back(self, node: int) -> None:
-        """Open the episode again on a restarted node, as soon as it is ready; slots that pass meanwhile are down."""
+        """Open the episode on a restarted node as soon as it is ready. The node is down in the slots until then."""
         while not self._over.is_set():
             address = self._address_now(node)
             if address is not None and not self._over.is_set():
@@ -140,14 +151,14 @@ class Ticks:
                 if answer.ok:
                     self._returned.put((node, address))
                     return
-                _logger.warning("opening again: %s", answer.detail)
+                _logger.warning("the episode could not be opened again: %s", answer.detail)
             self._over.wait(_RETRY_S)
 
     def _welcome(self) -> None:
-        """Nodes that are back get ticks again."""
+        """Send ticks again to the nodes that returned."""
         while not self._returned.empty():
             node, address = self._returned.get()
-            _logger.info("node %d is back", node)
+            _logger.info("node %d is available again", node)
             self._clients.drop(node)
             self._clients.addresses[node] = address
             self._lines[node].gone = False

@@ -258,7 +258,7 @@ def test_a_pod_is_killed_at_once_and_one_that_is_not_there_is_not(api: Api, pods
 def test_outside_of_a_cluster_it_is_said_what_is_missing():
     with pytest.raises(ValueError, match="OFFLOAD_PODS is not set"):
         NodePods.of_cluster({})
-    with pytest.raises(ValueError, match="works in a pod with a service account's token"):
+    with pytest.raises(ValueError, match="needs a pod with a service account's token"):
         NodePods.of_cluster({"OFFLOAD_PODS": "app=node"})
 
 
