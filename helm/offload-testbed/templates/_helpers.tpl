@@ -1,4 +1,4 @@
-{{/* Names. At most 40 characters, so that what is appended fits into Kubernetes' 63. */}}
+{{/* The prefix of all names, 40 characters at most. With a suffix, a name must fit into Kubernetes' 63 characters. */}}
 {{- define "offload.fullname" -}}
 {{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) -}}
 {{- trunc 40 $name | trimSuffix "-" -}}
@@ -16,7 +16,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ include "offload.selector" . }}
 {{- end }}
 
-{{/* What makes a run: the settings without the live settings. Other ones are another run, and a rollback goes on with the one before. */}}
+{{/* The run's name: a digest of the settings, without the live settings. Other settings give another run. After a
+rollback the earlier run continues. */}}
 {{- define "offload.run" -}}
 {{- $fixed := omit .Values.settings "scheduler" "log_level" -}}
 {{- default (printf "%s-%s" (include "offload.fullname" .) (toJson $fixed | sha256sum | trunc 8)) .Values.run.name -}}
@@ -26,30 +27,34 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end }}
 
-{{/* The services: the chart's own, somebody else's, or the database in their place. */}}
+{{/* The URL of the database: the chart's MySQL, or an external server. */}}
 {{- define "offload.databaseUrl" -}}
 {{- $host := ternary (printf "%s-mysql" (include "offload.fullname" .)) .Values.mysql.host .Values.mysql.enabled -}}
 {{- $port := ternary 3306 (int .Values.mysql.port) .Values.mysql.enabled -}}
-mysql+pymysql://{{ .Values.mysql.user }}@{{ $host }}:{{ $port }}/{{ .Values.mysql.database }}{{ with .Values.mysql.options }}?{{ . }}{{ end }}
+{{- $options := ternary (printf "?%s" .Values.mysql.options) "" (not (empty .Values.mysql.options)) -}}
+mysql+pymysql://{{ .Values.mysql.user }}@{{ $host }}:{{ $port }}/{{ .Values.mysql.database }}{{ $options }}
 {{- end }}
 
 {{- define "offload.databaseSecret" -}}
 {{- default (printf "%s-mysql" (include "offload.fullname" .)) .Values.mysql.existingSecret -}}
 {{- end }}
 
+{{/* The URL of the storage: the chart's HDFS, an external one, or else the database. */}}
 {{- define "offload.storageUrl" -}}
 {{- if .Values.hdfs.enabled -}} hdfs+http://offload@{{ include "offload.fullname" . }}-namenode:9870/offload
 {{- else -}} {{ default "database:" .Values.hdfs.url }}
 {{- end -}}
 {{- end }}
 
+{{/* The URL of Nacos: the chart's, an external one, or empty. */}}
 {{- define "offload.nacosUrl" -}}
 {{- if .Values.nacos.enabled -}} nacos://{{ include "offload.fullname" . }}-nacos:8848
 {{- else -}} {{ .Values.nacos.url }}
 {{- end -}}
 {{- end }}
 
-{{/* The experiment, as ConfigMaps hold it. JSON is YAML, and keeps numbers as they are (1000000, not 1e+06). */}}
+{{/* The settings file of the ConfigMaps. It is JSON, which is also YAML, because toYaml would change numbers (1000000 to
+1e+06). */}}
 {{- define "offload.settingsFile" -}}
 settings.yaml: |
   {{- toPrettyJson .Values.settings | nindent 2 }}
@@ -63,7 +68,7 @@ settings.yaml: |
 - {name: OFFLOAD_SERVICES__CONFIGURATION, value: {{ default "file:/etc/offload/settings.yaml" $nacos | quote }}}
 {{- end }}
 
-{{/* The environment of every pod of ours. */}}
+{{/* The environment of every pod of the program. */}}
 {{- define "offload.environment" -}}
 - {name: OFFLOAD_RUN, value: {{ include "offload.run" . | quote }}}
 {{ include "offload.serviceUrls" . }}
@@ -79,7 +84,8 @@ settings.yaml: |
 {{- end }}
 {{- if .Values.token.enabled }}
 - name: OFFLOAD_TOKEN
-  valueFrom: {secretKeyRef: {name: {{ default (printf "%s-token" (include "offload.fullname" .)) .Values.token.existingSecret }}, key: token}}
+  {{- $token := default (printf "%s-token" (include "offload.fullname" .)) .Values.token.existingSecret }}
+  valueFrom: {secretKeyRef: {name: {{ $token }}, key: token}}
 {{- end }}
 {{- if .Values.tls.existingSecret }}
 - {name: OFFLOAD_TLS_CERTIFICATE, value: /etc/offload-tls/tls.crt}
@@ -91,7 +97,8 @@ settings.yaml: |
 {{- end }}
 {{- end }}
 
-{{/* By what the run's lease knows the controller: the same pod's restarted container has it at once, another pod when it expires. */}}
+{{/* The controller's name as the holder of the run's lease. A restarted container of the same pod gets the lease at once;
+another pod gets it after it expires. */}}
 {{- define "offload.holder" -}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
@@ -100,7 +107,7 @@ settings.yaml: |
 - {name: OFFLOAD_HOLDER, value: pod $(POD_NAMESPACE)/$(POD_NAME)}
 {{- end }}
 
-{{/* Pod Security Standard `restricted`, and more. */}}
+{{/* The security context of containers. It satisfies the Pod Security Standard `restricted`. */}}
 {{- define "offload.securityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -115,7 +122,7 @@ fsGroup: 10001
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* What every pod of ours has in its metadata; (dict "root" $ "component" …) */}}
+{{/* The metadata of every pod of the program; (dict "root" $ "component" …) */}}
 {{- define "offload.podMetadata" -}}
 labels:
   {{- include "offload.selector" .root | nindent 2 }}
@@ -125,8 +132,9 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* What every pod of ours has in its spec, beside its containers; (dict "root" $ "component" … "volumes" <YAML of more of them>,
-"account" and "settings": the service account and the ConfigMap where they are not the component's own) */}}
+{{/* The spec of every pod of the program, without its containers; (dict "root" $ "component" … "volumes" <YAML of
+additional volumes> "account" <service account, the component's by default> "settings" <ConfigMap, the release's by
+default>) */}}
 {{- define "offload.podSpec" -}}
 serviceAccountName: {{ default (printf "%s-%s" (include "offload.fullname" .root) .component) .account }}
 automountServiceAccountToken: {{ eq .component "controller" }}
@@ -146,7 +154,8 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 volumes:
   # The whole folder is mounted: a single file of it would not follow the ConfigMap's changes.
-  - {name: settings, configMap: {name: {{ default (printf "%s-settings" (include "offload.fullname" .root)) .settings }}}}
+  {{- $settings := default (printf "%s-settings" (include "offload.fullname" .root)) .settings }}
+  - {name: settings, configMap: {name: {{ $settings }}}}
   - {name: tmp, emptyDir: {}}
   {{- with .root.Values.tls.existingSecret }}
   - {name: tls, secret: {secretName: {{ . }}, defaultMode: 0440}}
@@ -159,7 +168,8 @@ volumes:
   {{- end }}
 {{- end }}
 
-{{/* What every container of ours has, beside its name, image, command, ports and probes; (dict "root" $ "environment" … "mounts" …) */}}
+{{/* A container of the program, without name, image, command, ports, probes and resources;
+(dict "root" $ "environment" … "mounts" …) */}}
 {{- define "offload.container" -}}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 env:
@@ -182,7 +192,7 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
-{{/* Waits for the tables and the run, which the prepare Job makes. */}}
+{{/* An init container that waits until the prepare Job has created the tables and the run. */}}
 {{- define "offload.await" -}}
 - name: await
   image: {{ include "offload.image" . }}
@@ -194,11 +204,15 @@ volumeMounts:
 {{- define "offload.probes" -}}
 {{- $scheme := ternary "HTTPS" "HTTP" (not (empty .Values.tls.existingSecret)) }}
 startupProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 1, failureThreshold: 180}
-livenessProbe: {httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}, periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 3}
+livenessProbe:
+  httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 3
 readinessProbe: {httpGet: {path: /readyz, port: http, scheme: {{ $scheme }}}, periodSeconds: 2, timeoutSeconds: 3}
 {{- end }}
 
-{{/* A bundled service's volume: a claim of the StatefulSet's, or an empty folder; (dict "name" … "persistence" …) */}}
+{{/* The volume claim of a StatefulSet, if its persistence is enabled; (dict "name" … "persistence" …) */}}
 {{- define "offload.claims" -}}
 {{- if .persistence.enabled }}
 persistentVolumeClaimRetentionPolicy:
@@ -215,8 +229,8 @@ volumeClaimTemplates:
 {{- end }}
 {{- end }}
 
-{{/* Host paths and some network volumes belong to root whatever `fsGroup` says: a container that is root for a moment gives the volume to
-the pod's user; (dict "root" $ "image" … "user" … "name" … "path" …) */}}
+{{/* An init container that runs as root and gives a volume to the pod's user. Host paths and some network volumes belong
+to root in spite of `fsGroup`; (dict "root" $ "image" … "user" … "name" … "path" …) */}}
 {{- define "offload.ownVolume" -}}
 - name: own-volume
   image: {{ .image }}
@@ -231,7 +245,8 @@ the pod's user; (dict "root" $ "image" … "user" … "name" … "path" …) */}
   volumeMounts: [{name: {{ .name }}, mountPath: {{ .path }}}]
 {{- end }}
 
-{{/* Peers of a network policy outside the cluster: those of a CIDR, or of every IPv4 and IPv6 address where it is empty. */}}
+{{/* Peers of a network policy outside the cluster: the addresses of a CIDR, or all IPv4 and IPv6 addresses if it is
+empty. */}}
 {{- define "offload.blocks" -}}
 {{- range empty . | ternary (list "0.0.0.0/0" "::/0") (list .) }}
 - ipBlock: {cidr: {{ . | quote }}}
