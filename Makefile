@@ -1,17 +1,21 @@
-# make demo   set-up, then the whole O2O-DRL loop with real processes on the embedded database
-# make test   set-up, then the tests (those that need a server say so and are skipped without one)
-# make lint   ruff, mypy, import rules
-# make bench  the benchmarks; results go to benchmarks/results/
-# make soak   2,000 short episodes on each database, with each kind of transfer; about an hour
-# make chaos  every fault twenty times; more than an hour on two cores
-# make images the two images, with docker; make kind-up, kind-down, minikube-up, minikube-down: the testbed on a laptop's cluster
-# make e2e    the end-to-end tests on a Kubernetes (docs/kubernetes.md)
-# make manifests   the chart's schema, its reference and k8s/*.yaml anew
+# make setup      install the program and its dependencies in .venv; the other targets do this first
+# make demo       run the O2O-DRL pipeline with real processes and the embedded database
+# make test       run the tests; those that need a server are skipped without one
+# make lint       run ruff, mypy and the check of the import rules
+# make bench      run the benchmarks; results are in benchmarks/results/
+# make soak       play 2,000 short episodes on each database, with each kind of transfer; about an hour
+# make chaos      inject every fault twenty times; more than an hour on two cores
+# make images     build the two images with docker
+# make kind-up, kind-down, minikube-up, minikube-down
+#                 start and delete the testbed on a laptop's cluster
+# make e2e        run the end-to-end tests on Kubernetes (docs/kubernetes.md)
+# make manifests  generate the chart's schema, its reference and k8s/*.yaml
+# make clean      remove .venv, .offload and runs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# CPU builds of torch come from PyTorch's own index; not used where PIP_FIND_LINKS brings a wheel.
+# torch's CPU builds are in PyTorch's own index. It is not used if PIP_FIND_LINKS provides the wheel.
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url $(TORCH_INDEX_URL))
 
@@ -46,15 +50,17 @@ bench: setup
 	$(BIN)/python benchmarks/live_settings.py
 	$(BIN)/python benchmarks/model_rollout.py
 
-# Thousands of short episodes without faults: nothing lost, nothing refused, no process that grows. About an hour.
+# Plays thousands of short episodes without faults. Checks that no task is lost, no request is refused, and no process
+# grows. About an hour.
 soak: setup
 	$(BIN)/python benchmarks/soak.py
 
-# Every fault RUNS times on real servers that it starts and hurts (docs/reliability.md). SERVERS: the folder of their scripts.
+# Injects every fault RUNS times, on real servers that it starts (docs/reliability.md).
+# SERVERS: the folder of the servers' scripts.
 RUNS ?= 20
 WORKERS ?= 2
 chaos: setup
-	OFFLOAD_TEST_SERVERS=$(or $(SERVERS),$(OFFLOAD_TEST_SERVERS),$(error name the folder of the server scripts: make chaos SERVERS=…)) \
+	OFFLOAD_TEST_SERVERS=$(or $(SERVERS),$(OFFLOAD_TEST_SERVERS),$(error SERVERS is not set: make chaos SERVERS=…)) \
 	  $(BIN)/python tests/chaos/campaign.py --runs $(RUNS) --workers $(WORKERS) --table docs/reliability.md
 
 # --- Kubernetes
@@ -63,7 +69,8 @@ DOCKER ?= docker
 HELM ?= helm
 LIGHT := offload-testbed:$(VERSION)
 TRAINER := offload-testbed-trainer:$(VERSION)
-INSTALL = $(HELM) upgrade --install testbed helm/offload-testbed -n offload-testbed --create-namespace --wait --timeout 10m
+INSTALL = $(HELM) upgrade --install testbed helm/offload-testbed -n offload-testbed --create-namespace \
+  --wait --timeout 10m
 
 images:
 	$(DOCKER) build --target light -t $(LIGHT) .
@@ -86,13 +93,15 @@ minikube-up: images
 minikube-down:
 	minikube delete -p offload-testbed
 
-# CLUSTER and SERVERS: folders that bring a cluster and servers of their own (tests/cluster/run); without them the cluster is used that
-# kubectl speaks to, which has the images.
+# CLUSTER and SERVERS: folders of scripts that start a cluster and servers (tests/cluster/run). Without them, the tests
+# use kubectl's current cluster, which must have the images.
 e2e: setup
 ifdef CLUSTER
-	PYTHON=$(BIN)/python tests/cluster/run $(CLUSTER) $(or $(SERVERS),$(error name the folder of the server scripts: make e2e CLUSTER=… SERVERS=…))
+	PYTHON=$(BIN)/python tests/cluster/run $(CLUSTER) \
+	  $(or $(SERVERS),$(error SERVERS is not set: make e2e CLUSTER=… SERVERS=…))
 else
-	OFFLOAD_TEST_CLUSTER=yes OFFLOAD_TEST_IMAGE=$(or $(OFFLOAD_TEST_IMAGE),$(LIGHT)) $(BIN)/python -m pytest tests/cluster -v
+	OFFLOAD_TEST_CLUSTER=yes OFFLOAD_TEST_IMAGE=$(or $(OFFLOAD_TEST_IMAGE),$(LIGHT)) \
+	  $(BIN)/python -m pytest tests/cluster -v
 endif
 
 manifests: setup

@@ -1,4 +1,7 @@
-"""Print the requirements of the package and of some of its extras, one a line: python wanted.py node controller > wanted.txt"""
+"""Prints the requirements of the package and of the given extras, one per line.
+
+python wanted.py node controller > wanted.txt
+"""
 
 import sys
 import tomllib

@@ -1,4 +1,4 @@
-"""Defines the chart's values as a model, and generates `values.schema.json` and docs/chart-values.md from it.
+"""Defines the chart's values as a model, and generates `values.schema.json` and `docs/chart-values.md` from it.
 
 `python helm/values.py` writes both files; a test compares them with the model. The section `settings` is the program's
 own model (`offload.settings`). So Helm rejects the wrong settings that a schema can detect. `offload prepare` checks
@@ -63,7 +63,7 @@ class Run(Section):
         "",
         pattern=_NAME,
         max_length=52,
-        description="the release's name and a digest of `settings` (without the live settings) by default, so that other "
+        description="by default the release's name and a digest of `settings` without the live settings; so other "
         "settings give another run",
     )
 
@@ -262,7 +262,7 @@ class Nacos(Section):
         "",
         pattern=r"^(nacos://.+)?$",
         description="`nacos://[user@]host:8848[/namespace][?group=name]` of an external Nacos; without Nacos the "
-        "database is the registry, and the live settings of the mounted settings are watched",
+        "database is the registry, and the mounted settings are watched for changes of live settings",
     )
     port: int = Field(8848, ge=1, le=65535, description="the port of an external Nacos")
     existingSecret: str = Field("", description="a Secret with the key `password`, for an external Nacos")  # noqa: N815

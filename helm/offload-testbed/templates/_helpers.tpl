@@ -53,8 +53,8 @@ mysql+pymysql://{{ .Values.mysql.user }}@{{ $host }}:{{ $port }}/{{ .Values.mysq
 {{- end -}}
 {{- end }}
 
-{{/* The settings file of the ConfigMaps. It is JSON, which is also YAML, because toYaml would change numbers (1000000 to
-1e+06). */}}
+{{/* The settings file of the ConfigMaps. It is JSON, which is also YAML, because toYaml would change numbers
+(1000000 to 1e+06). */}}
 {{- define "offload.settingsFile" -}}
 settings.yaml: |
   {{- toPrettyJson .Values.settings | nindent 2 }}
@@ -97,8 +97,8 @@ settings.yaml: |
 {{- end }}
 {{- end }}
 
-{{/* The controller's name as the holder of the run's lease. A restarted container of the same pod gets the lease at once;
-another pod gets it after it expires. */}}
+{{/* The controller's name as the holder of the run's lease. A restarted container of the same pod gets the lease at
+once; another pod gets it after it expires. */}}
 {{- define "offload.holder" -}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
@@ -229,8 +229,8 @@ volumeClaimTemplates:
 {{- end }}
 {{- end }}
 
-{{/* An init container that runs as root and gives a volume to the pod's user. Host paths and some network volumes belong
-to root in spite of `fsGroup`; (dict "root" $ "image" … "user" … "name" … "path" …) */}}
+{{/* An init container that runs as root and gives a volume to the pod's user. Host paths and some network volumes
+belong to root in spite of `fsGroup`; (dict "root" $ "image" … "user" … "name" … "path" …) */}}
 {{- define "offload.ownVolume" -}}
 - name: own-volume
   image: {{ .image }}
