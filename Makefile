@@ -33,8 +33,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/offload run --preset demo --out runs/demo
 
+# Most tests wait more than they compute, so there are more workers than cores.
+TEST_WORKERS ?= 3
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 lint: setup
 	$(BIN)/ruff check .

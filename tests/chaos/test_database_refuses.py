@@ -21,7 +21,7 @@ from testbed import Testbed, wait_until
 
 from middleware.database import Database, find_episodes, load_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(400)]
 _FAULT_S = 3.0
 _USER, _DATABASE = "limited", "refusing"
 

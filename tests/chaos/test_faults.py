@@ -10,7 +10,7 @@ from faults import FAULTS
 from scene import Scene
 from servers import Servers
 
-pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(500)]
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
 

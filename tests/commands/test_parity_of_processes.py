@@ -22,7 +22,7 @@ from running import Workplace
 from middleware.database import Database
 from middleware.database.schema import decisions, nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(500)]
 
 SETTINGS = """
 preset: paper-testbed

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from small_node import Node, Unreachable, free_port
 
 from controller.nodes import NodeClients
 from controller.ticks import Ticks
 
+pytestmark = pytest.mark.alone
 SLOT_S = 0.05
 
 
