@@ -45,13 +45,13 @@ def parsed(model: type[_Parsed], content: bytes) -> _Parsed:
 
 
 def common_problem(error: Exception) -> HTTPProblem | None:
-    """What any interface says of an error: a problem as it is, a service that is away, Flask's own; None for another one."""
+    """The problem for an HTTPProblem, an unavailable service, or an error of Flask. None for another error."""
     from werkzeug.exceptions import HTTPException
 
     if isinstance(error, HTTPProblem):
         return error
     if isinstance(error, ServiceUnavailable):
-        return HTTPProblem(503, "Service away", str(error))
+        return HTTPProblem(503, "Service unavailable", str(error))
     if isinstance(error, HTTPException):
         return _of_flask(error)
     return None

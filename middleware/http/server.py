@@ -220,13 +220,13 @@ class PodServer:
         self._deadline = threading.Thread(target=self._cut_off_the_slow, name="http-deadline", daemon=True)
 
     def start(self, app: WSGI) -> None:
-        """Start to answer requests."""
+        """Start answering requests with the application."""
         self._app = guarded(app, self._access)
         self._thread.start()
         self._deadline.start()
 
     def stop(self) -> None:
-        """Stop to answer requests, and close the port."""
+        """Stop answering requests, and close the port."""
         self._stopping.set()
         self._server.stop()
         if self._thread.is_alive():

@@ -31,8 +31,8 @@ class Instance:
     address: `http://host:port` or `https://host:port`
     started_at: Unix seconds by the process's own clock; with the address, it identifies the process
     age_s: real seconds between its last heartbeat and the read
-    clock_off_s: minimum by which the process's clock is ahead of the reader's (negative: behind), in seconds; None if it
-        is unknown or irrelevant
+    clock_off_s: minimum by which the process's clock is ahead of the reader's (negative: behind), in seconds; None if
+        it is unknown or irrelevant
     """
 
     service: str
