@@ -64,7 +64,7 @@ def prepare(
     # Only the controller applies a file that it watches: readers of different versions would undo each other's edits.
     if watched_file(url) is None and (record := patiently(lambda: configuration.adopt(run, live, _ORIGIN))):
         typer.echo(f"the live settings were changed: revision {record.revision}")
-    typer.echo(f"run {run} is there: {settings.network.nodes} edge nodes, seed {settings.seed}")
+    typer.echo(f"run {run} is prepared: {settings.network.nodes} edge nodes, seed {settings.seed}")
     opened.database.close()
 
 
@@ -91,7 +91,7 @@ def await_(
         except ServiceUnavailable as error:
             why = error.in_full
         if time.monotonic() >= until:
-            raise NotPrepared(f"run '{run}' is not there after {timeout_s:g} s: {why}")
+            raise NotPrepared(f"run '{run}' is not prepared after {timeout_s:g} s: {why}")
         time.sleep(_RETRY_S)
     database.close()
-    typer.echo(f"run {run} is there")
+    typer.echo(f"run {run} is prepared")

@@ -1,4 +1,4 @@
-"""Connects pods to the four services that they share: ports with embedded and production adapters, chosen by URL.
+"""Connects pods to the four services that they share. Each is a port with several adapters; the URL chooses one.
 
 * `database` (SQLite, MySQL): records
 * `storage` (folder, database blobs, HDFS): models, buffers, reports

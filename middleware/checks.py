@@ -22,7 +22,7 @@ from offload.settings import ServiceSettings, redacted
 
 _Found = tuple[str, float | None]
 """Version and latency."""
-_LATER = "made by the first run"
+_LATER = "created by the first run"
 _SEEN_S = 3.0
 """Real seconds to wait for a registered instance: Nacos shows a write only after a delay."""
 

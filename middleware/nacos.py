@@ -72,7 +72,7 @@ class NacosServer:
             if "privilege" in str(refused):
                 raise self._refused(what) from None
             raise self._away(began, what, f"cannot do it now ({refused})") from None
-        except (OSError, ValueError) as broken:  # a connection that breaks off; an answer that is not JSON
+        except (OSError, ValueError) as broken:  # an interrupted connection; an answer that is not JSON
             if getattr(broken, "code", None) == 403:
                 raise self._refused(what) from None
             raise self._away(began, what, f"does not answer ({type(broken).__name__})") from None
@@ -85,8 +85,8 @@ class NacosServer:
         return ServiceUnavailable(f"{what}: {self.shown} {why}")
 
     def _refused(self, what: str) -> ServiceRefused:
-        self._outage.failed("refuses us: wrong user, password or rights")
-        return ServiceRefused(f"{what}: {self.shown} refuses it: wrong user, password or rights")
+        self._outage.failed("refuses access: wrong user or password, or missing rights")
+        return ServiceRefused(f"{what}: {self.shown} refuses access: wrong user or password, or missing rights")
 
     def version(self) -> str:
         """The version that the server reports; "Nacos" if it reports none."""

@@ -107,10 +107,16 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             _refuse(
-                self.where, event.start_mark, "anchors (&name) and aliases (*name) are not read; write the value twice"
+                self.where,
+                event.start_mark,
+                "anchors (&name) and aliases (*name) are not supported; write the value twice",
             )
         if getattr(event, "tag", None) not in (None, "!"):
-            _refuse(self.where, event.start_mark, "tags (!name) are not read; leave it out, and write a text in quotes")
+            _refuse(
+                self.where,
+                event.start_mark,
+                "tags (!name) are not supported; remove the tag, and write a text in quotes",
+            )
         return super().compose_node(parent, index)
 
 
@@ -137,13 +143,13 @@ def _value(node: Node, path: KeyPath, where: str, lines: dict[KeyPath, int]) -> 
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode) or not key_node.value:
-            _refuse(where, key_node.start_mark, "a key is needed here, a plain name")
+            _refuse(where, key_node.start_mark, "a key must be a plain name")
         key = key_node.value
         if key == "<<":
-            _refuse(where, key_node.start_mark, "merge keys (<<) are not read; write the keys where they belong")
+            _refuse(where, key_node.start_mark, "merge keys (<<) are not supported; write the keys where they belong")
         if key in found:
             first = lines[(*path, *_parts(key))]
-            _refuse(where, key_node.start_mark, f"the key `{key}` stands in line {first} already; write one of the two")
+            _refuse(where, key_node.start_mark, f"the key `{key}` is already in line {first}; write one of the two")
         inner = (*path, *_parts(key))
         found[key] = _value(value_node, inner, where, lines)
         lines[inner] = key_node.start_mark.line + 1
@@ -179,7 +185,7 @@ def _scalar(node: ScalarNode, path: KeyPath, where: str) -> Any:
         digits = text.lstrip("+-")
         # No setting takes a number of this size, and Python refuses to parse thousands of digits.
         if len(digits) >= 400:
-            _refuse(where, node.start_mark, f"a number of {len(digits)} digits is beyond what any setting takes")
+            _refuse(where, node.start_mark, f"a number of {len(digits)} digits is too large for any setting")
         return int(text, 0)
     return float(re.sub(r"\.(?=[in])", "", text.lower()))  # `.inf` is Python's `inf`
 

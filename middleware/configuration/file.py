@@ -45,9 +45,9 @@ def watch_file(configuration: Configuration, run_name: str, path: Path, interval
                 seen = content
                 _logger.error("%s is wrong; the last good configuration stays:\n%s", path, wrong)
             except LookupError as absent:
-                _logger.warning("an edit of %s waits: %s", path, absent)
+                _logger.warning("an edit of %s is not applied yet: %s", path, absent)
             except ServiceError as error:
-                bear(error, f"an edit of {path} waits")
+                bear(error, f"an edit of {path} is not applied yet")
             stopping.wait(interval_s)
 
     thread = threading.Thread(target=poll, name="file-watch", daemon=True)

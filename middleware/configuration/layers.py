@@ -108,7 +108,7 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
             flat[path] = _value(path, text, f"the environment's {name}")
             origins[tuple(path.split("."))] = name
         elif meant := _meant(path):
-            raise SettingsError(f"the environment's {name} is no setting; did you mean {_PREFIX}{meant.upper()}?")
+            raise SettingsError(f"the environment's {name} is not a setting; did you mean {_PREFIX}{meant.upper()}?")
     return Layer(nested(flat), origins)
 
 

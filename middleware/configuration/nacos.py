@@ -58,7 +58,7 @@ class NacosConfiguration:
                 if not self._owner:
                     return known
                 if content is None or absences != self._absences:
-                    _logger.warning("Nacos has lost revision %d of %s; it is written again", known.revision, run_name)
+                    _logger.warning("Nacos has lost revision %d of %s; writing it again", known.revision, run_name)
                     return self._put(run_name, known)
                 parsed = None
             if parsed is not None:

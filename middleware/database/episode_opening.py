@@ -27,7 +27,7 @@ def open_episode(
     """Write the episode's row and its tasks. Returns its number within the run (1, 2, …).
 
     uid: 32 random hexadecimal digits from the caller. A repeated call with the same uid returns the number of the
-        existing episode, so that the caller may repeat a call whose answer was lost.
+        existing episode. So the caller may repeat a call whose answer was lost.
     lease: the caller's lease; None if the caller is the run's only writer
     Raises LeaseLost, and writes nothing, if another process controls the run now. Raises ValueError for a trace that
     does not match the run's network or slots.

@@ -69,14 +69,16 @@ def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | N
     if not failed:
         return None
     slot, node = failed[0]
-    return f"the scheduler failed in {len(failed)} decisions, the first at node {node} in slot {slot}; its log says why"
+    return (
+        f"the scheduler failed in {len(failed)} decisions, the first at node {node} in slot {slot}; see the node's log"
+    )
 
 
 def _refused_records(count: int) -> str | None:
     """How many records of the episode were refused, in words. None if none was."""
     if not count:
         return None
-    return f"{count} of its records were refused: refused.jsonl of the nodes says which, and why"
+    return f"{count} of its records were refused; see refused.jsonl of the nodes"
 
 
 def _missing_outcome(connection: Connection, run: Run, episode: int, recorded: Mapping[int, int]) -> str | None:

@@ -83,7 +83,7 @@ def translated(error: StatementError | PoolTimeoutError) -> ServiceError:
         kind = ConstraintRefused
     elif _refuses_value(error):
         kind = ValueRefused
-    return kind(f"the database refuses what is asked ({reason(error)})", _said(error))
+    return kind(f"the database refuses the request ({reason(error)})", _said(error))
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -127,7 +127,7 @@ def _number(value: Any) -> str | None:
     try:
         return None if math.isfinite(value) else f"is {value}, not a finite number"
     except OverflowError:
-        return f"is {_shown(value)}, beyond what a number can be"
+        return f"is {_shown(value)}, too large for a number"
 
 
 def _text(length: int) -> Check:
@@ -136,7 +136,7 @@ def _text(length: int) -> Check:
             return f"is {_shown(value)}, not a text"
         if len(value) > length:
             return f"is {len(value)} characters long, at most {length} are possible"
-        return None if value.isascii() or _is_unicode(value) else "is no Unicode text"
+        return None if value.isascii() or _is_unicode(value) else "is not valid Unicode"
 
     return check
 
