@@ -1,4 +1,4 @@
-"""`offload`: the command. Each subcommand is in a module of its own; what takes long to import is imported when it runs."""
+"""Defines the command `offload`. Each subcommand has its own module, and imports slow modules only when it runs."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ app.command()(schedulers)
 app.command()(algorithms)
 app.command()(prepare)
 app.command("await")(await_)
-config = typer.Typer(help="Look at settings, or check them.", no_args_is_help=True)
+config = typer.Typer(help="Show or check settings.", no_args_is_help=True)
 config.command()(show)
 config.command()(check)
 config.command()(reference)
 app.add_typer(config, name="config")
-dataset = typer.Typer(help="Logs as Minari data sets.", no_args_is_help=True)
+dataset = typer.Typer(help="Export logs as Minari data sets.", no_args_is_help=True)
 dataset.command()(export)
 app.add_typer(dataset, name="dataset")
-services = typer.Typer(help="Look at the services that a run uses.", no_args_is_help=True)
+services = typer.Typer(help="Check the services that a run uses.", no_args_is_help=True)
 services.command("check")(check_services)
 app.add_typer(services, name="services")
-database = typer.Typer(help="Look after the database.", no_args_is_help=True)
+database = typer.Typer(help="Manage the database.", no_args_is_help=True)
 database.command()(migrate)
 app.add_typer(database, name="database")
 for _group in (app, config, dataset, services, database):
@@ -63,7 +63,7 @@ for _group in (app, config, dataset, services, database):
 
 
 def main() -> None:
-    """Run the command; what the user can mend is told in a few words, without a traceback, with exit code 2."""
+    """Run the command. An error that the user can correct is printed without a traceback, with exit code 2."""
     degrade_characters()
     require_own_packages("offload")
     try:
@@ -72,7 +72,7 @@ def main() -> None:
     except Interrupted as interrupted:
         print(f"\noffload: {interrupted}", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except Exception as error:  # whatever it is: one line where the user can correct it, else it is raised again
+    except Exception as error:  # printed if the user can correct it, otherwise raised again
         if is_help(error):
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _words(error: Exception) -> str | None:
-    """What is said of an error that the user can correct; None for a defect of the program's."""
+    """The message for an error that the user can correct; None for a defect of the program."""
     from middleware.errors import ServiceError
     from offload.errors import UserError
 
@@ -104,7 +104,7 @@ def _words(error: Exception) -> str | None:
 
 
 def _extra_of(missing: ModuleNotFoundError) -> str | None:
-    """The extra of ours that brings a module; None for one that we do not know."""
+    """The extra of this package that installs a module; None for an unknown module."""
     name = (missing.name or "").partition(".")[0].replace("_", "-").lower()
     extras = {
         extra

@@ -1,4 +1,4 @@
-"""How a pod's process begins and ends: its log, and one line with an exit code for what keeps it from working."""
+"""Runs a pod's process: sets up its log, and prints one line and an exit code for an error that prevents its work."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from commands.installation import require_own_packages
 
 WRONG_START = 2
-"""The exit code of a pod that cannot work as it was started: it would not the next time either."""
+"""The exit code of a pod with wrong settings or permissions: a restart would fail again."""
 OVERTAKEN = 3
-"""The exit code of a pod whose run is another process's by now: to start it again would be a struggle for the run."""
+"""The exit code of a pod whose run another process controls now: a restart would compete with that process."""
 _MAY_WORK_NEXT_TIME = 1
 
 
 def run_pod(program: str, load: Callable[[], Callable[[], None]]) -> None:
-    """Run what `load` imports and returns, until it ends."""
+    """Run the function that `load` returns, until it ends. `load` imports slow modules."""
     require_own_packages(program)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.raiseExceptions = False  # a log on a full disk loses lines; a traceback for each would be lost as well
+    logging.raiseExceptions = False  # on a full disk, do not write a traceback for each lost line
     work = load()
     from middleware.database import LeaseLost
     from middleware.errors import ServiceRefused, ServiceUnavailable

@@ -1,4 +1,4 @@
-"""`offload database migrate`, `offload prepare`, `offload await`: what has to be there before the pods of a run can work."""
+"""Prepares a run before its pods start: `offload database migrate`, `offload prepare`, `offload await`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RunName = Annotated[str, typer.Option("--run", help="The run's name.")]
 
 
 class NotPrepared(UserError):
-    """A run that is not there after all the time that was allowed; the message says what is missing."""
+    """The run is not prepared within the time limit. The message says what is missing."""
 
 
 def migrate(
-    database: Annotated[str | None, typer.Option(help="URL of the database; the configured one by default.")] = None,
+    database: Annotated[str | None, typer.Option(help="URL of the database; by default, the configured one.")] = None,
 ) -> None:
-    """Create the tables, or upgrade those of an older version."""
+    """Create the tables, or upgrade the tables of an older version."""
     from commands.places import check_places
     from middleware.configuration import load_settings
     from middleware.database import Database
@@ -41,11 +41,11 @@ def prepare(
     run: RunName,
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-testbed, …")] = None,
     config: Config = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as often as you like.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
 ) -> None:
-    """Create the tables, the run with its network, and its live settings, where they are not there yet: what pods wait for.
+    """Create the tables, the run with its network, and its live settings, if they do not exist. Pods wait for them.
 
-    Live settings that are there already are changed where these settings have others than those of the last `offload prepare`.
+    Existing live settings change only where these settings differ from those of the last `offload prepare`.
     """
     from commands.checking import check_settings
     from commands.local import open_run
@@ -58,21 +58,23 @@ def prepare(
     check_places(settings.services)
     live, url = settings.live(), settings.services.configuration
     opened = patiently(lambda: open_run(settings, run))
-    # It looks at a console's edit as the controller does, which may not be there.
+    # As owner, it processes edits in Nacos' console like the controller, which may not run yet.
     configuration = open_configuration(url, opened.database, owner=True)
     patiently(lambda: configuration.create(run, live, _ORIGIN))
-    # A file that the controller watches is its to apply: two readers of two versions of it would undo each other's work.
+    # Only the controller applies a file that it watches: readers of different versions would undo each other's edits.
     if watched_file(url) is None and (record := patiently(lambda: configuration.adopt(run, live, _ORIGIN))):
         typer.echo(f"the live settings were changed: revision {record.revision}")
-    typer.echo(f"run {run} is there: {settings.network.nodes} edge nodes, seed {settings.seed}")
+    typer.echo(f"run {run} is prepared: {settings.network.nodes} edge nodes, seed {settings.seed}")
     opened.database.close()
 
 
 def await_(
     run: RunName,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0, help="Seconds; then the exit code is 2.")] = 300.0,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds; after them the exit code is 2.")
+    ] = 300.0,
 ) -> None:
-    """Wait until somebody has prepared the run."""
+    """Wait until the run is prepared."""
     from middleware.configuration import load_settings
     from middleware.database import Database, SchemaError, UnknownRun, load_run
     from middleware.errors import ServiceUnavailable
@@ -89,7 +91,7 @@ def await_(
         except ServiceUnavailable as error:
             why = error.in_full
         if time.monotonic() >= until:
-            raise NotPrepared(f"run '{run}' is not there after {timeout_s:g} s: {why}")
+            raise NotPrepared(f"run '{run}' is not prepared after {timeout_s:g} s: {why}")
         time.sleep(_RETRY_S)
     database.close()
-    typer.echo(f"run {run} is there")
+    typer.echo(f"run {run} is prepared")

@@ -1,7 +1,10 @@
-"""The four services that pods share, as ports with embedded and production adapters, chosen by URL.
+"""Connects pods to the four services that they share. Each is a port with several adapters; the URL chooses one.
 
-`database` (SQLite, MySQL): records. `storage` (folder, database blobs): models, buffers, reports. `registry`: who is
-there. `configuration`: settings, and the live settings that change in a running system. Beside them what all pods' HTTP interfaces have in
-common (`server`, `access`, `openapi`, `problems`),
-and what happens when a service is unavailable or refuses (`errors`, `outages`, `patience`). Imports `offload` only.
+* `database` (SQLite, MySQL): records
+* `storage` (folder, database blobs, HDFS): models, buffers, reports
+* `registry` (table, Nacos): addresses of the running pods
+* `configuration` (table, file, Nacos): settings, and the live settings that change in a running system
+
+`http` is what the HTTP interfaces of all pods share. `errors`, `outages` and `patience` handle a service that is
+unavailable or refuses a request. This package imports `offload` only.
 """

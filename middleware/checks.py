@@ -1,4 +1,4 @@
-"""Whether the configured services answer: each is used the way a run uses it, and says its version and how long that took."""
+"""Checks that the configured services work. Uses each as a run does, and reports its version and latency."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ from offload.settings import ServiceSettings, redacted
 
 _Found = tuple[str, float | None]
 """Version and latency."""
-_LATER = "made by the first run"
+_LATER = "created by the first run"
 _SEEN_S = 3.0
-"""What is written into Nacos is not read at once."""
+"""Real seconds to wait for a registered instance: Nacos shows a write only after a delay."""
 
 
 @dataclass(frozen=True)
 class ServiceCheck:
-    """What was found of one service.
+    """The result of checking one service.
 
-    url: without password; version: as it says itself, None where it did not get to; latency_s: real seconds of its
-    cheapest request, None where there is nothing to ask yet; problem: what is wrong, in words; None where nothing is
+    url: without the password
+    version: as the service reports it; None if the check failed
+    latency_s: real seconds of its cheapest request; None if the check sent none
+    problem: what is wrong, for people; None if nothing is
     """
 
     service: str
@@ -43,14 +45,14 @@ class ServiceCheck:
 
     @property
     def is_fine(self) -> bool:
-        """Whether a run could use it."""
+        """Whether a run can use the service."""
         return self.problem is None
 
 
 def check_services(services: ServiceSettings) -> list[ServiceCheck]:
-    """Check all four, in the order database, storage, registry, configuration. Writes nothing that stays. Raises nothing.
+    """Check all four services, in the order database, storage, registry, configuration. Raises nothing.
 
-    A database without tables is fine: the first run makes them.
+    The checks remove what they write. A database without tables passes: the first run creates them.
     """
     return [
         _checked("database", services.database, lambda: _database(services)),
@@ -63,7 +65,7 @@ def check_services(services: ServiceSettings) -> list[ServiceCheck]:
 def _checked(service: str, url: str, check: Callable[[], _Found]) -> ServiceCheck:
     try:
         version, latency_s = check()
-    except Exception as error:  # whatever it is, it is what is wrong with this service
+    except Exception as error:  # every error is reported as the problem of this service
         return ServiceCheck(service, redacted(url), None, None, _words(error))
     return ServiceCheck(service, redacted(url), version, latency_s, None)
 
@@ -95,7 +97,7 @@ def _try_storage(storage: Storage) -> _Found:
     storage.write(probe, content)
     try:
         if storage.read(probe) != content:
-            raise RuntimeError("what was written is not what is read")
+            raise RuntimeError("the storage returned other bytes than were written")
         latency_s = _took(lambda: storage.read(probe))
     finally:
         storage.delete(probe)
@@ -114,7 +116,7 @@ def _registry(services: ServiceSettings) -> _Found:
 
 
 def _try_registry(registry: Registry) -> float:
-    # Of an address of its own: two checks at once would take it from each other.
+    # A random address: two checks at the same time must not replace each other's instance.
     name, address = uuid.uuid4().hex, f"http://127.{'.'.join(map(str, uuid.uuid4().bytes[:3]))}:1"
     probe = Instance("check", name, "check", address, {}, time.time())
     registry.register(probe)
@@ -122,7 +124,7 @@ def _try_registry(registry: Registry) -> float:
         until = time.monotonic() + _SEEN_S
         while not any(one.instance == name for one in registry.instances("check", "check")):
             if time.monotonic() > until:
-                raise RuntimeError(f"an instance that was registered is not found after {_SEEN_S:g} s")
+                raise RuntimeError(f"the registry does not return a registered instance within {_SEEN_S:g} s")
             time.sleep(0.05)
         return _took(lambda: registry.instances("check", "check"))
     finally:
@@ -148,7 +150,7 @@ def _configuration(services: ServiceSettings) -> _Found:
 
 @contextmanager
 def _connected(services: ServiceSettings) -> Iterator[Database | None]:
-    """The database; None for a file that is not there: connecting would make it."""
+    """The database; None for a SQLite file that does not exist, because connecting would create it."""
     path = sqlite_file(services.database)
     if path is not None and not path.exists():
         yield None
@@ -167,9 +169,9 @@ def _took(call: Callable[[], object]) -> float:
 
 
 def _words(error: Exception) -> str:
-    """An error's first line; of a service's, what it said itself."""
+    """The first line of an error. For a service's error, the service's own message."""
     if isinstance(error, ServiceError):
         return error.said or str(error)
     if isinstance(error, UserError | FileNotFoundError):
         return str(error)
-    return f"{str(error).splitlines()[0] if str(error) else 'no reason is given'} ({type(error).__name__})"
+    return f"{str(error).splitlines()[0] if str(error) else 'no reason given'} ({type(error).__name__})"

@@ -1,16 +1,16 @@
-"""What goes wrong with a service, as types. Every adapter translates its client's errors into these.
+"""Defines the errors of services. Every adapter translates its client's errors into these types.
 
-A caller decides by the type alone: ServiceUnavailable may be tried again (`patience.py`), ServiceRefused may not.
+A caller decides by the type alone. It may retry after ServiceUnavailable (`patience.py`), but not after ServiceRefused.
 """
 
 from __future__ import annotations
 
 
 class ServiceError(Exception):
-    """A service did not do what it was asked. The message names the service and holds no secret and no row.
+    """A service did not execute a call. The message names the service, and contains no secret and no row.
 
-    said: the service's own words in one line, empty where there are none. They may hold values: show them to the
-        person who runs a command, and do not log them.
+    said: the service's own message in one line; empty if there is none. It may contain values: show it to the user of
+        a command, but do not log it.
     """
 
     def __init__(self, message: str, said: str = "") -> None:
@@ -19,17 +19,17 @@ class ServiceError(Exception):
 
     @property
     def in_full(self) -> str:
-        """The message, with the service's own words."""
+        """The message, followed by the service's own message."""
         return f"{self}: {self.said}" if self.said else str(self)
 
 
 class ServiceUnavailable(ServiceError):
-    """Temporary: the service does not answer, or cannot work now. The same call may succeed later."""
+    """Temporary error: the service does not answer, or cannot work now. The same call may succeed later."""
 
 
 class ServiceRefused(ServiceError):
-    """Permanent: a wrong statement, right, account or certificate. The same call would fail again."""
+    """Permanent error: wrong statement, account or certificate, or missing right. The same call would fail again."""
 
 
 class ValueRefused(ServiceRefused):
-    """The service never takes one of the values. It may take the same call without that value."""
+    """The service never accepts one of the values. It may accept the same call without that value."""

@@ -1,4 +1,4 @@
-"""Adapters whose library is an extra of ours: said when the adapter is chosen, not when it is first used."""
+"""Checks that the optional library of an adapter is installed, when the adapter is chosen."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from offload.settings import SettingsError
 
 
 def require_extra(module: str, extra: str, setting: str) -> None:
-    """Raise SettingsError, naming the setting and what to install, where a module is not installed."""
+    """Raise SettingsError if a module is not installed. The message names the setting and the package to install."""
     if find_spec(module) is None:
         raise SettingsError(
-            f"{setting}: this needs a package that is not installed here: pip install 'offload-testbed[{extra}]'"
+            f"{setting}: this value needs a package that is not installed: pip install 'offload-testbed[{extra}]'"
         )

@@ -1,4 +1,4 @@
-"""Paths in settings that begin with `~`, as users write them for their shell."""
+"""Expands paths in settings that begin with `~`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from offload.settings import SettingsError
 
 
 def expanded(path: str, setting: str) -> Path:
-    """The path with `~` or `~user` replaced. Raises SettingsError naming the setting where there is no such home."""
+    """The path with `~` or `~user` replaced. Raises SettingsError that names the setting if there is no such home."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

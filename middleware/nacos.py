@@ -1,8 +1,10 @@
-"""A Nacos server, as registry and configuration speak to it: the synchronous client of `nacos-sdk-python` 2.0, tamed.
+"""Connects the registry and the configuration to a Nacos server, with the synchronous client of `nacos-sdk-python` 2.0.
 
-`nacos://[user:password@]host:8848[,host2:8848][/namespace][?group=offload]`. It speaks Nacos' HTTP interface v1, which servers
-1.x to 3.1 have (docs/operations.md says why this client). What it does beside that is kept from happening: log files in the
-home directory, snapshots that are served when the server is away, tokens in the log, listeners in processes of their own.
+The URL is `nacos://[user:password@]host:8848[,host2:8848][/namespace][?group=offload]`. The client uses Nacos' HTTP
+interface v1, which servers 1.x to 3.1 have (docs/operations.md says why this client).
+
+This module disables the client's side effects: log files in the home directory, cached snapshots that it returns when
+the server is unavailable, tokens in the log, and listeners in separate processes.
 """
 
 from __future__ import annotations
@@ -29,20 +31,21 @@ _Result = TypeVar("_Result")
 
 _logger = logging.getLogger(__name__)
 _outages: dict[str, OutageLog] = {}
-"""By the servers' addresses: registry and configuration are often the same server, whose absence is told once."""
+"""By server address: registry and configuration often use the same server, whose outage is logged once."""
 
 
 class NacosServer:
-    """One or several servers, a namespace and a group. Thread-safe: each thread has a client of its own.
+    """One or several servers, a namespace and a group. Thread-safe: each thread has its own client.
 
-    Raises SettingsError for a URL that is none of this form, and where the package is missing.
+    Raises SettingsError for a URL of another form, or if the package is not installed.
     """
 
     def __init__(self, url: str, setting: str) -> None:
         form = NACOS.fullmatch(url)
         if form is None:
             raise SettingsError(
-                f"services.{setting}: '{redacted(url)}' is not of the form nacos://[user:password@]host:8848[/namespace][?group=name]"
+                f"services.{setting}: '{redacted(url)}' is not of the form "
+                "nacos://[user:password@]host:8848[/namespace][?group=name]"
             )
         require_extra("nacos", "nacos", f"services.{setting}")
         credentials, self._hosts, namespace, group = form.groups()
@@ -52,11 +55,11 @@ class NacosServer:
         self.shown = redacted(url)
         self._of_thread = threading.local()
         self.absences = 0
-        """How often it was away, as far as was noticed here: after each it may have lost what was written last."""
+        """How many calls found the server unavailable. After each, the server may have lost the last write."""
         self._outage = _outages.setdefault(self._hosts, OutageLog(_logger, f"Nacos at {self._hosts}"))
 
     def call(self, what: str, ask: Callable[[Any], _Result]) -> _Result:
-        """What the server answers to `ask(client)`. Raises ServiceUnavailable, ServiceRefused."""
+        """The result of `ask(client)`. Raises ServiceUnavailable or ServiceRefused. what: the call, for the message"""
         from nacos import NacosException
         from nacos.exception import NacosRequestException
 
@@ -69,7 +72,7 @@ class NacosServer:
             if "privilege" in str(refused):
                 raise self._refused(what) from None
             raise self._away(began, what, f"cannot do it now ({refused})") from None
-        except (OSError, ValueError) as broken:  # a connection that breaks off; an answer that is not JSON
+        except (OSError, ValueError) as broken:  # an interrupted connection; an answer that is not JSON
             if getattr(broken, "code", None) == 403:
                 raise self._refused(what) from None
             raise self._away(began, what, f"does not answer ({type(broken).__name__})") from None
@@ -82,11 +85,11 @@ class NacosServer:
         return ServiceUnavailable(f"{what}: {self.shown} {why}")
 
     def _refused(self, what: str) -> ServiceRefused:
-        self._outage.failed("refuses us: wrong user, password or rights")
-        return ServiceRefused(f"{what}: {self.shown} refuses it: wrong user, password or rights")
+        self._outage.failed("refuses access: wrong user or password, or missing rights")
+        return ServiceRefused(f"{what}: {self.shown} refuses access: wrong user or password, or missing rights")
 
     def version(self) -> str:
-        """As the server says it itself; "Nacos" where it does not."""
+        """The version that the server reports; "Nacos" if it reports none."""
 
         def ask(client: Any) -> Any:
             import json
@@ -94,7 +97,7 @@ class NacosServer:
 
             try:
                 return json.loads(client._do_sync_req("/nacos/v1/console/server/state", timeout=TIMEOUT_S).read())
-            except HTTPError as unknown:  # it does answer
+            except HTTPError as unknown:  # the server answers, but does not report its version
                 if unknown.code == 403:
                     raise
                 return None
@@ -108,8 +111,8 @@ class NacosServer:
     def _client(self) -> Any:
         client = getattr(self._of_thread, "client", None)
         if client is None:
-            # A handler that is there already keeps the client from making a log file of its own; what it tells at lower
-            # levels are all contents, and access tokens.
+            # An existing handler prevents the client from creating a log file. Below CRITICAL it logs all contents and
+            # access tokens.
             logger = logging.getLogger("nacos")
             if not logger.handlers:
                 logger.addHandler(logging.NullHandler())
@@ -117,7 +120,7 @@ class NacosServer:
             from nacos import NacosClient
 
             nowhere = tempfile.gettempdir()
-            # The client itself takes an address apart at every colon, also at those of IPv6: it is given them below.
+            # The client splits addresses at every colon, also in IPv6 addresses. So the servers are set below.
             client = NacosClient(
                 "replaced",
                 namespace=self._namespace,
@@ -130,8 +133,8 @@ class NacosServer:
             client.set_options(
                 default_timeout=TIMEOUT_S,
                 no_snapshot=True,
-                # Proxies of the environment are for the outside world. With a mapping of its own, here of a scheme that no
-                # request has, the client does not look for them; an empty one would not count.
+                # Do not use the proxies in the environment. The client reads them unless it has a non-empty mapping:
+                # this one has a scheme that no request uses.
                 proxies={"none": ""},
                 failover_base=f"{nowhere}/none",
                 snapshot_base=f"{nowhere}/none",
@@ -141,6 +144,6 @@ class NacosServer:
 
 
 def _host_port(server: str) -> tuple[str, int]:
-    """`host`, `host:port`, `[IPv6]` or `[IPv6]:port` with Nacos' own port by default; the host as it stands in a URL."""
+    """Host (IPv6 in brackets) and port of `host`, `host:port`, `[IPv6]` or `[IPv6]:port`. The default port is 8848."""
     host, colon, port = server.rpartition(":")
     return (host, int(port)) if colon and port.isdigit() and not server.endswith("]") else (server, _PORT)

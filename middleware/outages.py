@@ -1,4 +1,4 @@
-"""How outages are logged: once by each process, and once more when it is over, by the adapter that noticed."""
+"""Logs outages of services: each process logs the start and the end of an outage once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from errno import EDQUOT, EIO, ENOSPC, EROFS
 from typing import Final
 
 SLOW_S = 3.0
-"""A service that is well answers sooner."""
+"""Real seconds within which a working service answers."""
 _QUIET_S = 6.0
-"""A service that answers, and cannot do some of what it is asked, is well again after so long without a refusal.
+"""Real seconds without a refusal after which a service that refused some calls counts as available again.
 
-Longer than anything waits before it tries again.
+This is longer than any pause between two attempts.
 """
 
 FULL_DISK: Final = (ENOSPC, EDQUOT, EIO, EROFS)
-"""The errors of a disk that takes nothing now, and may later."""
+"""The errors of a disk that accepts no writes now, but may later."""
 
 
 class OutageLog:
-    """Tells of a service's absence once, and when it is back, for how long it was away. Any thread may report.
+    """Logs once that a service is unavailable, and later once that it is available again, with the duration.
+
+    Any thread may report.
 
     what: the service, with its address but without its password
     """
@@ -34,15 +36,16 @@ class OutageLog:
         self._refused: float | None = None
 
     def failed(self, why: str, since_s: float | None = None, answers: bool = False) -> None:
-        """It could not do what it was asked. `since_s`: since when, on the monotonic clock; now by default.
+        """Report a call that failed because of an outage.
 
-        answers: it did answer, and may do other work meanwhile (a database that is read only, or full, is still read).
-            Then an answer does not end the outage, but some seconds without such a refusal do
+        since_s: start of the outage on the monotonic clock; now by default
+        answers: whether the service answers and refuses only some calls (a read-only or full database can still be
+            read). Then a successful call does not end the outage, but some seconds without a refusal do.
         """
         with self._lock:
             now = time.monotonic()
             since = now if since_s is None else since_s
-            # Of several threads that were waiting, one has logged already how it ended.
+            # If several threads waited during an outage, another one may already have logged its end.
             if self._since is None and since >= self._over:
                 self._since = since
                 self._logger.warning("%s: away (%s)", self._what, why)
@@ -50,8 +53,8 @@ class OutageLog:
                 self._refused = now if answers else None
 
     def answered(self) -> None:
-        """It did answer."""
-        if self._since is None:  # read without the lock: this is asked with every call
+        """Report a successful call."""
+        if self._since is None:  # without the lock, because every call comes here
             return
         with self._lock:
             now = time.monotonic()
@@ -62,7 +65,7 @@ class OutageLog:
             self._since = self._refused = None
 
     def answered_after(self, seconds: float) -> None:
-        """It did answer; after so long that it may have been frozen, that is told, by the first one who was waiting."""
+        """Report a successful call and its duration. The first waiting thread logs a call longer than `SLOW_S`."""
         self.answered()
         if seconds > SLOW_S:
             with self._lock:

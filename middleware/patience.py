@@ -1,6 +1,6 @@
-"""Waiting for a service that cannot work for a while, or going on without it. Its adapter logs the outage.
+"""Waits for an unavailable service, or continues without it. The service's adapter logs the outage.
 
-Concurrency: any thread may call `bear`; `_lock` guards what has been logged.
+Concurrency: any thread may call `bear`; `_lock` guards the log of logged messages.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TypeVar
 from middleware.errors import ServiceError, ServiceUnavailable
 
 PATIENCE_S = 120.0
-"""How long a service that is unavailable is waited for, in real seconds. Then the error is raised."""
+"""Real seconds to wait for an unavailable service before the error is raised."""
 _RETRY_S = 0.2
 _AGAIN_S = 600.0
-"""What goes on is logged again after this long."""
+"""Real seconds after which a continuing problem is logged again."""
 
 _Result = TypeVar("_Result")
 _logger = logging.getLogger(__name__)
@@ -26,13 +26,13 @@ _logged: dict[str, float] = {}
 
 
 def bear(error: ServiceError, doing: str) -> None:
-    """Go on without a service, whatever it answered: for threads that report, and for what is tried again anyway.
+    """Continue after a service's error. Use this in reporting threads, and for work that is repeated anyway.
 
-    What no adapter logs as an outage is logged here, once in ten minutes.
+    Logs a refusal at most once in ten minutes. Does not log an outage, because the adapter does.
     """
     if isinstance(error, ServiceUnavailable):
         return
-    words = f"{doing}: {error}; going on without"
+    words = f"{doing}: {error}; continuing without it"
     with _lock:
         now = time.monotonic()
         if now - _logged.get(words, -_AGAIN_S) >= _AGAIN_S:
@@ -43,9 +43,9 @@ def bear(error: ServiceError, doing: str) -> None:
 def patiently(
     call: Callable[[], _Result], patience_s: float = PATIENCE_S, stopping: threading.Event | None = None
 ) -> _Result:
-    """The result of a repeatable call, tried again while a service is away.
+    """The result of a repeatable call, which is retried while a service is unavailable.
 
-    Raises the last ServiceUnavailable when that has gone on for `patience_s` real seconds, or when `stopping` is set.
+    Raises the last ServiceUnavailable after `patience_s` real seconds, or when `stopping` is set.
     """
     until = time.monotonic() + patience_s
     ending = stopping or threading.Event()

@@ -1,4 +1,4 @@
-"""Secrets: from an environment variable, or from the file that one names. Never from a command line, never logged."""
+"""Reads secrets from environment variables or from files that variables name. Secrets are never logged."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from offload.settings import SettingsError
 
 
 def read_secret(environment: Mapping[str, str], name: str) -> str | None:
-    """The value of `OFFLOAD_<NAME>`, or the content of the file in `OFFLOAD_<NAME>_FILE` without its last line break; None: neither.
+    """The value of `OFFLOAD_<NAME>`, or the content of the file in `OFFLOAD_<NAME>_FILE` without its last line break.
 
-    Raises SettingsError naming the variable: both are set, the file cannot be read, or what is there is empty.
+    None if neither variable is set. Raises SettingsError that names the variable if both are set, the file cannot be
+    read, or the secret is empty.
     """
     variable = f"OFFLOAD_{name}"
     given, file = environment.get(variable), environment.get(f"{variable}_FILE")
     if given is not None and file is not None:
-        raise SettingsError(f"{variable} and {variable}_FILE are both set; leave one of them out")
+        raise SettingsError(f"{variable} and {variable}_FILE are both set; unset one of them")
     if given is None and file is None:
         return None
     if file is not None:

@@ -1,5 +1,8 @@
-"""Settings from their layers, and the live settings of a running system: `file:` (a record in the database, and, with
-`file:PATH`, a file that the controller watches), or a configuration in Nacos (`nacos://…`)."""
+"""Loads the settings from their layers, and stores the live settings of a running system.
+
+The live settings are a record in the database (`file:`) or a configuration in Nacos (`nacos://…`). With `file:PATH`
+the controller also watches that file.
+"""
 
 from pathlib import Path
 
@@ -25,9 +28,9 @@ __all__ = [
 
 
 def open_configuration(url: str, db: Database, owner: bool = False) -> Configuration:
-    """The configuration of a URL. owner: whether this process makes revisions of edits in Nacos' console.
+    """The configuration adapter for a URL. Raises SettingsError if there is none.
 
-    Raises SettingsError for a URL that this installation has no adapter for.
+    owner: whether this process creates a revision for each edit in Nacos' console
     """
     if url.startswith("file:"):
         return TableConfiguration(db)
@@ -42,7 +45,7 @@ def open_configuration(url: str, db: Database, owner: bool = False) -> Configura
 
 
 def watched_file(url: str) -> Path | None:
-    """The file of `file:PATH`, None for `file:` and for other adapters."""
+    """The file of `file:PATH`; None for `file:` and for other adapters."""
     if not url.startswith("file:"):
         return None
     rest = url.removeprefix("file:").removeprefix("//")

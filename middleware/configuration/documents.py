@@ -1,9 +1,13 @@
-"""YAML as people read it: what versions of YAML read differently is refused, with the line and what to write instead.
+"""Reads YAML settings, and refuses what versions of YAML read differently. An error names the line and a correction.
 
-PyYAML reads YAML 1.1, where the second of two equal keys wins without a word, `off` is false, `017` is fifteen, `1:30` is ninety, and
-`12e9` is a text. Here scalars are those of YAML 1.2's core schema: `true`, `false`, `null`, numbers (`12e9`, `1e3`, `.5`, `0x1f`), all
-else texts (`off`, `2024-01-01`). Keys are texts as they are written. Refused are equal keys, keys without a value, anchors, merge
-keys, tags, several documents, and numbers that look otherwise than they are (`017`, `1_000`, `1:30`).
+PyYAML reads YAML 1.1: the second of two equal keys silently wins, `off` is false, `017` is fifteen, `1:30` is ninety,
+and `12e9` is a text. This module reads scalars by the core schema of YAML 1.2 instead:
+
+* `true`, `false`, `null`, and numbers (`12e9`, `1e3`, `.5`, `0x1f`)
+* everything else is a text (`off`, `2024-01-01`); keys are always texts
+
+It refuses equal keys, keys without a value, anchors, merge keys, tags, and several documents. It also refuses numbers
+that YAML 1.1 and 1.2 read differently (`017`, `1_000`, `1:30`).
 """
 
 from __future__ import annotations
@@ -39,20 +43,20 @@ _SCALARS = (
         "-+0123456789",
     ),
 )
-"""The kinds of plain scalars: a tag's name, the form, with what they begin. An empty one is `nothing`."""
+"""The kinds of plain scalars: the tag's name, the pattern, the possible first characters. An empty one is `nothing`."""
 _TAG = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a document holds. lines: at which line (1, 2, …) the value of each path stands."""
+    """The content of a document. lines: the line (1, 2, …) of the value at each path."""
 
     values: Any
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
 
 def read_document(content: bytes | str, where: str) -> Document:
-    """The one document of a text; `values` is None where it is empty.
+    """The single document in a text. `values` is None if the text is empty.
 
     Raises SettingsError `WHERE:LINE:COLUMN: what is wrong; what to write`.
     """
@@ -77,7 +81,7 @@ def read_document(content: bytes | str, where: str) -> Document:
 
 
 def read_value(text: str, where: str) -> Any:
-    """One value, as of `--set` or of an environment variable. Raises SettingsError naming `where` it was given."""
+    """One value, as given to `--set` or in an environment variable. Raises SettingsError that names `where`."""
     if not text.strip():
         raise SettingsError(f"{where}: is empty; write a value, or null for none, or leave it out")
     try:
@@ -88,7 +92,7 @@ def read_value(text: str, where: str) -> Any:
 
 
 def written_document(values: Mapping[str, Any]) -> str:
-    """YAML that `read_document` reads back as it was."""
+    """YAML from which `read_document` returns the same values."""
     return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
@@ -103,10 +107,16 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             _refuse(
-                self.where, event.start_mark, "anchors (&name) and aliases (*name) are not read; write the value twice"
+                self.where,
+                event.start_mark,
+                "anchors (&name) and aliases (*name) are not supported; write the value twice",
             )
         if getattr(event, "tag", None) not in (None, "!"):
-            _refuse(self.where, event.start_mark, "tags (!name) are not read; leave it out, and write a text in quotes")
+            _refuse(
+                self.where,
+                event.start_mark,
+                "tags (!name) are not supported; remove the tag, and write a text in quotes",
+            )
         return super().compose_node(parent, index)
 
 
@@ -133,13 +143,13 @@ def _value(node: Node, path: KeyPath, where: str, lines: dict[KeyPath, int]) -> 
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode) or not key_node.value:
-            _refuse(where, key_node.start_mark, "a key is needed here, a plain name")
+            _refuse(where, key_node.start_mark, "a key must be a plain name")
         key = key_node.value
         if key == "<<":
-            _refuse(where, key_node.start_mark, "merge keys (<<) are not read; write the keys where they belong")
+            _refuse(where, key_node.start_mark, "merge keys (<<) are not supported; write the keys where they belong")
         if key in found:
             first = lines[(*path, *_parts(key))]
-            _refuse(where, key_node.start_mark, f"the key `{key}` stands in line {first} already; write one of the two")
+            _refuse(where, key_node.start_mark, f"the key `{key}` is already in line {first}; write one of the two")
         inner = (*path, *_parts(key))
         found[key] = _value(value_node, inner, where, lines)
         lines[inner] = key_node.start_mark.line + 1
@@ -147,7 +157,7 @@ def _value(node: Node, path: KeyPath, where: str, lines: dict[KeyPath, int]) -> 
 
 
 def _parts(key: str) -> tuple[str, ...]:
-    """`time.slots` is a way to write `slots` in `time`."""
+    """The path of a key: `time.slots` means `slots` in `time`."""
     return tuple(key.split("."))
 
 
@@ -173,9 +183,9 @@ def _scalar(node: ScalarNode, path: KeyPath, where: str) -> Any:
         return text.lower() == "true"
     if kind == "int":
         digits = text.lstrip("+-")
-        # More digits than a float has places are no count of anything, and Python refuses thousands of them.
+        # No setting takes a number of this size, and Python refuses to parse thousands of digits.
         if len(digits) >= 400:
-            _refuse(where, node.start_mark, f"a number of {len(digits)} digits is beyond what any setting takes")
+            _refuse(where, node.start_mark, f"a number of {len(digits)} digits is too large for any setting")
         return int(text, 0)
     return float(re.sub(r"\.(?=[in])", "", text.lower()))  # `.inf` is Python's `inf`
 
@@ -185,7 +195,7 @@ def _named(path: KeyPath) -> str:
 
 
 def _unambiguous(text: str) -> str:
-    """The number that was probably meant, as decimal digits; empty where that is not clear."""
+    """The number that the author probably meant, in decimal digits; empty if that is not clear."""
     plain = text.replace("_", "")
     if re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?", plain):
         sign = plain[0] if plain[0] in "+-" else ""

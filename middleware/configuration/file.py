@@ -1,7 +1,7 @@
-"""A settings file that is watched: an edit of its live settings is a write to the running system.
+"""Watches a settings file, and writes each edit of its live settings to the running system.
 
-Concurrency: one polling thread per watch, stopped by the function that `watch_file` returns. It compares the content,
-not the time of change: a mounted ConfigMap swaps a link.
+Concurrency: one polling thread per watch. The function that `watch_file` returns stops it. The thread compares the
+content, not the modification time, because a mounted ConfigMap replaces a symbolic link.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 
 def watch_file(configuration: Configuration, run_name: str, path: Path, interval_s: float = 1.0) -> Callable[[], None]:
-    """Watch `path`; a file that is wrong is logged and changes nothing. Returns what stops the watch."""
+    """Watch `path`. A wrong file is logged and changes nothing. Returns a function that stops the watch."""
     stopping = threading.Event()
     origin = f"file:{path}"
 
@@ -45,9 +45,9 @@ def watch_file(configuration: Configuration, run_name: str, path: Path, interval
                 seen = content
                 _logger.error("%s is wrong; the last good configuration stays:\n%s", path, wrong)
             except LookupError as absent:
-                _logger.warning("an edit of %s waits: %s", path, absent)
+                _logger.warning("an edit of %s is not applied yet: %s", path, absent)
             except ServiceError as error:
-                bear(error, f"an edit of {path} waits")
+                bear(error, f"an edit of {path} is not applied yet")
             stopping.wait(interval_s)
 
     thread = threading.Thread(target=poll, name="file-watch", daemon=True)

@@ -1,4 +1,4 @@
-"""Settings from their layers: defaults < preset < file < (configuration service) < environment < command line."""
+"""Builds settings from layers: defaults < preset < file < (configuration service) < environment < command line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from offload.settings import Settings, SettingsError, resolve_settings
 
 _PREFIX = "OFFLOAD_"
 _TOP_LEVEL = tuple(name for name, value in Settings() if not isinstance(value, BaseModel))
-"""Settings outside any section: `OFFLOAD_SEED`, `OFFLOAD_LOG_LEVEL`. (`OFFLOAD_NODE` says who a pod is.)"""
+"""Settings outside any section: `OFFLOAD_SEED`, `OFFLOAD_LOG_LEVEL`. (`OFFLOAD_NODE` is a pod's index, no setting.)"""
 
 
 class Layer(NamedTuple):
-    """Nested settings. origins: where each value was written, by its path, for messages ("OFFLOAD_SEED")."""
+    """Nested settings. origins: where each value comes from, by its path, for messages ("OFFLOAD_SEED")."""
 
     values: dict[str, Any]
     origins: Mapping[KeyPath, str] = {}
@@ -35,9 +35,10 @@ def load_settings(
     sets: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
-    """The settings that the layers make, with the services' passwords. `sets`: texts `section.key=value`, the values as in YAML.
+    """The settings that result from all layers, with the passwords of the services.
 
-    Raises SettingsError naming where a layer is wrong.
+    sets: texts `section.key=value`, with YAML values
+    Raises SettingsError that names where a layer is wrong.
     """
     here = os.environ if environment is None else environment
     layers = [
@@ -49,9 +50,9 @@ def load_settings(
 
 
 def settings_in(content: bytes, where: str) -> Settings:
-    """The settings that a file's content makes alone, over the defaults and the preset that it names.
+    """The settings of one file, over the defaults and the preset that it names. No other layer applies.
 
-    Raises SettingsError naming `where` it was read.
+    Raises SettingsError that names `where`.
     """
     return _resolved(_file_layers(None, read_document(content, where), where))
 
@@ -92,9 +93,10 @@ def _read_file(path: Path) -> Document:
 
 
 def environment_layer(environment: Mapping[str, str]) -> Layer:
-    """`OFFLOAD_TIME__SLOTS=20` sets `time.slots`. Others say who a pod is; they are not settings.
+    """The layer of the environment: `OFFLOAD_TIME__SLOTS=20` sets `time.slots`.
 
-    A section that does not exist is refused later, by its path, like any unknown key.
+    Other `OFFLOAD_` variables identify a pod and are not settings. An unknown section is refused later, like any
+    unknown key. Raises SettingsError for a misspelt variable.
     """
     flat: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
@@ -106,12 +108,12 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
             flat[path] = _value(path, text, f"the environment's {name}")
             origins[tuple(path.split("."))] = name
         elif meant := _meant(path):
-            raise SettingsError(f"the environment's {name} is no setting; did you mean {_PREFIX}{meant.upper()}?")
+            raise SettingsError(f"the environment's {name} is not a setting; did you mean {_PREFIX}{meant.upper()}?")
     return Layer(nested(flat), origins)
 
 
 def _meant(path: str) -> str | None:
-    """The setting that a name without `__` looks like: one with a single underscore, or with a typing error."""
+    """The setting that a name without `__` resembles: with a single underscore, or with a typing error."""
     for section, values in Settings():
         if isinstance(values, BaseModel) and path.startswith(f"{section}_"):
             key = path.removeprefix(f"{section}_")
@@ -121,7 +123,7 @@ def _meant(path: str) -> str | None:
 
 
 def command_line_layer(sets: Sequence[str]) -> Layer:
-    """`["time.slots=20"]` as nested settings. Raises SettingsError for a text without `=`."""
+    """The layer of `--set` texts, such as `["time.slots=20"]`. Raises SettingsError for a text without `=`."""
     flat: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
     for text in sets:
@@ -140,6 +142,6 @@ def command_line_layer(sets: Sequence[str]) -> Layer:
 
 def _value(path: str, text: str, where: str) -> Any:
     if path.startswith("services."):
-        # A URL as it is: `database:` is a mapping in YAML, and a password may hold anything, and is not to be shown.
+        # A URL is not parsed as YAML: `database:` would be a mapping, and an error would show the password.
         return text
     return read_value(text, where)

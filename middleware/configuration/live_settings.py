@@ -1,4 +1,4 @@
-"""Live settings: from changes, flat or nested, to a validated record."""
+"""Applies changes, flat or nested, to the live settings, and validates the result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LIVE_SECTIONS = tuple(Settings().live())
 
 
 def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"scheduler.name": "rda"}` as `{"scheduler": {"name": "rda"}}`; nested ones may be given as they are.
+    """Turns `{"scheduler.name": "rda"}` into `{"scheduler": {"name": "rda"}}`. Nested mappings stay as they are.
 
-    Raises SettingsError when a key is given both a value of its own and keys below it, or twice.
+    Raises SettingsError if a key is given twice, or with both a value and keys below it.
     """
     result: dict[str, Any] = {}
     for path, value in changes.items():
@@ -23,7 +23,7 @@ def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise SettingsError(f"{path}: {section} is given a value of its own as well; write one of the two")
+                raise SettingsError(f"{path}: {section} is also given a value; write one of the two")
         if key in place:
             raise SettingsError(f"{path}: is given twice, as a whole and by keys below it; write one of the two")
         place[key] = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
@@ -31,21 +31,22 @@ def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def edited(last: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections that differ. A scheduler is one thing: its name, parameters and model are written together."""
+    """The sections that differ. The scheduler is one section: name, parameters and model are written together."""
     return {section: value for section, value in now.items() if last.get(section) != value}
 
 
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The live settings after the changes. A new scheduler starts without the parameters of the one before.
+    """The live settings after the changes. A new scheduler starts without the parameters of the previous one.
 
-    `scheduler.parameters` given as a mapping replaces all parameters; `scheduler.parameters.threshold_s` sets one.
-    Raises SettingsError for a key that is no live setting, an unknown key, or an impossible value.
+    A mapping for `scheduler.parameters` replaces all parameters. `scheduler.parameters.threshold_s` sets one.
+    Raises SettingsError for a key that is not a live setting, an unknown key, or an impossible value.
     """
     layer = nested(changes)
     for section in layer:
         if section not in LIVE_SECTIONS:
             raise SettingsError(
-                f"{section}: is not a live setting: it is fixed for a run; live are {', '.join(LIVE_SECTIONS)} and what is below"
+                f"{section}: is not a live setting: it is fixed for a run; "
+                f"the live settings are {', '.join(LIVE_SECTIONS)} and the keys below them"
             )
     base = copy.deepcopy(dict(values))
     if _gives_all_parameters(changes) and isinstance(base.get("scheduler"), dict):

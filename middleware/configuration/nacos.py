@@ -1,13 +1,14 @@
-"""`nacos://…`: the live settings as a JSON configuration `<run>.live.json`, which may be edited in Nacos' console.
+"""Stores the live settings in Nacos (`nacos://…`), as a JSON configuration that users may edit in Nacos' console.
 
-The content holds the live settings, for people to edit, and our own `revision`, writer, and a digest of the live settings. Who edits them
-in the console leaves the digest as it is: that is how an edit is known. One process, the run's controller (`owner`), makes a
-revision of it, or says in its log what is wrong with it. All others go by contents whose digest is right. An older content, which
-the console's history brings back, is an edit as well; but where it comes up, or nothing does, after Nacos was away, Nacos has lost
-what was written last, and the owner writes it again.
+The configuration is named `<run>.live.json`. It holds the live settings, a revision, the writer, and a digest.
 
-Concurrency: the owner reads and writes under a lock. It is the only writer but for the console; of an edit in the console and a
-change at the same instant, the later one stays.
+* Edits: a user who edits the settings leaves the digest unchanged, so that the two no longer match. The run's
+  controller (`owner`) then creates a revision, or logs what is wrong. All other processes ignore such content.
+* Rollback: content with an older revision, restored from the console's history, counts as an edit.
+* Data loss: if content is older or missing after Nacos was unavailable, the owner writes the last revision again.
+
+Concurrency: the owner reads and writes under a lock. Only the owner and the console write. If a console edit and a
+change happen at the same time, the later write stays.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class NacosConfiguration:
         self._absences = 0
 
     def read(self, run_name: str) -> LiveSettings | None:
-        """See `Configuration.read`. Of an edit that nobody has made a revision of yet: the record before it."""
+        """See `Configuration.read`. Until the owner has processed an edit, this returns the record before the edit."""
         with self._lock:
             content = self._get(run_name)
             known, parsed = self._good.get(run_name), None if content is None else _parsed(content)
@@ -57,7 +58,7 @@ class NacosConfiguration:
                 if not self._owner:
                     return known
                 if content is None or absences != self._absences:
-                    _logger.warning("Nacos has lost revision %d of %s; it is written again", known.revision, run_name)
+                    _logger.warning("Nacos has lost revision %d of %s; writing it again", known.revision, run_name)
                     return self._put(run_name, known)
                 parsed = None
             if parsed is not None:
@@ -105,15 +106,15 @@ class NacosConfiguration:
     def watch(
         self, run_name: str, callback: Callable[[LiveSettings], None], interval_s: float = 1.0
     ) -> Callable[[], None]:
-        """See `Configuration.watch`. The owner's watch is what notices edits in the console."""
+        """See `Configuration.watch`. The owner's watch notices the edits in the console."""
         return watch_record(lambda: self.read(run_name), callback, interval_s)
 
     def version(self) -> str:
-        """As the server says it itself."""
+        """The version that the server reports."""
         return self._server.version()
 
     def _adopt(self, run_name: str, content: str) -> None:
-        """Make a revision of an edit; what is wrong is told once and changes nothing."""
+        """Create a revision from an edit. A wrong edit is logged once and changes nothing."""
         last = self._good.get(run_name)
         if self._complained.get(run_name) == content:
             return
@@ -121,7 +122,7 @@ class NacosConfiguration:
             edited = json.loads(content)
             base = edited.get("revision") if isinstance(edited, dict) else None
             if not isinstance(base, int):
-                raise SettingsError("it is not the JSON object that it was, with its revision")
+                raise SettingsError("it must be a JSON object with an integer `revision`")
             values = changed({}, {key: edited[key] for key in LIVE_SECTIONS if key in edited})
         except (SettingsError, ValueError, RecursionError) as wrong:
             self._complained[run_name] = content
@@ -142,7 +143,7 @@ class NacosConfiguration:
         return content
 
     def _take_former(self, run_name: str) -> LiveSettings | None:
-        """Move the record of a version that called it `<run>.hot.json`. None where there is none that a program wrote."""
+        """Rename the record `<run>.hot.json` of an earlier version. None if there is none with a correct digest."""
         former = _data_id(run_name, _FORMER_END)
         content = self._server.call(
             f"reading the live settings of {run_name}",
@@ -156,7 +157,7 @@ class NacosConfiguration:
             f"removing the former live settings of {run_name}",
             lambda client: client.remove_config(former, self._server.group),
         )
-        _logger.info("%s is called %s from now on", former, _data_id(run_name))
+        _logger.info("renamed %s to %s in Nacos", former, _data_id(run_name))
         return record
 
     def _put(self, run_name: str, record: LiveSettings) -> LiveSettings:
@@ -180,7 +181,7 @@ class NacosConfiguration:
 
 
 def _data_id(run_name: str, end: str = _END) -> str:
-    """Nacos takes letters, digits and `._:-` only; anything else of a run's name is written as `:hex:`."""
+    """The configuration's name. Nacos accepts only letters, digits and `._:-`; other characters become `:hex:`."""
     return re.sub(r"[^A-Za-z0-9._-]", lambda other: f":{ord(other[0]):x}:", run_name) + end
 
 
@@ -189,7 +190,7 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 
 def _parsed(content: str) -> LiveSettings | None:
-    """A content that a program wrote; None for one that was edited since, or is none of ours."""
+    """The record in a content that this testbed wrote. None if a user edited it since, or another program wrote it."""
     try:
         data = json.loads(content)
         values = {key: data[key] for key in LIVE_SECTIONS}

@@ -1,4 +1,4 @@
-"""Passwords of services that the URLs leave out: from the environment or from files (`middleware/secrets.py`)."""
+"""Adds the passwords to the URLs of the services, from the environment or from files (`middleware/secrets.py`)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _USER_ALONE = re.compile(r"^([^/]*//[^:/@]+)@")
 
 
 def with_passwords(settings: Settings, environment: Mapping[str, str]) -> Settings:
-    """The settings, with `user@` in the services' URLs completed by the secret of that service, where there is one.
+    """The settings, with the password of each service added after `user` in its URL, if a secret is set.
 
-    Raises SettingsError naming the variable that is wrong.
+    Raises SettingsError that names the wrong variable.
     """
     urls = {}
     for service, name in SECRETS.items():
@@ -40,6 +40,7 @@ def refuse_password(path: str, url: str) -> None:
     service = path.removeprefix("services.")
     if redacted(url) != url and service in SECRETS:
         raise SettingsError(
-            f"{path}: a password on a command line can be read by everybody on this machine; write {redacted(url).replace(':***', '')} "
-            f"and put the password into OFFLOAD_{SECRETS[service]}, or into a file that OFFLOAD_{SECRETS[service]}_FILE names"
+            f"{path}: every user of this machine can read a password on a command line; "
+            f"write {redacted(url).replace(':***', '')}, and set OFFLOAD_{SECRETS[service]} to the password, "
+            f"or OFFLOAD_{SECRETS[service]}_FILE to a file that contains it"
         )

@@ -1,4 +1,4 @@
-"""The configuration port: the live settings of a run as one revisioned record that pods watch."""
+"""Defines the configuration port: the live settings of a run as one record with revisions, which pods watch."""
 
 from __future__ import annotations
 
@@ -18,46 +18,51 @@ class LiveSettings:
     written_by: str
     written_at: float
     origins: Mapping[str, Any] = field(default_factory=dict)
-    """The live settings that each origin (a file, Helm) held when it was last looked at: an edit there is a difference from them."""
+    """The live settings that each origin (a file, Helm) held when last read. A difference from them is an edit."""
 
     @property
     def scheduler(self) -> SchedulerChoice:
-        """Which scheduler decides. Raises ValueError for a record that no program of ours wrote."""
+        """The scheduler that decides. Raises ValueError for a record that this testbed did not write."""
         return SchedulerChoice.from_json(self.values["scheduler"])
 
 
 class Configuration(Protocol):
-    """The last writer wins; a node applies a revision between two decisions and acknowledges it."""
+    """Stores live settings by run. The last writer wins.
+
+    A node applies a new revision between two decisions, and acknowledges it.
+    """
 
     def read(self, run_name: str) -> LiveSettings | None:
-        """The record, None before it was created."""
+        """The record; None before it is created."""
         ...
 
     def create(self, run_name: str, values: Mapping[str, Any], by: str) -> LiveSettings:
-        """Create the record if it is absent; else it stays as it is. Returns what is there."""
+        """Create the record if it does not exist. Returns the new or the existing record."""
         ...
 
     def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> LiveSettings:
-        """Change live settings, given flat (`scheduler.name`) or nested; a new revision only where something differs.
+        """Change live settings, given flat (`scheduler.name`) or nested. Equal values create no new revision.
 
-        Raises SettingsError for an unknown key or an impossible value; nothing is changed then. LookupError without record.
+        Raises SettingsError for an unknown key or an impossible value, and LookupError if there is no record. An error
+        changes nothing.
         """
         ...
 
     def adopt(self, run_name: str, values: Mapping[str, Any], origin: str) -> LiveSettings | None:
         """Write the live settings that an origin (a file, Helm) holds, if they differ from those that it held before.
 
-        So an edit is a write, and what is unchanged there does not undo what was set by other means. The first time they are only
-        remembered. Returns the record when it has a new revision, else None. LookupError without record.
+        Only edited sections are written, so that unchanged ones do not undo changes made by other means. The first
+        call only stores the origin's values. Returns the record if it has a new revision, else None.
+        Raises LookupError if there is no record.
         """
         ...
 
     def watch(
         self, run_name: str, callback: Callable[[LiveSettings], None], interval_s: float = 1.0
     ) -> Callable[[], None]:
-        """Call back, in a thread of the adapter's, with the record as it is, then with every newer one that is seen.
+        """Call `callback` with the current record, then with each newer one. The adapter calls it in its own thread.
 
-        Revisions that follow one another quickly may be seen as one. One for which the callback raises that a service is
-        away is brought again. Returns what stops the watch.
+        Of several quick revisions, only the last may be passed. If the callback raises ServiceUnavailable, the same
+        revision is passed again. Returns a function that stops the watch.
         """
         ...

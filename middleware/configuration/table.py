@@ -1,7 +1,7 @@
-"""`file:`: the live settings in the database's `configuration` table; the watched file is one of their writers.
+"""Stores the live settings in the database's `configuration` table (`file:`). A watched file is one of the writers.
 
-Concurrency: `watch` polls in one thread per watcher (`watching.py`). A
-change locks the row, so that of two writers at once the later one works on the earlier one's record.
+Concurrency: `watch` polls in one thread per watcher (`watching.py`). A change locks the row. Of two concurrent
+writers, the second therefore starts from the record of the first.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _key(run_name: str) -> str:
 
 
 def _shortened(by: str) -> str:
-    """As much of a writer's name as the column holds: a path's beginning and end."""
+    """A writer's name, shortened to the column's length: the beginning and the end of a path."""
     return by if len(by) <= _WRITER_LENGTH else f"{by[:10]}…{by[11 - _WRITER_LENGTH :]}"
 
 

@@ -1,6 +1,7 @@
-"""Watching the record of live settings by reading it again and again: once a second is quick enough, and misses nothing.
+"""Watches the live settings by polling the record, once a second by default.
 
-Concurrency: one polling thread per watch, stopped by the function that `watch_record` returns; callbacks run in it.
+Concurrency: one polling thread per watch, which also runs the callbacks. The function that `watch_record` returns
+stops it.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ def watch_record(
                     try:
                         callback(record)
                     except ServiceUnavailable:
-                        seen = before  # it needs another service: this revision is brought again
+                        seen = before  # the callback needs another service: pass this revision again
                         raise
             except ServiceUnavailable:
-                pass  # its adapter logs that; the last good live settings stay
-            except Exception as error:  # whatever a revision provokes: the watch outlives it, the next one may be right
+                pass  # the adapter logs the outage; the last good live settings stay in force
+            except Exception as error:  # the watch continues after any error: the next revision may be valid
                 if repr(error) != told:
                     told = repr(error)
                     _logger.exception("the live settings after revision %d cannot be read or applied", seen)

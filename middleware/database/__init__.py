@@ -1,9 +1,11 @@
-"""Records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
+"""Stores records in a relational database: SQLite embedded, MySQL in production, one schema (`schema.py`) for both.
 
-`engine`: connecting. `errors`: its errors in our types. `leases`: who controls a run. `runs`, `records` (with
-`record_checks` and `delivery`), `models`, `pod_events`: what is stored, by subject. Episodes: `episode_opening`,
-`episode_closing` (with `episode_verdicts`), `episode_summaries`, `traces`, `logs`. `conservation`, `measurements`: what
-the evaluation reads. `migrations`: versions.
+* `engine`: connections and transactions; `errors`: database errors as types of this package
+* `migrations`: schema versions
+* `leases`: which process controls a run
+* `runs`, `records` (with `record_checks` and `delivery`), `models`, `pod_events`: rows by subject
+* `episode_opening`, `episode_closing` (with `episode_verdicts`), `episode_summaries`, `traces`, `logs`: episodes
+* `conservation`, `measurements`: queries of the evaluation
 """
 
 from middleware.database.conservation import Conservation, ConservationError, count_conservation

@@ -1,4 +1,4 @@
-"""The conservation law: every generated task has exactly one outcome, and every outcome a task."""
+"""Checks the conservation law: every generated task has exactly one outcome, and every outcome has a task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ConservationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Conservation:
-    """The conservation law's numbers over all closed episodes of a run."""
+    """The counts of the conservation law over all closed episodes of a run."""
 
     episodes: int
     tasks: int
@@ -38,7 +38,7 @@ class Conservation:
 
     @property
     def conserved(self) -> bool:
-        """Whether every task has exactly one outcome, and every outcome a task."""
+        """Whether every task has exactly one outcome, and every outcome has a task."""
         return self.tasks == self.outcomes == self.matched
 
 
@@ -62,7 +62,7 @@ def count_conservation(db: Database, run: Run) -> Conservation:
 
 
 def check_conservation(connection: Connection, run: Run, episode: int) -> None:
-    """Raise ConservationError unless every task of the episode has exactly one outcome, and every outcome a task."""
+    """Raise ConservationError unless each task of the episode has exactly one outcome, and each outcome a task."""
     counts = []
     for table in (tasks, outcomes):
         here = table.c.run == run.number, table.c.episode == episode

@@ -1,7 +1,7 @@
-"""Delivery of records of which some may be damaged: those are found and set aside, the others are written.
+"""Writes delivered records of which some may be damaged: it refuses the damaged ones, and writes the others.
 
-What a power loss leaves in a node's files may be anything, and one value that a database refuses makes it refuse the
-whole transaction: without this, that record would keep all later ones of its node from being written, for ever.
+A power loss may leave arbitrary data in a node's files. A database refuses a whole transaction because of one wrong
+value. Without this module, one damaged record would block all later records of its node.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from offload.records import Record
 
 _LONGEST_REASON = 300
 _OF_DAMAGED_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What Python raises of a value of another kind than it should be, before the database sees it."""
+"""What Python raises for a value of a wrong type, before the value reaches the database."""
 
 
 def deliver_records(db: Database, run_number: int, contents: Sequence[Mapping[str, Any]]) -> list[Refused]:
-    """Write every record that can be written; returns those that are refused for good, each with the reason.
+    """Write every valid record. Returns the permanently refused ones, each with the reason.
 
-    contents: each a `Record.content`, or what is left of one
-    They are counted in the `refused_records` of the episode that they name, each once, however often it is delivered.
-    Raises ServiceError when the database cannot be used, or refuses the statement whatever the values: then all wait.
+    contents: each a `Record.content`, possibly damaged
+    A refused record is counted once in the `refused_records` of its episode, even if it is delivered several times.
+    Raises ServiceError if the database is unavailable, or refuses the statement for any values. Then deliver all again.
     """
     records: list[Record] = []
     unfit: list[Refused] = []
@@ -42,7 +42,7 @@ def deliver_records(db: Database, run_number: int, contents: Sequence[Mapping[st
 
 
 def _write_apart(db: Database, run_number: int, records: Sequence[Record], unfit: list[Refused]) -> list[Refused]:
-    """Write the records, by halves where a value is refused; a single record that is refused goes to `unfit`."""
+    """Write the records. If a value is refused, try both halves separately, down to the one record for `unfit`."""
     try:
         return write_checked(db, run_number, records)
     except (ValueRefused, *_OF_DAMAGED_VALUES) as error:

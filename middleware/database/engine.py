@@ -1,12 +1,12 @@
-"""A handle on the database: connecting, transactions, schema versions, and the log of its outages.
+"""Connects to the database, runs transactions, checks the schema version, and logs outages.
 
-Concurrency: a `Database` may be shared by the threads of a process (SQLAlchemy's pool gives each its own connection),
-and by any number of processes. SQLite runs in WAL mode; a writing transaction takes the write lock at its beginning, so
-that two of them wait for each other instead of failing half-way.
+Concurrency: the threads of a process may share a `Database`; SQLAlchemy's pool gives each its own connection. Any
+number of processes may use the same database. SQLite runs in WAL mode. A writing transaction takes the write lock at
+its beginning, so that two of them wait for each other instead of failing half-way.
 
-Errors: `transaction` and `reading` raise those of the database as `middleware.errors.ServiceError`, from connecting to
-the commit. SQLAlchemy's event `handle_error` only logs outages. It could not translate all errors: SQLAlchemy does not
-call it when the pool has no free connection, and its pre-ping expects errors of SQLAlchemy's own.
+Errors: `transaction` and `reading` raise database errors as `middleware.errors.ServiceError`, from connecting to the
+commit. SQLAlchemy's event `handle_error` only logs outages. It cannot translate all errors: SQLAlchemy does not call it
+when the pool has no free connection, and its pre-ping expects SQLAlchemy's own errors.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _WAL_RETRY_S = 0.02
 _MYSQL_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60}
 
 _logger = logging.getLogger(__name__)
-# The pool would log a traceback for each connection that breaks on its way back: it is replaced, and an outage is logged by its next use.
+# The pool would log a traceback for each connection that breaks when it is returned. The pool replaces it anyway, and
+# the next use logs an outage.
 logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 
 class Database:
-    """A connected database. Use `connect`; it does not create tables (`migrate` does)."""
+    """A database with its connection pool. Create it with `connect`, and its tables with `migrate`."""
 
     def __init__(self, url: str, engine: Engine) -> None:
         self.url = url
@@ -49,10 +50,10 @@ class Database:
 
     @classmethod
     def connect(cls, url: str) -> Database:
-        """Prepare an engine for `sqlite:///PATH` (its folder is made) or `mysql+pymysql://…`. No connection is made yet.
+        """Prepare an engine for `sqlite:///PATH` or `mysql+pymysql://…`. The first use opens a connection.
 
-        A relative path is relative to the working directory. A file that may not be written is opened for reading. Raises
-        SettingsError for a URL that cannot be used.
+        For SQLite this creates the folder. A relative path is relative to the working directory. A file without write
+        permission is opened for reading. Raises SettingsError for an unusable URL.
         """
         parsed, path = sa.make_url(url), sqlite_file(url)
         if path is not None:
@@ -84,12 +85,12 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     def ping(self) -> None:
-        """Ask the database something that costs nothing. Raises ServiceError."""
+        """Run a trivial query. Raises ServiceError."""
         with self.reading() as connection:
             connection.execute(sa.select(1))
 
     def version(self) -> str:
-        """As the server says it itself; for people. Raises ServiceError."""
+        """The product and version that the server reports, for people. Raises ServiceError."""
         question = "SELECT sqlite_version()" if self.is_sqlite else "SELECT VERSION()"
         with self.reading() as connection:
             said = str(connection.execute(sa.text(question)).scalar_one())
@@ -99,15 +100,15 @@ class Database:
 
     @property
     def now(self) -> sa.ColumnElement[float]:
-        """The instant at which the database runs the statement, in Unix seconds by its own clock."""
+        """The time at which the database runs the statement, in Unix seconds by the database's clock."""
         if self.is_sqlite:
             return sa.literal_column("(julianday('now') - 2440587.5) * 86400.0", sa.Double)
-        # Of UTC: NOW() is ambiguous in the hour that a time zone plays twice.
+        # In UTC: NOW() is ambiguous in the hour that repeats when daylight saving time ends.
         return sa.literal_column("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6", sa.Double)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A writing transaction: committed at the end of the block, rolled back when it raises. Raises ServiceError."""
+        """A writing transaction: commits at the end of the block, rolls back if it raises. Raises ServiceError."""
         with (
             service_errors(),
             self._connected() as connection,
@@ -122,20 +123,20 @@ class Database:
             yield connection
 
     def _connected(self) -> Connection:
-        """A connection of the pool, which asks a kept one whether it still works: that is where a frozen server is noticed."""
+        """A connection from the pool. The pool first tests a kept connection, which detects a frozen server."""
         began = time.monotonic()
         connection = self.engine.connect()
         self._outage.answered_after(time.monotonic() - began)
         return connection
 
     def migrate(self) -> None:
-        """Create the tables, or bring older ones to this version. Raises SchemaError for a newer or a foreign database."""
+        """Create the tables, or upgrade older ones. Raises SchemaError for a newer or a foreign database."""
         from middleware.database import migrations
 
         migrations.upgrade(self)
 
     def check_schema(self) -> None:
-        """Raise SchemaError unless the tables are of this version."""
+        """Raise SchemaError unless the tables have the schema of this version."""
         from middleware.database import migrations
 
         migrations.check(self)
@@ -149,12 +150,12 @@ class Database:
 
 
 def _tell_outages(engine: Engine, outage: OutageLog) -> None:
-    """Log the database's outages, each once, whatever the engine is used for."""
+    """Log each outage of the database once, for all uses of the engine."""
 
     @event.listens_for(engine, "handle_error")
     def failed(context: Any) -> None:
         error = context.sqlalchemy_exception
-        # A connection that broke while nobody used it is replaced by the pool without anybody noticing.
+        # The pool silently replaces a connection that broke while it was idle.
         if error is not None and not context.is_pre_ping and is_unavailable(error) and not is_contention(error):
             asked_s = None if context.connection is None else context.connection.info.get("offload_asked_s")
             outage.failed(reason(error), since_s=asked_s, answers=still_answers(error))
@@ -168,12 +169,12 @@ def _tell_outages(engine: Engine, outage: OutageLog) -> None:
         outage.answered_after(time.monotonic() - connection.info["offload_asked_s"])
 
 
-# NaN is not JSON: MySQL refuses it, and SQLite shall too.
+# NaN is not JSON. MySQL refuses it; this makes SQLite refuse it too.
 _to_json = partial(json.dumps, allow_nan=False)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Of two processes that make a database at once, SQLite refuses one here at once, whatever its busy time-out."""
+    """Switch to WAL mode, with retries. SQLite ignores the busy timeout if two processes create a database at once."""
     until = time.monotonic() + _BUSY_TIMEOUT_S
     while True:
         try:
@@ -186,7 +187,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
-    # SQLAlchemy begins transactions itself (see _begin_sqlite); the driver must not.
+    # SQLAlchemy begins the transactions (see _begin_sqlite), so the driver must not.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
     _use_wal(connection)

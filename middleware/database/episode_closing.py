@@ -1,10 +1,10 @@
-"""The end of an episode: closed with a verdict once every task has its one outcome, aborted, or deleted.
+"""Ends episodes: closes them with a verdict once every task has its one outcome, aborts them, or deletes them.
 
 An episode takes records while its status is `open`. `close_episode` and `write_records` lock the episode's row, so that
 a record is either counted in the close or refused, never both.
 
-`lease`, in everything that writes: nothing is changed, and LeaseLost is raised, where another process controls the run
-by now; None where the caller is the run's only writer anyhow.
+Each function takes the caller's `lease`. If another process controls the run now, the function changes nothing and
+raises LeaseLost. None means that the caller is the run's only writer.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ def close_episode(
     recorded: Mapping[int, int] | None = None,
     lease: Lease | None = None,
 ) -> EpisodeSummary:
-    """Close an episode in one transaction: `lost` for each task without an outcome, the verdict, the conservation check.
+    """Close an episode in one transaction: write `lost` for tasks without an outcome, check conservation, set verdict.
 
-    down: slots in which a node was down
-    mixed: why several schedulers decided, None when it was one. An episode with a decision whose scheduler failed is mixed
-        as well: the task stayed where it was, which the scheduler did not choose.
-    recorded: how many outcomes each node says that it has recorded; an episode that has fewer of them is incomplete, as is
-        one of which records were refused.
-    An episode that is not open is left as it is. Raises ConservationError, having changed nothing.
+    An episode that is not open stays as it is.
+
+    down: the slots in which each node was down
+    mixed: why several schedulers decided; None if only one did. An episode with a failed decision is also mixed,
+        because the task stayed at its node without the scheduler's choice.
+    recorded: how many outcomes each node reports as recorded. An episode with fewer, or with refused records, is
+        incomplete.
+    Raises ConservationError, and then changes nothing.
     """
     down = down or {}
     with fenced(db, lease) as connection:
@@ -77,9 +79,9 @@ def close_episode(
 def forget_episodes(
     db: Database, run: Run, phase: str, keep: int, most: int = 20, *, lease: Lease | None = None
 ) -> int:
-    """Delete the oldest ended episodes of a phase with all their records, so that `keep` stay; at most `most` at once.
+    """Delete the oldest ended episodes of a phase with all their records, so that `keep` stay. Returns how many.
 
-    How many were deleted.
+    most: how many one call deletes at most
     """
     with fenced(db, lease) as connection:
         old = (
@@ -99,7 +101,7 @@ def forget_episodes(
 
 
 def abort_episode(db: Database, run: Run, episode: int, reason: str, *, lease: Lease | None = None) -> None:
-    """End an open episode without a verdict: it takes no more records and is not counted anywhere."""
+    """End an open episode without a verdict. It takes no more records, and no evaluation counts it."""
     with fenced(db, lease) as connection:
         connection.execute(
             sa.update(episodes)

@@ -1,4 +1,4 @@
-"""The opening of an episode: its row, and its tasks. From then on it takes records, while its status is `open`."""
+"""Opens an episode: writes its row and its tasks. It takes records while its status is `open`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def open_episode(
     *,
     lease: Lease | None = None,
 ) -> int:
-    """Write the episode's row and its tasks; returns its number within the run (1, 2, …).
+    """Write the episode's row and its tasks. Returns its number within the run (1, 2, …).
 
-    uid: 32 random hexadecimal digits, chosen by the caller: the same call may be repeated when its answer was lost, and
-    returns the number of the episode that is there.
-    lease: nothing is written, and LeaseLost is raised, where another process controls the run by now; None where the
-        caller is the run's only writer
-    Raises ValueError for a trace that the run's network or slots cannot play.
+    uid: 32 random hexadecimal digits from the caller. A repeated call with the same uid returns the number of the
+        existing episode. So the caller may repeat a call whose answer was lost.
+    lease: the caller's lease; None if the caller is the run's only writer
+    Raises LeaseLost, and writes nothing, if another process controls the run now. Raises ValueError for a trace that
+    does not match the run's network or slots.
     """
     planned = run.settings.time
     if trace.slots > planned.slots or trace.nodes != run.settings.network.nodes or trace.slot_s != planned.slot_s:
@@ -39,7 +39,7 @@ def open_episode(
             f"{planned.slots} slots of {planned.slot_s:g} s and {run.settings.network.nodes} nodes"
         )
     with fenced(db, lease) as connection:
-        # Two openings at once get two numbers.
+        # The lock gives two concurrent openings different numbers.
         connection.execute(sa.select(runs.c.id).where(runs.c.id == run.number).with_for_update())
         there = connection.execute(
             sa.select(episodes.c.episode).where(episodes.c.run == run.number, episodes.c.uid == uid)

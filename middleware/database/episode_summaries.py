@@ -1,4 +1,4 @@
-"""Episodes as they are recorded, found by what they are, with the number of their tasks by outcome."""
+"""Finds recorded episodes by their properties, and counts their tasks by outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from offload.scheduler_choice import SchedulerChoice
 
 @dataclass(frozen=True)
 class EpisodeSummary:
-    """An episode as it is recorded, with the number of its tasks by outcome."""
+    """A recorded episode, with the number of its tasks by outcome."""
 
     episode: int
     plan: EpisodePlan
@@ -52,7 +52,7 @@ def find_episodes(
     status: str | None = EpisodeStatus.CLOSED,
     verdict: str | None = None,
 ) -> list[EpisodeSummary]:
-    """The run's episodes that have all the given properties (None: any), in the order in which they were opened."""
+    """The run's episodes with all the given properties (None: any), in the order of their opening."""
     wanted = {
         "phase": phase, "method": method, "model": model, "trace": trace,
         "episode": episode, "status": status, "verdict": verdict,

@@ -1,4 +1,4 @@
-"""The verdict of an episode that is being closed: what it is good for, from what was recorded of it."""
+"""Finds the verdict of an episode at its close: complete, mixed or incomplete, from its records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find_verdict(
     recorded: Mapping[int, int],
     refused_records: int,
 ) -> tuple[Verdict, str | None]:
-    """The verdict, and the reason where it is not complete. For down, mixed and recorded see `close_episode`."""
+    """The verdict, and the reason unless it is complete. For down, mixed and recorded see `close_episode`."""
     if mixed := mixed or _failed_decisions(connection, run, episode):
         return Verdict.MIXED, mixed
     missing = (
@@ -34,7 +34,7 @@ def find_verdict(
 
 
 def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapping[int, Sequence[int]]) -> str | None:
-    """In words, the first decision that is not recorded although its node was up; None when none is missing."""
+    """How many decisions of running nodes are not recorded, and the first one, in words. None if none is missing."""
     count = connection.execute(
         sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)
     ).scalar_one()
@@ -60,7 +60,7 @@ def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapp
 
 
 def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | None:
-    """In words, the decisions whose scheduler raised; None when there is none."""
+    """How many decisions failed because the scheduler raised, and the first one, in words. None if none failed."""
     failed = connection.execute(
         sa.select(decisions.c.slot, decisions.c.node)
         .where(decisions.c.run == run.number, decisions.c.episode == episode, decisions.c.failed)
@@ -69,18 +69,20 @@ def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | N
     if not failed:
         return None
     slot, node = failed[0]
-    return f"the scheduler failed in {len(failed)} decisions, the first at node {node} in slot {slot}; its log says why"
+    return (
+        f"the scheduler failed in {len(failed)} decisions, the first at node {node} in slot {slot}; see the node's log"
+    )
 
 
 def _refused_records(count: int) -> str | None:
-    """In words, that records of the episode were refused; None when none was."""
+    """How many records of the episode were refused, in words. None if none was."""
     if not count:
         return None
-    return f"{count} of its records were refused: refused.jsonl of the nodes says which, and why"
+    return f"{count} of its records were refused; see refused.jsonl of the nodes"
 
 
 def _missing_outcome(connection: Connection, run: Run, episode: int, recorded: Mapping[int, int]) -> str | None:
-    """In words, the first node of whose outcomes some are not in the database; None when all are there."""
+    """The first node with outcomes that are missing in the database, in words. None if all are there."""
     here = outcomes.c.run == run.number, outcomes.c.episode == episode
     counted = sa.select(outcomes.c.written_by, sa.func.count().label("count")).where(*here)
     there = {

@@ -1,14 +1,15 @@
-"""A run's lease: it makes one process at a time the writer of a run's episodes.
+"""Gives a run's lease to one process at a time, which is then the only writer of the run's episodes.
 
-The row of a run says who holds the lease, until when by the database's clock, and its epoch, a number that grows each time
-that somebody acquires it. Every write to the run's episodes is committed only if the row still has the writer's holder and
-epoch (`fenced`), and edge nodes obey the epoch that is in the row (`edgenode/fencing.py`). So a holder that was stopped for a
-while and was replaced meanwhile can change nothing any more, however late it notices.
+The lease is a row per run: the holder, the expiry by the database's clock, and the epoch, which each acquisition
+increments. A write to the run's episodes commits only if the row still has the writer's holder and epoch (`fenced`).
+Edge nodes obey only the epoch in the row (`edgenode/fencing.py`). A holder that was suspended and replaced can
+therefore change nothing, even before it notices.
 
-A lease that expires is not lost: only another process that acquires it takes it. So an outage of the database ends nobody.
+An expired lease still belongs to its holder until another process acquires it. An outage of the database therefore
+ends no process.
 
-Concurrency: `LeaseHolder.acquire` starts a thread that renews the lease until `stopping` is set or the lease is lost;
-`confirm` and `lease` may be used by any thread.
+Concurrency: `LeaseHolder.acquire` starts a thread that renews the lease until `stopping` is set or the lease is lost.
+Any thread may use `confirm` and `lease`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from middleware.errors import ServiceError
 from offload.errors import UserError
 
 LEASE_S = 6.0
-"""A process that has not renewed its lease for so many real seconds can be replaced."""
+"""Real seconds after the last renewal until another process may acquire the lease."""
 RENEW_S = 1.5
 _POLL_S = 0.25
 _LONGEST_HOLDER = 64
@@ -43,23 +44,23 @@ _logger = logging.getLogger(__name__)
 
 
 class LeaseHeld(UserError):
-    """Another process holds the lease and renews it. `holder` says which; words: what its message says instead of that."""
+    """Another process, `holder`, holds the lease and renews it. words: replaces the default message"""
 
     def __init__(self, run: str, holder: str, words: str | None = None) -> None:
         super().__init__(
             words
-            or f"run '{run}' is being played already, by {holder}; stop that one, or choose another name for this run"
+            or f"run '{run}' is already controlled by {holder}; stop that process, or choose another name for this run"
         )
         self.holder = holder
 
 
 class LeaseLost(UserError):
-    """Another process has acquired the lease: this one must change nothing of the run any more."""
+    """Another process has acquired the lease. This process must not change the run any more."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """What a holder knows of its lease. epoch: 1, 2, …; no two processes have the same one of a run."""
+    """A lease as its holder knows it. epoch: 1, 2, …; different for each acquisition of the run's lease"""
 
     run: Run
     holder: str
@@ -67,22 +68,22 @@ class Lease:
 
 
 def holder_of(environment: Mapping[str, str]) -> str:
-    """This process as a holder: `OFFLOAD_HOLDER`, by which a restarted process is known again; else a new name."""
+    """The holder name of this process: `OFFLOAD_HOLDER`, which a restarted process keeps, or else a new name."""
     if given := environment.get("OFFLOAD_HOLDER"):
-        return given[-_LONGEST_HOLDER:]  # of a pod's name the end is what no other has
+        return given[-_LONGEST_HOLDER:]  # the end of a pod's name is unique
     return new_holder()
 
 
 def new_holder() -> str:
-    """A name that no other process has, which tells people where to find this one."""
+    """A unique holder name with the process id and the host, for people."""
     return f"process {os.getpid()} on {socket.gethostname()[:24]}, {uuid.uuid4().hex[:8]}"
 
 
 def acquire(db: Database, run: Run, holder: str, stopping: threading.Event | None = None) -> Lease:
-    """Acquire a run's lease, at once where it is free, expired, or held under the same name.
+    """Acquire a run's lease: at once if it is free, expired, or held under the same name.
 
-    Waits for one that is not renewed until it has expired, at most `LEASE_S`. Raises LeaseHeld as soon as another holder
-    renews it, or when `stopping` is set meanwhile.
+    Otherwise waits at most `LEASE_S` until the lease expires. Raises LeaseHeld if the other holder renews it, or if
+    `stopping` is set.
     """
     ending = stopping or threading.Event()
     first: Any = None
@@ -98,7 +99,7 @@ def acquire(db: Database, run: Run, holder: str, stopping: threading.Event | Non
 
 
 def renew(db: Database, lease: Lease) -> None:
-    """Hold the lease for another `LEASE_S`. Raises LeaseLost."""
+    """Extend the lease to `LEASE_S` from now. Raises LeaseLost."""
     with db.transaction() as connection:
         statement = sa.update(leases).where(*_ours(lease)).values(expires_at=db.now + LEASE_S)
         if not connection.execute(statement).rowcount:
@@ -106,27 +107,28 @@ def renew(db: Database, lease: Lease) -> None:
 
 
 def release(db: Database, lease: Lease) -> None:
-    """Let anybody acquire the lease at once. One that was lost is left alone."""
+    """Let any process acquire the lease at once. Does nothing if the lease is lost."""
     with db.transaction() as connection:
         connection.execute(sa.update(leases).where(*_ours(lease)).values(expires_at=0.0))
 
 
 def require(connection: Connection, lease: Lease) -> None:
-    """Raise LeaseLost unless the lease is held; nobody acquires it before this transaction has ended."""
+    """Raise LeaseLost unless the lease is held. No process can acquire it before this transaction ends."""
     statement = sa.select(leases.c.holder, leases.c.epoch).where(leases.c.run == lease.run.number)
     row = connection.execute(statement.with_for_update(read=True)).one_or_none()
     if row is None or (row.holder, row.epoch) != (lease.holder, lease.epoch):
         raise LeaseLost(
             f"another process controls run '{lease.run.name}' now: {'unknown' if row is None else row.holder}; "
-            f"this one had not renewed its lease for more than {LEASE_S:g} s, and ends"
+            f"this process did not renew its lease for more than {LEASE_S:g} s, and ends"
         )
 
 
 @contextmanager
 def fenced(db: Database, lease: Lease | None) -> Iterator[Connection]:
-    """A writing transaction that is committed only if the lease is still held then: else it raises LeaseLost.
+    """A writing transaction that commits only if the lease is held at its end, and otherwise raises LeaseLost.
 
-    Asked at the end, so that the lease can be renewed while a long transaction runs. None: the caller is the run's only writer.
+    The check is at the end, so that the lease can be renewed during a long transaction. None: the caller is the run's
+    only writer.
     """
     with db.transaction() as connection:
         yield connection
@@ -135,7 +137,7 @@ def fenced(db: Database, lease: Lease | None) -> Iterator[Connection]:
 
 
 def current_epoch(db: Database, run: Run) -> int:
-    """The epoch of the process that controls the run, or did so last; 0 where none ever has."""
+    """The epoch of the process that controls the run, or controlled it last. 0 if there was none."""
     with db.reading() as connection:
         return connection.execute(sa.select(leases.c.epoch).where(leases.c.run == run.number)).scalar() or 0
 
@@ -143,8 +145,9 @@ def current_epoch(db: Database, run: Run) -> int:
 class LeaseHolder:
     """A process that holds a run's lease.
 
-    holder: its name, see `holder_of`; lost: called by the renewing thread when another process has acquired the lease
-    stopping: when it is set the lease is renewed no more: a process that ends may be replaced when it takes too long
+    holder: its name, see `holder_of`
+    lost: the renewing thread calls it when another process has acquired the lease
+    stopping: when set, renewal stops, so that another process can replace one that takes too long to end
     """
 
     def __init__(
@@ -157,12 +160,12 @@ class LeaseHolder:
 
     @property
     def lease(self) -> Lease:
-        """The lease that was acquired."""
+        """The acquired lease."""
         assert self._lease is not None, "a run's episodes are written by the holder of its lease"
         return self._lease
 
     def acquire(self) -> None:
-        """Acquire the lease and keep renewing it. Raises as the function `acquire`."""
+        """Acquire the lease and start to renew it. Raises LeaseHeld like the function `acquire`."""
         self._lease = acquire(self._db, self._run, self.holder, self._stopping)
         self._thread.start()
 
@@ -172,7 +175,7 @@ class LeaseHolder:
             require(connection, self.lease)
 
     def release(self) -> None:
-        """Renew no more, and let anybody acquire the lease. A database that does not answer lets it expire."""
+        """Stop the renewal, and let any process acquire the lease. If the database does not answer, it just expires."""
         self._stopping.set()
         self._thread.join(timeout=LEASE_S)
         try:
@@ -190,7 +193,7 @@ class LeaseHolder:
                 self._lost(lost)
                 return
             except ServiceError as error:
-                # Whatever the database answers: only another holder ends this process.
+                # Only another holder ends this process, never an error of the database.
                 if not failing:
                     _logger.warning("the lease of run '%s' is not renewed (%s)", self._run.name, error)
                 failing = True
@@ -201,7 +204,7 @@ def _ours(lease: Lease) -> tuple[Any, ...]:
 
 
 def _take(db: Database, run: Run, holder: str) -> Any:
-    """The lease; or, where somebody else holds it, its row, with the seconds that are left as `left_s`."""
+    """The lease. If another process holds it: its row, with the remaining seconds as `left_s`."""
     here = leases.c.run == run.number
     with db.transaction() as connection:
         free = sa.or_(leases.c.holder == holder, leases.c.expires_at <= db.now)
@@ -216,5 +219,5 @@ def _take(db: Database, run: Run, holder: str) -> Any:
         with db.transaction() as connection:
             connection.execute(sa.insert(leases).values(run=run.number, holder="", epoch=0, expires_at=0.0))
     except ConstraintRefused:
-        pass  # another process was quicker
+        pass  # another process inserted the row first
     return _take(db, run, holder)

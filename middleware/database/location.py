@@ -1,4 +1,4 @@
-"""Where the file of a SQLite database is, and how one is read that may not be written."""
+"""Finds the file of a SQLite database, and opens a database file without write permission."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offload.settings import SettingsError
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of `sqlite:///PATH`; None for a server. Raises SettingsError for one without a file."""
+    """The file of `sqlite:///PATH`; None for a server. Raises SettingsError for a SQLite URL without a file."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return None
@@ -23,15 +23,15 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def is_read_only(path: Path) -> bool:
-    """Whether a file is there, and this process may not change it or what SQLite puts beside it."""
+    """Whether the file exists, and this process may not write it or its folder."""
     return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def read_only_url(path: Path) -> sa.URL:
-    """For a file that may not be written.
+    """The URL that opens a database file without write permission.
 
-    SQLite shares what is not checkpointed yet in files beside the database, and would have to make them. Where there is none,
-    nobody has the database open, and it is read as it lies.
+    SQLite keeps changes before a checkpoint in a file beside the database (`-wal`), and would have to create it. If it
+    does not exist, no process has the database open, and SQLite can read the file as immutable.
     """
     immutable = "" if Path(f"{path}-wal").exists() else "&immutable=1"
     return sa.make_url(f"sqlite:///file:{quote(str(path.resolve()))}?mode=ro{immutable}&uri=true")

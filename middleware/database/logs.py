@@ -1,8 +1,8 @@
-"""Decision and outcome rows as `EpisodeLog`s, streamed in the order of their keys.
+"""Streams decision and outcome rows as `EpisodeLog`s, one episode at a time.
 
-Two queries per episode, each a range of the primary key, so that memory is bounded by one episode and no snapshot of
-the database is held open while the caller works. The observations of all its rows are joined and reinterpreted at once:
-no Python object per element.
+Each episode takes two queries over a range of the primary key. Memory is bounded by one episode, and no snapshot of
+the database stays open while the caller works. The observations of an episode are joined and reinterpreted as one
+array, without a Python object per element.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _SUCCESS = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=0)
 
 
 def read_episode_log(db: Database, run: Run, episode: int) -> EpisodeLog:
-    """The log of one closed episode. Raises LookupError when it does not exist, is not closed, or has no decisions."""
+    """The log of one closed episode. Raises LookupError if it does not exist, is not closed, or has no decisions."""
     return next(stream_episode_logs(db, run, [episode]))
 
 
 def stream_episode_logs(db: Database, run: Run, episodes: Sequence[int] | None = None) -> Iterator[EpisodeLog]:
     """The logs of these episodes in the given order (None: all complete ones, by number), one in memory at a time.
 
-    Raises LookupError, when it comes to it, for one that does not exist, is not closed, or has no decisions.
+    On reaching an episode that does not exist, is not closed, or has no decisions, the iterator raises LookupError.
     """
     with db.reading() as connection:
         n = connection.execute(
@@ -79,7 +79,7 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
     up[slot, node] = True
     for down_node, down_slots in row.down.items():
         up[[int(down) for down in down_slots], int(down_node)] = False
-    # The rows in which a node counts as down stay zeros, whatever it has recorded there.
+    # The rows in which a node counts as down stay zero, even if it recorded something.
     counted = up[slot, node]
     place = np.asarray(slot)[counted], np.asarray(node)[counted]
 
@@ -99,7 +99,7 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
         observations=placed(observations.astype(np.float32, copy=False)),
         masks=placed(unpack_masks(packed, n + 1)),
         actions=placed(np.asarray(action, dtype=np.int64)),
-        # None becomes NaN: schedulers without a policy.
+        # None (a scheduler without a policy) becomes NaN.
         log_probabilities=placed(np.asarray(log_probability, dtype=np.float32)),
         up=up,
         team_reward=rewards,
@@ -109,7 +109,7 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
 
 
 def _rewards(connection: Connection, run: Run, episode: int, slots: int) -> tuple[NDArray[np.float64], int, int]:
-    """The team reward of every slot, the number of tasks, and of successes."""
+    """The team reward of each slot, the number of tasks, and the number of successes."""
     rewards = np.zeros(slots)
     generated = successes = 0
     for end, feedback, count, succeeded in connection.execute(

@@ -1,7 +1,7 @@
-"""The records of chosen episodes as columns: what the evaluation reads.
+"""Reads the records of chosen episodes as NumPy columns, for the evaluation.
 
-Two queries per episode, each a range of the primary key; what is kept are NumPy columns, not rows. A field of
-`TaskColumns` or `DecisionColumns` reads the column of its name, and has that column's type.
+Each function runs one query per episode over a range of the primary key. A field of `TaskColumns` or
+`DecisionColumns` holds the database column of the same name, with that column's type.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from middleware.database.schema import decisions, outcomes, tasks
 from offload.state import FloatArray, IntArray
 
 NOWHERE: Final = -1
-"""The destination of a task of which nobody knows where it went."""
+"""The destination of a task whose destination was not recorded."""
 
 _KINDS: Final[dict[type, Any]] = {int: np.int64, float: np.float64, str: np.str_, bool: np.bool_}
 _NOTHING: Final[dict[type, Any]] = {int: NOWHERE, str: ""}
-"""What stands for NULL."""
+"""The values that replace NULL, by type."""
 
 
 @dataclass(frozen=True, eq=False)
 class TaskColumns:
-    """Tasks with their outcomes; every column has one entry per task. Durations are model seconds, 0 where not reached.
+    """Tasks with their outcomes, one entry per task in each column.
 
-    destination: `NOWHERE` when nobody knows; outcome, transfer: texts, transfer is "" for local tasks
+    Durations are model seconds, 0 for stages that the task did not reach.
+
+    destination: `NOWHERE` if it is unknown
+    transfer: "" for local tasks
     """
 
     slot: IntArray
@@ -57,7 +60,7 @@ class TaskColumns:
 
 @dataclass(frozen=True, eq=False)
 class DecisionColumns:
-    """Decision records, those of slots without a task included: their action is N."""
+    """Decision records, including slots without a task, where the action is N."""
 
     slot: IntArray
     node: IntArray
@@ -92,7 +95,7 @@ def read_decisions(db: Database, run: Run, numbers: Iterable[int]) -> DecisionCo
 
 
 def _chosen(columns: type, *tables: sa.Table) -> tuple[list[Any], list[Any]]:
-    """For each field of `columns` the column of its name, in the first table that has it, and its NumPy type."""
+    """For each field of `columns`: the column of that name from the first table that has it, and its NumPy type."""
     found = [next(table.c[field.name] for table in tables if field.name in table.c) for field in fields(columns)]
     types = [column.type.python_type for column in found]
     chosen = [

@@ -1,4 +1,4 @@
-"""Which versions of models a run has, in the order in which they were made."""
+"""Records and finds the model versions of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offload.manifest import ModelManifest
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A version: its manifest, the phase and method that made it, and after how many steps or updates."""
+    """A version: its manifest, the phase and method that created it, and the number of steps or updates before it."""
 
     version: str
     manifest: ModelManifest
@@ -38,7 +38,7 @@ def record_model(
     number: int,
     statistics: Mapping[str, Any],
 ) -> None:
-    """Record a published version; one that is there already is replaced: it was published again."""
+    """Record a published version. A version that is published again replaces its row."""
     values = {
         "manifest": manifest.model_dump(mode="json"),
         "phase": phase,
@@ -54,7 +54,7 @@ def record_model(
 
 
 def find_models(db: Database, run: Run, *, method: str | None = None) -> list[ModelRow]:
-    """The run's versions (of one method), by number, then by time."""
+    """The run's versions, of one method or of all, by number, then by time."""
     statement = sa.select(models).where(models.c.run == run.number)
     if method is not None:
         statement = statement.where(models.c.method == method)

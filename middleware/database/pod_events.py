@@ -1,4 +1,4 @@
-"""What the failure injection on Kubernetes did to edge-node pods."""
+"""Records and finds the events that failure injection on Kubernetes caused in edge-node pods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from middleware.database.schema import pod_events
 
 @dataclass(frozen=True)
 class PodEvent:
-    """One event. episode, slot: what was being played; None between episodes."""
+    """One event. episode, slot: those that were running; None between episodes"""
 
     node: int
     pod: str
@@ -45,7 +45,7 @@ def record_pod_event(
 
 
 def find_pod_events(db: Database, run: Run) -> list[PodEvent]:
-    """All of a run's, oldest first."""
+    """All events of a run, oldest first."""
     columns = [pod_events.c[name] for name in PodEvent.__dataclass_fields__]
     with db.reading() as connection:
         rows = connection.execute(

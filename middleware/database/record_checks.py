@@ -1,7 +1,7 @@
-"""Whether a record can be a row: what its fields allow, the same for every database.
+"""Checks that a record can be a row, with the same limits for every database.
 
-SQLite takes a text for a number and ten bytes for four, MySQL refuses the whole delivery for one value: so each record
-is checked here, before any of them is written.
+SQLite accepts a text as a number, and ten bytes in a column of four. MySQL refuses a whole delivery because of one
+value. So each record is checked here before any of them is written.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from offload.records import RECORDS, Record, RecordField, enumerations_of, fields_of
 
 Check = Callable[[Any], str | None]
-"""Says what is wrong with a value; None where nothing is."""
+"""Returns what is wrong with a value; None if nothing is."""
 
 _INFINITIES: Final = (np.array(np.inf, "<f4").tobytes(), np.array(-np.inf, "<f4").tobytes())
 
 
 class UnfitRecord(ValueError):
-    """A record that no database could take; the message says why."""
+    """A record that cannot be a row. The message says why."""
 
 
 def parsed_record(content: Mapping[str, Any], run_number: int) -> Record:
-    """The record of a delivered `Record.content`, which may be damaged in any way. `run` may be in it as well.
+    """The record in a delivered `Record.content`, which may be damaged in any way and may also have a key `run`.
 
-    Raises UnfitRecord unless the content has a known table, its fields, and values that they allow.
+    Raises UnfitRecord unless the content has a known table, only fields of it, and allowed values.
     """
     table = content.get("table")
     if not isinstance(table, str) or table not in RECORDS:
@@ -46,7 +46,7 @@ def parsed_record(content: Mapping[str, Any], run_number: int) -> Record:
 
 
 def check_record(record: Record) -> None:
-    """Raise UnfitRecord unless all values of the record are what its fields allow."""
+    """Raise UnfitRecord unless the fields of the record allow all its values."""
     values = vars(record)
     _check(record.table, values, values)
 
@@ -66,7 +66,7 @@ def _is_plainly_sound(
     numbers: Sequence[str],
     others: Sequence[tuple[str, Check]],
 ) -> bool:
-    """Whether nothing is wrong, found out without a function call for each number: nearly all records are sound."""
+    """Whether the record is valid. Makes no function call per number, because this check runs for every record."""
     get, finite = values.get, math.isfinite
     for column, least, most in whole:
         value = get(column)
@@ -106,7 +106,7 @@ def _of_type(field: RecordField) -> Check:
 
 
 def _bounds(field: RecordField) -> tuple[int, int]:
-    """The least and the largest number that the field takes."""
+    """The smallest and the largest number that the field allows."""
     most = 2 ** (field.size - 1) - 1
     return -most - 1, most
 
@@ -127,7 +127,7 @@ def _number(value: Any) -> str | None:
     try:
         return None if math.isfinite(value) else f"is {value}, not a finite number"
     except OverflowError:
-        return f"is {_shown(value)}, beyond what a number can be"
+        return f"is {_shown(value)}, too large for a number"
 
 
 def _text(length: int) -> Check:
@@ -136,7 +136,7 @@ def _text(length: int) -> Check:
             return f"is {_shown(value)}, not a text"
         if len(value) > length:
             return f"is {len(value)} characters long, at most {length} are possible"
-        return None if value.isascii() or _is_unicode(value) else "is no Unicode text"
+        return None if value.isascii() or _is_unicode(value) else "is not valid Unicode"
 
     return check
 
@@ -179,9 +179,8 @@ def _floats(bytes_: Check, nan_allowed: bool) -> Check:
         if nan_allowed and not any(infinity in value for infinity in _INFINITIES):
             return None
         values = np.frombuffer(value, "<f4")
-        if math.isfinite(
-            values @ values
-        ):  # quicker than to look at each, and beyond what a float32 holds for one that is not
+        # The dot product is faster than a check of each value. A value that is not finite makes it not finite.
+        if math.isfinite(values @ values):
             return None
         if np.isfinite(values).all() or (nan_allowed and not np.isinf(values).any()):
             return None
@@ -191,16 +190,16 @@ def _floats(bytes_: Check, nan_allowed: bool) -> Check:
 
 
 def _shown(value: Any) -> str:
-    """A few characters of it: a value may be of any length."""
+    """The first characters of a value, which may be of any length."""
     try:
         text = repr(value)
-    except ValueError:  # a number of too many digits
+    except ValueError:  # a number with too many digits
         text = type(value).__name__
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _plain(record: type[Record]) -> tuple[list[Any], list[str], list[Any]]:
-    """The fields for `_is_plainly_sound`: whole numbers with their bounds, numbers, and those with a check."""
+    """The fields for `_is_plainly_sound`: integers with their bounds, floats, and fields with a check function."""
     whole: list[Any] = []
     numbers: list[str] = []
     others: list[Any] = []

@@ -1,7 +1,7 @@
-"""Delivery of the edge nodes' records: insert-or-ignore in one transaction, refused where the episode is not open.
+"""Writes the edge nodes' records: insert-or-ignore in one transaction. Refuses those whose episode is not open.
 
-Concurrency: the episode's status is read in the transaction that writes, under a shared lock (SQLite: the write lock),
-and `close_episode` takes it for update: a record is either counted in the close or refused, never both.
+Concurrency: the writing transaction reads the episode's status under a shared lock (SQLite: the write lock).
+`close_episode` locks it for update. A record is therefore either counted in the close or refused, never both.
 """
 
 from __future__ import annotations
@@ -25,25 +25,29 @@ from offload.records import EPISODE_UID, RECORDS, OutcomeRecord, Record
 _logger = logging.getLogger(__name__)
 
 _SAME = {"decisions": ("slot", "node"), "outcomes": ("slot", "source", "written_by")}
-"""What makes a record the one that is there: an outcome must be its owner's, not the controller's `lost`."""
+"""The columns that identify a record. An outcome of its owner differs from the controller's `lost` in `written_by`."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A record that is refused for good: its content as it was delivered, and the reason."""
+    """A permanently refused record: its delivered content, and the reason."""
 
     content: Mapping[str, Any]
     reason: str
 
 
 def write_records(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
-    """Write decisions and outcomes; returns those that were refused, mostly because their episode takes no more.
+    """Write decisions and outcomes. Returns the refused ones.
 
-    A record is refused where the episode of its number has another uid. A record that is there already is left as it is,
-    and is not refused: a delivery may be repeated. Refused are also a second owner's outcome of one task, and an outcome of
-    a task that the episode does not have. Refused ones are counted in their own episode's `refused_records`, each once,
-    however often it is delivered.
-    Raises UnfitRecord (a ValueError) for a record that cannot be a row; nothing is written then.
+    A record is refused in these cases:
+
+    * its episode is not open, does not exist, or has another uid
+    * it is the outcome of a task that the episode does not have
+    * it is an outcome of a task that already has one from another owner
+
+    A repeated delivery is allowed: an existing record stays as it is and is not refused. Each refused record is counted
+    once in its episode's `refused_records`.
+    Raises UnfitRecord (a ValueError) for a record that cannot be a row. Then nothing is written.
     """
     for record in records:
         check_record(record)
@@ -51,7 +55,7 @@ def write_records(db: Database, run_number: int, records: Sequence[Record]) -> l
 
 
 def write_checked(db: Database, run_number: int, records: Sequence[Record]) -> list[Refused]:
-    """`write_records`, of records that are checked."""
+    """`write_records` for records that are already checked."""
     if not records:
         return []
     with db.transaction() as connection:
@@ -92,9 +96,9 @@ def row_of(record: Record, run_number: int) -> dict[str, Any]:
 
 
 def count_refused(db: Database, connection: Connection, run_number: int, refused: Sequence[Refused]) -> None:
-    """Enter refused records where each counts once: the answer to this transaction may be lost, and they come again.
+    """Count refused records in their episodes, each once: a sender that misses the answer delivers them again.
 
-    Only those whose episode is in this database are counted. A record may be damaged in any way.
+    Records whose episode is not in this database are not counted. A record may be damaged in any way.
     """
     named = {
         (number, uid)
@@ -116,7 +120,7 @@ def count_refused(db: Database, connection: Connection, run_number: int, refused
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """What is the same for two deliveries of one record, and for no other record."""
+    """A digest that identifies a record: equal for repeated deliveries, different for different records."""
     text = repr(sorted((str(key), repr(value)) for key, value in content.items()))
     return hashlib.blake2b(text.encode(errors="backslashreplace"), digest_size=16).hexdigest()
 
@@ -130,7 +134,7 @@ def _outcomes_by_episode(records: Sequence[Record]) -> dict[int, list[OutcomeRec
 
 
 def _without_task(connection: Connection, run_number: int, records: Sequence[Record]) -> list[OutcomeRecord]:
-    """The outcomes of tasks that their episode does not have."""
+    """The outcomes whose task is not in their episode."""
     found: list[OutcomeRecord] = []
     for episode, ours in _outcomes_by_episode(records).items():
         rows = connection.execute(
@@ -146,7 +150,7 @@ def _without_task(connection: Connection, run_number: int, records: Sequence[Rec
 
 
 def _second_outcomes(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
-    """The outcomes of tasks that have one by another owner. A task has one owner: it is logged as a defect."""
+    """The outcomes of tasks that have an outcome by another owner. This is a defect, and is logged as an error."""
     found: list[Refused] = []
     for episode, ours in sorted(_outcomes_by_episode(records).items()):
         by_task = {(record.slot, record.source): record for record in ours}
@@ -170,7 +174,7 @@ def _second_outcomes(connection: Connection, run_number: int, records: Sequence[
 
 
 def _not_there(connection: Connection, run_number: int, records: Sequence[Record]) -> list[Refused]:
-    """Those that no earlier delivery has brought: its answer may have been lost on the way."""
+    """The refused records among those for closed episodes: all but the ones that an earlier delivery wrote."""
     there: set[tuple[Any, ...]] = set()
     for name, episode in {(record.table, record.episode) for record in records}:
         table = metadata.tables[name]
@@ -191,6 +195,6 @@ def _place(record: Record) -> tuple[Any, ...]:
 def _insert_or_ignore(db: Database, table: sa.Table) -> Any:
     if db.is_sqlite:
         return sqlite.insert(table).on_conflict_do_nothing()
-    # Not INSERT IGNORE: that would swallow other errors too. A no-op update leaves the row as it was.
+    # INSERT IGNORE would also ignore other errors. A no-op update leaves the existing row unchanged.
     statement = mysql.insert(table)
     return statement.on_duplicate_key_update(run=statement.inserted.run)

@@ -1,4 +1,4 @@
-"""Runs: one experiment's settings, versions and network, under a name."""
+"""Creates and loads runs: the settings, versions and network of one experiment, under a name."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _logger = logging.getLogger(__name__)
 
 
 PLAYED_BY, TWIN = "played by", "the numeric twin"
-"""In a run's versions: its episodes are the twin's, not a testbed's."""
+"""Key and value in a run's versions: the numeric twin computes its episodes, without pods."""
 FOLDER = "folder"
-"""In a run's versions: where its results are written, an absolute path. It is no part of them."""
+"""Key in a run's versions: the absolute path of its results. It is not a version."""
 
 
 class RunConflict(UserError):
-    """A run of this name has other settings; the message names them."""
+    """A run of this name exists with other settings. The message names them."""
 
 
 class UnknownRun(UserError, LookupError):
-    """There is no run of this name; the message lists what there is."""
+    """There is no run of this name. The message lists the existing runs."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is recorded. `settings.services` has the defaults: addresses are not part of an experiment.
+    """A recorded run. `settings.services` has the defaults, because addresses are not part of an experiment.
 
-    uid: random; a run of the same name in another database has another one
+    uid: random, to distinguish runs of the same name in different databases
     """
 
     number: int
@@ -54,14 +54,15 @@ class Run:
 
     @property
     def by_twin(self) -> bool:
-        """Whether the numeric twin plays this run's episodes."""
+        """Whether the numeric twin computes this run's episodes."""
         return self.versions.get(PLAYED_BY) == TWIN
 
 
 def create_run(db: Database, name: str, settings: Settings, network: Network, versions: Mapping[str, str]) -> Run:
-    """The run `name`, created with its network unless it is there with the same settings. Live settings may differ: they change anyway.
+    """The run `name`. Creates it with its network if it does not exist.
 
-    Raises RunConflict, naming the settings that differ, when it is there with others.
+    Raises RunConflict if it exists with other settings; the message names them. Live settings may differ, because they
+    may change during a run.
     """
     try:
         with db.transaction() as connection:
@@ -82,13 +83,14 @@ def create_run(db: Database, name: str, settings: Settings, network: Network, ve
     run = load_run(db, name)
     if differences := _differences(run.settings.fixed(), settings.fixed()):
         raise RunConflict(
-            f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. Give this one another name (--out or --run)"
+            f"the run '{name}' exists with other settings: {'; '.join(differences[:6])}. "
+            "Choose another name with --out or --run"
         )
     return run
 
 
 def load_run(db: Database, name: str) -> Run:
-    """The run of a name. Raises UnknownRun."""
+    """The run with this name. Raises UnknownRun."""
     with db.reading() as connection:
         row = connection.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
         if row is None:

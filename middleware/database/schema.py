@@ -1,10 +1,12 @@
-"""The tables. All times are model seconds, all instants seconds since the episode's start, unless a name says `_at`
-(then Unix seconds, for people). Changing a table needs a migration in `migrations/versions/`.
+"""Defines the tables of the database. A change of a table needs a migration in `migrations/versions/`.
+
+Durations are model seconds. Instants are model seconds since the episode's start, except columns named `_at`, which are
+Unix seconds.
 
 The columns of `outcomes` and `decisions` are the fields of their records (`offload/records.py`).
 
-Keys are `(run, episode, slot, source)`: a run's number, the episode's number within it, the slot and the node that
-received the task. Written once, insert-or-ignore, so that a delivery may be repeated.
+Keys are `(run, episode, slot, source)`: the run's number, the episode's number within the run, the slot, and the node
+that received the task. Rows are written once, with insert-or-ignore, so that a delivery may be repeated.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ def _run_key() -> Column[int]:
 
 
 def _table_of(record: type[Record], comment: str) -> Table:
-    """The run, and a column per field of the record; type, unit and meaning are stated in `offload/records.py`."""
+    """A table with the run and a column per field. `offload/records.py` states the types, units and meanings."""
     columns = [
         Column(
             field.name,
@@ -88,9 +90,9 @@ runs = Table(
         String(32),
         nullable=False,
         server_default="",
-        comment="random: a run of this name in another database has another",
+        comment="random: distinguishes runs of the same name in different databases",
     ),
-    Column("settings", JSON, nullable=False, comment="Settings.experiment(): everything but the services"),
+    Column("settings", JSON, nullable=False, comment="Settings.experiment(): all settings except the services"),
     Column("services", JSON, nullable=False, comment="the services' URLs without passwords"),
     Column("versions", JSON, nullable=False, comment="of the testbed, Python and the libraries; the machine"),
     Column("created_at", Double, nullable=False),
@@ -121,20 +123,20 @@ episodes = Table(
     metadata,
     _run_key(),
     Column("episode", Integer, primary_key=True, autoincrement=False, comment="1, 2, … within the run"),
-    Column("uid", String(32), nullable=False, server_default="", comment="random: records and openings carry it"),
+    Column("uid", String(32), nullable=False, server_default="", comment="random: records and openings contain it"),
     Column("phase", String(16), nullable=False, comment="collect, checkpoint, online, evaluate, serve"),
     Column("method", String(64), nullable=False),
-    Column("trace", BigInteger, nullable=False, comment="keys the random draws"),
+    Column("trace", BigInteger, nullable=False, comment="the trace's number: seeds the random draws"),
     Column("scheduler", String(64), nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("model", String(64), nullable=True, comment="VERSION, or RUN/VERSION of another run's"),
     Column("revision", Integer, nullable=False, comment="of the live settings at the opening"),
     Column("status", String(16), nullable=False, comment="open, closed or aborted; records are taken while open"),
-    Column("verdict", String(16), nullable=True, comment="of a closed one: complete, mixed or incomplete"),
+    Column("verdict", String(16), nullable=True, comment="of a closed episode: complete, mixed or incomplete"),
     Column("reason", String(512), nullable=True, comment="of a verdict other than complete, or of an abort"),
     Column("down", JSON, nullable=False, comment='slots in which a node was down: {"3": [7, 8]}'),
-    Column("late_slots", Integer, nullable=False, comment="ticks that came more than a tenth of a slot late"),
-    Column("refused_records", Integer, nullable=False, comment="rows of `refusals`: damaged, or after the close"),
+    Column("late_slots", Integer, nullable=False, comment="ticks more than a tenth of a slot late"),
+    Column("refused_records", Integer, nullable=False, comment="number of rows in `refusals`"),
     Column("opened_at", Double, nullable=False),
     Column("closed_at", Double, nullable=True),
 )
@@ -146,7 +148,7 @@ leases = Table(
     "leases",
     metadata,
     _run_key(),
-    Column("holder", String(64), nullable=False, comment="the process that controls the run, or played it last"),
+    Column("holder", String(64), nullable=False, comment="the process that controls the run, or did so last"),
     Column("epoch", Integer, nullable=False, comment="1, 2, …: grows with every new holder; nodes refuse older ones"),
     Column("expires_at", Double, nullable=False, comment="Unix seconds by the database's clock"),
     comment="at most one process at a time controls a run",
@@ -175,7 +177,7 @@ refusals = Table(
     _run_key(),
     Column("episode", Integer, primary_key=True, autoincrement=False),
     Column("digest", String(32), primary_key=True, comment="of the record's content"),
-    comment="records that were refused, so that one that is delivered twice is counted once; nodes keep the records",
+    comment="digests of refused records, to count a repeated delivery once; the nodes keep the records",
 )
 
 decisions = _table_of(DecisionRecord, "one per node and slot, the observation-only slot T included")
@@ -189,7 +191,7 @@ models = Table(
     Column("phase", String(16), nullable=False, comment="offline or online"),
     Column("method", String(64), nullable=False, comment="offline-only, online-only or o2o-drl; offline-checkpoint"),
     Column("number", Integer, nullable=False, comment="gradient step (offline) or update (online)"),
-    Column("statistics", JSON, nullable=False, comment="losses and the like of the step or update that made it"),
+    Column("statistics", JSON, nullable=False, comment="losses and the like, of the step or update that created it"),
     Column("created_at", Double, nullable=False),
 )
 
@@ -214,10 +216,10 @@ pod_events = Table(
     Column("pod", String(255), nullable=False),
     Column("event", String(32), nullable=False, comment="killed"),
     Column("detail", String(255), nullable=False),
-    Column("episode", Integer, nullable=True, comment="that was being played"),
+    Column("episode", Integer, nullable=True, comment="the running one"),
     Column("slot", Integer, nullable=True),
     Column("happened_at", Double, nullable=False),
-    comment="what the failure injection on Kubernetes did to edge-node pods",
+    comment="events that failure injection on Kubernetes caused in edge-node pods",
 )
 
 configuration = Table(
@@ -243,10 +245,10 @@ blobs = Table(
 )
 
 for big in (tasks, outcomes, decisions):
-    # The primary key is the order in which episodes are read: no second copy of the rows beside an index.
+    # Episodes are read in the order of the primary key. Without a rowid, the table needs no separate index.
     big.dialect_options["sqlite"]["with_rowid"] = False
 
 for table in metadata.tables.values():
-    # Binary collation: names and paths that differ in case only are different, as they are in SQLite.
-    # An engine with transactions, whatever the server's default is.
+    # Binary collation makes names and paths case-sensitive, as in SQLite.
+    # InnoDB has transactions; the server's default engine may have none.
     table.dialect_options["mysql"].update(engine="InnoDB", charset="utf8mb4", collate="utf8mb4_bin")

@@ -1,4 +1,4 @@
-"""The tasks of an episode, as they were written when it was opened."""
+"""Loads the tasks of an episode, which its opening wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offload.tasks import Task, Trace
 
 
 def load_trace(db: Database, run: Run, episode: int) -> Trace:
-    """The tasks of an episode as a trace."""
+    """The tasks of an episode as a trace. Raises LookupError for an unknown episode."""
     with db.reading() as connection:
         n = connection.execute(
             sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)

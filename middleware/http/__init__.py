@@ -1,12 +1,17 @@
-"""HTTP between pods, in one place.
+"""Implements HTTP between pods: server, clients, authentication and limits.
 
-Serving: `server` (a pod's server), `access` (token and TLS), `problems` (errors as documents, and bodies as models),
-`responses` (answers), `openapi` (the description of an interface).
+Server side:
 
-Asking: `client` (one pod, in JSON, waiting for the answer), `fanout` (many pods at once, never waiting for one of them;
-each by an `exchange`), `wire` (one pod, waiting, in bytes, with the least work per request). Answers in JSON:
-`answers`. How long these wait and how much they take: `limits`, and `sockets` (when a connection to a machine that has
-vanished is given up).
+* `server`: a pod's HTTP server; `access`: token and TLS
+* `problems`: errors as problem details, and request bodies as models; `responses`: JSON responses
+* `openapi`: the description of an interface
 
-What every request says: `addressee` (the node that is meant), `epoch` (the controller that asks).
+Client side:
+
+* `client`: one pod, JSON, waits for the answer; `answers`: JSON answers
+* `fanout`: many pods at the same time, never waits for a single one; `exchange`: its connection to one pod
+* `wire`: one pod, bytes, waits for the answer, least work per request
+
+Both: `limits` (timeouts and sizes), `sockets` (closing a connection to a lost machine), `addressee` (header with the
+target node), `epoch` (header with the controller's epoch).
 """

@@ -1,9 +1,11 @@
-"""Who may use the pods' HTTP interfaces, and how these connections are secured: a bearer token and TLS, both optional.
+"""Secures the pods' HTTP interfaces with a bearer token and TLS, both optional.
 
-From the environment alone, the same for all pods of a run: `OFFLOAD_TOKEN` (or `OFFLOAD_TOKEN_FILE`), and
-`OFFLOAD_TLS_CERTIFICATE`, `OFFLOAD_TLS_KEY`, `OFFLOAD_TLS_AUTHORITY` (files in PEM, read once). TLS keeps others from reading and from
-posing as a pod; who may ask is the token's matter alone. Pods move from address to address, so that a certificate's name says
-nothing: a server that has one of the authority's is taken for a pod. It should sign nothing else.
+The configuration comes from the environment only, and is the same for all pods of a run: `OFFLOAD_TOKEN` (or
+`OFFLOAD_TOKEN_FILE`), and `OFFLOAD_TLS_CERTIFICATE`, `OFFLOAD_TLS_KEY`, `OFFLOAD_TLS_AUTHORITY` (PEM files, read once).
+
+TLS protects against eavesdropping and against servers that impersonate a pod. Only the token authorizes clients. Pods
+change their addresses, so clients do not check the name in a certificate: they accept every server with a certificate
+of the authority. The authority should therefore sign nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from middleware.secrets import read_secret
 from offload.settings import SettingsError
 
 OPEN_PATHS: Final = ("/healthz", "/readyz", "/metrics")
-"""What a kubelet and Prometheus ask for; needs no token."""
+"""Paths for the kubelet and Prometheus, which need no token."""
 _SHORTEST_TOKEN = 16
 _FILES = ("CERTIFICATE", "KEY", "AUTHORITY")
 
@@ -47,7 +49,7 @@ class _SecuredConnection(HTTPSConnection):
 
 @dataclass(frozen=True)
 class TLS:
-    """Files in PEM: this pod's certificate and key, and the authority that signed those of all pods."""
+    """PEM files: this pod's certificate and key, and the authority that signed the certificates of all pods."""
 
     certificate: Path
     key: Path
@@ -55,7 +57,7 @@ class TLS:
 
     @cached_property
     def client(self) -> ssl.SSLContext:
-        """For connections to other pods: whoever has a certificate of the authority's is one."""
+        """The context for connections to other pods. It accepts every certificate that the authority signed."""
         context = ssl.create_default_context(cafile=str(self.authority))
         context.check_hostname = False
         return context
@@ -63,32 +65,33 @@ class TLS:
 
 @dataclass(frozen=True)
 class Access:
-    """How the pods of a run speak to each other."""
+    """How the pods of a run authenticate and encrypt their connections."""
 
     token: str | None = field(default=None, repr=False)
     tls: TLS | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Access:
-        """Raises SettingsError naming the variable that is missing or wrong."""
+        """The access in the environment. Raises SettingsError that names the missing or wrong variable."""
         token = read_secret(environment, "TOKEN")
         if token is not None and (
             len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.isprintable()) or " " in token
         ):
             raise SettingsError(
                 f"OFFLOAD_TOKEN: a token has at least {_SHORTEST_TOKEN} printable ASCII characters and no spaces; "
-                "`openssl rand -hex 32` makes a good one"
+                "create one with `openssl rand -hex 32`"
             )
         return cls(token, _tls(environment))
 
     @property
     def scheme(self) -> str:
-        """Of the pods' addresses."""
+        """The scheme of the pods' addresses."""
         return "http" if self.tls is None else "https"
 
     def allows(self, authorization: str | None, browser: bool = False) -> bool:
-        """Whether a request with this `Authorization` may pass: `Bearer TOKEN`; for a `browser`, which can only ask for a
-        password, also `Basic`, with the token as the password. Compared in constant time.
+        """Whether a request with this `Authorization` header is authorized. Compares in constant time.
+
+        The header is `Bearer TOKEN`. A `browser` may also send `Basic` with the token as the password.
         """
         if self.token is None:
             return True
@@ -96,36 +99,36 @@ class Access:
         if kind.lower() == "basic" and browser:
             try:
                 given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-            except ValueError:  # no base64, no ASCII, no UTF-8
+            except ValueError:  # not base64, ASCII or UTF-8
                 return False
         elif kind.lower() != "bearer":
             return False
         return hmac.compare_digest(given.encode(), self.token.encode())
 
     def headers(self) -> dict[str, str]:
-        """What a request to another pod carries."""
+        """The headers of a request to another pod."""
         return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
     def connection(self, address: str, timeout_s: float) -> HTTPConnection:
-        """A connection to a pod's address, not made yet."""
+        """A connection to a pod's address. The first request opens it."""
         place = urlsplit(address).netloc
         if self.tls is None:
             return _Connection(place, timeout=timeout_s)
         return _SecuredConnection(place, timeout=timeout_s, context=self.tls.client)
 
     def secured(self, made: socket.socket) -> socket.socket:
-        """A socket that is connected to a pod, behind TLS where that is configured. Raises OSError."""
+        """The socket that is connected to a pod, with TLS if it is configured. Raises OSError."""
         return made if self.tls is None else self.tls.client.wrap_socket(made)
 
 
 OPEN: Final = Access()
-"""Neither token nor TLS: for one machine, or behind somebody else's network policy and mesh."""
+"""Neither token nor TLS: for one machine, or for a network that a policy or a service mesh protects."""
 
 
 def guarded(app: WSGI, access: Access) -> WSGI:
-    """The application, which only those reach who know the token; itself where there is none.
+    """The application, protected by the token if there is one.
 
-    With a password a browser may read, not change anything: what it knows it sends with other sites' requests, too.
+    A browser with the token as password may only read: it would also send the password with requests of other sites.
     """
     if access.token is None:
         return app
@@ -138,7 +141,7 @@ def guarded(app: WSGI, access: Access) -> WSGI:
     content = json.dumps(refusal).encode()
 
     def guard(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        # An upgrade is a GET, and lets its sender hand tasks over.
+        # An upgrade is a GET request, but lets its sender hand tasks over.
         reads = environ["REQUEST_METHOD"] in ("GET", "HEAD") and "HTTP_UPGRADE" not in environ
         if environ["PATH_INFO"] in OPEN_PATHS or access.allows(environ.get("HTTP_AUTHORIZATION"), browser=reads):
             return app(environ, start_response)

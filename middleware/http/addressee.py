@@ -1,10 +1,9 @@
-"""For which edge node a request is.
+"""Defines the HTTP header that names the edge node for which a request is.
 
-A node that was restarted may answer at an address where another node answered before. So every request between pods
-that goes to a node names the one that it means, in the header `Offload-To: RUN/NODE`: the run's uid and the node's
-index. A node refuses what is meant for another one with status 421 (RFC 9110, section 15.5.20), before it looks at
-anything else. The sender looks the address up again. What people and their tools ask (status, a kubelet's probes,
-metrics) needs no such header.
+A restarted node may answer at the former address of another node. So every request from a pod to a node has the header
+`Offload-To: RUN/NODE`, with the run's uid and the node's index. A node first checks this header, and refuses a request
+for another node with status 421 (RFC 9110, section 15.5.20). The sender then looks the address up again. Requests of
+users and their tools (status, a kubelet's probes, metrics) need no such header.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Final
 
 HEADER: Final = "Offload-To"
 ENVIRON: Final = "HTTP_OFFLOAD_TO"
-"""The header's name in a WSGI environment."""
+"""The name of the header in a WSGI environment."""
 MISDIRECTED: Final = 421
 PATTERN: Final = r"^[0-9a-f]{32}/[0-9]{1,4}$"
 

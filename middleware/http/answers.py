@@ -1,4 +1,4 @@
-"""Answers in JSON, parsed once: an object, or problem details (RFC 9457)."""
+"""Parses JSON answers of pods: an object, or problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _SHOWN: Final = 100
-"""Bytes of a malformed answer that an error shows."""
+"""How many bytes of a malformed answer an error shows."""
 
 
 class MalformedAnswer(OSError):
-    """What answers is no pod: its answer is no JSON object, or is too large."""
+    """The answer is not a JSON object, or is too large: another program answers at the address."""
 
 
 @dataclass(frozen=True)
 class JsonAnswer:
-    """A pod's answer: its HTTP status, and its body as an object, empty where there is none."""
+    """A pod's answer: the HTTP status, and the body as an object, empty if there is none."""
 
     status: int
     body: Mapping[str, Any]
 
     @property
     def ok(self) -> bool:
-        """Whether the pod did what it was asked."""
+        """Whether the pod executed the request."""
         return 200 <= self.status < 300
 
     @property
     def detail(self) -> str:
-        """A problem in the pod's own words."""
+        """The pod's description of a problem."""
         return str(self.body.get("detail") or self.body.get("title") or f"HTTP {self.status}")
 
 
 def json_object(content: bytes) -> dict[str, Any]:
-    """A body as an object, empty for an empty body. Raises MalformedAnswer."""
+    """The object in a body; an empty object for an empty body. Raises MalformedAnswer."""
     try:
         found = json.loads(content) if content else {}
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Requests in JSON to one pod, by a thread that may wait for the answer.
+"""Sends JSON requests to one pod, and waits for the answers.
 
-Many pods at once: `fanout.py`. Nodes send one another messages by `wire.py`, which does less work per request, and
-takes only answers as pods give them.
+For many pods at the same time, use `fanout.py`. Edge nodes exchange messages with `wire.py`, which does less work per
+request, and reads only the form of answers that pods send.
 
 Concurrency: a `JsonClient` belongs to one thread.
 """
@@ -21,13 +21,13 @@ from middleware.http.exchange import WireError
 from middleware.http.limits import KEPT_S, LONGEST_BODY
 
 _IDEMPOTENT: Final = ("GET", "PUT", "DELETE")
-"""Methods whose request may be heard twice (RFC 9110, section 9.2.2)."""
+"""Methods whose request may be sent twice (RFC 9110, section 9.2.2)."""
 
 
 class JsonClient:
-    """A pod at `address`, over a connection that is made at the first request and kept until `close`.
+    """A client of the pod at `address`. The first request opens a connection, which is kept until `close`.
 
-    timeout_s: real seconds that connecting, sending, and each part of an answer may take
+    timeout_s: limit in real seconds for connecting, for sending, and for each part of an answer
     """
 
     def __init__(self, address: str, access: Access = OPEN, timeout_s: float = 10.0) -> None:
@@ -48,12 +48,12 @@ class JsonClient:
     ) -> JsonAnswer:
         """Send a request and return the answer, which may be a refusal.
 
-        A kept connection may have ended without a word. One that is seen to have ended is replaced. Where it breaks off
-        amid the request, the request is sent once more on a new connection, if its method is idempotent.
+        The server may have closed a kept connection. A closed one is replaced before the request. If a kept connection
+        fails during the request, an idempotent request is sent once more on a new connection.
 
-        timeout_s: of this request, instead of the client's
-        Raises OSError where no answer comes: TimeoutError; WireError for what is no HTTP; MalformedAnswer for what is
-        no JSON object, or too large.
+        timeout_s: limit for this request, instead of the client's
+        Raises OSError if there is no valid answer: TimeoutError, WireError for an answer that is not HTTP, or
+        MalformedAnswer for one that is not a JSON object or is too large.
         """
         content = None if body is None else json.dumps(body).encode()
         headers = self._access.headers() | ({} if content is None else {"Content-Type": "application/json"})
@@ -64,24 +64,24 @@ class JsonClient:
         except MalformedAnswer:
             raise
         except OSError as error:
-            is_overdue = isinstance(error, TimeoutError) and error.errno is None  # with ETIMEDOUT the kernel ended it
+            is_overdue = isinstance(error, TimeoutError) and error.errno is None  # ETIMEDOUT: the kernel closed it
             if is_overdue or not is_kept or method not in _IDEMPOTENT:
                 raise
             status, answer = self._once(method, path, content, headers)
         return JsonAnswer(status, json_object(answer))
 
     def close(self) -> None:
-        """Close the connection; the next request makes a new one."""
+        """Close the connection. The next request opens a new one."""
         self._connection.close()
 
     def _keeps_connection(self) -> bool:
-        """Whether there is a kept connection that can be used; one that cannot is closed."""
+        """Whether there is a usable kept connection. Closes an unusable one."""
         kept = self._connection.sock
         if kept is None:
             return False
         readable = select.poll()
         readable.register(kept, select.POLLIN)
-        # Nothing was asked: what can be read is its end, or is none of our answers.
+        # There is no open request: readable data are the end of the connection, or not an answer to this client.
         if time.monotonic() - self._used_s > KEPT_S or readable.poll(0):
             self.close()
             return False
@@ -93,14 +93,14 @@ class JsonClient:
             self._connection.sock.settimeout(timeout_s)
 
     def _once(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """(status, body) of the answer. Raises OSError; the connection is closed then."""
+        """Send once: (status, body) of the answer. Raises OSError, and then closes the connection."""
         is_whole = False
         try:
             self._connection.request(method, path, content, dict(headers))
             answer = self._connection.getresponse()
             if (answer.length or 0) > LONGEST_BODY:
                 raise MalformedAnswer(f"malformed answer: it has {answer.length} bytes, more than {LONGEST_BODY}")
-            # A body of known length is read whole: only then is an early end an error.
+            # Read a body of known length without a limit, because only then is an early end an error.
             body = answer.read(None if answer.length is not None else LONGEST_BODY + 1)
             if len(body) > LONGEST_BODY:
                 raise MalformedAnswer(f"malformed answer: it has more than {LONGEST_BODY} bytes")
@@ -109,7 +109,7 @@ class JsonClient:
         except OSError:
             raise
         except HTTPException as error:
-            raise WireError(f"the answer breaks off, or is none of HTTP: {error!r}") from error
+            raise WireError(f"the answer is incomplete, or is not HTTP: {error!r}") from error
         finally:
             if not is_whole:
                 self.close()

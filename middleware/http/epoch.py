@@ -1,4 +1,4 @@
-"""The HTTP header in which a controller's requests carry the epoch of its lease (`middleware/database/leases.py`)."""
+"""Defines the HTTP header with the epoch of the controller's lease (`middleware/database/leases.py`)."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from typing import Final
 
 HEADER: Final = "Offload-Epoch"
 ENVIRON: Final = "HTTP_OFFLOAD_EPOCH"
-"""The same in a WSGI environment."""
+"""The name of the header in a WSGI environment."""

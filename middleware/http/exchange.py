@@ -1,8 +1,8 @@
-"""Requests to a pod over a kept connection, by a thread that never waits for them: a selector says when to go on.
+"""Sends requests to a pod over a kept non-blocking connection. A selector reports when to continue.
 
-Connecting, the TLS handshake, sending and receiving are steps that go as far as they can at once. An unreachable,
-frozen or slow pod therefore delays nobody but itself. Many of them at once: `fanout.py`. What asks one pod at a time
-and may wait uses `client.py` or `wire.py` instead.
+Connecting, the TLS handshake, sending and receiving each proceed as far as possible without waiting. An unreachable,
+frozen or slow pod therefore delays no other pod. `fanout.py` handles many exchanges at the same time. Code that may
+wait for one pod uses `client.py` or `wire.py` instead.
 
 Concurrency: an `Exchange` belongs to one thread.
 """
@@ -26,22 +26,26 @@ from middleware.http.sockets import end_with_the_other
 
 _READ_BYTES: Final = 64 * 1024
 _LONGEST_CONNECTING_S: Final = 3.0
-"""The kernel asks again after ever longer pauses: a pod that can be reached again is not to wait for those."""
+"""Real seconds before a new connection attempt. The kernel's own retries have growing pauses."""
 _LATER: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a socket raises that would have to wait."""
+"""What a socket raises when an operation would block."""
 
 
 class NotConnected(OSError):
-    """No connection came about: nothing of the request has left this machine."""
+    """No connection was established. Nothing of the request has left this machine."""
 
 
 class WireError(OSError):
-    """The connection broke off, or the answer is none that a pod gives."""
+    """The connection failed, or the answer does not have the form that pods send."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The head of an answer: status, its own size and its body's in bytes, whether the connection ends with it."""
+    """The head of an answer.
+
+    status: HTTP status; size: bytes of the head; length: bytes of the body; closes: whether the server closes the
+    connection after the answer
+    """
 
     status: int
     size: int
@@ -50,7 +54,7 @@ class Head:
 
 
 def head_of(content: bytes | bytearray) -> Head | None:
-    """The head with which `content` begins; None where more of it is to come. Raises WireError for what is none."""
+    """The head at the beginning of `content`; None if it is not complete yet. Raises WireError for an invalid head."""
     end = content.find(b"\r\n\r\n")
     if end < 0:
         if len(content) > LONGEST_HEAD:
@@ -72,12 +76,14 @@ def head_of(content: bytes | bytearray) -> Head | None:
 
 
 class Exchange:
-    """A connection to a pod's address, made at the first request and kept; one request at a time.
+    """A kept connection to a pod's address, with one request at a time. The first request opens it.
 
-    `start`, then `go_on` whenever a selector finds `fileno` ready for `events`, until that returns the answer; both may
-    have changed after either. Both raise NotConnected where no connection comes about, another OSError where it breaks
-    off; the connection is closed then, and the next `start` makes a new one. The address is numeric: a name would be
-    looked up, which may wait. headers: of every request
+    Call `start`, then `go_on` whenever a selector reports `fileno` ready for `events`, until it returns the answer.
+    Each call may change `fileno` and `events`. Both methods raise NotConnected if no connection can be established,
+    and another OSError if it fails later. The connection is then closed, and the next `start` opens a new one.
+
+    address: with a numeric host, because the lookup of a name may block
+    headers: of every request
     """
 
     def __init__(self, address: str, access: Access = OPEN, headers: Mapping[str, str] | None = None) -> None:
@@ -100,14 +106,14 @@ class Exchange:
         self.events = selectors.EVENT_READ
 
     def fileno(self) -> int:
-        """Of the socket, while a request is on its way; −1 where there is none."""
+        """The socket's descriptor during a request; −1 if there is no socket."""
         return -1 if self._socket is None else self._socket.fileno()
 
     def start(self, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
-        """Begin a request. `headers`: further ones, each ended by CRLF.
+        """Begin a request. headers: additional ones, each ended by CRLF
 
-        The answer to the request before must not be taken for this one's: it is dropped where it is there by now, else
-        the connection is given up.
+        If the previous request is still open, its answer is discarded. If that answer is not complete yet, the
+        connection is closed, so that a late answer cannot be taken for the new one's.
         """
         self._settle()
         length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
@@ -118,10 +124,10 @@ class Exchange:
         except OSError:
             if not kept:
                 raise
-            self._begin()  # the other side may have closed a kept connection: once more on a new one
+            self._begin()  # the other side may have closed the kept connection: retry on a new one
 
     def connect(self) -> Literal[True] | None:
-        """Go on with connecting ahead of a request: True when that is done. To be called as `go_on`."""
+        """Connect before the first request: True when connected, else None. Call it repeatedly, like `go_on`."""
         try:
             if self._socket is None:
                 self._request, self._sent, self._is_asked = b"", 0, False
@@ -132,7 +138,7 @@ class Exchange:
             raise
 
     def go_on(self) -> tuple[int, bytes] | None:
-        """Go on as far as that is possible now: (status, body) of the answer, or None where it is not complete yet."""
+        """Continue without blocking: (status, body) of the answer, or None if it is not complete yet."""
         try:
             return self._receive() if self._send() else None
         except OSError:
@@ -140,7 +146,7 @@ class Exchange:
             raise
 
     def close(self) -> None:
-        """Close the connection, also amid a request."""
+        """Close the connection, also during a request."""
         self.is_connecting = self._handshakes = self._is_asked = False
         if self._socket is not None:
             self._socket.close()
@@ -152,14 +158,14 @@ class Exchange:
         if self.is_connecting or self._handshakes:
             if time.monotonic() > self._connecting_until_s:
                 self.close()
-            return  # a connection that is being made serves this request as well
+            return  # the new request uses the connection that is being established
         try:
             if self._is_asked:
                 if self.go_on() is None:
                     self.close()
             else:
                 self._socket.recv(1)
-                self.close()  # it has ended, or gives what nobody asked for
+                self.close()  # it has ended, or contains data without a request
         except _LATER:
             return
         except OSError:
@@ -190,7 +196,7 @@ class Exchange:
         self.is_connecting, self._connecting_until_s = True, time.monotonic() + _LONGEST_CONNECTING_S
 
     def _send(self) -> bool:
-        """Connect, make the handshake, send; whether all of the request is sent."""
+        """Connect, make the TLS handshake, and send. Returns whether the whole request is sent."""
         assert self._socket is not None
         self.events = selectors.EVENT_WRITE
         if self.is_connecting and not self._has_connected(self._socket):

@@ -1,7 +1,7 @@
-"""Requests to many pods at once, by a thread that never waits for a single one of them.
+"""Sends requests to many pods at the same time, without waiting for a single one of them.
 
-Each pod has an `Exchange`, whose connection is kept. One selector says which of them can go on, so that an unreachable,
-frozen or slow pod delays nobody but itself. When to give up an answer is the caller's matter.
+Each pod has an `Exchange`, whose connection is kept. One selector reports which of them can continue, so that an
+unreachable, frozen or slow pod delays no other pod. The caller decides when to stop waiting for an answer.
 
 Concurrency: a `Fanout` belongs to one thread.
 """
@@ -20,14 +20,14 @@ from middleware.http.exchange import Exchange
 _Key = TypeVar("_Key", bound=Hashable)
 _Result = TypeVar("_Result")
 Outcome = tuple[int, bytes] | OSError
-"""(status, body) of an answer, or why there is none: NotConnected where no connection came about, another error where
-it broke off."""
+"""(status, body) of an answer, or the error: NotConnected if no connection was established, another one if it failed
+later."""
 
 
 class Fanout(Generic[_Key]):
-    """Pods under keys of the caller's, each of which is asked one thing at a time.
+    """Connections to pods by key, with one request per pod at a time.
 
-    headers: of every request to a pod
+    headers: returns the headers of every request to the pod with this key
     kept_s: a connection that was idle for more real seconds is replaced before the next request
     """
 
@@ -40,17 +40,17 @@ class Fanout(Generic[_Key]):
         self._selector = selectors.DefaultSelector()
         self._exchanges: dict[_Key, Exchange] = {}
         self._used_s: dict[_Key, float] = {}
-        self._awaited: dict[_Key, tuple[int, int]] = {}  # what the selector has: descriptor, events
+        self._awaited: dict[_Key, tuple[int, int]] = {}  # as registered in the selector: descriptor, events
         self._failed: dict[_Key, OSError] = {}
 
     def __len__(self) -> int:
-        """How many outcomes `finished` has still to give."""
+        """How many outcomes `finished` has not returned yet."""
         return len(self._awaited) + len(self._failed)
 
     def connect(self, addresses: Mapping[_Key, str], timeout_s: float) -> None:
-        """Connect ahead of the first requests, for at most so many real seconds.
+        """Connect before the first requests, within `timeout_s` real seconds.
 
-        A pod that cannot be reached now is tried again when it is asked.
+        The first request to a pod that is unreachable now tries again.
         """
         until = time.monotonic() + timeout_s
         for key, address in addresses.items():
@@ -64,9 +64,9 @@ class Fanout(Generic[_Key]):
         self.forget_all()
 
     def start(self, key: _Key, address: str, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
-        """Send a pod a request, whose outcome `finished` gives; that of the request before is not given any more.
+        """Send a request to a pod. `finished` returns the outcome, and no longer that of the previous request.
 
-        headers: further ones, each ended by CRLF
+        headers: additional ones, each ended by CRLF
         """
         self.forget(key)
         exchange = self._exchange(key, address)
@@ -78,7 +78,7 @@ class Fanout(Generic[_Key]):
             self._await(key, exchange)
 
     def finished(self, wait_s: float) -> Iterator[tuple[_Key, Outcome]]:
-        """The outcomes that are there, each when it is complete, waiting at most so many real seconds for the first."""
+        """The outcomes that are complete, with their keys. Waits at most `wait_s` real seconds for the first."""
         failed, self._failed = self._failed, {}
         yield from failed.items()
         for key in self._ready(0.0 if failed else wait_s):
@@ -91,32 +91,32 @@ class Fanout(Generic[_Key]):
         return self._exchanges[key].is_connecting
 
     def forget(self, key: _Key) -> None:
-        """Await a pod's answer no longer. The connection is kept, if the answer comes before the next request."""
+        """Stop waiting for a pod's answer. The connection is kept if the answer arrives before the next request."""
         self._failed.pop(key, None)
         awaited = self._awaited.pop(key, None)
         if awaited is not None:
             self._selector.unregister(awaited[0])
 
     def forget_all(self) -> None:
-        """Await no answer any longer; see `forget`."""
+        """Stop waiting for all answers; see `forget`."""
         for key in [*self._awaited, *self._failed]:
             self.forget(key)
 
     def drop(self, key: _Key) -> None:
-        """Await a pod's answer no longer, and close the connection; the next request makes a new one."""
+        """Stop waiting for a pod's answer, and close the connection. The next request opens a new one."""
         self.forget(key)
         exchange = self._exchanges.pop(key, None)
         if exchange is not None:
             exchange.close()
 
     def close(self) -> None:
-        """Close all connections, for good."""
+        """Close all connections and the selector."""
         for key in list(self._exchanges):
             self.drop(key)
         self._selector.close()
 
     def _exchange(self, key: _Key, address: str) -> Exchange:
-        """With a pod at this address; one with another address, where it was before, is closed."""
+        """The exchange with the pod at this address. Closes an exchange with the pod's former address."""
         now = time.monotonic()
         exchange = self._exchanges.get(key)
         if exchange is None or exchange.address != address:
@@ -128,7 +128,7 @@ class Fanout(Generic[_Key]):
         return exchange
 
     def _step(self, key: _Key, step: Callable[[], _Result | None]) -> _Result | OSError | None:
-        """Take a step with a pod: what it leads to; None where it has to be gone on with."""
+        """Run a step of a pod's exchange: its result or error, or None if the exchange must continue."""
         try:
             result = step()
         except OSError as error:
@@ -141,17 +141,17 @@ class Fanout(Generic[_Key]):
         return result
 
     def _await(self, key: _Key, exchange: Exchange) -> None:
-        """Wait for what the exchange needs to go on; to be said again after each step."""
+        """Register what the exchange needs to continue. Call this after each step."""
         before, wanted = self._awaited.get(key), (exchange.fileno(), exchange.events)
         if before == wanted:
             return
         if before is None:
             self._selector.register(*wanted, key)
         else:
-            assert before[0] == wanted[0], "an exchange keeps its socket for as long as it is asked"
+            assert before[0] == wanted[0], "an exchange keeps its socket during a request"
             self._selector.modify(*wanted, key)
         self._awaited[key] = wanted
 
     def _ready(self, wait_s: float) -> list[Any]:
-        """The keys of those that can go on, waiting at most so long for the first."""
+        """The keys of the exchanges that can continue. Waits at most `wait_s` real seconds for the first."""
         return [key.data for key, _ in self._selector.select(max(0.0, wait_s))]

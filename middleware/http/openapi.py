@@ -1,4 +1,4 @@
-"""OpenAPI descriptions of the pods' HTTP interfaces, made from the pydantic models that they parse requests with."""
+"""Creates OpenAPI descriptions of the pods' HTTP interfaces from the pydantic models that parse their requests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from middleware.http.addressee import HEADER, MISDIRECTED, PATTERN
 
 PATH: Final = "/v1/openapi.json"
 LARGEST: Final = 2**31 - 1
-"""Of the numbers in paths and queries: what a database's integer holds."""
+"""The largest number in paths and queries: the largest integer of a database column."""
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _ADDRESSEE: Final[Mapping[str, Any]] = {
     "name": HEADER,
     "in": "header",
     "required": True,
-    "description": "for which node the request is: the run's uid, a slash, the node's index; another node answers 421",
+    "description": "target node: the run's uid, a slash, the node's index; another node answers 421",
     "schema": {"type": "string", "pattern": PATTERN},
 }
 _REF = "#/components/schemas/{model}"
@@ -39,10 +39,15 @@ class Problem(BaseModel):
 class Operation:
     """One method of one path.
 
-    path: with `{parameters}`, whose schemas are in `parameters`, as are those of the query; body: its model; answer: the model
-    or dataclass of the answer, a media type, or None for none; status: of success; refusals: further statuses, all with a `Problem`;
-    headers: that a request must have, with their schemas
-    addressed: a request needs the header that says for which node it is (`addressee.py`)
+    path: may contain `{parameters}`
+    body: model of the request's body
+    answer: model or dataclass of the answer's body, a media type, or None for no body
+    status: of success
+    refusals: statuses that are answered with a `Problem`
+    parameters: schemas of the parameters in the path and in the query, by name
+    optional: names of the parameters that a request may leave out
+    headers: schemas of the required headers, by name
+    addressed: whether a request needs the header with the target node (`addressee.py`)
     """
 
     method: str
@@ -59,10 +64,10 @@ class Operation:
 
 
 def describe(title: str, operations: Sequence[Operation], secured: bool, open_paths: Sequence[str]) -> dict[str, Any]:
-    """The OpenAPI 3.1 description. `secured`: a bearer token is needed, but for the `open_paths`."""
+    """The OpenAPI 3.1 description. secured: whether all paths except `open_paths` need a bearer token"""
     models = {one for each in operations for one in (each.body, each.answer) if isinstance(one, type)}
     ordered = sorted(models | {Problem}, key=lambda model: model.__name__)
-    # As a client sees them: a field with a default may be left out of a body, and is always in an answer.
+    # A field with a default is optional in a request's body, but always present in an answer.
     inputs = {each.body for each in operations if each.body is not None}
     modes: Any = [
         (model, "validation" if model in inputs else "serialization", TypeAdapter(model)) for model in ordered

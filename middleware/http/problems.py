@@ -1,4 +1,4 @@
-"""Errors of the pods' HTTP interfaces as problem details (RFC 9457), and requests that are parsed by a pydantic model."""
+"""Answers errors of the pods' HTTP interfaces with problem details (RFC 9457), and parses request bodies."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _Parsed = TypeVar("_Parsed", bound=BaseModel)
 
 
 class HTTPProblem(Exception):
-    """A request that is answered with a problem. `allow`: the methods that would be right, for 405."""
+    """The pod answers a request with a problem. allow: the allowed methods, for status 405"""
 
     def __init__(self, status: int, title: str, detail: str, allow: tuple[str, ...] = ()) -> None:
         super().__init__(detail)
         self.status, self.title, self.detail, self.allow = status, title, detail, allow
 
     def body(self) -> dict[str, Any]:
-        """As it is sent."""
+        """The body of the answer."""
         return {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
 
     def headers(self) -> list[tuple[str, str]]:
-        """Beside the media type."""
+        """The headers of the answer, except the media type."""
         return [("Allow", ", ".join(self.allow))] if self.allow else []
 
 
 def parsed(model: type[_Parsed], content: bytes) -> _Parsed:
-    """A body as its model. Raises HTTPProblem: 400 for what is no JSON, 422 for what is no such body."""
+    """A body as an instance of `model`. Raises HTTPProblem: 400 for invalid JSON, 422 for invalid values."""
     try:
         return model.model_validate_json(content)
     except ValidationError as invalid:
@@ -45,13 +45,13 @@ def parsed(model: type[_Parsed], content: bytes) -> _Parsed:
 
 
 def common_problem(error: Exception) -> HTTPProblem | None:
-    """What any interface says of an error: a problem as it is, a service that is away, Flask's own; None for another one."""
+    """The problem for an HTTPProblem, an unavailable service, or an error of Flask. None for another error."""
     from werkzeug.exceptions import HTTPException
 
     if isinstance(error, HTTPProblem):
         return error
     if isinstance(error, ServiceUnavailable):
-        return HTTPProblem(503, "Service away", str(error))
+        return HTTPProblem(503, "Service unavailable", str(error))
     if isinstance(error, HTTPException):
         return _of_flask(error)
     return None

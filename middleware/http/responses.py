@@ -1,4 +1,4 @@
-"""Flask's responses of the pods' interfaces, as JSON."""
+"""Creates the Flask responses of the pods' interfaces, in JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import BaseModel
 
 
 def answered(content: BaseModel | Mapping[str, Any], status: int = 200) -> Response:
-    """A JSON answer: a model of the interface, or plain data."""
+    """A JSON response with a model of the interface, or with plain data."""
     plain = content.model_dump() if isinstance(content, BaseModel) else content
     return Response(json.dumps(plain, allow_nan=False), status, mimetype="application/json")
 
 
 def done() -> Response:
-    """The answer without content."""
+    """A response without content."""
     return Response(status=204)

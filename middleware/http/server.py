@@ -1,9 +1,9 @@
-"""A pod's HTTP server: cheroot, bounded, behind the token and TLS where these are configured.
+"""Runs a pod's HTTP server: cheroot, with limits, and with the token and TLS if they are configured.
 
-Concurrency: cheroot's worker threads run the application. A connection that is new waits among the idle ones for its first byte,
-and makes its TLS handshake in the worker that reads it: a client that connects and sends nothing delays nobody. A request that has begun
-must be here within seconds, head and body: the deadline thread cuts off those that are not, so that a client that sends a byte now
-and then does not keep a worker.
+Concurrency: cheroot's worker threads run the application. A new connection waits with the idle ones for its first
+byte, and the worker that reads it makes the TLS handshake. A client that connects and sends nothing therefore occupies
+no worker. A request must arrive completely within seconds, head and body. The deadline thread closes connections with
+late requests, so that a client that sends single bytes does not occupy a worker.
 """
 
 from __future__ import annotations
@@ -33,41 +33,41 @@ from offload.settings import SettingsError
 _IDLE_S = 60
 _LONGEST_HEADER = 16 * 1024
 _KEPT_CONNECTIONS = 10_000
-"""The default of 10 would close connections after each answer: nodes have two or three to each of their peers."""
+"""Cheroot's default of 10 would close connections after each answer: a node has two to four from each other node."""
 _BACKLOG = 1024
-"""At an episode's begin all peers connect at once, each with up to four connections; one that is dropped comes a second later."""
+"""At an episode's start, all peers connect at the same time, each up to four times. A dropped one retries after 1 s."""
 _REQUEST_S, _BYTES_PER_S = 4.0, 256 * 1024
-"""A request has so many seconds, and one more for so many bytes of its body."""
+"""Time limit of a request: so many seconds, plus the body's length divided by this rate."""
 _CHECK_S = 0.5
 CONNECTION = "offload.connection"
-"""The key of a WSGI environment under which the request's connection is."""
+"""The key of the request's connection in a WSGI environment."""
 _CLOSED_AFTER = (400, 408, 411, 413, 414)
 
 _logger = logging.getLogger(__name__)
 
 
 class PodRequest(HTTPRequest):
-    """What is wrong with a request itself is answered with a problem, and ends the connection: where the next one begins is unknown."""
+    """Answers a malformed request with a problem, and closes the connection, as the next request's start is unknown."""
 
     def read_request_line(self) -> bool:
-        """False for a request that was refused."""
+        """Whether the request line is valid. An invalid one is refused."""
         try:
             return bool(super().read_request_line())  # type: ignore[no-untyped-call]
-        except ValueError:  # brackets that are no IPv6 address
+        except ValueError:  # brackets without an IPv6 address
             self.simple_response("400 Bad Request", "the request's address cannot be read")
             return False
 
     def read_request_headers(self) -> bool:
-        """False for a request that was refused."""
+        """Whether the headers are valid. Invalid ones are refused."""
         try:
             if not super().read_request_headers():  # type: ignore[no-untyped-call]
                 return False
-        except (ValueError, UnboundLocalError):  # cheroot's own, for a first header that begins with a space
+        except (ValueError, UnboundLocalError):  # cheroot raises these if the first header begins with a space
             self.simple_response("400 Bad Request", "the request's headers cannot be read")
             return False
         if self.chunked_read:
             self.simple_response(
-                "411 Length Required", "a body needs its Content-Length; Transfer-Encoding is not taken"
+                "411 Length Required", "a body needs Content-Length; Transfer-Encoding is not supported"
             )
             return False
         length = self.inheaders.get(b"Content-Length", b"0")
@@ -90,11 +90,15 @@ class PodRequest(HTTPRequest):
         try:
             self.conn.wfile.write("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + content)
         except OSError as gone:
-            _logger.debug("nobody takes the answer %s: %s", status, gone)
+            _logger.debug("the client does not receive the answer %s: %s", status, gone)
 
 
 class PodConnection(HTTPConnection):
-    """`is_new`: nothing has come on it yet. `must_be_here_s`: until when a request must be, while one is being read."""
+    """A client's connection.
+
+    is_new: whether it has not received a byte yet
+    must_be_here_s: the deadline of the request that is being read, on the monotonic clock; else None
+    """
 
     RequestHandlerClass = PodRequest
     is_new = True
@@ -105,7 +109,7 @@ class PodConnection(HTTPConnection):
         end_with_the_other(sock)
 
     def communicate(self) -> bool:
-        """In a worker: read a request and answer it. False when the connection is to be closed."""
+        """Read a request and answer it, in a worker thread. Returns False if the connection must be closed."""
         self.must_be_here_s = time.monotonic() + _REQUEST_S
         self.server.reading.add(self)
         try:
@@ -114,22 +118,22 @@ class PodConnection(HTTPConnection):
             self.has_read()
 
     def has_read(self) -> None:
-        """The request is here: from now on it is the application that takes its time."""
+        """Report that the request has arrived completely, so that its deadline no longer applies."""
         self.must_be_here_s = None
         self.server.reading.discard(self)
 
     def cut_off(self) -> None:
-        """A read from it finds that it has ended."""
+        """Shut down the receiving side, so that the worker's read ends. Called by the deadline thread."""
         with suppress(OSError):
-            # Not by TLS: its own shutdown would have the worker read on without it.
+            # The shutdown of the TLS socket would make the worker continue to read without TLS.
             socket.socket.shutdown(self.socket, socket.SHUT_RD)
 
 
 class PodGateway(Gateway_10):
-    """Takes the whole request in before the application begins."""
+    """Reads the whole request before it calls the application."""
 
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
-        """As WSGI has it, with the connection, and with a body that is here."""
+        """The WSGI environment, with the connection and the completely read body."""
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         environ[CONNECTION] = self.req.conn
         if length := int(environ.get("CONTENT_LENGTH") or 0):
@@ -142,12 +146,12 @@ class PodGateway(Gateway_10):
 
 
 class _Server(WSGIServer):
-    """`reading`: connections on which a request is being read; by the workers, and by the deadline thread."""
+    """reading: connections with a request that is being read; used by the workers and the deadline thread"""
 
     reading: set[PodConnection]
 
     def cut_off_the_slow(self) -> None:
-        """End the connections whose request is not here in time."""
+        """End the connections whose request is late."""
         now = time.monotonic()
         for connection in self.reading.copy():
             until = connection.must_be_here_s
@@ -162,13 +166,13 @@ class _Server(WSGIServer):
             super().process_conn(conn)
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        # Below that it tells of every client that went away.
+        # At lower levels cheroot logs every client that disconnects.
         if level >= logging.ERROR:
             _logger.log(level, "%s", msg, exc_info=traceback)
 
 
 class _TLS(BuiltinSSLAdapter):
-    """Handshakes in the worker threads: cheroot would make them where all connections are accepted."""
+    """Moves TLS handshakes to the worker threads. By default, cheroot's accepting thread makes them."""
 
     def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
         secured = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -176,7 +180,7 @@ class _TLS(BuiltinSSLAdapter):
 
 
 class PodServer:
-    """The interface on a port of its own. `address` is known before `start`."""
+    """An HTTP server on its own port. `address` is known before `start`."""
 
     def __init__(
         self,
@@ -201,13 +205,13 @@ class PodServer:
         if access.tls is not None:
             adapter = _TLS(str(access.tls.certificate), str(access.tls.key))
             adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
-            # A ticket would come unasked, and be taken for the beginning of an answer.
+            # A client would take a session ticket, which arrives without a request, for the start of an answer.
             adapter.context.num_tickets = 0
             self._server.ssl_adapter = adapter
         try:
             self._server.prepare()
         except OSError as refused:
-            reason = "something else listens there" if "in use" in str(refused) else refused
+            reason = "another program listens there" if "in use" in str(refused) else refused
             raise SettingsError(f"OFFLOAD_BIND={host}:{port}: {reason}; port 0 chooses a free one") from None
         bound_host, bound_port = self._server.bind_addr[:2]
         self.address = reachable_address(str(bound_host), bound_port, access.scheme)
@@ -216,13 +220,13 @@ class PodServer:
         self._deadline = threading.Thread(target=self._cut_off_the_slow, name="http-deadline", daemon=True)
 
     def start(self, app: WSGI) -> None:
-        """Answer requests."""
+        """Start answering requests with the application."""
         self._app = guarded(app, self._access)
         self._thread.start()
         self._deadline.start()
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop answering requests, and close the port."""
         self._stopping.set()
         self._server.stop()
         if self._thread.is_alive():

@@ -1,4 +1,4 @@
-"""When a connection whose other end has vanished without a word is given up: the same for all connections between pods."""
+"""Configures the kernel to close a connection whose other end is lost, for all connections between pods."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import socket
 from typing import Final
 
 _SETTINGS: Final = (
-    ("TCP_KEEPIDLE", 10),  # seconds of silence before the kernel asks whether the other end is still there
-    ("TCP_KEEPINTVL", 2),  # seconds between two such probes
-    ("TCP_KEEPCNT", 3),  # unanswered ones that end the connection
-    ("TCP_USER_TIMEOUT", 15_000),  # milliseconds for which what was sent may stay unacknowledged
+    ("TCP_KEEPIDLE", 10),  # idle seconds before the kernel sends the first keepalive probe
+    ("TCP_KEEPINTVL", 2),  # seconds between two probes
+    ("TCP_KEEPCNT", 3),  # number of unanswered probes after which the kernel closes the connection
+    ("TCP_USER_TIMEOUT", 15_000),  # milliseconds for which sent data may stay unacknowledged
 )
 
 
 def end_with_the_other(connection: socket.socket) -> None:
-    """Have the kernel end a connection whose other end has vanished without a word, within about 16 s.
+    """Make the kernel close a connection within about 16 s after its other end is lost.
 
-    A machine that lost its power or its network sends no end. Without these settings Linux notices after two hours where
-    nothing is sent, and after a quarter of an hour where something is. Systems that lack one of them keep their default.
+    A machine that loses its power or its network does not close its connections. By default, Linux detects this after
+    two hours on an idle connection, and after 15 minutes on a busy one. A system without one of these options keeps its
+    default.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _SETTINGS:

@@ -1,8 +1,9 @@
-"""One kept HTTP/1.1 connection to another pod, and as little as that takes.
+"""Implements a kept HTTP/1.1 connection to another pod, with minimal work per request.
 
-Between nodes there are some hundred small requests per slot, answered in a few dozen microseconds each; `http.client` spends more
-than that on parsing one answer's headers. This reads a status, a length and a body, which is all that pods tell each other.
-A `Wire` belongs to one thread; only `cut` may be called by another.
+Nodes exchange some hundred small requests per slot, and answer each in a few dozen microseconds. `http.client` needs
+more than that to parse the headers of one answer. This module reads only the status, the length and the body.
+
+Concurrency: a `Wire` belongs to one thread. Only `cut` may be called by another thread.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ _LONGEST_LINE = 64 * 1024
 
 
 class Wire:
-    """A connection to a node's address, made at the first request and kept.
+    """A kept connection to a node's address. The first request opens it.
 
-    to: the node that is meant (`middleware/http/addressee.py`); timeout_s: bounds every wait
+    to: the target node (`middleware/http/addressee.py`)
+    timeout_s: limit in real seconds for each wait
     """
 
     def __init__(self, address: str, to: str, timeout_s: float, access: Access = OPEN) -> None:
@@ -37,7 +39,7 @@ class Wire:
         self._socket: socket.socket | None = None
 
     def connect(self) -> socket.socket:
-        """The connected socket. Raises NotConnected."""
+        """The connected socket; connects if necessary. Raises NotConnected."""
         if self._socket is None:
             try:
                 made = socket.create_connection((self._host, self._port), self._timeout_s)
@@ -52,20 +54,20 @@ class Wire:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection is kept; the other side may have closed it all the same."""
+        """Whether a connection is kept. The other side may nevertheless have closed it."""
         return self._socket is not None
 
     def send(self, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
-        """Send a request with its whole body. `headers`: further ones, each ended by CRLF. Raises OSError."""
+        """Send a request with its whole body. Raises OSError. headers: additional ones, each ended by CRLF"""
         length = f"Content-Length: {len(body)}\r\n" if method != "GET" else ""
         self.send_raw(self.head(method, path, headers + length) + body)
 
     def head(self, method: str, path: str, headers: str) -> bytes:
-        """A request's head; `headers` each ended by CRLF."""
+        """The head of a request. headers: additional ones, each ended by CRLF"""
         return f"{method} {path} HTTP/1.1\r\n{self._headers}{headers}\r\n".encode("ascii")
 
     def send_raw(self, content: bytes | memoryview) -> None:
-        """Send bytes as they are. Raises OSError; the connection is closed then."""
+        """Send bytes unchanged. Raises OSError, and then closes the connection."""
         made = self.connect()
         try:
             made.sendall(content)
@@ -74,7 +76,7 @@ class Wire:
             raise
 
     def receive(self) -> tuple[int, bytes]:
-        """(status, body) of the answer. Raises OSError; the connection is closed then."""
+        """(status, body) of the answer. Raises OSError, and then closes the connection."""
         try:
             return self._receive()
         except OSError:
@@ -82,11 +84,14 @@ class Wire:
             raise
 
     def receive_line(self) -> bytes:
-        """A line without its end, on a connection that no longer speaks HTTP. Raises OSError; the connection is closed then."""
+        """A line without its line break, on a connection after an upgrade from HTTP.
+
+        Raises OSError, and then closes the connection.
+        """
         content = b""
         try:
             if self._socket is None:
-                raise WireError(f"{self.address}: nothing was asked")
+                raise WireError(f"{self.address}: there is no open request")
             while not content.endswith(b"\n"):
                 if len(content) > _LONGEST_LINE:
                     raise WireError(f"{self.address}: the line does not end")
@@ -97,13 +102,13 @@ class Wire:
         return content[:-1]
 
     def close(self) -> None:
-        """Close the connection; the next request makes a new one."""
+        """Close the connection. The next request opens a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def cut(self) -> None:
-        """End whatever wait the connection's thread is in. May be called by any thread."""
+        """End the current wait of the connection's thread. Any thread may call this."""
         made = self._socket
         if made is not None:
             with suppress(OSError):
@@ -112,7 +117,7 @@ class Wire:
     def _receive(self) -> tuple[int, bytes]:
         made = self._socket
         if made is None:
-            raise WireError(f"{self.address}: nothing was asked")
+            raise WireError(f"{self.address}: there is no open request")
         content = b""
         while (head := head_of(content)) is None:
             content += self._read(made, _READ_BYTES)

@@ -1,4 +1,4 @@
-"""Which pods are there, where, and alive: a table of the database (`database:`) with heartbeats, or Nacos (`nacos://…`)."""
+"""Registers pods and finds the running ones, in a database table (`database:`) or in Nacos (`nacos://…`)."""
 
 from middleware.database.engine import Database
 from middleware.registry.address import bound, loopback_beside, reachable_address
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def open_registry(url: str, db: Database) -> Registry:
-    """The registry of a URL. Raises SettingsError for one that this installation has no adapter for."""
+    """The registry adapter for a URL. Raises SettingsError if there is none."""
     if url == "database:":
         return TableRegistry(db)
     if url.startswith("nacos://"):
@@ -31,5 +31,6 @@ def open_registry(url: str, db: Database) -> Registry:
 
         return NacosRegistry(url)
     raise SettingsError(
-        f"services.registry: there is no adapter for '{redacted(url)}'; write database: or nacos://host:8848/namespace?group=…"
+        f"services.registry: there is no adapter for '{redacted(url)}'; write database:, or "
+        "nacos://host:8848/namespace?group=…"
     )

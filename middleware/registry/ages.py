@@ -1,9 +1,9 @@
-"""How long ago instances were heard of, where each heartbeat carries an instant of its sender's clock.
+"""Computes the ages of heartbeats that contain a time by the sender's clock.
 
-A sender whose heartbeats change is alive, whatever its clock says: its age counts from the change, by this process's clock.
-Only of one that was seen once, the sender's clock has to be believed.
+Clocks may differ. If a sender's heartbeat has changed, its age counts from the change, by the clock of this process.
+Only for a heartbeat that was seen once does the age depend on the sender's clock.
 
-Concurrency: any thread may ask.
+Concurrency: any thread may call `look`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from middleware.registry.port import MAX_AGE_S
 
 @dataclass(frozen=True)
 class Age:
-    """Real seconds since the last heartbeat; by how many the sender's clock is ahead at least, None where that is not known."""
+    """The age of a heartbeat.
+
+    age_s: real seconds since the last heartbeat
+    clock_off_s: minimum by which the sender's clock is ahead (negative: behind), in seconds; None if it is unknown
+    """
 
     age_s: float
     clock_off_s: float | None
@@ -26,7 +30,11 @@ class Age:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The newest heartbeat of a sender, by its clock; since when it is there, by ours, None where nobody saw it come."""
+    """The newest heartbeat of a sender.
+
+    heartbeat_at: by the sender's clock
+    since_s: when this process first saw it, by its timer; None if that was not close to its arrival
+    """
 
     heartbeat_at: float
     since_s: float | None
@@ -34,7 +42,7 @@ class _Seen:
 
 
 class Ages:
-    """What was seen of the instances of each service. `clock`: Unix time, `timer`: a clock that only goes forward, in seconds."""
+    """The last seen heartbeats by service. clock: Unix time in seconds; timer: a monotonic clock in seconds"""
 
     def __init__(self, clock: Callable[[], float] = time.time, timer: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._timer = clock, timer
@@ -43,7 +51,7 @@ class Ages:
         self._looked_s: dict[str, float] = {}
 
     def look(self, service: str, heartbeats: Mapping[Hashable, float]) -> dict[Hashable, Age]:
-        """The ages of all instances of a service. heartbeats: the newest of each process, by its own clock."""
+        """The ages of all instances of a service. heartbeats: the newest of each process, by its own clock"""
         with self._lock:
             now, unix = self._timer(), self._clock()
             before = self._seen.get(service, {})
@@ -56,9 +64,9 @@ class Ages:
 def _seen_now(before: _Seen | None, heartbeat_at: float, now: float, unix: float, gap_s: float) -> _Seen:
     if before is None:
         return _Seen(heartbeat_at, None, None)
-    if heartbeat_at <= before.heartbeat_at:  # an old answer may come after a newer one
+    if heartbeat_at <= before.heartbeat_at:  # an old answer may arrive after a newer one
         return before
-    # It came between the last look and this one. When that one was long ago, nobody knows how long this one is there.
+    # The heartbeat arrived between the last call and this one. If the last call is long ago, the age is unknown.
     since_s = now if gap_s <= MAX_AGE_S else None
     least, most = heartbeat_at - unix, heartbeat_at - unix + gap_s
     return _Seen(heartbeat_at, since_s, least if least > 0 else most if most < 0 else 0.0)
@@ -67,5 +75,5 @@ def _seen_now(before: _Seen | None, heartbeat_at: float, now: float, unix: float
 def _age_s(seen: _Seen, now: float, unix: float) -> float:
     if seen.since_s is not None:
         return now - seen.since_s
-    # A heartbeat of the future is as little to be believed as one of the past.
+    # A time in the future means as large an error of the clock as one in the past.
     return abs(unix + (seen.clock_off_s or 0.0) - seen.heartbeat_at)

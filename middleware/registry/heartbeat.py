@@ -1,4 +1,4 @@
-"""One heartbeat of a process that wants to stay registered, whatever the registry goes through."""
+"""Sends a heartbeat that keeps a process registered, also after errors and data loss of the registry."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from middleware.registry.port import Instance, Registry
 
 
 def keep_registered(registry: Registry, instance: Instance) -> bool:
-    """Send a heartbeat with the instance's metadata; register again where the registry has forgotten it.
+    """Send a heartbeat with the instance's metadata. Register again if the registry has lost the entry.
 
-    False: the name is another living process's by now. Whatever else the registry answers raises nothing: it is logged once, and
-    the next heartbeat may come through.
+    Returns False if another running process has the name now. Errors of the registry are logged, not raised: the next
+    heartbeat may succeed.
     """
     try:
         try:

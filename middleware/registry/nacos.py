@@ -1,8 +1,8 @@
-"""`nacos://…`: instances as ephemeral instances of the Nacos services `offload-<service>`.
+"""Implements the registry with Nacos (`nacos://…`): ephemeral instances of the Nacos services `offload-<service>`.
 
-Nacos itself finds out after some fifteen seconds that an instance is gone. What counts here is the heartbeat's instant in the
-metadata: a node that died is known to be dead after `MAX_AGE_S`. The instant is of the sender's clock; `ages.py` says what
-becomes of clocks that differ. Each process has an entry of its own, by its address.
+Nacos itself detects a lost instance only after about 15 s. This module therefore writes the time of each heartbeat into
+the metadata, so that a dead node is known after `MAX_AGE_S`. The time is by the sender's clock; `ages.py` handles
+clocks that differ. Each process has its own entry, by address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from middleware.registry.port import ForeignEntries, Instance, checked_instance,
 _logger = logging.getLogger(__name__)
 
 _OURS = "offload"
-"""The one metadata key that we use: Nacos' values are texts."""
+"""The only metadata key of this testbed. Its value is JSON, because Nacos' values are texts."""
 
 
 class NacosRegistry:
@@ -45,7 +45,7 @@ class NacosRegistry:
             client.add_naming_instance(
                 name, host, port, cluster_name="DEFAULT", metadata=metadata, ephemeral=True, group_name=group
             )
-            # r-nacos leaves an address that it knows the metadata of the process that was there before.
+            # For a known address, r-nacos keeps the metadata of the previous process.
             client.modify_naming_instance(name, host, port, cluster_name="DEFAULT", metadata=metadata, group_name=group)
 
         self._server.call(f"registering {instance.service} {instance.instance}", enter)
@@ -56,7 +56,7 @@ class NacosRegistry:
         own = [one for one in found if one.is_process(instance)]
         others = [one for one in found if not one.is_process(instance) and one.alive()]
         if own and any(one.started_at >= instance.started_at for one in others):
-            # Nacos' answers may be old: a process that was replaced may have found its entry once more, and kept it.
+            # Nacos' answers may be outdated, so a replaced process may have renewed its own entry.
             for one in own:
                 self._remove(one)
             return False
@@ -85,18 +85,18 @@ class NacosRegistry:
         found: dict[tuple[str, str], Instance] = {}
         for one in self._all(service):
             other = found.get((one.run, one.instance))
-            # A restarted process replaces its old entry, however the clocks of their machines differ.
+            # A restarted process replaces its old entry, even if the clocks of the machines differ.
             if other is None or (other.alive(), other.started_at) <= (one.alive(), one.started_at):
                 found[one.run, one.instance] = one
         chosen = [one for one in found.values() if run is None or one.run == run]
         return sorted(chosen, key=lambda one: (one.run, len(one.instance), one.instance))
 
     def version(self) -> str:
-        """As the server says it itself."""
+        """The version that the server reports."""
         return self._server.version()
 
     def _find(self, instance: Instance) -> list[Instance]:
-        """The entries of all processes of a name."""
+        """The entries of all processes with the instance's name."""
         name = instance.run, instance.instance
         return [one for one in self._all(instance.service) if (one.run, one.instance) == name]
 
@@ -119,7 +119,7 @@ class NacosRegistry:
     def _remove(self, instance: Instance) -> None:
         host, port = _host_port(instance.address)
         self._server.call(
-            f"taking out {instance.service} {instance.instance}",
+            f"removing {instance.service} {instance.instance}",
             lambda client: client.remove_naming_instance(
                 _service(instance.service), host, port, cluster_name="DEFAULT", group_name=self._server.group
             ),
@@ -152,9 +152,9 @@ def _packed(instance: Instance) -> dict[str, str]:
 
 
 def _unpacked(service: str, host: Mapping[str, Any]) -> tuple[Instance, float] | None:
-    """An instance as Nacos has it, and its last heartbeat by its own clock; None for another program's.
+    """The instance in a Nacos entry, and its last heartbeat by its own clock. None for another program's entry.
 
-    Raises ValueError for one that says it is ours and is damaged.
+    Raises ValueError for a damaged entry of this testbed.
     """
     metadata = host.get("metadata")
     if not isinstance(metadata, Mapping) or _OURS not in metadata:

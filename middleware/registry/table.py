@@ -1,4 +1,4 @@
-"""`database:`: the registry as a table with heartbeats. Their instants are of the database's clock alone."""
+"""Implements the registry as a database table with heartbeats (`database:`), by the database's clock only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 
 class TableRegistry:
-    """Instances as rows; a heartbeat updates its row."""
+    """Stores instances as rows. A heartbeat updates its row."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

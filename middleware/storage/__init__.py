@@ -1,6 +1,6 @@
-"""Models, buffers and reports as files: `file:PATH` (a folder), `database:` (blobs), `hdfs+http://…` (WebHDFS).
+"""Stores models, buffers and reports as files: in a folder (`file:PATH`), the database (`database:`) or HDFS.
 
-`models.py`: models by version.
+`models.py` reads and writes models by version.
 """
 
 from middleware.database.engine import Database
@@ -15,7 +15,7 @@ __all__ = ["Storage", "fetch_model", "model_folder", "named_model", "open_storag
 
 
 def open_storage(url: str, db: Database | None) -> Storage:
-    """The storage of a URL. Raises SettingsError for one that this installation has no adapter for."""
+    """The storage adapter for a URL. Raises SettingsError if there is none."""
     scheme, _, rest = url.partition(":")
     if scheme == "file" and rest:
         return FolderStorage(expanded(rest.removeprefix("//"), "services.storage"))

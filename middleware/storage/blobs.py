@@ -1,4 +1,4 @@
-"""`database:`: files as rows of the run's database, for installations without a file system that all pods share."""
+"""Stores files as rows of the run's database (`database:`), for installations without a shared file system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PART_BYTES = 2**20
 
 
 class BlobStorage:
-    """Files in parts of at most 1 MiB (MySQL's default packet is 16 MiB or more), each written in one transaction."""
+    """Files in parts of at most 1 MiB, because MySQL limits the packet size. Writes each file in one transaction."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -52,7 +52,7 @@ class BlobStorage:
     def list(self, folder: str) -> builtins.list[str]:
         """See `Storage.list`."""
         folder = checked_path(folder)
-        # A range of the key and not LIKE, which ignores case in SQLite; "0" follows "/".
+        # A key range, because LIKE ignores case in SQLite. "0" is the character after "/".
         below = blobs.c.path > f"{folder}/", blobs.c.path < f"{folder}0"
         with self._db.reading() as connection:
             paths = connection.execute(sa.select(blobs.c.path).where(*below, blobs.c.part == 0)).scalars()

@@ -1,4 +1,4 @@
-"""`file:PATH`: a folder of this machine."""
+"""Stores files in a folder of this machine (`file:PATH`)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from middleware.storage.port import checked_path
 
 _ASIDE = ".aside-"
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
-"""A disk's words for a path at which there is no file."""
+"""The errors for a path without a file."""
 _MAY_PASS = (
     *FULL_DISK, errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ENOMEM, errno.ESTALE,
     errno.ETIMEDOUT,
 )  # fmt: skip
-"""Beside a disk that takes nothing now: too many open files, a network file system that does not answer."""
+"""Temporary errors: a disk that accepts no writes, too many open files, a network file system that does not answer."""
 
 _logger = logging.getLogger(__name__)
 
 
 class FolderStorage:
-    """Files below a folder. Written aside, flushed to the disk, then renamed over the old one."""
+    """Files below a folder. A write goes to a temporary file, is flushed to the disk, and then replaces the target."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -38,7 +38,7 @@ class FolderStorage:
         target = self._root / checked_path(path)
         with self._errors(f"writing {path}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Not `tempfile`: its files are the owner's alone, and the folder may be one that pods share.
+            # `tempfile` would create files that only the owner may read, but pods may share the folder.
             aside = target.parent / f"{_ASIDE}{uuid.uuid4().hex}"
             try:
                 with aside.open("xb") as file:
@@ -82,7 +82,7 @@ class FolderStorage:
 
     @contextmanager
     def _errors(self, what: str, absent: tuple[int, ...] = ()) -> Iterator[None]:
-        """Raise the disk's errors as ServiceError. absent: the numbers of those that mean FileNotFoundError."""
+        """Raise disk errors as ServiceError. absent: error numbers that are raised as FileNotFoundError"""
         try:
             yield
         except OSError as error:

@@ -1,12 +1,13 @@
-"""`hdfs+http://host:9870/path`: files in HDFS, over WebHDFS.
+"""Stores files in HDFS, over WebHDFS (`hdfs+http://host:9870/path`).
 
-`hdfs+http://user@host:9870,host2:9870/path`: as which user (`offload` by default), and several name nodes, of which the active
-one is found. `hdfs+https://…[?authority=FILE]` speaks TLS, and trusts certificates of the system's authorities, or of those in the
-file (PEM) alone; with a password (`user:password@`), which only a gateway in front of HDFS asks for, HTTP basic authentication.
+* `hdfs+http://user@host:9870,host2:9870/path` names the user (`offload` by default) and several name nodes. The client
+  finds the active one.
+* `hdfs+https://…[?authority=FILE]` uses TLS. It trusts the system's authorities, or only those in the file (PEM).
+* `user:password@` uses HTTP basic authentication, which only a gateway in front of HDFS needs.
 
-A file is written aside and renamed over the old one, in HDFS one step. What goes wrong on the way is tried again with growing
-pauses where repeating it is safe: everything here is, since nobody else knows the name of the file aside. After `PATIENCE_S`
-`ServiceUnavailable` is raised. Thread-safe: each thread has a client of its own.
+A file is written under a temporary name, and then replaces the target in one atomic step. A step with a temporary error
+is retried with growing pauses. This is safe, because no other process knows the temporary name. After `PATIENCE_S`, the
+error is raised as ServiceUnavailable. Thread-safe: each thread has its own client.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ from offload.settings import SettingsError
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 5.0
-"""Of a single answer. The `hdfs` package's default is to wait for ever, and a frozen name node answers nothing."""
+"""Limit for a single answer. By default, the `hdfs` package would wait for a frozen name node forever."""
 PATIENCE_S = 20.0
-"""A dead data node is offered for some fifteen seconds before the name node knows that it is dead."""
+"""Real seconds of retries. A name node returns a dead data node for about 15 s before it detects the failure."""
 
 _USER = "offload"
 _ASIDE = ".aside-"
 _VERSION = "/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _TOLD_AFTER_S = 1.0
-"""What fails for a shorter time is tried again in silence: a data node that has just died costs one attempt."""
+"""Real seconds of failures before an outage is logged. A data node that just died costs only one attempt."""
 _FINAL = {"AccessControlException", "SecurityException", "FileNotFoundException", "IllegalArgumentException"}
-"""Answers of HDFS that would be the same the next time."""
+"""Permanent errors of HDFS: a retry would fail again."""
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
 class HdfsStorage:
-    """Files below a folder of HDFS. Raises SettingsError for a URL that is none of this form."""
+    """Files below a folder of HDFS. Raises SettingsError for a URL of another form."""
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
         form, self._shown = HDFS.fullmatch(url), redacted(url)
@@ -63,7 +64,8 @@ class HdfsStorage:
         self._authority = None if authority is None else str(expanded(authority, "services.storage"))
         if self._authority and not (scheme == "https" and Path(self._authority).is_file()):
             raise SettingsError(
-                f"services.storage: '{self._shown}': authority is a file with certificates in PEM, for hdfs+https://; {self._authority} is none"
+                f"services.storage: '{self._shown}': authority must be an existing PEM file, and needs hdfs+https://; "
+                f"got {self._authority}"
             )
         user, _, self._password = (unquote(part) for part in (credentials or _USER).partition(":"))
         self._user = user or _USER
@@ -72,7 +74,7 @@ class HdfsStorage:
         self._patience_s = patience_s
         self._of_thread = threading.local()
         self._outage = OutageLog(_logger, f"the storage {self._shown}")
-        # It tells of every request, at the level at which we tell of what matters.
+        # The client logs every request at INFO.
         logging.getLogger("hdfs").setLevel(logging.WARNING)
 
     def write(self, path: str, content: bytes) -> None:
@@ -83,7 +85,7 @@ class HdfsStorage:
             self._again(f"writing {path}", lambda _: self._create(aside, content))
             self._again(f"writing {path}", lambda first: self._rename(aside, target, first))
         except BaseException:
-            with suppress(Exception):  # whatever the client raises now: the first error is the one to know
+            with suppress(Exception):  # the first error is the important one
                 self._client().delete(self._whole(aside))
             raise
 
@@ -128,7 +130,7 @@ class HdfsStorage:
         self._again(f"deleting {path}", lambda _: self._client().delete(whole))
 
     def describe(self) -> str:
-        """See `Storage.describe`. A gateway may keep the version to itself."""
+        """See `Storage.describe`. A gateway may hide the version."""
         from requests import RequestException
 
         self._again("asking HDFS", lambda _: self._client().status("/"))
@@ -143,20 +145,20 @@ class HdfsStorage:
         self._client().write(self._whole(path), data=content, overwrite=True)
 
     def _rename(self, aside: str, target: str, first: bool) -> None:
-        # Not `Client.rename`, which fails where a file is there, and has no word for "instead of it".
+        # `Client.rename` cannot replace an existing file.
         from hdfs.util import HdfsError
 
         try:
             self._client()._rename(self._whole(aside), destination=self._whole(target), renameoptions="OVERWRITE")
         except HdfsError as refused:
-            # Renamed by an attempt whose answer got lost: nobody else knows the file aside.
+            # An earlier attempt whose answer was lost has renamed it: no other process knows the temporary name.
             if first or refused.exception != "FileNotFoundException":
                 raise
 
     def _again(self, what: str, attempt: Callable[[bool], _Result]) -> _Result:
-        """Try until it works or patience ends; `attempt` is told whether it is the first time.
+        """Retry `attempt` until it succeeds or `patience_s` ends. Its argument is whether this is the first attempt.
 
-        Raises FileNotFoundError and ServiceRefused where HDFS says so, ServiceUnavailable where it does not answer.
+        Raises FileNotFoundError or ServiceRefused for a permanent error of HDFS, otherwise ServiceUnavailable.
         """
         from hdfs.util import HdfsError
         from requests import RequestException
@@ -174,7 +176,8 @@ class HdfsStorage:
                 trouble: Exception = refused
             except SSLError as untrusted:
                 raise ServiceRefused(
-                    f"{what} in {self._shown}: TLS failed ({_inner(untrusted)}); ?authority=FILE names whose certificates to trust"
+                    f"{what} in {self._shown}: TLS failed ({_inner(untrusted)}); "
+                    "name the file with the trusted certificates in ?authority=FILE"
                 ) from None
             except (RequestException, HTTPError) as broken:
                 trouble = broken
@@ -185,16 +188,17 @@ class HdfsStorage:
                 self._outage.failed(_words(trouble), since_s=began, answers=self._name_node_answers(trouble))
             if time.monotonic() - began + pause_s > self._patience_s:
                 raise ServiceUnavailable(
-                    f"{what}: {self._shown} has been away for {time.monotonic() - began:.0f} s ({_words(trouble)})"
+                    f"{what}: {self._shown} has been unavailable for {time.monotonic() - began:.0f} s "
+                    f"({_words(trouble)})"
                 ) from trouble
             _logger.debug("%s: %s; trying again", what, trouble)
             time.sleep(pause_s)
             pause_s, first = min(2 * pause_s, _LONGEST_PAUSE_S), False
 
     def _name_node_answers(self, trouble: Exception) -> bool:
-        """Whether it is a data node that is away, or the name node that refuses (in safe mode, without data nodes).
+        """Whether only a data node is unavailable, or the name node refuses (in safe mode, or without data nodes).
 
-        Other requests succeed meanwhile, which does not end the outage.
+        Other requests may succeed meanwhile. They do not end the outage.
         """
         from hdfs.util import HdfsError
 
@@ -214,7 +218,7 @@ class HdfsStorage:
             from requests import Session
 
             session = Session()
-            session.trust_env = False  # no proxy that happens to be set, no passwords from ~/.netrc
+            session.trust_env = False  # ignore proxies in the environment and passwords in ~/.netrc
             if self._authority:
                 session.verify = self._authority
             if self._password:
@@ -235,7 +239,7 @@ def _final(refused: Any, what: str, url: str) -> Exception:
 
 
 def _inner(error: BaseException) -> str:
-    """The words of OpenSSL's, without those of the layers above."""
+    """The message of OpenSSL, without those of the layers above."""
     inner = error
     while (below := getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)) is not None:
         if not isinstance(below, BaseException):
@@ -245,7 +249,7 @@ def _inner(error: BaseException) -> str:
 
 
 def _words(trouble: Exception) -> str:
-    """Its kind, and the first line of what HDFS says; a connection's error names hosts and pools at length."""
+    """The first line of HDFS' message. For a connection error, only its type, because its text is long."""
     from hdfs.util import HdfsError
 
     return str(trouble).splitlines()[0] if isinstance(trouble, HdfsError) and str(trouble) else type(trouble).__name__

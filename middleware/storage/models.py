@@ -1,6 +1,6 @@
-"""Models in the storage: `models/<run>/<version>/{actor.onnx, learner.safetensors, manifest.json}`.
+"""Reads and writes models in the storage: `models/<run>/<version>/{actor.onnx, learner.safetensors, manifest.json}`.
 
-The manifest is written last: a version without one does not exist, so a publication that broke off is never read.
+The manifest is written last. A version without a manifest does not exist, so an interrupted publication is never read.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from offload.manifest import ACTOR_FILE, MANIFEST_FILE, FileEntry, ManifestError
 
 
 def model_folder(run_name: str, version: str) -> str:
-    """Where a version's files are."""
+    """The folder of a version's files."""
     return f"models/{run_name}/{version}"
 
 
 def named_model(run_name: str, model: str) -> tuple[str, str]:
-    """Whose version a setting means: `VERSION` is one of this run, `RUN/VERSION` one of another run."""
+    """(run, version) that a setting names: `VERSION` of this run, or `RUN/VERSION` of another run."""
     other, _, version = model.rpartition("/")
     return other or run_name, version
 
@@ -26,7 +26,7 @@ def named_model(run_name: str, model: str) -> tuple[str, str]:
 def publish_model(
     storage: Storage, run_name: str, manifest_fields: Mapping[str, Any], files: Mapping[str, bytes]
 ) -> ModelManifest:
-    """Write a version's files, then its manifest with their sizes and SHA-256."""
+    """Write a version's files, then its manifest with their sizes and SHA-256. Returns the manifest."""
     entries = {name: FileEntry.of(content) for name, content in files.items()}
     manifest = ModelManifest(**manifest_fields, files=entries)
     folder = model_folder(run_name, manifest.version)
@@ -41,7 +41,7 @@ def fetch_model(
 ) -> tuple[ModelManifest, dict[str, bytes]]:
     """A version's manifest and the named files, verified against it.
 
-    Raises ManifestError when the version does not exist, a file is missing, truncated or tampered with.
+    Raises ManifestError if the version does not exist, or if a file is missing, truncated or modified.
     """
     folder = model_folder(run_name, version)
     try:

@@ -1,4 +1,4 @@
-"""The storage port: named byte strings in folders, written atomically."""
+"""Defines the storage port: named byte strings in folders, written atomically."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ _LENGTH = 512
 class Storage(Protocol):
     """Files by relative path (`models/<run>/<version>/manifest.json`). Thread-safe.
 
-    Every call raises ServiceUnavailable when the storage is away for longer than the adapter bears with, and
-    ServiceRefused when it refuses for a reason that stays.
+    Every call raises ServiceUnavailable if the storage is unavailable for longer than the adapter retries, and
+    ServiceRefused for a permanent error.
     """
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file whole, replacing one that is there: readers see the old or the new content, nothing between."""
+        """Write a file, or replace it. Readers see either the old or the new content, never a part."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The content. Raises FileNotFoundError."""
+        """The content of a file. Raises FileNotFoundError."""
         ...
 
     def exists(self, path: str) -> bool:
-        """Whether a file of exactly this path is there."""
+        """Whether a file with exactly this path exists."""
         ...
 
     def list(self, folder: str) -> list[str]:
-        """The paths of all files below a folder, sorted; empty when there is no such folder."""
+        """The paths of all files below a folder, sorted; empty if there is no such folder."""
         ...
 
     def delete(self, path: str) -> None:
-        """Remove a file; one that is not there is fine."""
+        """Delete a file. Does nothing if it does not exist."""
         ...
 
     def describe(self) -> str:
-        """What it is, with its version, as it says itself; for people."""
+        """The kind of storage and its version, for people."""
         ...
 
 
 def checked_path(path: str) -> str:
-    """The path, or ValueError when it would leave the storage or means nothing."""
+    """The path, unchanged. Raises ValueError for one that is invalid or leads out of the storage."""
     parts = path.split("/")
-    # The HDFS client takes `#LATEST` for the newest file there.
+    # The HDFS client replaces `#LATEST` with the newest file of the folder.
     if any(part in ("", ".", "..") for part in parts) or any(sign in path for sign in ("\\", "\0", "#LATEST")):
-        raise ValueError(f"{path!r} is not a path of the storage; write folder/name without '..' and leading '/'")
+        raise ValueError(f"{path!r} is not a path in the storage; write folder/name without '..' and leading '/'")
     if len(path) > _LENGTH:
         raise ValueError(
-            f"a path of the storage has at most {_LENGTH} characters, this has {len(path)}: {path[:40]!r}…"
+            f"a path in the storage has at most {_LENGTH} characters, but this one has {len(path)}: {path[:40]!r}…"
         )
     return path

@@ -137,7 +137,7 @@ def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path) -> None:
         workplace.environment["OFFLOAD_BIND"] = bind
         ended = workplace.run("serve", "--config", "small.yaml")
     assert ended.returncode == 2
-    assert f"OFFLOAD_BIND={bind}: something else listens there" in ended.stdout
+    assert f"OFFLOAD_BIND={bind}: another program listens there" in ended.stdout
     assert "Traceback" not in ended.stdout
 
 

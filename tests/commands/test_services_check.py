@@ -31,7 +31,7 @@ def check(tmp_path, monkeypatch):
 def test_before_the_first_run_everything_embedded_is_fine_and_nothing_is_made(check, tmp_path) -> None:
     found = check()
     assert all(one["fine"] for one in found.values()), found
-    assert found["database"]["version"] == "SQLite, made by the first run"
+    assert found["database"]["version"] == "SQLite, created by the first run"
     assert not (tmp_path / ".offload" / "offload.db").exists()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -62,7 +62,7 @@ def test_servers_are_used_as_a_run_does(check, mysql_url, hdfs_url, nacos_url) -
     assert "does not answer" in away["configuration"]["problem"]
     empty = check(database=mysql_url, storage=hdfs_url)
     assert all(one["fine"] for one in empty.values()), empty
-    assert "its tables are made by the first run" in empty["database"]["version"]
+    assert "its tables are created by the first run" in empty["database"]["version"]
     assert empty["storage"]["version"].startswith("HDFS 3.")
     Database.connect(mysql_url).migrate()
     found = check(database=mysql_url, storage=hdfs_url)

@@ -128,7 +128,7 @@ def test_of_two_twins_of_one_name_one_plays(workplace: Workplace):
     assert codes in ([0, 2], [0, 0]), words
     if codes == [0, 2]:
         refused = first if first.returncode == 2 else second
-        assert "run 'r' is being played already" in words[refused.pid]
+        assert "run 'r' is already controlled" in words[refused.pid]
         assert "Traceback" not in words[refused.pid]
     assert len(episodes_of(workplace, "r")) == plans
 

@@ -59,7 +59,7 @@ def test_a_wrong_password_is_told_in_one_line(tmp_path: Path, mysql_url: str):
     for arguments in (("run", "--config", "small.yaml"), ("status",), ("database", "migrate")):
         told = workplace.run(*arguments)
         assert told.returncode == 2, told.stdout
-        assert "the database refuses what is asked (OperationalError 1045): " in told.stdout
+        assert "the database refuses the request (OperationalError 1045): " in told.stdout
         assert "Access denied" in told.stdout
         assert "falsch" not in told.stdout
         assert len(told.stdout.strip().splitlines()) == 1
@@ -90,20 +90,20 @@ def test_a_run_is_prepared_once_and_waited_for(tmp_path: Path):
     workplace = Workplace(tmp_path)
     nobody = workplace.run("await", "--run", "r", "--timeout", "0.1")
     assert nobody.returncode == 2
-    assert "run 'r' is not there after 0.1 s: " in nobody.stdout
+    assert "run 'r' is not prepared after 0.1 s: " in nobody.stdout
     with running(workplace, "await", "--run", "r", "--timeout", "60") as waiting:
         for _ in range(2):
             done = workplace.run("prepare", "--run", "r", "--config", "small.yaml")
-            assert (done.returncode, done.stdout.strip()) == (0, "run r is there: 3 edge nodes, seed 5")
+            assert (done.returncode, done.stdout.strip()) == (0, "run r is prepared: 3 edge nodes, seed 5")
         output, _ = waiting.communicate(timeout=60)
-        assert (waiting.returncode, output.strip()) == (0, "run r is there")
+        assert (waiting.returncode, output.strip()) == (0, "run r is prepared")
     for expected in ("the live settings were changed: revision 2\n", ""):
         changed = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "scheduler.name=sed")
-        assert (changed.returncode, changed.stdout) == (0, f"{expected}run r is there: 3 edge nodes, seed 5\n")
+        assert (changed.returncode, changed.stdout) == (0, f"{expected}run r is prepared: 3 edge nodes, seed 5\n")
     watched = workplace.run(
         "prepare", "--run", "r", "--config", "small.yaml", "--set", "services.configuration=file:small.yaml"
     )
-    assert watched.stdout == "run r is there: 3 edge nodes, seed 5\n", "the controller applies a watched file"
+    assert watched.stdout == "run r is prepared: 3 edge nodes, seed 5\n", "the controller applies a watched file"
     other = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "time.slots=11")
     assert other.returncode == 2
     assert "time.slots is 10 there, 11 here" in other.stdout
@@ -159,7 +159,7 @@ def test_a_defect_is_shown_with_its_traceback(monkeypatch, capsys, error: Except
     ("error", "code"),
     [
         (SettingsError("OFFLOAD_NODE='x': an index is needed"), 2),
-        (ServiceRefused("the database refuses what is asked (OperationalError 1045)", "a row"), 2),
+        (ServiceRefused("the database refuses the request (OperationalError 1045)", "a row"), 2),
         (ServiceUnavailable("the database cannot be used now (OperationalError 2003)", "a row"), 1),
         (LeaseLost("another process controls the run"), 3),
     ],

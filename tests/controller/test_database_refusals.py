@@ -21,9 +21,7 @@ def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_l
             connection.exec_driver_sql(refused)
         wait_until(lambda: testbed.controller.pid != before)
         log = (tmp_path / "pods/logs/controller.log").read_text()
-        words = (
-            "no episode can be played: the database refuses what is asked (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
-        )
+        words = "no episode can be played: the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
         assert f"\noffload-controller: {words}\n" in log
         assert "Traceback" not in log and "secret" not in log, log
 
@@ -55,5 +53,5 @@ def test_a_registry_table_that_is_gone_for_a_while_ends_no_process(tmp_path: Pat
         for log in (tmp_path / "pods/logs").glob("*.log"):
             text = log.read_text()
             assert text.count("the heartbeat of") == 1, text
-            assert "refuses what is asked (OperationalError SQLITE_ERROR)" in text
+            assert "refuses the request (OperationalError SQLITE_ERROR)" in text
             assert "Traceback" not in text, text

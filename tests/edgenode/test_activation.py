@@ -206,7 +206,7 @@ class AwayStorage:
 
     def read(self, path: str) -> bytes:
         if self.away:
-            raise ServiceUnavailable("hdfs+http://x:9870/offload has been away for 20 s")
+            raise ServiceUnavailable("hdfs+http://x:9870/offload has been unavailable for 20 s")
         return self.storage.read(path)
 
 
@@ -240,7 +240,7 @@ def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_befo
         time.sleep(0.01)
     assert activation.current.choice.name == "ratc"
     assert "waits" in activation.problem
-    assert "has been away for 20 s" in activation.problem
+    assert "has been unavailable for 20 s" in activation.problem
     flapping.away = False
     while activation.current.revision < 2 and time.monotonic() < until:
         time.sleep(0.01)

@@ -195,7 +195,7 @@ def test_what_is_too_large_is_malformed(head: str, monkeypatch: pytest.MonkeyPat
     "sent", [b"220 mail.example.org ESMTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}"]
 )
 def test_what_is_no_http_or_ends_early_is_an_error_of_the_connection(sent: bytes) -> None:
-    with asked(sent, closes=True) as (client, _), pytest.raises(WireError, match="breaks off, or is none of HTTP"):
+    with asked(sent, closes=True) as (client, _), pytest.raises(WireError, match="is incomplete, or is not HTTP"):
         client.ask("GET", "/")
 
 

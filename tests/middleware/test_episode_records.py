@@ -141,7 +141,7 @@ def test_a_decision_whose_scheduler_failed_makes_an_episode_mixed(db: Database, 
     summary = close_episode(db, run, episode)
     assert (summary.verdict, summary.reason) == (
         "mixed",
-        "the scheduler failed in 1 decisions, the first at node 0 in slot 0; its log says why",
+        "the scheduler failed in 1 decisions, the first at node 0 in slot 0; see the node's log",
     )
 
 
@@ -181,7 +181,7 @@ def test_an_outcome_of_no_task_is_refused_and_the_episode_is_closed(db: Database
     assert refused == Refused(stray.content(), "the episode has no such task")
     summary = _close(db, run, episode)
     assert (summary.verdict, summary.refused_records) == ("incomplete", 1)
-    assert summary.reason == "1 of its records were refused: refused.jsonl of the nodes says which, and why"
+    assert summary.reason == "1 of its records were refused; see refused.jsonl of the nodes"
 
 
 def test_an_episode_that_lacks_outcomes_which_a_node_recorded_is_incomplete(db: Database, run: Run) -> None:

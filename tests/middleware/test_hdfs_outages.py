@@ -55,7 +55,7 @@ def test_a_long_absence_is_told_and_the_old_content_stays(way) -> None:
         lambda: storage.list("models"),
         lambda: storage.delete("models/a"),
     ):
-        with pytest.raises(ServiceUnavailable, match=r"has been away for \d+ s") as told:
+        with pytest.raises(ServiceUnavailable, match=r"has been unavailable for \d+ s") as told:
             act()
         assert "secret" not in str(told.value)
     forwarder.restore()

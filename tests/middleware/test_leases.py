@@ -75,7 +75,7 @@ def test_a_lease_that_is_renewed_is_refused_with_its_holder(db: Database, run: R
     stopping = threading.Event()
     holder = LeaseHolder(db, run, "process 7 on there", stopping, lambda lost: None)
     holder.acquire()
-    with pytest.raises(LeaseHeld, match=r"run 'small' is being played already, by process 7 on there; stop that one"):
+    with pytest.raises(LeaseHeld, match=r"run 'small' is already controlled by process 7 on there; stop that process"):
         acquire(db, run, "b")
     holder.release()
     assert acquire(db, run, "b").epoch == 2

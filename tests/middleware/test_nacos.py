@@ -145,7 +145,7 @@ def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_i
     beside.call("removing", lambda client: client.remove_config("r.live.json", beside.group))
     assert node.read("r") == second, "the last good one"
     assert owner.read("r") == owner.read("r") == second
-    assert "Nacos has lost revision 2 of r; it is written again" in caplog.text
+    assert "Nacos has lost revision 2 of r; writing it again" in caplog.text
 
     def publish_old() -> None:
         beside.call(

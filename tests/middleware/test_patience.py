@@ -49,4 +49,4 @@ def test_what_no_adapter_logs_as_an_outage_is_logged_once(caplog: pytest.LogCapt
     for _ in range(3):
         patience.bear(ServiceUnavailable("x is away"), "a report")
         patience.bear(ServiceRefused("x refuses it", "a row"), "a report")
-    assert [record.getMessage() for record in caplog.records] == ["a report: x refuses it; going on without"]
+    assert [record.getMessage() for record in caplog.records] == ["a report: x refuses it; continuing without it"]

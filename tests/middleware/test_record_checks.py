@@ -36,7 +36,7 @@ DAMAGED: list[tuple[dict[str, Any], str]] = [
     ({"skew_s": 10**400}, "skew_s is 1000"),
     ({"skew_s": {}}, "skew_s is {}, not a number"),
     ({"model": "m" * 65}, "model is 65 characters long, at most 64"),
-    ({"model": "\ud800"}, "model is no Unicode text"),
+    ({"model": "\ud800"}, "model is not valid Unicode"),
     ({"observation": bytes(24_580)}, "observation is 24580 bytes long, at most 24576"),
     ({"observation": b"abc"}, "observation is 3 bytes long, which is not a multiple of the four"),
     ({"observation": "text"}, "observation is 'text', not bytes"),

@@ -178,7 +178,7 @@ def test_a_password_that_the_urls_leave_out_comes_from_the_environment_or_a_file
 )
 def test_a_variable_that_looks_like_a_setting_is_not_ignored(name: str, meant: str) -> None:
     """The variable was ignored, and the experiment ran with other settings than the user meant."""
-    with pytest.raises(SettingsError, match=rf"{name} is no setting; did you mean {meant}\?"):
+    with pytest.raises(SettingsError, match=rf"{name} is not a setting; did you mean {meant}\?"):
         load_settings(environment={name: "4"})
 
 

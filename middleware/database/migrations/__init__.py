@@ -1,10 +1,10 @@
-"""Schema versions, by Alembic without a configuration file: the scripts beside this module, the engine of a `Database`.
+"""Creates and upgrades the tables, with Alembic and the scripts in `versions/`, on the engine of a `Database`.
 
-To change a table: edit `schema.py`, write `versions/NNNN_what.py` with the next revision, and enter it here. A test
-compares what the scripts make with `schema.py` (comments aside: they live there only).
+To change a table, edit `schema.py`, write `versions/NNNN_what.py` with the next revision, and add it to `KNOWN`. A test
+compares the tables that the scripts create with `schema.py`, except for comments, which only `schema.py` has.
 
-Two processes that upgrade at once wait for each other: SQLite by its write lock (Alembic reads the version again in the
-transaction), MySQL by a named lock (its tables are made one by one, whatever the transaction).
+Two processes that upgrade at the same time wait for each other. SQLite uses its write lock: Alembic reads the version
+again in the transaction. MySQL uses a named lock, because it creates each table outside the transaction.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Migratable(Protocol):
-    """What of a `Database` is used here."""
+    """The part of `Database` that this module uses."""
 
     url: str
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is the embedded database."""
+        """Whether this is the embedded database."""
         ...
 
     def reading(self) -> AbstractContextManager[Connection]:
@@ -50,7 +50,7 @@ _LOCK_S = 60
 
 
 def current(db: Migratable) -> str | None:
-    """The database's revision, None when it has no tables. Raises SchemaError when its tables are not ours."""
+    """The schema revision; None if the database has no tables. Raises SchemaError for tables of another program."""
     with db.reading() as connection:
         tables = set(sa.inspect(connection).get_table_names())
         if _VERSION_TABLE in tables:
@@ -60,21 +60,21 @@ def current(db: Migratable) -> str | None:
     others = sorted(tables - {_VERSION_TABLE})
     if others:
         raise SchemaError(
-            f"{redacted(db.url)} has tables without a version ({', '.join(others[:4])}, …): they are not this testbed's, "
-            "or their creation broke off; give it an empty database of its own"
+            f"{redacted(db.url)} has tables without a version ({', '.join(others[:4])}, …): they belong to another "
+            "program, or their creation was interrupted; use an empty database"
         )
     return None
 
 
 def check(db: Migratable) -> None:
-    """Raise SchemaError unless the revision is the one that this code needs, in tables that have transactions."""
+    """Raise SchemaError unless the tables have the revision that this code needs, and support transactions."""
     found = current(db)
     if found == HEAD:
         _require_transactions(db)
         return
     where = redacted(db.url)
     if found is None:
-        raise SchemaError(f"{where} has no tables yet; make them with `offload database migrate`")
+        raise SchemaError(f"{where} has no tables yet; create them with `offload database migrate`")
     if found in KNOWN:
         raise SchemaError(
             f"{where} has schema {found}, this version needs {HEAD}; upgrade it with `offload database migrate`"
@@ -107,7 +107,7 @@ def _upgrade(db: Migratable) -> None:
     config = _config()
     with db.transaction() as connection:
         if not db.is_sqlite:
-            # Also for Alembic's own table, whose engine cannot be given otherwise.
+            # Alembic's own table takes the session's default engine.
             connection.execute(sa.text("SET SESSION default_storage_engine = InnoDB"))
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
@@ -115,12 +115,16 @@ def _upgrade(db: Migratable) -> None:
 
 _WITHOUT_TRANSACTIONS = """
 SELECT found.TABLE_NAME, found.ENGINE FROM information_schema.TABLES found JOIN information_schema.ENGINES engine
-ON engine.ENGINE = found.ENGINE WHERE found.TABLE_SCHEMA = DATABASE() AND engine.TRANSACTIONS = 'NO' ORDER BY found.TABLE_NAME
+ON engine.ENGINE = found.ENGINE WHERE found.TABLE_SCHEMA = DATABASE() AND engine.TRANSACTIONS = 'NO'
+ORDER BY found.TABLE_NAME
 """
 
 
 def _require_transactions(db: Migratable) -> None:
-    """Raise SchemaError for tables that an earlier version made on a server whose default engine has no transactions."""
+    """Raise SchemaError for tables whose engine has no transactions.
+
+    Earlier versions created tables with the server's default engine.
+    """
     if db.is_sqlite:
         return
     with db.reading() as connection:
@@ -136,7 +140,7 @@ def _require_transactions(db: Migratable) -> None:
 
 @contextmanager
 def _named_lock(holder: Connection) -> Iterator[None]:
-    """MySQL's lock by name; it belongs to the connection `holder`, and ends with it at the latest."""
+    """Hold MySQL's named lock during the block. The connection `holder` owns it; closing the connection releases it."""
     name = sa.func.concat("offload-migrate-", sa.func.md5(sa.func.database()))
     if holder.execute(sa.select(sa.func.get_lock(name, _LOCK_S))).scalar() != 1:
         raise SchemaError(

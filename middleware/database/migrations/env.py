@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `upgrade` hands over."""
+"""Runs the migrations on the connection that `upgrade` passes. Alembic executes this module."""
 
 from alembic import context
 

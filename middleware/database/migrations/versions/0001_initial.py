@@ -1,4 +1,4 @@
-"""The first tables. `schema.py` says what each column means; this file is history and stays as it is."""
+"""Creates the first tables. `schema.py` documents the columns. This file must not change."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def _table(
 ) -> None:
     foreign = [sa.ForeignKeyConstraint(["run"], ["runs.id"], name=f"fk_{name}_run")] if of_run else []
     keys = [sa.PrimaryKeyConstraint(*primary_key, name=f"pk_{name}")]
-    # Binary collation: names and paths that differ in case only are different, as they are in SQLite.
+    # Binary collation makes names and paths case-sensitive, as in SQLite.
     op.create_table(
         name,
         *columns,

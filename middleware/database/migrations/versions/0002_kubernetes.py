@@ -1,4 +1,4 @@
-"""What the failure injection on Kubernetes does to pods."""
+"""Adds the table of events that failure injection on Kubernetes causes in pods."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Identities of runs, episodes and refused records; the lease by which one process at a time controls a run; failed decisions."""
+"""Adds identities of runs, episodes and refused records, the lease of a run, and the mark of failed decisions."""
 
 import uuid
 
@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    # A default for the rows that are there already; each gets an identity of its own below.
+    # The default is for existing rows, which get their own identities below.
     for table in ("runs", "episodes"):
         op.add_column(table, sa.Column("uid", sa.String(32), nullable=False, server_default=""))
     connection = op.get_bind()

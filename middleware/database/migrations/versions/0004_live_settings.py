@@ -1,4 +1,4 @@
-"""Live settings are stored under `live/<run>`; before, the key was `hot/<run>`."""
+"""Renames the key of the live settings from `hot/<run>` to `live/<run>`."""
 
 import sqlalchemy as sa
 from alembic import op
