@@ -1,4 +1,4 @@
-"""Connections that become links, and the tasks whose bytes come on them (`edgenode/links.py`)."""
+"""Makes connections links, and receives the tasks whose bytes come on them (`edgenode/links.py`)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def handlers(node: EdgeNode) -> Handlers:
 
 
 def _expect(node: EdgeNode, line: bytes) -> tuple[int, Accept]:
-    """What comes after a task's line: how many bytes, and what to do when they have come."""
+    """Read a task's line. Returns how many bytes follow, and the function to call when they have arrived."""
     body = parsed(Handover, line)
     check_origin(node.identity, body.source, body.slot)
     clock = node.clock_of(body.episode, body.episode_uid)
