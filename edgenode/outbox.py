@@ -140,7 +140,7 @@ class Outbox:
                 _logger.error("%d records are in memory, the maximum: further ones are lost", len(self._memory))
 
     def flush(self) -> None:
-        """Deliver all records that were appended before the call. Raises OutboxError if the database takes none."""
+        """Deliver the records that were appended before the call. Raises OutboxError if that is not possible now."""
         with self._delivering:
             self._deliver_all()
             if self._trouble is not None:

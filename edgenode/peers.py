@@ -248,8 +248,7 @@ class Peer:
             except OSError as trouble:
                 if self._stopping.is_set():
                     return
-                # Not all bytes were sent, so the task was certainly not accepted. Its description is sent without
-                # bytes.
+                # Not all bytes were sent, so the task was certainly not accepted. Now its description is sent alone.
                 _logger.warning("sending a task's bytes to node %d failed (%s)", self.node, trouble)
                 link.close()
                 self._messages.put(payload.message)

@@ -91,4 +91,4 @@ class Registration:
                 return
             before, ours = ours, keep_registered(self._registry, self._instance())
             if before and not ours:
-                _logger.warning("another process has registered as node %d; this one is not asked any more", self._node)
+                _logger.warning("another process has registered as node %d; this one gets no more requests", self._node)
