@@ -1,6 +1,8 @@
-"""One edge node: its queues, links, failures and applications, and the interface through which others speak to it.
+"""One edge node: its queues, links, failures, applications and HTTP interface.
 
-Start reading at `core.py`, the node's state machine; `node.py` gives it threads, `http.py` its interface, `service.py`
-a process. `schedulers/` holds what decides. May import `offload` and `middleware`; `schedulers/` imports `offload` only.
-Runs where torch is not installed.
+Start reading at `core.py`, the node's state machine. `node.py` and `runtime.py` add the threads, `http/` the interface,
+and `process.py` the process. `schedulers/` holds the schedulers.
+
+The package may import `offload` and `middleware`; `schedulers/` may import `offload` only. A node runs where torch is
+not installed.
 """

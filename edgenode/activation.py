@@ -1,7 +1,7 @@
-"""Which scheduler decides in this node: built from a revision of the live settings, swapped between two decisions.
+"""Applies revisions of the live settings: builds the scheduler of a revision and makes it the node's current one.
 
-Concurrency: revisions come from the watcher thread and from requests that open an episode; `_lock` lets one in at a time.
-`current` is replaced as a whole: whoever decides reads it once.
+Concurrency: the watcher thread brings revisions, and so do the requests that open an episode. `_lock` admits one thread
+at a time. `current` is replaced as a whole, between two decisions; the loop thread reads it once for each decision.
 """
 
 from __future__ import annotations
@@ -31,20 +31,24 @@ _logger = logging.getLogger(__name__)
 
 
 class ActivationError(RuntimeError):
-    """A revision that this node cannot apply; the one before it stays. The message says why."""
+    """This node cannot apply a revision, and keeps the one before. The message says why."""
 
 
 class RevisionLate(RuntimeError):
-    """A revision that the configuration does not show here yet. The message says which it shows."""
+    """The configuration service does not show this node a revision yet. The message names the one that it shows."""
 
 
 class ModelUnavailable(ServiceUnavailable):
-    """A revision whose model cannot be fetched now, because the storage is away; the one before it stays until then."""
+    """A revision's model cannot be fetched while the storage is unavailable. The revision before stays until then."""
 
 
 @dataclass(frozen=True)
 class ActiveScheduler:
-    """What decides now. choice: what the live settings of this revision choose; actor: its model's, None without one."""
+    """The scheduler in use.
+
+    choice: the scheduler and model that this revision of the live settings chooses
+    actor: of that model; None without a model
+    """
 
     revision: int
     choice: SchedulerChoice
@@ -53,12 +57,15 @@ class ActiveScheduler:
 
     @property
     def actor_calls(self) -> int:
-        """How often the scheduler has asked the model's actor so far. A decision asked it when its end finds more."""
+        """How often the scheduler has asked the model's actor so far.
+
+        A decision has asked the actor if this number is higher at its end than at its start.
+        """
         return 0 if self.actor is None else self.actor.calls
 
     @property
     def model(self) -> str | None:
-        """The chosen model, as soon as the scheduler has asked it once; None for a scheduler that asks none."""
+        """The chosen model, once the scheduler has asked its actor; None for a scheduler that asks none."""
         return self.choice.model if self.actor_calls else None
 
 
@@ -76,7 +83,7 @@ class CountedActor:
 
 
 class Activation:
-    """The node's scheduler. `applied` is called after every change, to acknowledge it."""
+    """The node's current scheduler. `applied` is called after every change, to acknowledge it."""
 
     def __init__(self, identity: NodeIdentity, storage: Storage, applied: Callable[[], None] = lambda: None) -> None:
         self._identity = identity
@@ -86,18 +93,19 @@ class Activation:
         self.current: ActiveScheduler | None = None
         self.problem: str | None = None
         self.refused: int | None = None
-        """The revision that this node refuses for good; None when it has applied the last one, or waits for a service."""
+        """The revision that this node rejected for good. None if it applied the last one, or waits for a service."""
 
     def apply(self, record: LiveSettings, timeout_s: float = -1) -> None:
-        """Make this revision's scheduler the current one; an older revision changes nothing.
+        """Make this revision's scheduler the current one. An older revision changes nothing.
 
-        timeout_s: wait this long for another thread that applies a revision, then raise ModelUnavailable; -1: no limit
+        timeout_s: real seconds to wait for another thread that applies a revision; -1: no limit
 
-        Raises ActivationError: the scheduler does not exist, its parameters are wrong, it cannot decide, or the model is
-        missing, damaged or does not fit. Raises ModelUnavailable where the storage is away. The current one stays then.
+        Raises ActivationError for a scheduler that does not exist, has wrong parameters or cannot decide. A model that
+        is missing, damaged or does not fit raises the same. Raises ModelUnavailable while the storage is unavailable,
+        and after `timeout_s`. After an error the current scheduler stays.
         """
         if not self._lock.acquire(timeout=timeout_s):
-            # Only one waits for a storage that is away: requests that all did would leave nobody to answer.
+            # Only one thread waits for an unavailable storage: such requests could occupy all request threads.
             raise ModelUnavailable(f"revision {record.revision} is being applied")
         try:
             applied = self._apply(record)
@@ -124,7 +132,7 @@ class Activation:
                 _logger.warning("%s", problem)
             self.problem = problem
             raise ModelUnavailable(problem) from None
-        except Exception as error:  # somebody's scheduler may raise anything
+        except Exception as error:  # a scheduler is third-party code: it may raise anything
             foreseen = isinstance(error, ValueError | OSError | ServiceError)
             reason = str(error) if foreseen else f"{type(error).__name__}: {error}"
             self.problem = f"{what}: {reason}"
@@ -138,7 +146,9 @@ class Activation:
         return True
 
     def catch_up(self, read: Callable[[], LiveSettings | None], revision: int, timeout_s: float) -> ActiveScheduler:
-        """Read the live settings until they are at `revision` or later and applied.
+        """Read and apply the live settings until the node is at `revision` or later. Returns the current scheduler.
+
+        timeout_s: real seconds until RevisionLate
 
         Raises ActivationError, RevisionLate, ServiceError.
         """
@@ -157,7 +167,10 @@ class Activation:
                 time.sleep(0.02)
 
     def _try_out(self, scheduler: Scheduler) -> None:
-        """Have it decide on a task at an idle node: what cannot decide is refused here, and the first slot finds it warm."""
+        """Have the scheduler decide on one task at an idle node.
+
+        A scheduler that cannot decide fails here, before it is used. It is also warmed up for the first slot.
+        """
         identity = self._identity
         task = {"size_bits": identity.settings.tasks.size_bits[0], "deadline_s": identity.settings.tasks.deadline_s}
         task["cycles"] = task["size_bits"] * identity.settings.tasks.complexity_cycles_per_bit[0]
@@ -168,12 +181,12 @@ class Activation:
         chosen_node(scheduler.choose(states, reports, draws), states.nodes)
 
     def _actor(self, model: str | None, current: ActiveScheduler | None) -> CountedActor | None:
-        """The model's actor, with nothing counted yet; that of the current scheduler where it is the same model's."""
+        """The model's actor, not called yet. Reuses the current scheduler's actor if the model is the same."""
         if model is None:
             return None
         if current is not None and current.actor is not None and current.choice.model == model:
             return CountedActor(current.actor.actor)
-        # Here, not at the top: onnxruntime is large, and heuristics do not need it.
+        # Imported here and not at the top: onnxruntime is large, and heuristics do not need it.
         from edgenode.schedulers.actor import OnnxActor
 
         manifest, files = fetch_model(self._storage, *named_model(self._identity.run, model))

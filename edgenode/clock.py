@@ -1,4 +1,4 @@
-"""The episode's clock of one node: model seconds since the episode's start, on this machine's monotonic clock."""
+"""One node's clock of an episode: model seconds since the episode's start, from this machine's monotonic clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ _ROUND_TRIPS = 5
 
 @dataclass(frozen=True)
 class EpisodeClock:
-    """start_s: the start on this machine's monotonic clock, real seconds; time_scale: model seconds per real second."""
+    """Converts between model seconds of an episode and this machine's monotonic clock.
+
+    start_s: the episode's start on the monotonic clock, real seconds
+    time_scale: model seconds per real second
+    """
 
     start_s: float
     time_scale: float
@@ -21,14 +25,15 @@ class EpisodeClock:
         return (time.monotonic() - self.start_s) * self.time_scale
 
     def real_delay_s(self, instant: float) -> float:
-        """Real seconds until an instant of the model, 0 when it has passed."""
+        """Real seconds until a model instant; 0 if it has passed."""
         return max(0.0, self.start_s + instant / self.time_scale - time.monotonic())
 
 
 def offset_to(remote_monotonic: Callable[[], float], round_trips: int = _ROUND_TRIPS) -> tuple[float, float]:
-    """(offset, error) with remote clock = own clock + offset, by the fastest of several round trips (real seconds).
+    """Measure the offset of a remote clock: (offset, error) in real seconds, with remote clock = own clock + offset.
 
-    The error is half the fastest round trip: the answer may have been made anywhere within it.
+    The fastest of several round trips counts. The error is half of it, because the remote clock may have been read at
+    any instant within the round trip.
     """
     fastest, offset = float("inf"), 0.0
     for _ in range(round_trips):

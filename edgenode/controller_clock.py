@@ -1,4 +1,4 @@
-"""The controller's monotonic clock on this machine's."""
+"""Maps the controller's monotonic clock to this machine's."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from middleware.http.client import JsonClient
 
 
 class ControllerClock:
-    """The controller's monotonic clock, mapped to this machine's when an episode is opened."""
+    """The controller's monotonic clock, mapped to this machine's each time an episode is opened."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._offset_s = 0.0
 
     def map(self, controller: str, timeout_s: float) -> float:
-        """Ask the controller at this address several times; returns the greatest possible error in real seconds.
+        """Measure the offset to the controller's clock. Returns the greatest possible error in real seconds.
 
-        Raises OSError where it does not answer, LookupError, TypeError or ValueError where its answer has no instant.
+        controller: the controller's address, which is asked several times
+
+        Raises OSError if it does not answer, and LookupError, TypeError or ValueError if the answer holds no instant.
         """
         with JsonClient(controller, self._access, timeout_s) as client:
 
@@ -33,5 +35,5 @@ class ControllerClock:
         return error
 
     def here(self, controller_s: float) -> float:
-        """An instant of the controller's clock on this machine's."""
+        """Convert an instant of the controller's clock to this machine's clock; real seconds."""
         return controller_s - self._offset_s

@@ -1,14 +1,17 @@
-"""The state of one edge node in one episode: a machine without clock, threads or sockets.
+"""The state of one edge node in one episode: a state machine without clock, threads or sockets.
 
-Events come in as method calls with the instant `now` (model seconds since the episode's start). `take_effects()` returns
-what is to be done outside, in order. `advance(now)` carries out everything that is planned up to `now`;
-`next_instant()` says when it has to be called again. One thread at a time may call (`loop.py`'s).
+* Events are method calls with the instant `now`, in model seconds since the episode's start.
+* `take_effects()` returns what the caller has to carry out, in order.
+* `advance(now)` carries out everything that is planned up to `now`.
+* `next_instant()` returns when `advance` has to be called next.
 
-A task is *owned* here from its tick, or from the acceptance of its transfer, until its outcome is recorded or another
-node has accepted it.
+A node *owns* a task from its tick, or from the acceptance of its transfer. It owns the task until it records the
+outcome, or until another node has accepted the task.
 
 The core is deterministic: the same facts and the same events, in order, give the same effects. `stimuli.py` records the
 events of an episode and replays them.
+
+Concurrency: one thread at a time may call the core. In a node that is the loop thread (`loop.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class NodeCore:
         self._effects: list[Effect] = []
         self._executor: FifoServer[Journey] = FifoServer()
         network, i, n = self.facts.network, self.facts.node, self.facts.network.nodes
-        # What is the same in every snapshot, in the form that a snapshot has it.
+        # These arrays are the same in every snapshot, and already have its shapes.
         self._node = np.array([i])
         self._rate_bps, self._link_failure_rate = network.rate_bps[[i]], network.link_failure_rate[[i]]
         self._rate_bps[0, i], self._link_failure_rate[0, i] = np.inf, 0.0
@@ -60,9 +63,10 @@ class NodeCore:
     # --- events -------------------------------------------------------------------------------------------------
 
     def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> Snapshot | None:
-        """The slot begins here, at `at_s`, with a task or with none. None for a slot that has been ticked already.
+        """Begin a slot at `at_s`, with its task or None. Returns None for a slot that has been ticked already.
 
-        A tick that comes a hair early (the clocks of two machines) counts as on time: no duration is ever negative.
+        A tick can come slightly early, because two machines' clocks differ. It counts as on time, so that no duration
+        is negative.
         """
         if slot <= self._last_slot:
             return None
@@ -77,9 +81,9 @@ class NodeCore:
         return Snapshot(slot, at_s, self._local_state(slot, journey, at_s), journey)
 
     def decided(self, key: Key, destination: int, now: float) -> None:
-        """The scheduler has chosen: the task enters the execution queue, or the sending queue to `destination`.
+        """Apply the scheduler's decision: the task enters the execution queue, or the sending queue to `destination`.
 
-        `now` is the instant of the decision, not before that of the snapshot.
+        now: the instant of the decision, at or after that of the snapshot
         """
         facts, journey = self.facts, self._owned[key]
         begin = journey.slot * facts.slot_s
@@ -96,20 +100,21 @@ class NodeCore:
         self._advance(now)
 
     def announced(self, source: int, slot: int, cycles: float, forget_at_s: float) -> None:
-        """A task of `source` is on its way. One that has been accepted already is not announced any more."""
+        """Another node's task has entered its sending queue to this node. One that was accepted already is ignored."""
         if (slot, source) not in self._accepted:
             capacity = float(self.facts.network.capacity_hz[self.facts.node])
             self._announced[source][slot] = _Announced(cycles / capacity, forget_at_s)
 
     def withdrawn(self, source: int, slot: int) -> None:
-        """An announced task will not come."""
+        """An announced task will not arrive."""
         self._announced[source].pop(slot, None)
 
     def handed_over(self, journey: Journey, elapsed_s: float, now: float) -> bool:
-        """Accept a transferred task, whose elapsed time at the end of its transmission was `elapsed_s`.
+        """Accept a transferred task. Returns False if it was accepted before.
 
-        Its logical arrival is when the transmission ended; the flight of the message since then is kept apart. Returns
-        False when it had been accepted before.
+        The task's arrival is the end of its transmission. The time from then to `now` is recorded as `handover_s`.
+
+        elapsed_s: seconds from the start of the task's slot to the end of its transmission
         """
         if journey.key in self._accepted:
             return False
@@ -124,9 +129,10 @@ class NodeCore:
         return True
 
     def handover_settled(self, key: Key, result: Settlement, now: float) -> None:
-        """What became of a handover: accepted there; surely not; or nobody knows, and nothing is written here.
+        """Apply the result of a handover: accepted, certainly refused, or unknown ("doubt").
 
-        Where the bytes themselves were sent, that may be known before the transmission's planned end: kept until then.
+        If it is unknown, this node records no outcome. With payload transfers, the result may be known before the
+        transmission's planned end. It is then kept until that instant.
         """
         self._advance(now)
         if key not in self._handing_over:
@@ -145,7 +151,7 @@ class NodeCore:
             del self._owned[key]
 
     def execution_ended(self, key: Key, now: float, broken: bool = False) -> None:
-        """The application has done what `Execute` asked for, or is `broken`: it raised, which is an execution failure."""
+        """The application has finished the task of an `Execute`. `broken`: it raised, which is an execution failure."""
         running = self._executor.running
         if running is None or running.job.item.key != key:
             return
@@ -162,7 +168,7 @@ class NodeCore:
         self._advance(now)
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
-        """Another node's overload bit; an older message than the last one changes nothing."""
+        """Store another node's overload bit. A message that is older than the last one changes nothing."""
         if sequence > self._sequences[node]:
             self._sequences[node] = sequence
             self._others_overloaded[node] = overloaded
@@ -170,11 +176,11 @@ class NodeCore:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def advance(self, now: float) -> None:
-        """Carry out all ends and starts that are planned up to `now`."""
+        """Carry out all planned ends and starts up to `now`."""
         self._advance(now)
 
     def next_instant(self) -> float:
-        """When `advance` has something to do next; infinite when only an event can bring that about."""
+        """When `advance` has to be called next; infinite if only an event can change the state."""
         instants = [link.running.end_s for link in self._links.values() if link.running is not None]
         for server in (*self._links.values(), self._executor):
             if (start := server.next_start()) is not None:
@@ -183,7 +189,7 @@ class NodeCore:
         return min(instants, default=float("inf"))
 
     def take_effects(self) -> list[Effect]:
-        """What the events since the last call ask for, in order. Each effect is returned once."""
+        """The effects of the events since the last call, in order. Each effect is returned once."""
         effects, self._effects = self._effects, []
         return effects
 
@@ -191,16 +197,16 @@ class NodeCore:
 
     @property
     def pending(self) -> int:
-        """How many tasks are owned here."""
+        """How many tasks this node owns."""
         return len(self._owned)
 
     @property
     def progress(self) -> Progress:
-        """What was done with tasks so far."""
+        """Counts of the tasks that this node has handled so far."""
         return Progress(len(self._owned), len(self._accepted), self._settled, self._ended)
 
     def overloaded(self, now: float) -> bool:
-        """The own overload bit: execution backlog, without receiving work, above the threshold."""
+        """This node's overload bit: its execution backlog, without receiving work, is above the threshold."""
         return self._executor.backlog_s(now, self.facts.slots + 1) > self.facts.overload_threshold_s
 
     @property
@@ -209,7 +215,7 @@ class NodeCore:
         return self._last_slot
 
     def queue_lengths(self) -> dict[str, int]:
-        """Tasks in the execution queue (the running one included), all sending queues, all receiving queues."""
+        """Tasks in the execution queue (the running one included), in all sending and in all receiving queues."""
         everything = self.facts.slots + 1
         return {
             "execution": self._executor.length(everything),
@@ -280,7 +286,7 @@ class NodeCore:
             self._effects.append(Execute(journey, start, end))
 
     def _held(self, duration_s: float, failure_s: float) -> float:
-        """How long a resource is held: to the failure's instant where failures show at once."""
+        """How long a job holds its resource: with `failure_timing: event`, at most until its failure."""
         return min(duration_s, failure_s) if self.facts.failure_timing == "event" else duration_s
 
     def _transmission_failure(self, journey: Journey) -> float:
@@ -307,7 +313,7 @@ class NodeCore:
         self._effects.append(Ended(journey, outcome, completion_s, slot, late))
 
     def _local_state(self, slot: int, task: Journey | None, now: float) -> LocalState:
-        """The snapshot for slot `slot`: nothing of that slot or later is in it."""
+        """The snapshot of slot `slot`. It holds no task of that slot or a later one."""
         facts, network = self.facts, self.facts.network
         n, i = network.nodes, facts.node
         sending_length, receiving_length, sending_backlog = [0] * n, [0] * n, [0.0] * n

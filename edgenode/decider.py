@@ -1,12 +1,12 @@
-"""The decisions of a node's scheduler, and their records.
+"""Makes and records the decisions of a node's scheduler.
 
-A decision begins in the loop thread, right after its snapshot, and ends there when the scheduler asks nobody. What takes
-longer is done by the decider thread: it asks the other nodes, decides then, and records all decisions. A decision that
-begins while others wait there waits behind them. So a node's decisions are made one after the other, and its scheduler is
-never in two threads at once.
+The loop thread starts a decision right after its snapshot. If the scheduler probes no other node, the decision ends
+there too. Otherwise the decider thread probes the other nodes and then decides. The decider thread records all
+decisions. A decision that starts while others wait for that thread waits behind them. So a node makes one decision
+after the other, and two threads never use its scheduler at once.
 
-Concurrency: `decide_at_once` and `take` belong to the loop thread, which counts what it has taken; the decider thread
-counts what it has recorded. A `Decision` is in the hands of one thread at a time.
+Concurrency: `decide_at_once` and `take` belong to the loop thread, which counts the decisions that it has queued. The
+decider thread counts those that it has recorded. One thread at a time uses a `Decision`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ _logger = logging.getLogger(__name__)
 class Decision:
     """One slot's decision, from its snapshot to its record.
 
-    `probed` is None until the scheduler was asked for it; `choice` is None until it is made, and without a task.
-    decided_s: the model instant of the choice; calls_before: of the model's actor, when the decision began
-    failed: the scheduler raised, and the task stays here
+    probed: the nodes to probe; None until the scheduler was asked for them
+    asked: how many other nodes were probed
+    choice: None until it is made, and in a slot without a task
+    decided_s: the model instant of the choice
+    calls_before: calls of the model's actor before this decision
+    failed: the scheduler raised, and the task stays at this node
     """
 
     snapshot: Snapshot
@@ -52,23 +55,23 @@ class Decision:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is a task that nobody has decided on yet."""
+        """Whether the slot has a task without a decision."""
         return self.snapshot.task is not None and self.choice is None
 
     @property
     def decision_s(self) -> float:
-        """How long it took, in model seconds; 0 without a task."""
+        """How long the decision took, in model seconds; 0 without a task."""
         return 0.0 if self.choice is None else self.decided_s - self.snapshot.at_s
 
     @property
     def destination(self) -> int:
-        """Where the task goes; only of a decision that is made."""
+        """The node that the task goes to. Requires that the decision is made."""
         assert self.choice is not None
         return int(self.choice.destination[0])
 
     @property
     def model(self) -> str | None:
-        """Whose actor decided: the model's that this decision asked; without a task, the one that would be asked."""
+        """The model whose actor this decision asked; None after a failure. Without a task: the one it would ask."""
         if self.failed:
             return None
         asked = self.choice is None or self.active.actor_calls > self.calls_before
@@ -76,7 +79,7 @@ class Decision:
 
 
 class Decider:
-    """Makes and records the decisions of one episode. `decided` is called by the decider thread for each that it makes."""
+    """Makes and records the decisions of one episode. The decider thread calls `decided` for each one that it makes."""
 
     def __init__(
         self,
@@ -101,35 +104,35 @@ class Decider:
 
     @property
     def recorded(self) -> int:
-        """How many decisions are recorded."""
+        """How many decisions have been recorded."""
         return self._recorded
 
     @property
     def is_idle(self) -> bool:
-        """Whether all decisions that were taken are recorded."""
+        """Whether all queued decisions have been recorded."""
         return self._recorded == self._taken
 
     def start(self) -> None:
-        """Start the thread, which connects to the other nodes at once: the first probes are as quick as later ones."""
+        """Start the thread. It connects to the other nodes at once, to make the first probes as fast as later ones."""
         self._thread.start()
 
     def decide_at_once(self, decision: Decision) -> None:
-        """In the loop thread: make the decision, if none waits before it and nobody else has to be asked."""
+        """In the loop thread: make the decision if no earlier one waits and no other node has to be probed."""
         if self.is_idle:
             self._decide(decision, may_ask=False)
 
     def take(self, decision: Decision) -> None:
-        """In the loop thread: have the decider thread make the decision, if it is not made yet, and record it."""
+        """In the loop thread: queue the decision. The decider thread makes it, if necessary, and records it."""
         self._taken += 1
         self._waiting.put(decision)
 
     def stop(self) -> None:
-        """End the thread; `join` waits for that."""
+        """End the thread; `join` waits until it has ended."""
         self._stopping.set()
         self._waiting.put(None)
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end."""
+        """Wait until the thread has ended, at most `timeout_s` real seconds."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -143,7 +146,7 @@ class Decider:
         self._prober.close()
 
     def _decide(self, decision: Decision, may_ask: bool) -> None:
-        """Go on with a decision; without `may_ask`, which is the loop thread, only if nobody has to be asked."""
+        """Continue a decision. Without `may_ask` (the loop thread), return early if another node has to be probed."""
         if not decision.is_due:
             return
         facts, snapshot, scheduler = self._facts, decision.snapshot, decision.active.scheduler
@@ -163,8 +166,8 @@ class Decider:
             choice = scheduler.choose(states, reports_from(decision.probed, answers, states), draws)
             chosen_node(choice, states.nodes)
         except Exception:
-            # A scheduler that raises must not take the node with it: its task stays here, the log says why, and the record
-            # says that it was not the scheduler's choice.
+            # A scheduler that raises must not stop the node. The task stays here, the log gives the reason, and the
+            # record says that the scheduler did not make this choice.
             name = decision.active.choice.name
             _logger.exception("scheduler %s failed in slot %d; the task is executed here", name, snapshot.slot)
             self._metrics.scheduler_failures.inc()

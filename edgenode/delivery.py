@@ -1,7 +1,7 @@
-"""Messages and tasks to all other nodes: what the core's effects say, as requests.
+"""Sends messages and tasks to all other nodes: turns the core's effects into requests.
 
-Concurrency: the loop thread calls; each peer has threads of its own (`peers.py`), of which one reports how a handover
-was settled.
+Concurrency: the loop thread calls the methods. Each peer has its own threads (`peers.py`). One of them reports the
+result of a handover.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from edgenode.overload import OverloadBit
 from edgenode.peers import Message, Payload, Peer
 
 _HANDOVER_MARGIN_S = 1.0
-"""A task's handover is retried for this many real seconds after its deadline."""
+"""A task's handover is retried until this many real seconds after its deadline."""
 
 
 class Delivery:
-    """The peers of one episode. `settled` is called when it is known how a handover ended."""
+    """The peers of one episode. `settled` is called when the result of a handover is known."""
 
     def __init__(
         self,
@@ -45,15 +45,15 @@ class Delivery:
 
     @property
     def nodes(self) -> list[int]:
-        """The other nodes."""
+        """The indices of the other nodes."""
         return list(self._peers)
 
     def address_of(self, node: int) -> str:
-        """Where another node answers, as far as is known."""
+        """Another node's address, as far as it is known."""
         return self._peers[node].address
 
     def announce(self, effect: Announce) -> None:
-        """Tell a node that a task is on its way."""
+        """Announce a task to its destination."""
         body = {
             "episode": self._facts.episode,
             "slot": effect.journey.slot,
@@ -64,12 +64,12 @@ class Delivery:
         self._peers[effect.destination].send(Message("/v1/announcements", body))
 
     def withdraw(self, effect: Withdraw) -> None:
-        """Tell a node that an announced task will not come."""
+        """Withdraw an announced task, which will not arrive."""
         body = {"episode": self._facts.episode, "slot": effect.slot, "source": self._facts.node}
         self._peers[effect.destination].send(Message("/v1/withdrawals", body))
 
     def transmit(self, effect: Transmit, clock: EpisodeClock) -> None:
-        """Send a task's bytes, where tasks travel as bytes; the handover follows them on the same link."""
+        """With payload transfers: send a task's bytes. The handover follows them on the same link."""
         if self._facts.transfer != "payload":
             return
         journey, start_s, end_s = effect.journey, effect.start_s, effect.end_s
@@ -79,20 +79,20 @@ class Delivery:
         self._peers[effect.destination].carry(Payload(payload_bytes(journey.size_bits), start, end, message))
 
     def hand_over(self, effect: HandOver, clock: EpisodeClock) -> None:
-        """Hand a task over, where its transmission was emulated."""
+        """With emulated transfers: hand a task over."""
         if self._facts.transfer == "emulated":
             journey = effect.journey
             message = self._handover(journey, effect.elapsed_at_start_s, journey.transmission_s, clock)
             self._peers[effect.destination].send(message)
 
     def send_overload(self, bit: OverloadBit) -> None:
-        """Send the own overload bit to all nodes."""
+        """Send this node's overload bit to all other nodes."""
         body = {"node": self._facts.node, "overloaded": bit.overloaded, "sequence": bit.sequence}
         for peer in self._peers.values():
             peer.send(Message("/v1/overload", body))
 
     def stop(self) -> None:
-        """End the peers' threads; what they have not delivered stays undelivered."""
+        """End the peers' threads. What they have not delivered stays undelivered."""
         for peer in self._peers.values():
             peer.stop()
 

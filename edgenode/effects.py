@@ -1,4 +1,4 @@
-"""What a node's core asks of the threads around it (`core.py`): each effect is carried out once, in order."""
+"""The effects of a node's core (`core.py`): the threads around it carry out each effect once, in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offload.outcomes import Outcome
 
 @dataclass(frozen=True)
 class Announce:
-    """Tell `destination` that a task has entered the sending queue to it."""
+    """Announce to `destination` that a task has entered the sending queue to it."""
 
     destination: int
     journey: Journey
@@ -19,7 +19,7 @@ class Announce:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """Tell `destination` that an announced task will not come."""
+    """Notify `destination` that an announced task will not arrive."""
 
     destination: int
     slot: int
@@ -27,7 +27,7 @@ class Withdraw:
 
 @dataclass(frozen=True)
 class Transmit:
-    """A transmission occupies the link from start to end; with `payload` the bytes are to be sent within it."""
+    """A transmission occupies the link from start to end. With payload transfers, the bytes are sent in that time."""
 
     destination: int
     journey: Journey
@@ -37,7 +37,10 @@ class Transmit:
 
 @dataclass(frozen=True)
 class HandOver:
-    """The transmission is over: `destination` is to accept the task. `elapsed_at_start_s`: when the transmission began."""
+    """The transmission has ended, and `destination` has to accept the task.
+
+    elapsed_at_start_s: seconds from the start of the task's slot to that of the transmission
+    """
 
     destination: int
     journey: Journey
@@ -46,7 +49,7 @@ class HandOver:
 
 @dataclass(frozen=True)
 class Execute:
-    """The executor is held from start to end; `execution_ended` is to be called when the application is done."""
+    """The executor is occupied from start to end. Call `execution_ended` when the application has finished."""
 
     journey: Journey
     start_s: float
@@ -55,7 +58,7 @@ class Execute:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task has ended, with its one outcome."""
+    """A task has ended, with its only outcome."""
 
     journey: Journey
     outcome: Outcome

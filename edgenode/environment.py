@@ -1,4 +1,4 @@
-"""Who an edge node's pod is, from its environment variables."""
+"""Reads what identifies an edge node's pod from its environment variables."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from offload.settings import SettingsError
 
 @dataclass(frozen=True)
 class NodeEnvironment:
-    """Who this pod is, from its environment variables (docs/contracts.md).
+    """What identifies this pod, from its environment variables (docs/contracts.md).
 
-    epoch: of the controller that started it, for a node of a local fleet
-    stimulus_log: the folder of its stimulus logs, if it writes any
+    leaving_s: how many real seconds a stopped node may wait for the open episode's end
+    epoch: the lease epoch of the controller that started this node, in a local fleet
+    stimulus_log: the folder of the stimulus logs; None to write none
     """
 
     run: str
@@ -29,16 +30,16 @@ class NodeEnvironment:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> NodeEnvironment:
-        """Raises SettingsError naming the variable that is missing or wrong."""
+        """Read the variables. Raises SettingsError naming the variable that is missing or wrong."""
         for name in ("OFFLOAD_RUN", "OFFLOAD_NODE"):
             if not environment.get(name):
                 raise SettingsError(f"{name} is not set; a node needs the run's name and its own index")
         node = environment["OFFLOAD_NODE"]
         if not node.isdigit():
-            raise SettingsError(f"OFFLOAD_NODE={node!r}: an index is needed, 0 or more")
+            raise SettingsError(f"OFFLOAD_NODE={node!r} must be the node's index, an integer of 0 or more")
         epoch = environment.get("OFFLOAD_EPOCH")
         if epoch is not None and not epoch.isdigit():
-            raise SettingsError(f"OFFLOAD_EPOCH={epoch!r}: the number of the controller's lease is needed")
+            raise SettingsError(f"OFFLOAD_EPOCH={epoch!r} must be the epoch of the controller's lease, an integer")
         return cls(
             run=environment["OFFLOAD_RUN"],
             node=int(node),

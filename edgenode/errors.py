@@ -1,14 +1,14 @@
-"""Why an edge node cannot answer a request about an episode. `http.py` makes problem documents of them."""
+"""Errors that keep an edge node from answering a request. `http/problems.py` makes problem documents of them."""
 
 from __future__ import annotations
 
 
 class WrongEpisode(RuntimeError):
-    """A request of an episode that this node is not playing; the message names both."""
+    """A request belongs to an episode that is not this node's current one. The message names both."""
 
 
 class AlreadyTicked(RuntimeError):
-    """A second tick of a slot."""
+    """The slot has been ticked before."""
 
 
 class Unsettled(RuntimeError):
@@ -16,4 +16,4 @@ class Unsettled(RuntimeError):
 
 
 class ProbeTimeout(RuntimeError):
-    """The node's own tick of the slot did not come in time."""
+    """The node's own tick of the slot did not arrive in time."""

@@ -1,7 +1,7 @@
-"""The thread that runs the application of one task after the other.
+"""Runs the applications of an episode's tasks, one after the other, in a thread.
 
-Concurrency: the loop thread calls `execute`; the executor thread reports each end through the callback. `stop` may be
-called by any thread, also while an application runs: its end is not reported then.
+Concurrency: the loop thread calls `execute`. The executor thread reports each end through the callback. Any thread may
+call `stop`, also while an application runs; the end of that application is then not reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TaskEnded = Callable[[Key, float, bool], None]
 
 
 class Executor:
-    """Runs an episode's tasks. `ended` is called with the end of each."""
+    """Runs an episode's tasks. `ended` is called at the end of each."""
 
     def __init__(self, application: Application, ended: TaskEnded) -> None:
         self._application = application
@@ -32,21 +32,21 @@ class Executor:
         self._thread: threading.Thread | None = None
 
     def start(self, clock: EpisodeClock) -> None:
-        """Begin with the tasks."""
+        """Start the thread."""
         self._thread = threading.Thread(target=self._run, args=(clock,), name="executor", daemon=True)
         self._thread.start()
 
     def execute(self, effect: Execute) -> None:
-        """Run a task's application after those before it."""
+        """Queue a task; its application runs after those before it."""
         self._tasks.put(effect)
 
     def stop(self) -> None:
-        """End the thread; `join` waits for that."""
+        """End the thread; `join` waits until it has ended."""
         self._stopping.set()
         self._tasks.put(None)
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end."""
+        """Wait until the thread has ended, at most `timeout_s` real seconds."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -62,7 +62,7 @@ class Executor:
             try:
                 self._application.execute(execute.journey.cycles, (end - start) / clock.time_scale, wait_until)
                 broken = False
-            except Exception:  # somebody's application may raise anything; the task is an execution failure then
+            except Exception:  # an application is third-party code; any exception is an execution failure
                 _logger.exception("the application failed in task %s", execute.journey.key)
                 broken = True
             if self._stopping.is_set():

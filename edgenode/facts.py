@@ -1,4 +1,4 @@
-"""What a node knows of an episode and of the tasks in it: plain data, no behaviour."""
+"""Data types for an episode and its tasks, as one node knows them. They have no behaviour."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ Key = tuple[int, int]
 """A task within an episode: (slot, source)."""
 
 Settlement = Literal["accepted", "refused", "doubt"]
-"""How a handover ended, as its sender knows it."""
+"""The result of a handover, as its sender knows it. "doubt": the receiver may or may not have accepted the task."""
 
 
 @dataclass(frozen=True)
 class EpisodeFacts:
-    """What is fixed for an episode. `trace` keys the failures; `transfer` says how tasks travel.
+    """What is fixed for an episode.
 
-    episode, episode_uid: its number within the run, and its identity, which no other run's episode has
+    episode: its number within the run
+    episode_uid: its identity, which is unique over all runs
+    trace: the number that selects the random draws of failures
+    failure_timing: whether a failure ends its stage at the planned end, or at the instant of the failure
+    transfer: whether a task's transmission is emulated, or its bytes are sent
     """
 
     episode: int
@@ -37,7 +41,7 @@ class EpisodeFacts:
 
 @dataclass(slots=True)
 class Journey:
-    """A task's way so far: its facts, and the durations of its stages (model seconds, measured)."""
+    """A task with the measured durations of its stages so far (model seconds)."""
 
     slot: int
     source: int
@@ -62,7 +66,7 @@ class Journey:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The node at its tick of a slot, before anything of the slot was queued; `states` has B = 1."""
+    """The node's state at its tick of a slot, before any task of the slot was queued. `states` has B = 1."""
 
     slot: int
     at_s: float
@@ -72,8 +76,12 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Progress:
-    """How many tasks a node owns now; how many handovers it has accepted, how many of its own are settled, and how many
-    tasks have ended here, since the episode was opened.
+    """Counts of one node's tasks since the episode was opened.
+
+    owned: tasks that the node owns now
+    accepted: handovers that it has accepted
+    settled: handovers of its own with a known result
+    ended: tasks that have ended here
     """
 
     owned: int

@@ -1,15 +1,18 @@
-"""Which controller a node obeys: the one whose lease the database has (`middleware/database/leases.py`).
+"""Decides which controller a node obeys: the holder of the lease in the database (`middleware/database/leases.py`).
 
-A request that opens, starts, ticks or closes an episode carries the epoch of its controller's lease. One of another epoch
-than the last is compared with the database, and refused unless its controller is the run's. So a controller that was stopped
-for a while and was replaced meanwhile is refused, and one that goes on with a restored database, which counts episodes and
-epochs from lower numbers, is not.
+A request that opens, starts, ticks or closes an episode carries the epoch of its controller's lease. If the epoch
+differs from the last one, the node compares it with the database. It rejects the request unless the epoch is that of
+the run's lease. Two cases follow:
 
-A node of a local fleet belongs to the controller that started it, and ends when another one controls the run: also when its
-own controller is frozen, and with it the pipe by which the node would notice its end.
+* A controller that was paused, and was replaced meanwhile, is rejected.
+* A controller that continues with a restored database is accepted. Such a database counts episodes and epochs from
+  lower numbers.
 
-Concurrency: request threads call `check`; those that change the epoch do so one after the other. A thread of its own watches
-the lease.
+A node of a local fleet belongs to the controller that started it. It ends when another controller controls the run. It
+has to watch the lease for that: a frozen controller does not close the pipe that reports the controller's end.
+
+Concurrency: request threads call `check`. `_changing` admits one at a time of those that change the epoch. A separate
+thread watches the lease.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Fence:
-    """Lets the requests of the run's controller pass.
+    """Admits the requests of the run's controller only.
 
-    current: reads the epoch of the run's lease; replaced: called before the first request of another controller passes
+    current: reads the epoch of the run's lease
+    replaced: called before the first request of another controller is admitted
     """
 
     def __init__(self, current: Callable[[], int], replaced: Callable[[], None]) -> None:
@@ -41,7 +45,10 @@ class Fence:
         self._epoch: str | None = None
 
     def check(self, environ: Mapping[str, Any]) -> None:
-        """Raise HTTPProblem unless the request of this WSGI environment is of the run's controller: 412; 422 without an epoch."""
+        """Check that the request of this WSGI environment comes from the run's controller.
+
+        Raises HTTPProblem: 412 if it comes from another one, 422 if the epoch is missing or malformed.
+        """
         sent = environ.get(ENVIRON)
         if sent is not None and sent == self._epoch:
             return
@@ -62,14 +69,14 @@ def _parsed(sent: str | None) -> int:
             422, "Impossible value", f"the header {HEADER} is missing: the epoch of the controller's lease"
         )
     if not (sent.isascii() and sent.isdecimal() and len(sent) < 20 and 1 <= int(sent) <= LARGEST):
-        raise HTTPProblem(422, "Impossible value", f"{HEADER}: {sent[:20]!r}; an integer is needed, 1 to {LARGEST}")
+        raise HTTPProblem(422, "Impossible value", f"{HEADER}: {sent[:20]!r} must be an integer from 1 to {LARGEST}")
     return int(sent)
 
 
 def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.Event) -> threading.Event:
-    """Set `stop`, and the event that is returned, when the run's lease has another epoch than the controller that started us.
+    """Watch the run's lease, and set `stop` when its epoch is no longer that of the controller that started this node.
 
-    Raises LeaseLost when it has already.
+    Returns an event that is set at the same time. Raises LeaseLost if the epoch differs already.
     """
     overtaken = threading.Event()
     if (found := current()) != epoch:
@@ -80,7 +87,7 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
             try:
                 found = current()
             except ServiceError:
-                continue  # it is looked at again; the database's adapter logs an outage
+                continue  # the next round reads it again; the database's adapter logs an outage
             if found != epoch:
                 _logger.warning("%s; this node ends", _words(epoch, found))
                 overtaken.set()

@@ -1,4 +1,4 @@
-"""A node's folder belongs to one process at a time: two would write and delete each other's records."""
+"""Locks a node's folder for one process: two processes would write and delete each other's records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from middleware.outages import FULL_DISK
 from offload.errors import UserError
 
 _PATIENCE_S = 15.0
-"""For so many real seconds a predecessor that is ending is waited for: it delivers its records until then."""
+"""Real seconds to wait for a process that is ending: it delivers its records in that time."""
 _RETRY_S = 0.1
 _LOCK = "lock"
 
@@ -22,14 +22,15 @@ _logger = logging.getLogger(__name__)
 
 
 class FolderInUse(UserError):
-    """Another process uses the folder; the message names both."""
+    """Another process uses the folder. The message names the folder and the process."""
 
 
 def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PATIENCE_S) -> IO[str] | None:
-    """Make the folder, and own it until the returned file is closed or this process ends, however that happens.
+    """Make the folder, and lock it until the returned file is closed or this process ends, even by a crash.
 
-    Waits for `patience_s` real seconds, or until `stopping` is set, for a process that owns it to end. None where a full disk
-    takes no lock file: the node keeps its records in memory then (`outbox.py`). Raises FolderInUse.
+    Waits for the process that holds the lock, up to `patience_s` real seconds or until `stopping` is set. Returns None
+    if the disk is too full for a lock file: the node then keeps its records in memory (`outbox.py`). Raises
+    FolderInUse.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,13 +56,13 @@ def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PAT
                 "end that one, or choose another folder"
             ) from None
         except OSError as error:
-            # Some network file systems know no locks: then nobody can be kept out.
+            # Some network file systems have no locks: another process cannot be kept out there.
             _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
             break
     try:
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), f"{os.getpid()}\n".encode("ascii"))
-    except OSError as error:  # the lock is held all the same; the other process cannot be named
+    except OSError as error:  # the lock is held; only the process number in the file is missing
         if error.errno not in FULL_DISK:
             raise
     return file

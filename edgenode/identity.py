@@ -1,4 +1,4 @@
-"""Who a node is: its place in a run's network, and the settings it lives by."""
+"""What identifies a node: its place in a run's network, and the settings of that run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from offload.settings import Settings
 
 @dataclass(frozen=True)
 class NodeIdentity:
-    """Who this node is, and how it finds the others when their address changes.
+    """What identifies this node, and how it finds the others when their address changes.
 
-    stimulus_log: the folder of its stimulus logs (`stimuli.py`); None where it writes none
+    resolve: looks up a node's address in the registry; None if it finds none
+    stimulus_log: the folder of the stimulus logs (`stimuli.py`); None to write none
     """
 
     run: str
@@ -32,11 +33,11 @@ class NodeIdentity:
     stimulus_log: Path | None = None
 
     def addressee(self, node: int) -> str:
-        """For whom a request to a node of this run is (`middleware/http/addressee.py`)."""
+        """The addressee of a request to a node of this run (`middleware/http/addressee.py`)."""
         return addressee(self.run_uid, node)
 
     def facts(self, episode: int, episode_uid: str, trace: int) -> EpisodeFacts:
-        """What this node's core has to know of an episode."""
+        """The facts of an episode that this node's core needs."""
         settings = self.settings
         return EpisodeFacts(
             episode=episode,

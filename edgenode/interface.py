@@ -1,7 +1,7 @@
-"""A node's HTTP interface as data (docs/contracts.md): what is asked, what is answered, and the operations as OpenAPI describes them.
+"""A node's HTTP interface as data (docs/contracts.md): request bodies, answers, and the operations for OpenAPI.
 
-SI units; instants are seconds since the episode's start. The bounds are far above anything that a model means, and keep what a
-confused sender writes from reaching the queues.
+All values have SI units. Instants are seconds since the episode's start. The bounds are far above every modelled value.
+They keep malformed values out of the queues.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from middleware.http.openapi import LARGEST, PATH, Operation
 from offload.limits import LONGEST_DEADLINE_S, MOST_BITS, MOST_CYCLES
 
 _LONGEST_S: Final = 10 * LONGEST_DEADLINE_S
-"""Of what has passed of a task's time: it may be behind its deadline."""
+"""The upper bound of a task's elapsed time, which may exceed its deadline."""
 
 _HOST: Final = r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
 Address = Annotated[str, Field(pattern=rf"^https?://{_HOST}:[0-9]{{1,4}}[0-9]?$")]
-"""Of a pod; an IPv6 address stands in brackets."""
+"""The address of a pod. An IPv6 address stands in brackets."""
 Episode = Annotated[int, Field(ge=1, le=LARGEST)]
 Uid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slot = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -32,13 +32,17 @@ Instant = Annotated[float, Field(ge=-1e12, le=1e12)]
 
 
 class Body(BaseModel):
-    """What is asked: nothing unknown, no text for a number, no infinity."""
+    """A request body. It may not have unknown fields, texts instead of numbers, or infinite numbers."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class OpenEpisode(Body):
-    """`POST /v1/episodes`: the addresses of all nodes by index; `start_s` on the controller's clock, for one that joins again."""
+    """`POST /v1/episodes`.
+
+    peers: the addresses of all nodes, by index
+    start_s: the start on the controller's clock, for a node that joins an episode that has started
+    """
 
     episode: Episode
     episode_uid: Uid
@@ -50,13 +54,13 @@ class OpenEpisode(Body):
 
 
 class StartEpisode(Body):
-    """`POST /v1/episodes/<episode>/start`: an instant of the controller's clock."""
+    """`POST /v1/episodes/<episode>/start`. `start_s` is an instant of the controller's clock."""
 
     start_s: Instant
 
 
 class TickTask(Body):
-    """The task of a tick."""
+    """The task in a tick."""
 
     size_bits: Bits
     cycles: Cycles
@@ -90,7 +94,7 @@ class Withdrawal(Body):
 
 
 class Handover(Body):
-    """`POST /v1/handovers`, and a line of a link."""
+    """`POST /v1/handovers`, and a task's line on a link."""
 
     episode: Episode
     episode_uid: Uid
@@ -115,13 +119,13 @@ class Overload(Body):
 
 
 class State(BaseModel):
-    """Of `/healthz` and `/readyz`."""
+    """The answer of `/healthz` and `/readyz`."""
 
     status: str
 
 
 class Opened(BaseModel):
-    """The revision and the model that decide; the greatest possible error of the mapped clock in real seconds."""
+    """The current revision and model, and the greatest possible error of the mapped clock in real seconds."""
 
     revision: int
     model: str | None
@@ -129,7 +133,7 @@ class Opened(BaseModel):
 
 
 class Closed(BaseModel):
-    """How many records of the episode this node had; how many tasks it still owned, which it has given up."""
+    """How many records of the episode this node had, and how many tasks it still owned and abandoned."""
 
     outcomes: int
     decisions: int
@@ -137,7 +141,7 @@ class Closed(BaseModel):
 
 
 class Progress(BaseModel):
-    """What the node has done with an episode's tasks, at one instant; `incarnation` changes when it is restarted."""
+    """Counts of an episode's tasks at this node, at one instant. `incarnation` changes when the node is restarted."""
 
     incarnation: int
     owned: int
@@ -147,13 +151,13 @@ class Progress(BaseModel):
 
 
 class Accepted(BaseModel):
-    """Whether the task is new here; either way it is owned by this node from now on."""
+    """Whether the task is new to this node. In both cases the node owns it from now on."""
 
     accepted: bool
 
 
 class Queues(BaseModel):
-    """Lengths."""
+    """Numbers of tasks in the queues."""
 
     execution: int
     sending: int
@@ -182,45 +186,51 @@ class NodeStatus(BaseModel):
 
 _EPISODE: Final[dict[str, Any]] = {"type": "integer", "minimum": 1, "maximum": LARGEST}
 _EPOCH: Final[dict[str, dict[str, Any]]] = {HEADER: {"type": "integer", "minimum": 1, "maximum": LARGEST}}
-"""Of the controller's lease."""
+"""The header with the epoch of the controller's lease."""
 _SLOT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0, "maximum": LARGEST}
 
 OPERATIONS: Final = (
-    Operation("GET", "/healthz", "whether the process lives", answer=State),
+    Operation("GET", "/healthz", "whether the process is alive", answer=State),
     Operation("GET", "/readyz", "whether a scheduler is active", answer=State, refusals=(503,)),
-    Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
+    Operation("GET", "/metrics", "metrics for Prometheus", answer="text/plain"),
     Operation("GET", PATH, "this description", answer="application/json"),
-    Operation("GET", "/v1/status", "queues, scheduler, records that wait", answer=NodeStatus),
+    Operation("GET", "/v1/status", "queues, scheduler, undelivered records", answer=NodeStatus),
     Operation(
-        "POST", "/v1/episodes", "open an episode", OpenEpisode, Opened, refusals=(409, 412, 424, 503), headers=_EPOCH, addressed=True
+        "POST", "/v1/episodes", "open an episode", OpenEpisode, Opened,
+        refusals=(409, 412, 424, 503), headers=_EPOCH, addressed=True,
     ),
     Operation(
-        "POST", "/v1/episodes/{episode}/start", "begin it at an instant", StartEpisode,
+        "POST", "/v1/episodes/{episode}/start", "start it at an instant", StartEpisode,
         status=204, refusals=(404, 409, 412), parameters={"episode": _EPISODE}, headers=_EPOCH, addressed=True,
     ),
     Operation(
-        "GET", "/v1/episodes/{episode}/progress", "what it has done with the tasks", answer=Progress,
+        "GET", "/v1/episodes/{episode}/progress", "counts of its tasks at this node", answer=Progress,
         refusals=(404, 409, 503), parameters={"episode": _EPISODE}, addressed=True,
     ),
     Operation(
-        "POST", "/v1/episodes/{episode}/close", "deliver all records of it", answer=Closed,
+        "POST", "/v1/episodes/{episode}/close", "close it and deliver all its records", answer=Closed,
         refusals=(404, 409, 412, 413, 422, 503), parameters={"episode": _EPISODE}, headers=_EPOCH, addressed=True,
     ),
-    Operation("POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409, 412), headers=_EPOCH, addressed=True),
+    Operation(
+        "POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409, 412), headers=_EPOCH, addressed=True
+    ),
     Operation(
         "GET", "/v1/reports", "a probe", answer=Report, refusals=(409, 422, 503),
         parameters={"episode": _EPISODE, "slot": _SLOT}, addressed=True,
     ),
     Operation(
-        "POST", "/v1/announcements", "a task is on its way here", Announcement, status=204, refusals=(409,),
+        "POST", "/v1/announcements", "announce a task of this source", Announcement, status=204, refusals=(409,),
         addressed=True,
     ),
-    Operation("POST", "/v1/withdrawals", "it will not come", Withdrawal, status=204, refusals=(409,), addressed=True),
+    Operation(
+        "POST", "/v1/withdrawals", "withdraw an announced task", Withdrawal, status=204, refusals=(409,), addressed=True
+    ),
     Operation("POST", "/v1/handovers", "hand a task over", Handover, Accepted, refusals=(409, 503), addressed=True),
     Operation(
         "GET", "/v1/link", "make the connection a link (Upgrade: offload-link)", status=101, refusals=(409, 422, 426),
-        parameters={"episode": _EPISODE, "source": {"type": "integer", "minimum": 0, "maximum": LARGEST}}, addressed=True,
+        parameters={"episode": _EPISODE, "source": {"type": "integer", "minimum": 0, "maximum": LARGEST}},
+        addressed=True,
     ),
     Operation("POST", "/v1/overload", "another node's overload bit", Overload, status=204, addressed=True),
 )  # fmt: skip
-"""Everything that a node answers; a test compares it with the routes."""
+"""All operations of a node. A test compares them with the routes."""

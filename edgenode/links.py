@@ -1,12 +1,15 @@
-"""A link to another node: a connection on which tasks come as real bytes, paced to the link's rate.
+"""Sends and receives tasks as real bytes over links, at the link's rate.
 
-A connection becomes a link of one episode by HTTP's upgrade (`GET /v1/link`, `Upgrade: offload-link`). From then on, task after task:
-a line of JSON (the handover of docs/contracts.md), ⌈size/8⌉ bytes, and back a line of JSON with a `status`. The next task
-is sent after that answer; a sender that will not wait for it takes another connection.
+A link is a connection for one episode. A connection becomes a link by HTTP's upgrade (`GET /v1/link`, `Upgrade:
+offload-link`). From then on it carries one task after the other:
 
-What a transmission took is measured by the receiver, from the first byte's arrival to the last one's. Where the kernel
-stamps what arrives (Linux), its stamps count: a thread that is woken late does not make a transmission shorter. Behind TLS
-there are no stamps, and the first byte counts when its whole record has come.
+1. The sender sends a line of JSON (the handover of docs/contracts.md), then ⌈size/8⌉ bytes. 2. The receiver answers
+with a line of JSON that has a `status`. 3. The sender sends the next task after that answer. To send it earlier, it
+uses another connection.
+
+The receiver measures the transmission's duration, from the arrival of the first byte to that of the last. On Linux it
+uses the kernel's timestamps, so that a thread that wakes late does not shorten a transmission. With TLS there are no
+timestamps, and the first byte counts as arrived when its whole TLS record has arrived.
 """
 
 from __future__ import annotations
@@ -34,18 +37,21 @@ _SO_TIMESTAMPNS: Final = 35 if sys.platform == "linux" else None
 _STAMP: Final = struct.Struct("@qq")
 
 Accept = Callable[[float], Mapping[str, Any]]
-"""Takes the real seconds that all bytes of a task took to arrive; returns the answer."""
+"""Takes the real seconds in which all bytes of a task arrived; returns the answer."""
 Expect = Callable[[bytes], tuple[int, Accept]]
-"""A task's line → how many bytes come, and what to do when they have come. Raises for a task that is refused."""
+"""A task's line → how many bytes follow, and the function to call when they have arrived. Raises to reject the task."""
 
 
 def payload_bytes(size_bits: float) -> int:
-    """The bytes of a task of this size; at least one, since the last one's arrival is the transmission's end."""
+    """The number of bytes of a task of this size, at least one: the arrival of the last byte ends the transmission."""
     return max(1, math.ceil(size_bits / 8))
 
 
 class Link:
-    """The sending end, of node `source` in `episode`. Belongs to one thread at a time; only `cut` may be called by another."""
+    """The sending end of a link, of node `source` in `episode`.
+
+    Concurrency: one thread at a time may use it. Only `cut` may be called by another thread.
+    """
 
     def __init__(
         self, address: str, to: str, episode: int, source: int, timeout_s: float, access: Access = OPEN
@@ -56,11 +62,11 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        """Whether tasks can be sent; the other side may have closed it all the same."""
+        """Whether this end is connected. The other end may have closed the connection."""
         return self._wire.is_connected
 
     def open(self) -> None:
-        """Connect where that is not so yet. Raises OSError."""
+        """Connect, if that is not done yet. Raises OSError."""
         if self._wire.is_connected:
             return
         self._wire.connect().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _CHUNK_BYTES)
@@ -73,9 +79,10 @@ class Link:
     def send(
         self, task: Mapping[str, Any], size_bytes: int, duration_s: float, wait_until: Callable[[float], None]
     ) -> None:
-        """The task's line and first byte now, its last byte after `duration_s`, the others evenly between.
+        """Send a task: its line and first byte now, the last byte after `duration_s` real seconds, the others evenly.
 
-        `wait_until` sleeps to an instant of the monotonic clock; what it raises ends the sending. Raises OSError.
+        `wait_until` sleeps until an instant of the monotonic clock. An exception from it ends the sending. Raises
+        OSError.
         """
         start_s, rate = time.monotonic(), size_bytes / max(duration_s, 1e-9)
         chunk = max(1, min(_CHUNK_BYTES, math.ceil(rate * _CHUNK_S)))
@@ -88,7 +95,7 @@ class Link:
             sent += count
 
     def answer(self) -> int:
-        """The status of the task that was sent last. Raises OSError."""
+        """Wait for the answer to the last task, and return its status. Raises OSError."""
         line = self._wire.receive_line()
         try:
             return int(json.loads(line)["status"])
@@ -101,16 +108,16 @@ class Link:
         self._wire.close()
 
     def cut(self) -> None:
-        """End whatever wait the link's thread is in."""
+        """Interrupt the thread that waits on this link."""
         self._wire.cut()
 
 
 def receive_tasks(connection: socket.socket, expect: Expect, refusal: Callable[[Exception], Mapping[str, Any]]) -> None:
-    """The receiving end: returns when the sender closes the connection or breaks off, or after a task's line was refused.
+    """Receive tasks until the sender closes or breaks the connection, or until a task's line is rejected.
 
-    `refusal`: an error as the answer that is given for it, with its `status`.
+    refusal: translates an error into the answer for it, which has a `status`
     """
-    connection.settimeout(None)  # a link may be idle for long; a sender that is gone is found by the kernel's probes
+    connection.settimeout(None)  # a link may be idle for long; the kernel's keepalive probes find a vanished sender
     reader = _StampedReader(connection)
     while reader.wait():
         first_s = reader.arrival_s
@@ -120,7 +127,7 @@ def receive_tasks(connection: socket.socket, expect: Expect, refusal: Callable[[
             size_bytes, accept = expect(line)
         except Exception as error:  # every error is answered, as `refusal` explains it
             connection.sendall(_line(refusal(error)))
-            return  # where the next task would begin cannot be known
+            return  # the start of the next task is unknown
         reader.skip(size_bytes)
         try:
             answer = {"status": 200, **accept(reader.arrival_s - first_s)}
@@ -134,19 +141,19 @@ def _line(content: Mapping[str, Any]) -> bytes:
 
 
 class _StampedReader:
-    """Reads from a connection and knows when what it read last had arrived, on the own monotonic clock."""
+    """Reads from a connection, and keeps the arrival time of what it read last, on this machine's monotonic clock."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._buffer = bytearray(_CHUNK_BYTES)
-        self._rest = b""  # read together with a line, but behind it
+        self._rest = b""  # read together with a line, but follows it
         self.arrival_s = 0.0
-        self._peeked = b""  # behind TLS, which cannot peek
+        self._peeked = b""  # with TLS, which cannot peek
         if _SO_TIMESTAMPNS is not None and not isinstance(connection, ssl.SSLSocket):
             connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def wait(self) -> bool:
-        """Wait for the next task's first byte; False where the sender has closed the connection or is gone."""
+        """Wait for the next task's first byte. Returns False if the sender closed the connection or vanished."""
         try:
             if isinstance(self._connection, ssl.SSLSocket):
                 self._peeked = self._connection.recv(1)
@@ -157,7 +164,7 @@ class _StampedReader:
             return False
 
     def line(self) -> bytes:
-        """A line, without its end. Raises WireError for one that does not end."""
+        """Read a line, without its end. Raises WireError if it is too long."""
         content = b""
         while (end := content.find(b"\n")) < 0:
             if len(content) > _LONGEST_LINE:
@@ -167,7 +174,7 @@ class _StampedReader:
         return content[:end]
 
     def skip(self, count: int) -> None:
-        """Read and forget so many bytes."""
+        """Read and discard `count` bytes."""
         if len(self._rest) > count:
             raise WireError("more bytes came than the task has")
         left = count - len(self._rest)
@@ -190,7 +197,7 @@ class _StampedReader:
         for level, kind, stamp in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(stamp) == _STAMP.size:
                 seconds, nanoseconds = _STAMP.unpack(stamp)
-                # How long it has lain there; a wall clock that is set in that moment is not believed.
+                # How long the bytes waited to be read. A jump of the wall clock gives a wrong value, which is ignored.
                 lain_s = time.time() - (seconds + nanoseconds * 1e-9)
                 now -= lain_s if 0.0 <= lain_s < 1.0 else 0.0
         self.arrival_s = now

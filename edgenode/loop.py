@@ -1,9 +1,9 @@
-"""The loop of an episode: it owns the core, and carries out what the core asks for.
+"""Runs the loop of an episode: it owns the core, and carries out the core's effects.
 
-Concurrency: the loop thread alone touches the core, the ticks that are held, the overload bit and `_finished`. Everybody
-else puts calls into the inbox. The loop makes them one after the other, advances the core to the instant, carries out the
-effects, and sleeps until the next planned instant. Other threads read `queue_lengths`, `last_slot`, `pending` and
-`outcomes`: numbers of a moment ago.
+Concurrency: only the loop thread uses the core, the held ticks, the overload bit and `_finished`. Other threads put
+calls into the inbox. In each round the loop makes one of these calls, advances the core to the current instant, and
+carries out the effects. Then it sleeps until the next planned instant or call. Other threads may read `queue_lengths`,
+`last_slot`, `pending` and `outcomes`. These numbers can be slightly out of date.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class Parts:
-    """What the loop works with: who decides, executes, delivers, answers probes, and where outcomes are recorded."""
+    """What the loop works with: the parts that decide, execute, deliver, answer probes, and record outcomes."""
 
     activation: Activation
     decider: Decider
@@ -49,7 +49,7 @@ class Parts:
 
 
 class EpisodeLoop:
-    """The loop of one episode. Calls that are posted before `start` are made then."""
+    """The loop of one episode. Calls that are posted before `start` wait until then."""
 
     def __init__(self, core: NodeCore, overload_refresh_s: float, answer_timeout_s: float) -> None:
         self._core = core
@@ -67,26 +67,29 @@ class EpisodeLoop:
     # --- called by other threads --------------------------------------------------------------------------------
 
     def start(self, clock: EpisodeClock, parts: Parts) -> None:
-        """Begin with the episode."""
+        """Start the episode's thread."""
         self._thread = threading.Thread(target=self._run, args=(clock, parts), name="loop", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; `join` waits for that."""
+        """End the thread; `join` waits until it has ended."""
         self._stopping.set()
         self._post(lambda _: None)
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end."""
+        """Wait until the thread has ended, at most `timeout_s` real seconds."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
     def _post(self, call: Callable[[float], Any]) -> None:
-        """Have the loop thread make this call, with the instant at which it makes it."""
+        """Have the loop thread make this call. Its argument is the model instant of the call."""
         self._inbox.put(call)
 
     def _ask(self, question: Callable[[float], _Answer]) -> _Answer:
-        """What the loop thread answers, between two of its rounds. Raises the question's WrongEpisode, and Unsettled."""
+        """Have the loop thread answer a question between two rounds.
+
+        Raises the question's WrongEpisode, and Unsettled if the loop thread does not answer in time.
+        """
         answer: queue.SimpleQueue[_Answer | WrongEpisode] = queue.SimpleQueue()
 
         def answering(now: float) -> None:
@@ -112,23 +115,23 @@ class EpisodeLoop:
 
     @property
     def pending(self) -> int:
-        """Tasks that are owned here, in the core or on their way into it."""
+        """Tasks that this node owns, in the core or on their way into it."""
         return self._core.pending + self._inbox.qsize() + len(self._held_ticks)
 
     def hold_tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
-        """Take a slot's tick at the model instant `at_s`."""
+        """Hold a slot's tick until the model instant `at_s`."""
         self._post(lambda _: bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2]))
 
     def announced(self, source: int, slot: int, cycles: float, forget_after_s: float) -> None:
-        """Another node's task is on its way."""
+        """Another node has announced a task."""
         self._post(lambda now: self._core.announced(source, slot, cycles, now + forget_after_s))
 
     def withdrawn(self, source: int, slot: int) -> None:
-        """An announced task will not come."""
+        """An announced task will not arrive."""
         self._post(lambda _: self._core.withdrawn(source, slot))
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
-        """Another node's overload bit."""
+        """Another node has sent its overload bit."""
         self._post(lambda _: self._core.overload_heard(node, overloaded, sequence))
 
     def decided(self, decision: Decision) -> None:
@@ -138,7 +141,7 @@ class EpisodeLoop:
         self._post(lambda _: self._core.decided(task.key, decision.destination, decision.decided_s))
 
     def handover_settled(self, key: Key, result: Settlement) -> None:
-        """It is known how a handover ended."""
+        """The result of a handover is known."""
         self._post(lambda now: self._core.handover_settled(key, result, now))
 
     def execution_ended(self, key: Key, at_s: float, broken: bool) -> None:
@@ -146,20 +149,21 @@ class EpisodeLoop:
         self._post(lambda _: self._core.execution_ended(key, at_s, broken))
 
     def accept(self, journey: Journey, elapsed_s: float) -> bool:
-        """Own a transferred task; False when it was owned already. Raises WrongEpisode, Unsettled."""
+        """Accept a transferred task. Returns False if this node owned it already. Raises WrongEpisode, Unsettled."""
         return self._ask(lambda now: self._accept(journey, elapsed_s, now))
 
     def progress(self) -> Progress:
-        """At one instant, between two rounds: an outcome that counts as ended is in the outbox.
+        """Counts of tasks at one instant, between two rounds.
 
-        Ticks that are held count as owned. Before the start it may be read at once. Raises Unsettled.
+        A task that counts as ended has its outcome in the outbox. Held ticks count as owned. Before the start, any
+        thread may read the counts directly. Raises Unsettled.
         """
         return self._progress() if self._thread is None else self._ask(lambda _: self._progress())
 
     def finish(self, decider: Decider) -> int | None:
-        """Record nothing from now on: how many tasks are owned here, which are given up.
+        """Record nothing from now on. Returns how many tasks this node owns; it abandons them.
 
-        None where records are still to come of slots that have been ticked. Raises Unsettled.
+        Returns None while decisions of ticked slots are not recorded yet. Raises Unsettled.
         """
         return self._ask(lambda _: self._finish(decider))
 
@@ -179,7 +183,7 @@ class EpisodeLoop:
                 call(now)
             while self._held_ticks and self._held_ticks[0][0] <= now:
                 at_s, slot, task = self._held_ticks.pop(0)
-                # What was asked for is the planned instant; what counts is when it is really taken.
+                # `at_s` is the planned instant; the actual instant counts.
                 self._tick(slot, task, max(at_s, clock.now()), clock, parts)
             core.advance(now)
             for effect in core.take_effects():
@@ -191,7 +195,7 @@ class EpisodeLoop:
     def _tick(
         self, slot: int, task: Mapping[str, float] | None, at_s: float, clock: EpisodeClock, parts: Parts
     ) -> None:
-        """Take the snapshot, decide if nobody else is needed for that, and let probes have the snapshot."""
+        """Take the snapshot, decide if no other node has to be probed, and publish the snapshot's report for probes."""
         if self._finished:
             return
         snapshot = self._core.tick(slot, task, at_s)

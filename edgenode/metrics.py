@@ -1,4 +1,4 @@
-"""What a node tells Prometheus."""
+"""A node's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Metrics:
         self.tasks = Counter(
             "offload_tasks", "Tasks whose outcome was recorded by this node", ["outcome"], registry=self._registry
         )
-        for outcome in Outcome:  # a counter that appears with its first event is not seen to rise
+        for outcome in Outcome:  # Prometheus misses the first increase of a counter that does not exist before it
             self.tasks.labels(outcome.value)
         self.decision_seconds = Histogram(
             "offload_decision_seconds",
@@ -51,5 +51,5 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,8 +1,8 @@
-"""An edge node: what its HTTP interface calls, and the episode that is being played.
+"""An edge node: the methods that its HTTP interface calls, and its current episode.
 
-Concurrency: request threads (`http.py`) call the public methods. `_opening` guards the change from one episode to the next:
-an episode's parts (`runtime.py`) are replaced as a whole, and whatever still refers to the one before finds it closed.
-Tasks' bytes come on links, which have threads of their own (`receivers.py`); the outbox has its own.
+Concurrency: request threads (`http/`) call the public methods. `_opening` guards the change from one episode to the
+next. An episode's parts (`runtime.py`) are replaced as a whole. A thread that still uses the previous ones finds them
+stopped. Links have their own threads (`receivers.py`), and so has the outbox.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from edgenode.runtime import EpisodeRuntime
 from offload.protocols import Application
 
 _BEGINNING_S, _CLOSING_S = 5.0, 5.0
-"""Real seconds after which an opened episode that has not begun, or one that nobody has closed, is given up by a node that leaves."""
+"""How long a node that is leaving waits for an opened episode to be started, and for an ended one to be closed.
+
+Both in real seconds.
+"""
 
 
 class EdgeNode:
-    """One node. `start` before use, `stop` at the end."""
+    """One node. Open an episode before other calls; call `end_episode` at the end."""
 
     def __init__(
         self, identity: NodeIdentity, activation: Activation, outbox: Outbox, application: Application, metrics: Metrics
@@ -48,17 +51,20 @@ class EdgeNode:
         self._opening = threading.Lock()
 
     def open_episode(self, episode: int, episode_uid: str, trace: int, peers: Sequence[str]) -> None:
-        """Be ready for an episode; the one before is over. `peers`: all nodes' addresses, by index.
+        """Prepare an episode, and end the one before.
 
-        Told again of one that is open here, nothing changes, unless a peer has moved before it began: its tasks would be gone. A
-        request that was held up somewhere must not bring back an episode that is over: raises WrongEpisode.
+        peers: all nodes' addresses, by index
+
+        A repeated request for the open episode changes nothing, with one exception. If a peer's address has changed
+        before the start, the node prepares the episode anew. Otherwise tasks to that peer would be lost. A delayed
+        request must not reopen an episode that is over: raises WrongEpisode.
         """
         with self._opening:
             if self._runtime is not None:
                 facts = self._runtime.facts
                 here = facts.episode
                 if episode < here:
-                    raise WrongEpisode(f"episode {episode} is over; this node is playing episode {here}")
+                    raise WrongEpisode(f"episode {episode} is over; this node's current episode is {here}")
                 same = (episode, episode_uid) == (here, facts.episode_uid)
                 if same and (self._runtime.has_begun or self._runtime.addresses == list(peers)):
                     return
@@ -76,73 +82,78 @@ class EdgeNode:
             self._opened_s = time.monotonic()
 
     def change_controller(self) -> None:
-        """Another process controls the run: what is being played here is over, and its numbers say nothing of new episodes."""
+        """Another controller controls the run: end the current episode, and accept any new episode number."""
         with self._opening:
             self.end_episode()
             self.receivers.end_all()
             self._closed = 0
 
     def start_episode(self, episode: int, start_s: float) -> None:
-        """The episode starts at `start_s` of this machine's monotonic clock."""
+        """Start the episode at `start_s` of this machine's monotonic clock. Raises WrongEpisode."""
         with self._opening:
             self._playing(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
 
     def tick(self, episode: int, slot: int, task: Mapping[str, float] | None) -> None:
-        """A slot's tick, with a task or with none. One that comes early is held until the slot's planned instant."""
+        """Take a slot's tick, with a task or None. An early tick is held until the slot's planned instant.
+
+        Raises AlreadyTicked, WrongEpisode.
+        """
         runtime = self._playing(episode)
         at_s = max(runtime.clock().now(), slot * self.identity.settings.time.slot_s)
         runtime.expect_tick(slot)
         runtime.loop.hold_tick(slot, task, at_s)
 
     def report(self, episode: int, slot: int) -> Report:
-        """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout."""
+        """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout, WrongEpisode."""
         return self._playing(episode).report(slot)
 
     def announced(self, episode: int, slot: int, source: int, cycles: float, forget_after_s: float) -> None:
-        """A task of `source` has entered its sending queue to this node."""
+        """A task of `source` has entered its sending queue to this node. Raises WrongEpisode."""
         self._playing(episode).loop.announced(source, slot, cycles, forget_after_s)
 
     def withdrawn(self, episode: int, slot: int, source: int) -> None:
-        """That task will not come."""
+        """An announced task will not arrive. Raises WrongEpisode."""
         self._playing(episode).loop.withdrawn(source, slot)
 
     def handed_over(self, episode: int, episode_uid: str, journey: Journey, elapsed_s: float) -> bool:
-        """Own a transferred task from now on; False when it was owned already. Returns when it is.
+        """Own a transferred task from now on. Returns False if this node owned it already.
 
-        episode_uid: another database's episode of the same number may be what the sender is playing still.
-        Raises WrongEpisode, also where the episode has not begun; Unsettled where the loop is too busy to say whether it is owned.
+        episode_uid: detects a sender whose episode has the same number in another database
+
+        Raises WrongEpisode, also if the episode has not been started here. Raises Unsettled if the loop thread is too
+        busy to answer.
         """
         runtime = self._playing(episode, episode_uid)
         runtime.clock()
         return runtime.loop.accept(journey, elapsed_s)
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
-        """Another node's overload bit. Between episodes nobody needs it."""
+        """Another node has sent its overload bit. Without an open episode it is ignored."""
         runtime = self._runtime
         if runtime is not None:
             runtime.loop.overload_heard(node, overloaded, sequence)
 
     def clock_of(self, episode: int, episode_uid: str) -> EpisodeClock:
-        """The clock of the episode that is being played. Raises WrongEpisode."""
+        """The clock of the current episode. Raises WrongEpisode."""
         return self._playing(episode, episode_uid).clock()
 
     def progress(self, episode: int) -> dict[str, int]:
-        """What this node has done with the episode's tasks, at one instant: see `core.Progress`.
+        """Counts of the episode's tasks at this node, at one instant (`facts.Progress`).
 
-        `owned` counts ticks that are held as well. `incarnation` differs where the episode was opened anew in between.
-        Raises WrongEpisode, Unsettled.
+        `owned` includes held ticks. `incarnation` changes if the episode was opened anew. Raises WrongEpisode,
+        Unsettled.
         """
         runtime = self._playing(episode)
         return {"incarnation": runtime.incarnation, **dataclasses.asdict(runtime.progress())}
 
     def close_episode(self, episode: int) -> dict[str, int]:
-        """Deliver all records of the episode; how many there were of this node, and how many tasks it still owned.
+        """Deliver all records of the episode. Returns their numbers, and how many tasks this node still owned.
 
-        From then on this node records nothing of it: those tasks are given up. Raises OutboxError while the database
-        does not take the records, Unsettled while decisions are being made, WrongEpisode.
+        From then on this node records nothing of the episode and abandons those tasks. Raises OutboxError while the
+        database does not take the records, Unsettled while decisions are not recorded, and WrongEpisode.
         """
         if self._runtime is None or self._runtime.facts.episode != episode:
-            self.outbox.flush()  # what the process before this one has recorded
+            self.outbox.flush()  # records of this node's previous process
         runtime = self._playing(episode)
         abandoned = runtime.finish()
         self.outbox.flush()
@@ -151,7 +162,7 @@ class EdgeNode:
         return {**runtime.counts, "abandoned": abandoned}
 
     def status(self) -> dict[str, Any]:
-        """For people and for the controller."""
+        """The node's status, for people and for the controller."""
         runtime, active = self._runtime, self.activation.current
         return {
             "run": self.identity.run,
@@ -172,7 +183,7 @@ class EdgeNode:
         }
 
     def is_playing(self) -> bool:
-        """Whether an episode is opened here whose records are still wanted: it is neither closed nor long over."""
+        """Whether an open episode still needs this node: it is neither closed nor over for long."""
         runtime = self._runtime
         if runtime is None or runtime.facts.episode == self._closed:
             return False
@@ -183,7 +194,7 @@ class EdgeNode:
         return runtime.clock().now() < last_end_s + _CLOSING_S * settings.time.time_scale
 
     def end_episode(self) -> None:
-        """End the threads of the episode that is being played."""
+        """End the threads of the current episode."""
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
             runtime.stop()
@@ -192,9 +203,9 @@ class EdgeNode:
         runtime = self._runtime
         if runtime is None or runtime.facts.episode != episode:
             here = "none" if runtime is None else str(runtime.facts.episode)
-            raise WrongEpisode(f"this node is playing episode {here}, not {episode}")
+            raise WrongEpisode(f"this node's current episode is {here}, not {episode}")
         if episode_uid not in (None, runtime.facts.episode_uid):
             raise WrongEpisode(
-                f"this node is playing another database's episode {episode}, not that of uid {episode_uid}"
+                f"this node's current episode {episode} is of another database, not that of uid {episode_uid}"
             )
         return runtime

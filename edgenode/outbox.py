@@ -1,21 +1,20 @@
-"""The node's records on their way to the database: first on the node's own disk, then delivered in batches.
+"""Keeps a node's records on the node's own disk until they are delivered to the database in batches.
 
-A record is appended to the current segment (a file of JSON lines) before anything else happens to it. Every write
-interval the delivery thread closes the segment and delivers all closed ones, oldest first; a segment is deleted when
-the database has it, and stays while the database is unavailable. What a killed node left behind is delivered at the
-next start. The operating system keeps what was written when the process is killed; only a crash of the machine can lose
-the last second.
+* A record is first appended to the current segment, a file of JSON lines.
+* In every write interval the delivery thread closes the segment and delivers all closed ones, oldest first.
+* A segment is deleted when the database has its records. It stays while the database is unavailable.
+* Records that a killed node left behind are delivered at its next start. The operating system keeps what was written
+  before the process was killed. Only a crash of the machine can lose the records of the last second.
 
-What is refused for good is set aside in the same folder: records, with the reason, in `refused.jsonl`, and lines that
-are no records in `NNN.damaged`, as they were in segment NNN.
+Some lines cannot be delivered and are set aside in the same folder. Records that the database refuses for good go to
+`refused.jsonl`, with the reason. Lines of segment NNN that are not records go to `NNN.damaged`, unchanged.
 
-While the disk takes no records, they are kept in memory, at most `most_in_memory`, and delivered from there or written
-when the disk takes them again. What does not fit is dropped and counted: its episode then lacks records, and its close
-finds that out.
+While the disk takes no records, at most `most_in_memory` of them are kept in memory. They are delivered from there, or
+written when the disk takes records again. Further ones are dropped and counted. The controller notices at the close
+that the episode lacks records.
 
-Concurrency: `append` may be called by any thread; `_lock` guards the current segment, the memory and the counts.
-Deliveries are made by the delivery thread and by `flush`, one at a time (`_delivering`). `stop` ends the thread after
-one last attempt.
+Concurrency: any thread may call `append`. `_lock` guards the current segment, the memory and the counts. The delivery
+thread and `flush` deliver, one at a time (`_delivering`). `stop` ends the thread after one last attempt.
 """
 
 from __future__ import annotations
@@ -45,31 +44,35 @@ from middleware.outages import FULL_DISK
 from offload.records import Record
 
 Deliver = Callable[[Sequence[Mapping[str, Any]]], Sequence[Refused]]
-"""Writes what lines hold to the database; returns the records that are refused for good."""
+"""Writes records to the database; returns those that are refused for good."""
 
 _logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 5.0
 _MOST_IN_MEMORY = 100_000
 _AT_ONCE = 256
-"""So many records are written from memory to the disk while `append` waits."""
+"""How many records are written from memory to the disk at once, while `append` waits."""
 _MOST_ASIDE = 1000
-"""So many deliveries' refused records are kept in memory while the disk does not take them."""
+"""How many deliveries' refused records are kept in memory while the disk takes none."""
 
 
 def most_records(nodes: int, slots: int) -> int:
     """How many records may be kept in memory: what one episode leaves at a node at most, and never more than 100,000.
 
-    That is a decision per slot, T + 1, and an outcome per task if each of the N·T tasks ended there.
+    An episode leaves a decision per slot, T + 1, and an outcome per task. At most all N·T tasks end at one node.
     """
     return min(slots + 1 + nodes * slots, _MOST_IN_MEMORY)
 
 
 class OutboxError(RuntimeError):
-    """Records are still on this node: the database does not take them now. The message says why."""
+    """Records are still on this node, because the database does not take them now. The message says why."""
 
 
 class Outbox:
-    """Records of one node in `folder`; `deliver` writes a batch to the database."""
+    """The records of one node, in `folder`.
+
+    deliver: writes a batch to the database
+    interval_s: real seconds between two deliveries
+    """
 
     def __init__(
         self, folder: Path, deliver: Deliver, interval_s: float, most_in_memory: int = _MOST_IN_MEMORY
@@ -104,12 +107,12 @@ class Outbox:
 
     @property
     def in_memory(self) -> int:
-        """How many records are not on the disk, because it takes none."""
+        """How many records are in memory, because the disk takes none."""
         return len(self._memory)
 
     @property
     def problem(self) -> str | None:
-        """Why records wait, and what is wrong with the disk; None while all is well."""
+        """Why records wait, and what is wrong with the disk; None if nothing is wrong."""
         return "; ".join(words for words in (self._trouble, self._disk_words()) if words) or None
 
     def start(self) -> None:
@@ -117,11 +120,10 @@ class Outbox:
         self._thread.start()
 
     def append(self, record: Record) -> None:
-        """Put a record on the disk; in memory while that takes none."""
+        """Write a record to the disk, or to memory while the disk takes none."""
         line = line_of(record.content())
         with self._lock:
-            # While older ones are in memory the delivery thread sees to the disk: not every record has to find out that
-            # it is full.
+            # While older records are in memory, the delivery thread tests the disk. So not every record has to try it.
             if not self._memory:
                 try:
                     self._write(line)
@@ -135,17 +137,17 @@ class Outbox:
                 return
             self.dropped += 1
             if self.dropped == 1:
-                _logger.error("%d records are in memory, which is the most: further ones are lost", len(self._memory))
+                _logger.error("%d records are in memory, the maximum: further ones are lost", len(self._memory))
 
     def flush(self) -> None:
-        """Deliver what was appended before the call. Raises OutboxError when the database does not take it."""
+        """Deliver the records that were appended before the call. Raises OutboxError if that is not possible now."""
         with self._delivering:
             self._deliver_all()
             if self._trouble is not None:
                 raise OutboxError(self.problem or self._trouble)
 
     def stop(self) -> None:
-        """End the thread, after an attempt to deliver what is left; what cannot be delivered stays on the disk."""
+        """End the thread, after one last attempt to deliver. What cannot be delivered stays on the disk."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
@@ -169,7 +171,7 @@ class Outbox:
     # --- the disk -----------------------------------------------------------------------------------------------
 
     def _write(self, line: bytes) -> None:
-        """With `_lock`: append to the current segment. Raises OSError; the next one then begins a new segment."""
+        """Append to the current segment. Requires `_lock`. Raises OSError; the next call then begins a new segment."""
         if self._writer is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._writer = WholeWriter(self._folder / f"{self._next:09d}{SUFFIX}")
@@ -181,7 +183,7 @@ class Outbox:
             raise
 
     def _close_segment(self) -> None:
-        """With `_lock`."""
+        """Close the current segment. Requires `_lock`."""
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
@@ -190,7 +192,7 @@ class Outbox:
                 self._disk_failed(error)
 
     def _disk_failed(self, error: OSError) -> None:
-        """Say it once, until the disk takes records again."""
+        """Log the problem once, until the disk takes records again."""
         if self._disk_trouble is None:
             _logger.error(
                 "%s takes no records (%s): they are kept in memory, at most %d",
@@ -205,7 +207,7 @@ class Outbox:
         return f"the disk takes no records ({self._disk_trouble}): {len(self._memory)} are in memory{lost}"
 
     def _leave_memory(self) -> None:
-        """Write what is in memory to the disk, where that takes it again, and what could not be set aside."""
+        """If the disk takes records again, write those in memory to it, and those that have to be set aside."""
         if not (self._disk_trouble or self._memory or self._aside) or not takes_records(self._folder):
             return
         try:
@@ -226,7 +228,7 @@ class Outbox:
             return
         with self._lock:
             if self._memory or self._aside:
-                return  # the disk has refused one more meanwhile
+                return  # the disk has refused another record meanwhile
             self._disk_trouble = None
         _logger.warning("%s takes records again", self._folder)
 
@@ -237,7 +239,7 @@ class Outbox:
         troubles: list[str] = []
         with self._lock:
             self._close_segment()
-            # Listed within the lock: a segment that is opened from now on is still being written.
+            # Listed under the lock: a segment that is opened after this is still being written.
             try:
                 segments = segments_in(self._folder)
             except OSError as error:
@@ -253,7 +255,7 @@ class Outbox:
         self._tell("; ".join(troubles) or None)
 
     def _deliver_segment(self, segment: Path) -> str | None:
-        """Deliver one; why it could not be read, None when it is delivered. Raises what the database raises."""
+        """Deliver one segment. Returns why it could not be read, or None. Raises the database's errors."""
         try:
             if segment not in self._delivered:
                 found = read_segment(segment)
@@ -267,7 +269,7 @@ class Outbox:
         except FileNotFoundError:
             _logger.error("%s has vanished, with the records in it", segment)
         except OSError as error:
-            if segment in self._delivered:  # a disk that is read only now: it is deleted later
+            if segment in self._delivered:  # the disk is read-only now: the file is deleted later
                 self._disk_failed(error)
                 return None
             return f"{segment.name} cannot be read ({error.strerror or error})"
@@ -285,14 +287,14 @@ class Outbox:
                 self.waiting = max(0, self.waiting - len(lines))
 
     def _tell(self, trouble: str | None) -> None:
-        """Log that records wait, and that they do not wait any more: each once."""
+        """Log once that records wait, and once that they are delivered."""
         if trouble is not None and self._trouble is None:
             _logger.warning("%s", trouble)
         if trouble is None and self._trouble is not None:
             _logger.info("the records that waited on this node are delivered")
         self._trouble = trouble
 
-    # --- what is set aside --------------------------------------------------------------------------------------
+    # --- records that are set aside -----------------------------------------------------------------------------
 
     def _keep_damaged(self, segment: Path, lines: Sequence[bytes]) -> None:
         if not lines:
@@ -300,7 +302,7 @@ class Outbox:
         self.refused += len(lines)
         self._keep(f"{segment.stem}.damaged", b"\n".join(lines) + b"\n")
         _logger.warning(
-            "%s: %d lines are no records, as after a power loss; kept in %s.damaged",
+            "%s: %d lines are not records, as after a power loss; kept in %s.damaged",
             segment.name, len(lines), segment.stem,
         )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""When a node sends its overload bit to the others.
+"""Decides when a node sends its overload bit to the others.
 
-Once a slot, `PUSH_LEAD` of a slot before the next tick, which is where the others use it. What the bit was in between
-interests nobody, and a message for each of its changes would be most of the node's traffic.
+The bit is due once a slot, `PUSH_LEAD` of a slot before the next tick, at which the others use it. Between two ticks no
+other node uses it. One message per change would be most of the node's traffic.
 
 Concurrency: belongs to the loop thread.
 """
@@ -18,14 +18,14 @@ from offload.fidelity import PUSH_LEAD
 
 @dataclass(frozen=True)
 class OverloadBit:
-    """A node's overload bit. Of two of one node, that with the larger sequence number is the later one."""
+    """A node's overload bit. Of two bits of one node, the one with the larger sequence number is newer."""
 
     overloaded: bool
     sequence: int
 
 
 class OverloadPush:
-    """Says when the bit is due, and which bit is sent: one that has changed, or was not sent for `refresh_s`."""
+    """Decides when the bit is due. It is sent only if it has changed, or was not sent for `refresh_s` model seconds."""
 
     def __init__(self, core: NodeCore, refresh_s: float) -> None:
         self._core = core
@@ -37,16 +37,16 @@ class OverloadPush:
         """The model instant at which `take` has to be called next."""
 
     def take(self, now: float) -> OverloadBit | None:
-        """The bit that has to be sent at `now`; None where nothing has to be."""
+        """The bit to send at `now`; None if no bit has to be sent."""
         facts = self._core.facts
         self.due_s = (math.floor(now / facts.slot_s + PUSH_LEAD + 1e-9) + 1 - PUSH_LEAD) * facts.slot_s
         if self._core.last_slot >= facts.slots:
-            self.due_s = math.inf  # the last tick is over: nobody decides any more
+            self.due_s = math.inf  # the last tick is over: there are no more decisions
             return None
         overloaded = self._core.overloaded(now)
         if overloaded == self._sent and now < self._repeat_at_s:
             return None
         self._sent, self._repeat_at_s = overloaded, now + self._refresh_s
-        # Not from 0: the others would ignore a restarted node until it had sent as many as before.
+        # Starts at the current time, not at 0: otherwise the others would ignore a restarted node's first bits.
         self._sequence = max(self._sequence + 1, time.time_ns())
         return OverloadBit(overloaded, self._sequence)

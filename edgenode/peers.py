@@ -1,15 +1,18 @@
-"""Messages and tasks to one other node.
+"""Sends messages and tasks to one other node.
 
-Concurrency: a `Peer` has a courier thread, which sends control messages one after the other (so an announcement comes
-before its handover, and that before a withdrawal of a later task), and, with payload transfers, a carrier thread, which
-sends the tasks' bytes in the order of the link. Both take their work from queues that any thread may fill, and report
-through the callbacks given with it. A courier that waits for an answer holds no link: the link's timing is the core's, and the
-answer to a task's bytes is awaited by the courier, so that the carrier can go on with the next task on another connection.
-`stop` ends both; what was not delivered by then stays undelivered.
+Concurrency: a `Peer` has two sender threads. Any thread may fill their queues. They report through the callbacks that
+come with the work.
 
-There is no `Fanout` (`middleware/http/fanout.py`) over all peers: the messages to one peer wait for one another, a
-handover is repeated until it is settled, and bytes are paced. Each peer has a sequence of its own, and a thread that
-may wait is the simplest form of one.
+* The message thread (`courier`) sends control messages one after the other. So an announcement arrives before its
+  handover, and a handover before the withdrawal of a later task.
+* The payload thread (`carrier`) exists with payload transfers only. It sends the tasks' bytes in the order of the link.
+
+The message thread also waits for the answers to the tasks' bytes. Meanwhile the payload thread can send the next task
+on another connection. Waiting for an answer never occupies the modelled link: the core determines its timing. `stop`
+ends both threads. What they have not delivered by then stays undelivered.
+
+A `Fanout` (`middleware/http/fanout.py`) over all peers would not do. The messages to one peer have an order, a handover
+is repeated until it is settled, and bytes are paced. A thread per peer that may block is the simplest solution.
 """
 
 from __future__ import annotations
@@ -35,12 +38,16 @@ _logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
 _JSON: Final = "Content-Type: application/json\r\n"
 _WRONG_EPISODE: Final = 409
-_LINKS_AHEAD = 2  # one for the next task while the answer to the last one is on its way
+_LINKS_AHEAD = 2  # one for the next task while the answer to the last one has not arrived
 
 
 @dataclass(frozen=True)
 class Message:
-    """A control message. `settled`: given for a handover, which is repeated until `give_up_s` (own monotonic clock)."""
+    """A control message.
+
+    settled: the callback of a handover, which is repeated until `give_up_s`; None for other messages
+    give_up_s: an instant of this machine's monotonic clock
+    """
 
     path: str
     body: Mapping[str, Any]
@@ -50,7 +57,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Payload:
-    """A task's bytes, to be sent from `start_s` to `end_s` (own monotonic clock); then as a handover `message`."""
+    """A task's bytes, to send from `start_s` to `end_s` of this machine's monotonic clock. `message`: its handover."""
 
     size_bytes: int
     start_s: float
@@ -65,9 +72,11 @@ class _Acknowledgement:
 
 
 class Peer:
-    """Another node, `to` in requests. `resolve` looks its address up when it does not answer at the old one.
+    """Another node.
 
-    link_of: (episode, own node) of the links on which tasks' bytes are sent; None where only messages are
+    to: the addressee in requests
+    resolve: looks up the node's address, when it does not answer at the old one
+    link_of: (episode, own node) of the links for tasks' bytes; None with emulated transfers
     """
 
     def __init__(
@@ -100,7 +109,7 @@ class Peer:
 
     @property
     def address(self) -> str:
-        """Where the node answers, as far as is known."""
+        """The node's address, as far as it is known."""
         return self._wire.address
 
     def send(self, message: Message) -> None:
@@ -108,11 +117,11 @@ class Peer:
         self._messages.put(message)
 
     def carry(self, payload: Payload) -> None:
-        """Queue a task's bytes; for a peer with links."""
+        """Queue a task's bytes. Requires links."""
         self._payloads.put(payload)
 
     def stop(self) -> None:
-        """End the threads, also where they wait for an answer; `join` waits for that."""
+        """End the threads, even while they wait for an answer; `join` waits until they have ended."""
         self._stopping.set()
         self._messages.put(None)
         self._payloads.put(None)
@@ -121,16 +130,16 @@ class Peer:
             self._carrying.cut()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the threads' end."""
+        """Wait until the threads have ended, at most `timeout_s` real seconds for each."""
         for thread in (self._courier, self._carrier):
             if thread.is_alive():
                 thread.join(timeout_s)
 
-    # --- courier ------------------------------------------------------------------------------------------------
+    # --- message thread -----------------------------------------------------------------------------------------
 
     def _deliver_messages(self) -> None:
         with suppress(NotConnected):
-            self._wire.connect()  # ahead of the first message; who cannot be reached now is tried again with it
+            self._wire.connect()  # before the first message, which tries again after a failure
         while (message := self._messages.get()) is not None and not self._stopping.is_set():
             if isinstance(message, _Acknowledgement):
                 self._await_acknowledgement(message)
@@ -143,10 +152,11 @@ class Peer:
             self._idle.get_nowait().close()
 
     def _post_once(self, message: Message) -> None:
-        """Announcements, withdrawals and overload bits: useful now or never; a kept connection may have been closed.
+        """Send an announcement, withdrawal or overload bit. It would be useless later, so there are few attempts.
 
-        They may be heard twice. A second attempt follows a time-out, too, unlike in `JsonClient`: a kept connection to
-        a machine that has vanished just stays silent. Only a new connection shows that the address has changed.
+        A kept connection may have been closed, so there is a second attempt. It also follows a time-out, unlike in
+        `JsonClient`: a kept connection to a machine that has vanished gives no answer. The node may receive the message
+        twice. Only a failed new connection shows that the address may have changed.
         """
         for _ in range(2 if self._wire.is_connected else 1):
             try:
@@ -165,7 +175,7 @@ class Peer:
     def _hand_over(self, message: Message, doubt: bool) -> None:
         """Repeat a handover until it is settled or too late. `doubt`: an earlier attempt may have been accepted.
 
-        A node that was restarted says that it plays another episode, until the controller has opened this one there again.
+        A restarted node answers "another episode", until the controller has opened this episode there again.
         """
         assert message.settled is not None
         pause = _FIRST_PAUSE_S
@@ -183,7 +193,7 @@ class Peer:
                 if status >= 500:
                     doubt = True
                 elif status == MISDIRECTED:
-                    self._look_up()  # as where nobody answers: this attempt was certainly not accepted
+                    self._look_up()  # this attempt was certainly not accepted
                 elif status != _WRONG_EPISODE:
                     _logger.warning("node %d refuses a handover: %r", self.node, answer[:300])
                     message.settled("doubt" if doubt else "refused")
@@ -200,7 +210,7 @@ class Peer:
         return self._wire.receive()
 
     def _look_up(self) -> None:
-        """A node that was restarted may answer elsewhere."""
+        """Look up the node's address: a restarted node may have another one."""
         address = self._resolve()
         if address is not None and address != self._wire.address:
             self._wire.close()
@@ -220,12 +230,12 @@ class Peer:
             waiting.link.close()
             self._hand_over(waiting.message, doubt=status >= 500)
 
-    # --- carrier ------------------------------------------------------------------------------------------------
+    # --- payload thread -----------------------------------------------------------------------------------------
 
     def _carry_payloads(self) -> None:
         for _ in range(_LINKS_AHEAD):
             link = self._new_link()
-            with suppress(OSError):  # who cannot be reached now is tried again with a task
+            with suppress(OSError):  # the first task tries again
                 link.open()
                 self._idle.put(link)
         while (payload := self._payloads.get()) is not None and not self._stopping.is_set():
@@ -233,13 +243,13 @@ class Peer:
             try:
                 link.open()
                 self._wait_until(payload.start_s)
-                # One that starts late, because this thread did, ends as much later: it takes its time whenever it begins.
+                # A transmission that starts late also ends late: its duration does not change.
                 link.send(payload.message.body, payload.size_bytes, payload.end_s - payload.start_s, self._wait_until)
             except OSError as trouble:
                 if self._stopping.is_set():
                     return
-                # Not all bytes were sent, so it cannot have been accepted: the description alone is sent from now on.
-                _logger.warning("sending a task's bytes to node %d broke off (%s)", self.node, trouble)
+                # Not all bytes were sent, so the task was certainly not accepted. Now its description is sent alone.
+                _logger.warning("sending a task's bytes to node %d failed (%s)", self.node, trouble)
                 link.close()
                 self._messages.put(payload.message)
             else:

@@ -1,7 +1,7 @@
-"""Probes: asking other nodes for their reports of a slot, all at once, over connections that are kept.
+"""Probes other nodes for their reports of a slot, all at once, over kept connections.
 
-Concurrency: a `Prober` belongs to the decider thread alone. No thread per probe: all requests are sent first, then the
-answers are taken as they become readable. It never waits for a single node, not even to connect.
+Concurrency: a `Prober` belongs to the decider thread alone. It needs no thread per probe: it sends all requests first,
+then takes the answers as they become readable. It never waits for a single node, not even to connect.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TimedReport:
-    """Another node's report, and after how many real seconds it was here."""
+    """Another node's report, and its response time in real seconds."""
 
     report: Report
     after_s: float
 
 
 class Prober:
-    """Asks the peers of one node.
+    """Probes the peers of one node.
 
-    address_of: where a node answers now; that it has moved is found out by the messages to it (`peers.py`)
-    to: whom a probe of a node is for (`middleware/http/addressee.py`)
+    address_of: a node's current address; messages to the node find out that it has changed (`peers.py`)
+    to: the addressee of a probe of a node (`middleware/http/addressee.py`)
+    timeout_s: real seconds to wait for reports
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class Prober:
     ) -> None:
         self._address_of = address_of
         self._timeout_s = timeout_s
-        # However long a connection was idle: to replace it would delay the decision, and one that has ended is noticed.
+        # Idle connections are kept: a new one would delay the decision, and a closed one is noticed.
         self._fanout: Fanout[int] = Fanout(lambda node: {HEADER: to(node)}, access)
         self._malformed: set[int] = set()
 
     def connect(self, nodes: Sequence[int]) -> None:
-        """Connect ahead of the first question; a node that cannot be reached now is tried again when it is asked."""
+        """Connect before the first probe. A node that cannot be reached now is tried again when it is probed."""
         self._fanout.connect({node: self._address_of(node) for node in nodes}, self._timeout_s)
 
     def ask(self, nodes: Sequence[int], episode: int, slot: int, enough: int | None) -> dict[int, TimedReport]:
-        """The reports of the nodes that gave one within the time-out, or of the first `enough` of them."""
+        """The reports that arrive within the time-out. With `enough`, only the first `enough` of them."""
         path = f"/v1/reports?episode={episode}&slot={slot}"
         began = time.monotonic()
         until = began + self._timeout_s
@@ -63,7 +64,7 @@ class Prober:
             self._fanout.start(node, self._address_of(node), "GET", path)
         while self._fanout and len(reports) < wanted and (left := until - time.monotonic()) > 0:
             for node, outcome in self._fanout.finished(left):
-                # One that cannot be reached, or broke off, is one that gives no answer.
+                # A node that cannot be reached, or breaks the connection, gives no report.
                 if not isinstance(outcome, OSError) and (report := self._report(node, slot, *outcome)) is not None:
                     reports[node] = TimedReport(report, time.monotonic() - began)
         self._fanout.forget_all()
@@ -89,7 +90,7 @@ class Prober:
 
 
 def reports_from(probed: Sequence[int], answers: Mapping[int, TimedReport], states: LocalState) -> Reports:
-    """The answers as `Reports` (B = 1), in the order of the probes; the deciding node's own comes from its snapshot."""
+    """The answers as `Reports` (B = 1), in the order of the probes. This node's own report comes from its snapshot."""
     if not probed:
         return Reports.none(1)
     own = int(states.node[0])
@@ -106,7 +107,7 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, TimedReport], stat
         )
         for one in found
     ]
-    # One array for all of them, (5, 1, d), costs a fraction of one for each.
+    # One array of shape (5, 1, d) costs a fraction of five arrays.
     after_s, capacity_hz, failure_rate, backlog_s, work_s = np.array(numbers, np.float64).T[:, None]
     return Reports(
         node=np.array([probed], np.int64),
@@ -123,13 +124,13 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, TimedReport], stat
 
 
 def chosen_node(choice: Choice, nodes: int) -> int:
-    """The destination of one decision. Raises ValueError for one that cannot be carried out or recorded."""
+    """The destination of one decision. Raises ValueError if it cannot be carried out or recorded."""
     fault = choice.fault(1, nodes) if isinstance(choice, Choice) else f"choose() gave {type(choice).__name__}"
     if fault is not None:
-        raise ValueError(f"its choice cannot be taken: {fault}")
+        raise ValueError(f"its choice is invalid: {fault}")
     return int(choice.destination[0])
 
 
 def probed_nodes(probes: NDArray[np.int64]) -> list[int]:
-    """The nodes of one decision's row of `Scheduler.probes`, without the −1 that mean none."""
+    """The nodes in one decision's row of `Scheduler.probes`, without the −1 entries, which mean none."""
     return [int(node) for node in probes[0] if node >= 0]

@@ -1,7 +1,7 @@
-"""An edge node as a process: finds its services, serves, and ends when it is stopped or when its parent is gone.
+"""Runs an edge node as a process: connects to its services and serves, until it is stopped or its parent ends.
 
 Concurrency: the main thread waits for the end. A heartbeat thread keeps the registration fresh and acknowledges the
-applied revision; a watcher thread of the configuration applies new ones; a lifeline thread notices the parent's death.
+applied revision. The configuration's watcher thread applies new revisions. A lifeline thread detects the parent's end.
 """
 
 from __future__ import annotations
@@ -48,17 +48,18 @@ from offload.settings import SettingsError
 _WATCH_S = 1.0
 _LEAVING_POLL_S = 0.1
 _SWITCH_INTERVAL_S = 0.005
-"""Threads that wait for the interpreter get it after this long: timers matter more here than throughput."""
+"""Threads that wait for the interpreter get it after this many seconds: timers matter more here than throughput."""
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
 def serve(environment: Mapping[str, str]) -> None:
-    """Run a node until SIGTERM, SIGINT, or the end of the lifeline.
+    """Run a node until SIGTERM, SIGINT, or the end of the parent process.
 
-    environment: as docs/contracts.md has it
-    Raises UserError for a wrong start, ServiceError.
+    environment: the variables in docs/contracts.md
+
+    Raises UserError if the start is wrong, and ServiceError.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end_with_any_thread()
@@ -106,18 +107,18 @@ class Process:
         self._activation = Activation(identity, storage, self._registration.soon)
         application = create_application(run.settings.node.application)
         self._node = EdgeNode(identity, self._activation, self._outbox, application, self._metrics)
-        # A peer may wait for a report and hand a task over at once.
+        # A peer may wait for a report and hand a task over at the same time.
         self._server = node_server(who.bind, 2 * network.nodes + 8, access)
         self._clock = ControllerClock(access)
 
     def serve(self) -> None:
-        """Run until `stop` is set, and then, where that is allowed, until the open episode is over."""
+        """Run until `stop` is set. Then run until the open episode is over, if the environment allows it."""
         who = self._who
         stop_watching = self._configuration.watch(self._run.name, self._apply, _WATCH_S)
         self._outbox.start()
         fence = Fence(self._epoch_now, self._node.change_controller)
         self._server.start(NodeApp(self._node, self._open_episode, self._clock.here, self._metrics, fence))
-        gc.freeze()  # what is loaded by now stays: no collection has to look through it
+        gc.freeze()  # the garbage collector then skips all objects that exist now
         self._registration.begin(
             self._server.address, lambda: _acknowledgement(self._activation, self._stop.is_set(), who.epoch)
         )
@@ -126,8 +127,8 @@ class Process:
         self._leave()
         _logger.info("node %d ends", who.node)
         with ExitStack() as ending:
-            # The last one first, each whatever the ones before raise: a server that is not stopped keeps the process
-            # alive.
+            # In reverse order; an error in one does not prevent the others. A server that is not stopped keeps the
+            # process alive.
             if self._owned is not None:
                 ending.callback(self._owned.close)
             for stopped in (
@@ -140,10 +141,10 @@ class Process:
             ):
                 ending.callback(stopped)
 
-    # --- beginning ----------------------------------------------------------------------------------------------
+    # --- start --------------------------------------------------------------------------------------------------
 
     def _watch_controller(self) -> threading.Event:
-        """The event that is set when another controller than the one that started this node controls the run."""
+        """An event that is set when the controller that started this node no longer controls the run."""
         started_by = self._who.epoch
         if started_by is None:
             return threading.Event()
@@ -164,20 +165,20 @@ class Process:
     def _patiently(self, call: Callable[[], _Result]) -> _Result:
         return patiently(call, stopping=self._stop)
 
-    # --- while it serves ----------------------------------------------------------------------------------------
+    # --- callbacks ----------------------------------------------------------------------------------------------
 
     def _apply(self, record: LiveSettings) -> None:
-        """Apply a new revision. The watcher thread of the configuration calls this."""
+        """Apply a new revision. The configuration's watcher thread calls this."""
         try:
             self._activation.apply(record)
         except ActivationError:
-            self._registration.soon()  # told in the log and in the status; the one before stays
+            self._registration.soon()  # the log and the status show the error; the revision before stays
         except ModelUnavailable:
             self._registration.soon()
-            raise  # the watch brings it again
+            raise  # the watcher calls again
 
     def _open_episode(self, body: OpenEpisode) -> dict[str, Any]:
-        """Open an episode, as the controller asks; see `Opener` in `edgenode/http/episodes.py`."""
+        """Open an episode for the controller; see `Opener` in `edgenode/http/episodes.py`."""
         node, clock = self._node, self._clock
         if self._stop.is_set() and body.episode != node.status()["episode"]:
             raise ServiceUnavailable(f"node {self._who.node} is leaving")
@@ -197,7 +198,7 @@ class Process:
     # --- end ----------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        """Let the open episode end first, for as long as that is allowed and no other controller controls the run."""
+        """Wait for the open episode's end, at most `leaving_s`, and only while no other controller controls the run."""
         node, leaving_s = self._node, self._who.leaving_s
         if not leaving_s or not node.is_playing() or self._overtaken.is_set():
             return
@@ -209,7 +210,7 @@ class Process:
 
 
 def _check_place(who: NodeEnvironment, run: Run, network: Network) -> None:
-    """Raises SettingsError where the run has no such node, or where the machine has too few descriptors for it."""
+    """Raises SettingsError if the run has no such node, or if the machine offers too few file descriptors."""
     if who.node >= network.nodes:
         raise SettingsError(
             f"OFFLOAD_NODE={who.node}: run '{run.name}' has {network.nodes} nodes, 0 to {network.nodes - 1}"
@@ -220,7 +221,7 @@ def _check_place(who: NodeEnvironment, run: Run, network: Network) -> None:
 
 
 def _outbox_folder(who: NodeEnvironment, run: Run) -> Path:
-    """Of this node in this run of this database: what another run left on the disk waits for that run."""
+    """The outbox folder of this node in this run. Records of another run stay in that run's folder."""
     outboxes = who.data_dir / f"node-{who.node}" / "outbox"
     if old := list(outboxes.glob("*.jsonl")):
         _logger.warning(

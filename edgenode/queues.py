@@ -1,8 +1,8 @@
 """A FIFO queue in front of one resource (the executor or a link), on planned instants. Pure: no clock, no threads.
 
-The next job starts at the planned end of the one before it, or at its own arrival if that is later: how late a thread
-woke up never delays what follows. A job that cannot end within its deadline when it reaches the head is dropped there,
-and the resource is not used. All instants are model seconds since the episode's start.
+The next job starts at the planned end of the job before it, or at its own arrival if that is later. So a thread that
+wakes late never delays the following jobs. A job that cannot meet its deadline when it reaches the head is dropped
+there, and does not use the resource. All instants are model seconds since the episode's start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Item]):
-    """arrival_s: at this queue; due_s: instant of the deadline; duration_s: modelled; source: breaks ties; slot: of the task."""
+    """A task in this queue.
+
+    slot: the task's slot
+    source: the task's source, which breaks ties
+    arrival_s: the arrival at this queue
+    due_s: the instant of the deadline
+    duration_s: the modelled duration
+    """
 
     item: Item
     slot: int
@@ -31,7 +38,7 @@ class Job(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class Running(Generic[Item]):
-    """The job that holds the resource: planned start and end. The end of one that fails early lies before its duration's."""
+    """The job that holds the resource, with its planned start and end. A failure can end it early."""
 
     job: Job[Item]
     start_s: float
@@ -39,7 +46,7 @@ class Running(Generic[Item]):
 
 
 class FifoServer(Generic[Item]):
-    """One resource and its queue, in the order of arrival (ties: lower source, then slot)."""
+    """One resource and its queue, in the order of arrival (ties: lower source, then lower slot)."""
 
     def __init__(self) -> None:
         self.running: Running[Item] | None = None
@@ -48,11 +55,11 @@ class FifoServer(Generic[Item]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether the resource is free and nothing waits for it."""
+        """Whether the resource is free and no job waits."""
         return self.running is None and not self._waiting
 
     def enqueue(self, job: Job[Item]) -> None:
-        """Queue a job by its arrival, to the nanosecond: 0.1 + 0.2 and 0.3 are at once."""
+        """Queue a job by its arrival, rounded to a nanosecond: 0.1 + 0.2 and 0.3 count as the same instant."""
         bisect.insort(self._waiting, job, key=lambda one: (round(one.arrival_s, 9), one.source, one.slot))
 
     def jobs(self) -> Iterator[Job[Item]]:
@@ -62,13 +69,13 @@ class FifoServer(Generic[Item]):
         yield from self._waiting
 
     def next_start(self) -> float | None:
-        """When the head would start; None while the resource is held or nothing waits."""
+        """When the head would start. None while the resource is held or no job waits."""
         if self.running is not None or not self._waiting:
             return None
         return max(self._free_at, self._waiting[0].arrival_s)
 
     def take_head(self) -> tuple[Job[Item], float, bool]:
-        """Take the head off the queue: (job, planned start, whether it can still end in time). For an idle resource."""
+        """Remove the head: (job, planned start, whether it can meet its deadline). Requires a free resource."""
         start = self.next_start()
         assert start is not None
         job = self._waiting.pop(0)
@@ -81,24 +88,24 @@ class FifoServer(Generic[Item]):
         return self.running
 
     def release(self) -> Running[Item]:
-        """The running job has ended."""
+        """End the running job, and return it."""
         running = self.running
         assert running is not None
         self.running = None
         return running
 
     def length(self, before_slot: int) -> int:
-        """How many jobs it holds, the running one included, of slots before `before_slot`."""
+        """How many jobs the queue holds that are from slots before `before_slot`, including the running one."""
         return sum(1 for job in self.jobs() if job.slot < before_slot)
 
     def backlog_s(self, now: float, before_slot: int) -> float:
-        """Seconds until the resource is free of the jobs of slots before `before_slot`.
+        """Seconds until the resource has finished the jobs of slots before `before_slot`.
 
-        A waiting job that its deadline will drop at the head counts nothing.
+        A waiting job that will be dropped at the head counts as 0.
         """
         free = now
         if self.running is not None and self.running.job.slot < before_slot:
-            # The duration, not the planned end: nobody knows yet that an execution will fail early.
+            # The duration, not the planned end: an early failure is not known in advance.
             free = max(now, self.running.start_s + self.running.job.duration_s)
         for job in self._waiting:
             start = max(free, job.arrival_s)

@@ -1,8 +1,8 @@
-"""The receiving ends of links: a thread for each, and a bound on how many a peer has.
+"""The receiving ends of links: one thread for each, and at most `MOST_PER_PEER` for a peer.
 
-Concurrency: a request thread hands over a connection that has become a link (`take`); from then on it belongs to a thread of its
-own, which ends with it. A peer that vanishes or falls silent, also amid a task, therefore holds none of the threads that answer
-requests. Any thread may call `take` and `end`; what they share is under the lock, and a connection is closed under it.
+Concurrency: a request thread hands over a connection that has become a link (`take`). From then on the connection has
+its own thread. So a peer that vanishes or stops sending, even within a task, occupies no request thread. Any thread may
+call `take`, `end` and `end_all`. `_lock` guards the data that they share, and connections are closed under it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 MOST_PER_PEER: Final = 4
-"""Links of one peer that are open here. It uses two, a third one while an answer to a task is late."""
+"""How many links of one peer may be open here. A peer uses two, and a third one while an answer is late."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
-    """What a link needs of the server's connection."""
+    """The part of the server's connection that a link needs."""
 
     socket: socket.socket
 
@@ -38,10 +38,11 @@ class _Receiver:
 
 
 class Receivers:
-    """The links that are open at a node.
+    """The open links at a node.
 
-    A peer's new link closes its oldest one where it has `MOST_PER_PEER`: one that vanished without a word and has come back does not
-    leave more than that behind. The sender of a task on a link that was closed hands it over by its description.
+    A peer that has `MOST_PER_PEER` links and opens another one loses its oldest one. This bounds the connections that
+    are left behind when peers vanish and return. The sender of a task on a closed link hands over the task's
+    description.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,10 @@ class Receivers:
         self._ended = 0
 
     def take(self, connection: Connection, source: int, episode: int, receive: Callable[[socket.socket], None]) -> None:
-        """Have a thread of its own `receive` from node `source` until that returns or raises OSError, then close the link."""
+        """Run `receive` for a link from node `source` in a thread, then close the link.
+
+        The thread ends when `receive` returns or raises OSError.
+        """
         receiver = _Receiver(source, episode, connection)
         with self._lock:
             self._open.append(receiver)
@@ -61,16 +65,16 @@ class Receivers:
                 _cut(oldest)
         try:
             threading.Thread(target=self._run, args=(receiver, receive), name=f"link-{source}", daemon=True).start()
-        except RuntimeError:  # the system gives no thread
+        except RuntimeError:  # the system cannot start a thread
             self._forget(receiver)
             raise
 
     def has_ended(self, episode: int) -> bool:
-        """Whether links of this episode are no longer taken."""
+        """Whether the node takes no more links of this episode."""
         return episode <= self._ended
 
     def end(self, episode: int) -> None:
-        """Close the links of this episode and of those before."""
+        """Close the links of this episode and of earlier ones."""
         with self._lock:
             self._ended = max(self._ended, episode)
             for receiver in self._open:
@@ -78,7 +82,7 @@ class Receivers:
                     _cut(receiver)
 
     def end_all(self) -> None:
-        """Close all links: another controller may count its episodes from a lower number."""
+        """Close all links, and take links of any episode: another controller may use lower episode numbers."""
         with self._lock:
             self._ended = 0
             for receiver in self._open:
@@ -88,7 +92,7 @@ class Receivers:
         try:
             receive(receiver.connection.socket)
         except OSError as trouble:
-            _logger.warning("a link from node %d broke off: %s", receiver.source, trouble)
+            _logger.warning("a link from node %d failed: %s", receiver.source, trouble)
         finally:
             self._forget(receiver)
 
@@ -99,7 +103,7 @@ class Receivers:
 
 
 def _cut(receiver: _Receiver) -> None:
-    """End whatever wait the link's thread is in."""
+    """Interrupt the thread that waits on this link."""
     with suppress(OSError):
-        # Not the method of an SSLSocket, which takes the other thread's TLS away.
+        # Not the method of SSLSocket: it would remove the TLS state that the other thread uses.
         socket.socket.shutdown(receiver.connection.socket, socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What a node records: a decision per tick, an outcome per task (`offload/records.py`)."""
+"""Makes a node's records: a decision per tick, an outcome per task (`offload/records.py`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offload.protocols import Choice
 from offload.records import DecisionRecord, OutcomeRecord
 
 _MEASURED = sorted({field.name for field in fields(OutcomeRecord)} & {field.name for field in fields(Journey)})
-"""What a journey has by the time that its task ends: fields of the same name."""
+"""The measured fields of an ended task, which `Journey` and `OutcomeRecord` share."""
 
 
 def decision_record(
@@ -29,9 +29,10 @@ def decision_record(
     probes: int,
     decision_s: float,
 ) -> DecisionRecord:
-    """The record of a tick; `choice` is None without a task: then the only legal action, N, was taken.
+    """The record of a tick. Without a task `choice` is None, and the action is N, the only legal one.
 
-    model: whose actor this decision asked; failed: the scheduler raised, so `choice` is not its own
+    model: the model whose actor this decision asked
+    failed: the scheduler raised, so it did not make `choice`
     """
     states = snapshot.states
     n = states.nodes

@@ -1,6 +1,7 @@
-"""The registry entry of an edge node, and where the registry has the other nodes.
+"""Registers an edge node in the registry, and looks up the other nodes' addresses there.
 
-Concurrency: a heartbeat thread registers, and keeps the entry fresh. Any thread may call `soon` and `address_of`.
+Concurrency: a heartbeat thread registers the node and keeps the entry fresh. Any thread may call `soon` and
+`address_of`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Registration:
-    """The node's entry in the registry, kept fresh by a thread; and where the other nodes are."""
+    """The node's entry in the registry, which a thread keeps fresh, and the lookup of other nodes."""
 
     def __init__(self, registry: Registry, run: str, node: int) -> None:
         self._registry = registry
@@ -35,16 +36,19 @@ class Registration:
         self._started_at = time.time()
 
     def begin(self, address: str, metadata: Callable[[], Mapping[str, Any]]) -> None:
-        """Register, and send heartbeats from then on. metadata: what the entry says at this moment; for any thread."""
+        """Register, and send heartbeats from then on.
+
+        metadata: returns the entry's current content; any thread may call it
+        """
         self._address, self._metadata = address, metadata
         self._thread.start()
 
     def soon(self) -> None:
-        """Acknowledge now, not at the next heartbeat."""
+        """Send the next heartbeat, and with it the acknowledgement, now."""
         self._wake.set()
 
     def end(self) -> None:
-        """Send no more heartbeats, and remove the entry. Where the registry is unavailable, the entry expires."""
+        """Stop the heartbeats and remove the entry. If the registry is unavailable, the entry expires."""
         self._ending.set()
         self._wake.set()
         self._thread.join(timeout=5)
@@ -54,7 +58,7 @@ class Registration:
             bear(error, "leaving the registry")
 
     def address_of(self, node: int) -> str | None:
-        """Where another node is registered now; asked at most twice a second per node."""
+        """Another node's registered address. None if it is unknown, or if the last lookup was less than 0.5 s ago."""
         now = time.monotonic()
         if now - self._looked_up.get(node, -1.0) < 0.5:
             return None
@@ -70,8 +74,8 @@ class Registration:
         return Instance(EDGE_NODE, str(self._node), self._run, self._address, self._metadata(), self._started_at)
 
     def _beat(self) -> None:
-        # A heartbeat alone would leave a predecessor's address there. It ends with the process, not with patience: a
-        # node that is not registered is not ready, and whoever waits for it decides how long.
+        # A heartbeat alone would keep the address of this node's previous process, so registering comes first. It has
+        # no time-out: a node that is not registered is not ready, and the process that waits for it has a time-out.
         while not self._ending.is_set():
             try:
                 self._registry.register(self._instance())
@@ -87,4 +91,4 @@ class Registration:
                 return
             before, ours = ours, keep_registered(self._registry, self._instance())
             if before and not ours:
-                _logger.warning("another process has registered as node %d; this one is not asked any more", self._node)
+                _logger.warning("another process has registered as node %d; this one gets no more requests", self._node)

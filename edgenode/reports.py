@@ -1,6 +1,6 @@
-"""What a node reports of itself when another node probes it (`Report`), and its reports of recent slots (`SlotReports`).
+"""A node's answer to a probe (`Report`), and its reports of recent slots (`SlotReports`).
 
-Concurrency: a `Report` is plain data. `SlotReports` has one lock: request threads announce ticks and wait for reports;
+Concurrency: a `Report` is plain data. `SlotReports` has one lock. Request threads announce ticks and wait for reports;
 the loop thread publishes them.
 """
 
@@ -18,7 +18,7 @@ from offload.state import LocalState
 
 _MOST: Final = sys.float_info.max
 _KEPT: Final = 8
-"""Slots whose reports are kept: a probe that comes later than that has timed out."""
+"""How many slots' reports are kept. A later probe has timed out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +26,21 @@ class Report:
     """The answer to a probe."""
 
     slot: int
-    """Of the snapshot: what was true at its tick, before anything of the slot was queued."""
+    """The slot of the snapshot: the state at its tick, before any task of the slot was queued."""
     capacity_hz: float
     """F_j in cycles/s."""
     failure_rate: float
     """α_j in execution failures per second."""
     execution_queue_length: int
-    """Tasks, the running one included."""
+    """Tasks in the execution queue, including the running one."""
     execution_backlog_s: float
-    """Seconds until the executor is free of what is in its queue: the rest of the running task included."""
+    """Seconds until the executor has finished its queue, including the rest of the running task."""
     receiving_work_s: float
-    """Seconds of execution of the tasks that are announced and on their way."""
+    """Seconds of execution of the announced tasks that have not arrived."""
 
     @classmethod
     def of(cls, states: LocalState) -> Self:
-        """What a node reports of its snapshot (B = 1)."""
+        """The report of a node's snapshot (B = 1)."""
         return cls(
             states.slot.item(),
             states.capacity_hz.item(),
@@ -51,7 +51,7 @@ class Report:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as it is sent (docs/contracts.md): the fields by their names."""
+        """The report as it is sent (docs/contracts.md): the fields by name."""
         return {
             "slot": self.slot,
             "capacity_hz": self.capacity_hz,
@@ -63,26 +63,26 @@ class Report:
 
     @classmethod
     def from_bytes(cls, content: bytes, slot: int) -> Self:
-        """A report of this slot from what was received; keys that are no fields are ignored.
+        """Read a report of this slot from received bytes. Unknown keys are ignored.
 
-        Raises ValueError naming what is missing, negative, not finite, or of another slot.
+        Raises ValueError naming the field that is missing, negative, not finite, or of another slot.
         """
         try:
             data = json.loads(str(content, "utf-8"))
         except ValueError:
-            raise ValueError("no JSON") from None
+            raise ValueError("not JSON") from None
         if not isinstance(data, dict):
-            raise ValueError("no object")
+            raise ValueError("not a JSON object")
         if data.get("slot") != slot:
             raise ValueError(f"slot: {data.get('slot')!r} instead of {slot}")
         for name in MEASURES:
             value: Any = data.get(name)
-            # No bool, which is an integer; NaN fails both comparisons.
+            # Not a bool, which is an integer too. NaN fails both comparisons.
             if type(value) not in (int, float) or not 0 <= value <= _MOST:
-                raise ValueError(f"{name}: {value!r} is no number of 0 or more")
+                raise ValueError(f"{name}: {value!r} must be a number of 0 or more")
         length = data["execution_queue_length"]
         if type(length) is not int or length > LARGEST:
-            raise ValueError(f"execution_queue_length: {length!r} is no number of tasks")
+            raise ValueError(f"execution_queue_length: {length!r} must be a number of tasks")
         return cls(
             slot,
             data["capacity_hz"],
@@ -94,11 +94,11 @@ class Report:
 
 
 MEASURES: Final = tuple(field.name for field in fields(Report) if field.name != "slot")
-"""The fields that say something of the node; `offload.state.Reports` and `LocalState` have arrays of the same names."""
+"""The fields with the node's state. `offload.state.Reports` and `LocalState` have arrays with the same names."""
 
 
 class SlotReports:
-    """The reports of one episode."""
+    """The reports of one episode's slots."""
 
     def __init__(self, episode: int) -> None:
         self._episode = episode
@@ -108,21 +108,21 @@ class SlotReports:
         self._closed = False
 
     def expect(self, slot: int) -> None:
-        """A tick of the slot has come. Raises AlreadyTicked for a slot that had its tick, or is before one that had."""
+        """Note that a tick of the slot has arrived. Raises AlreadyTicked if it or a later slot had its tick before."""
         with self._changed:
             if slot <= self._newest:
                 raise AlreadyTicked(f"slot {slot} of episode {self._episode} has been ticked already")
             self._newest = slot
 
     def publish(self, report: Report) -> None:
-        """Let probes of the report's slot have it."""
+        """Give the report to the probes of its slot."""
         with self._changed:
             self._reports[report.slot] = report
             self._reports.pop(report.slot - _KEPT, None)
             self._changed.notify_all()
 
     def wait_for(self, slot: int, timeout_s: float) -> Report:
-        """The report of a slot, as soon as there is one. Raises ProbeTimeout."""
+        """Wait for the report of a slot, at most `timeout_s` real seconds. Raises ProbeTimeout."""
         with self._changed:
             if self._changed.wait_for(lambda: slot in self._reports or self._closed, timeout_s):
                 found = self._reports.get(slot)
@@ -131,7 +131,7 @@ class SlotReports:
         raise ProbeTimeout(f"no snapshot of slot {slot} within {timeout_s:g} s")
 
     def close(self) -> None:
-        """Nobody waits any longer."""
+        """End all waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,8 +1,9 @@
-"""One episode in one node: its parts, put together, and their beginning and end.
+"""One episode in one node: makes its parts, and starts and ends them.
 
-Concurrency: the threads of an episode are the loop (`loop.py`), which owns the core; the decider (`decider.py`); the
-executor (`executor.py`); and those of each peer (`peers.py`). Request threads call the methods here. The decider and the
-peers connect as soon as the episode is opened; loop and executor start with it.
+Concurrency: an episode has one thread each for the loop (`loop.py`), which owns the core, for the decider
+(`decider.py`) and for the executor (`executor.py`). Each peer has its own threads (`peers.py`). Request threads call
+the methods here. The decider and the peers connect as soon as the episode is opened. The loop and the executor start
+with the episode.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ _ENDING_S = 5.0
 
 
 class EpisodeRuntime:
-    """One episode in this node. `addresses`: all nodes', by index."""
+    """One episode in this node.
+
+    addresses: all nodes' addresses, by index
+    """
 
     def __init__(
         self,
@@ -61,7 +65,7 @@ class EpisodeRuntime:
         decider.start()
 
     def begin(self, clock: EpisodeClock) -> None:
-        """Start the episode; asked again, nothing changes."""
+        """Start the episode. A repeated call changes nothing."""
         with self._beginning:
             if self._clock is not None:
                 return
@@ -81,25 +85,25 @@ class EpisodeRuntime:
         return {"outcomes": self.loop.outcomes, "decisions": self._parts.decider.recorded}
 
     def clock(self) -> EpisodeClock:
-        """The episode's clock. Waits for the start where a peer knows of it earlier. Raises WrongEpisode."""
+        """The episode's clock. Waits for the start, because a peer may know of it earlier. Raises WrongEpisode."""
         if not self._begun.wait(timeout=self._answer_timeout_s) or self._clock is None:
             raise WrongEpisode(f"episode {self.facts.episode} has not been started here")
         return self._clock
 
     def expect_tick(self, slot: int) -> None:
-        """A tick of the slot has come. Raises AlreadyTicked."""
+        """Note that a tick of the slot has arrived. Raises AlreadyTicked."""
         self._parts.reports.expect(slot)
 
     def report(self, slot: int) -> Report:
-        """The report of a slot, waiting for the own tick if need be. Raises ProbeTimeout."""
+        """The report of a slot. Waits for this node's tick if necessary. Raises ProbeTimeout."""
         return self._parts.reports.wait_for(slot, self._probe_timeout_s)
 
     def progress(self) -> Progress:
-        """What this node has done with the episode's tasks, at one instant. Raises Unsettled."""
+        """Counts of the episode's tasks at this node, at one instant. Raises Unsettled."""
         return self.loop.progress()
 
     def finish(self) -> int:
-        """Record nothing from now on; how many tasks are owned here, which are given up. Raises Unsettled."""
+        """Record nothing from now on. Returns how many tasks this node owns; it abandons them. Raises Unsettled."""
         if not self.has_begun:
             return 0
         decider, until = self._parts.decider, time.monotonic() + self._answer_timeout_s

@@ -1,7 +1,7 @@
-"""The outbox's files: segments of records as lines of JSON, and what was set aside of them.
+"""Reads and writes the outbox's files: segments of records as lines of JSON, and records that are set aside.
 
-A write is whole or not at all, also on a full disk: half a line would spoil the one after it. What is read may be
-anything: the end of a file after a power loss, in which case only the lines that are records are taken.
+A write is complete or has no effect, even on a full disk: half a line would damage the next one. A file may end
+anywhere after a power loss. Reading takes only the lines that are records.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _BYTES: Final = "base64:"
 
 @dataclass(frozen=True)
 class Segment:
-    """What a segment holds.
+    """The content of a segment.
 
-    contents: what the lines say, in order: of each record `Record.content`, where its values are sound
-    damaged: the lines that are no records, as they are
-    lines: how many, damaged ones included
+    contents: the records in order, each as `Record.content` returns it if its values are valid
+    damaged: the lines that are not records, unchanged
+    lines: how many lines, including damaged ones
     """
 
     contents: Sequence[Mapping[str, Any]]
@@ -36,17 +36,18 @@ class Segment:
 
 
 class WholeWriter:
-    """Appends to a file, whole pieces only. Not for several threads at once."""
+    """Appends to a file, whole pieces only. One thread at a time may use it."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError where the file cannot be opened."""
+        """Raises OSError if the file cannot be opened."""
         self._file = path.open("ab", buffering=0)
         self._size = os.fstat(self._file.fileno()).st_size
 
     def write(self, piece: bytes) -> None:
-        """Append a piece. Raises OSError where it cannot be written; nothing of it is there then.
+        """Append a piece. Raises OSError if it cannot be written; none of it is in the file then.
 
-        Where even that fails, half of it may stay: the caller closes the file and goes on in another one.
+        If it cannot be removed either, a part of it may stay. The caller then closes the file and continues in another
+        one.
         """
         try:
             rest = memoryview(piece)
@@ -58,12 +59,12 @@ class WholeWriter:
         self._size += len(piece)
 
     def close(self) -> None:
-        """Close the file. Raises OSError where a network file system only says now that it is full."""
+        """Close the file. Raises OSError: a network file system may report only now that it is full."""
         self._file.close()
 
 
 def append(path: Path, piece: bytes) -> None:
-    """Append a piece to a file, whole or not at all. Raises OSError."""
+    """Append a piece to a file, completely or not at all. Raises OSError."""
     writer = WholeWriter(path)
     try:
         writer.write(piece)
@@ -72,7 +73,7 @@ def append(path: Path, piece: bytes) -> None:
 
 
 def takes_records(folder: Path) -> bool:
-    """Whether a file with something in it can be made in the folder, which is made as well."""
+    """Whether a file with content can be made in the folder. Makes the folder too."""
     probe = folder / "probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def takes_records(folder: Path) -> bool:
 
 
 def segments_in(folder: Path) -> list[Path]:
-    """The segments in the folder, oldest first; none where there is no folder. Raises OSError."""
+    """The segments in the folder, oldest first; none if the folder does not exist. Raises OSError."""
     try:
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_file()]
     except FileNotFoundError:
@@ -98,13 +99,13 @@ def number(segment: Path) -> int:
 
 
 def line_of(content: Mapping[str, Any], **more: Any) -> bytes:
-    """A record's content as a line. What JSON does not know becomes a text, which the check refuses later."""
+    """A record's content as a line. A value that JSON cannot express becomes a text, which the check rejects later."""
     plain = {**more, **{key: _plain(value) for key, value in content.items()}}
     return json.dumps(plain, separators=(",", ":"), default=repr).encode("ascii") + b"\n"
 
 
 def content_of(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None for one that is no record: no JSON, no object, cut off, not encoded as by `line_of`."""
+    """The content of a line. None if it is not a record: no JSON object, cut off, or not encoded by `line_of`."""
     try:
         content = json.loads(line)
         return {key: _parsed(value) for key, value in content.items()}
@@ -113,7 +114,7 @@ def content_of(line: bytes) -> dict[str, Any] | None:
 
 
 def lines_of(path: Path) -> list[bytes]:
-    """The lines of a segment, the last one also where it is cut off. Raises OSError."""
+    """The lines of a segment, including a last line that is cut off. Raises OSError."""
     lines = path.read_bytes().split(b"\n")
     if not lines[-1]:
         lines.pop()  # every whole line ends with the separator

@@ -1,10 +1,11 @@
-"""The stimulus log: every event that a node's core has handled, in order, so that a wrong outcome can be replayed.
+"""The stimulus log: all events that a node's core has handled, in order, to replay a wrong outcome.
 
-Off unless `OFFLOAD_STIMULUS_LOG` names a folder. Each episode then has a file `episode-NNNNNN-node-N.jsonl`: the facts of
-the episode in its first line, then one line per event. The core is deterministic, so the replay gives the same effects.
+It is off unless `OFFLOAD_STIMULUS_LOG` names a folder. Each episode then has a file `episode-NNNNNN-node-N.jsonl`. Its
+first line holds the facts of the episode; every other line holds one event. The core is deterministic, so the replay
+gives the same effects.
 
-    python -m edgenode.stimuli FILE            prints all events, and what each of them led to
-    python -m edgenode.stimuli FILE 12/3       prints what concerns the task of slot 12 at node 3
+    python -m edgenode.stimuli FILE            prints all events, and the effects of each
+    python -m edgenode.stimuli FILE 12/3       prints the events of the task of slot 12 at node 3
 
 Concurrency: the loop thread writes.
 """
@@ -43,7 +44,7 @@ class LoggedCore(NodeCore):
     """A core that writes each event into a file before it handles the event."""
 
     def __init__(self, facts: EpisodeFacts, folder: Path) -> None:
-        """Raises OSError where the file cannot be written."""
+        """Raises OSError if the file cannot be written."""
         super().__init__(facts)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"episode-{facts.episode:06d}-node-{facts.node}.jsonl"
@@ -109,7 +110,7 @@ class LoggedCore(NodeCore):
 
 
 def core_for(facts: EpisodeFacts, folder: Path | None) -> NodeCore:
-    """The core of an episode; one with a stimulus log where a folder is given and can be written."""
+    """The core of an episode. It has a stimulus log if a folder is given and can be written."""
     if folder is None:
         return NodeCore(facts)
     try:
@@ -120,7 +121,7 @@ def core_for(facts: EpisodeFacts, folder: Path | None) -> NodeCore:
 
 
 def replay(path: Path) -> Iterator[tuple[Stimulus, list[Effect]]]:
-    """Each event of a log, with the effects that it leads to. Raises ValueError naming the line that is none."""
+    """Each event of a log, with its effects. Raises ValueError naming a line that is not an event."""
     with path.open(encoding="ascii") as file:
         core = NodeCore(_parsed(path, 1, file.readline(), _facts_from_json))
         for number, line in enumerate(file, start=2):
@@ -172,7 +173,7 @@ def _concerns(key: Key | None, stimulus: Stimulus, effects: Sequence[Effect]) ->
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print a log with its effects. Exit code 2 where there is no such log, or it is none."""
+    """Print a log with its effects. Returns exit code 2 if the file does not exist or is not a stimulus log."""
     if not 1 <= len(arguments) <= 2:
         print("usage: python -m edgenode.stimuli FILE [SLOT/SOURCE]", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Episodes of the twin with everything that the testbed would log of them: the same rows, the same `EpisodeLog`."""
+"""Runs episodes in the twin and keeps everything that the testbed would log: the same rows, the same `EpisodeLog`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ from simulator.twin import OUTCOMES, TaskOutcomes, Twin
 
 @dataclass(frozen=True, eq=False)
 class LoggedEpisodes:
-    """B episodes under one scheduler, with their T+1 ticks.
+    """B episodes with one scheduler, with their T+1 ticks.
 
-    observations (B, T+1, N, O) float32; masks (B, T+1, N, N+1) as recorded: the action taken is legal; actions (B, T+1, N), N is
-    "no task"; log_probabilities (B, T+1, N), NaN for schedulers without a policy; scores (B, T+1, N, N), NaN where it did not look;
-    probes (B, T+1, N) others that were asked; execution_queue_length, sending_queue_length, receiving_queue_length,
-    execution_backlog_s (B, T+1, N) at the ticks; team_reward (B, T)
+    observations: (B, T+1, N, O) float32
+    masks: (B, T+1, N, N+1) as recorded; the action taken is legal
+    actions: (B, T+1, N); N means "no task"
+    log_probabilities: (B, T+1, N); NaN for schedulers without a policy
+    scores: (B, T+1, N, N); NaN for nodes that the scheduler did not score
+    probes: (B, T+1, N) number of other nodes that were probed
+    execution_queue_length, sending_queue_length, receiving_queue_length: (B, T+1, N) tasks at the ticks
+    execution_backlog_s: (B, T+1, N) seconds at the ticks
+    team_reward: (B, T)
     """
 
     slot_s: float
@@ -44,7 +49,7 @@ class LoggedEpisodes:
     outcomes: TaskOutcomes
 
     def log(self, b: int, number: int, plan: EpisodePlan) -> EpisodeLog:
-        """Episode `b` as the trainer gets it, under its number in the run."""
+        """Episode `b` in the form that the trainer reads, with its number in the run."""
         outcome = self.outcomes.outcome[b]
         return EpisodeLog(
             episode=number,
@@ -60,9 +65,9 @@ class LoggedEpisodes:
         )
 
     def decision_records(self, b: int, number: int, uid: str, model: str | None, revision: int) -> list[DecisionRecord]:
-        """Every node's record of every tick, for the episode of this number and uid.
+        """All nodes' decision records of all ticks, for the episode with this number and uid.
 
-        model: whose actor decided; None for a scheduler that asks none
+        model: the model whose actor decided; None for a scheduler that asks none
         """
         ticks, nodes = self.actions.shape[1:]
         masks, observations = pack_masks(self.masks[b]), self.observations[b].astype("<f4")
@@ -99,7 +104,7 @@ class LoggedEpisodes:
         return records
 
     def outcome_records(self, b: int, number: int, uid: str) -> list[OutcomeRecord]:
-        """The record of every task, written by the node that the task was at when it ended."""
+        """The record of every task. `written_by` is the node that had the task when it ended."""
         ended, slots = self.outcomes, self.team_reward.shape[1]
         records = []
         for slot, source in np.argwhere(ended.outcome[b] != UNDECIDED).tolist():
@@ -135,7 +140,7 @@ class LoggedEpisodes:
 
 
 def play_logged(twin: Twin, scheduler: Scheduler, profile: Profile) -> LoggedEpisodes:
-    """Play all slots of fresh episodes under a scheduler and keep what the testbed would log."""
+    """Run all slots of fresh episodes with a scheduler, and keep what the testbed would log."""
     shape = twin.batch, twin.slots + 1, twin.nodes
     observer = Observer(twin, profile)
     observations = np.empty((*shape, observer.shape[-1]), np.float32)
@@ -166,13 +171,13 @@ def play_logged(twin: Twin, scheduler: Scheduler, profile: Profile) -> LoggedEpi
     if has_policy:  # "no task" is the only legal action then
         log_probabilities[actions == twin.nodes] = 0.0
     return LoggedEpisodes(
-        twin.slot_s, observations, masks, actions, log_probabilities, scores, probes, execution, sending, receiving, backlog_s,
-        twin.team_reward.copy(), twin.task_outcomes(),
+        twin.slot_s, observations, masks, actions, log_probabilities, scores, probes,
+        execution, sending, receiving, backlog_s, twin.team_reward.copy(), twin.task_outcomes(),
     )  # fmt: skip
 
 
 def batches(count: int, slots: int, nodes: int, elements: int, most_bytes: float = 2e8) -> Sequence[range]:
-    """Episodes 0 … count−1 in parts whose logs fit into about `most_bytes`."""
+    """Split the episodes 0 … count−1 into ranges whose logs take about `most_bytes` each."""
     of_one = (slots + 1) * nodes * (4 * elements + 5 * nodes + 100)
     size = max(1, min(count, int(most_bytes / of_one)))
     return [range(first, min(first + size, count)) for first in range(0, count, size)]

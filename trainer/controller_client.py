@@ -1,8 +1,10 @@
-"""The controller's REST interface, as far as the trainer uses it. One thread; always with a time-out.
+"""The client of the controller's REST interface that the trainer uses. All calls have a time-out.
 
-A controller that is unavailable (restarted by its supervisor, or answering 503 while the database is unavailable) is
-asked again for up to `ABSENCE_S`. So is one whose answer, of whatever status, is none of a controller's: something else
-may have its address meanwhile.
+A controller may be unavailable: its supervisor restarts it, or it answers 503 while the database is unavailable. The
+client then repeats the call for up to `ABSENCE_S`. It also repeats a call whose answer is malformed, whatever its
+status: another process may have the controller's address meanwhile.
+
+Concurrency: one thread uses a client.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from offload.episodes import EpisodeError, EpisodePlan, EpisodeStatus
 from offload.errors import UserError
 
 ABSENCE_S = 60.0
-"""For so many real seconds a controller may be away before the run stops."""
+"""Real seconds for which the controller may be unavailable before the run stops."""
 
 _RETRY_S = 0.5
 _NOTHING: Mapping[str, type] = {}
 
 
 class ControllerError(UserError):
-    """The controller is away for too long, or refused a request; the message has its own words."""
+    """The controller was unavailable for too long, or refused a request. The message gives the controller's reason."""
 
 
 class _RefusedError(Exception):
@@ -39,10 +41,11 @@ class _RefusedError(Exception):
 
 
 class ControllerClient:
-    """The controller's REST interface as the trainer uses it.
+    """The client of the controller's REST interface.
 
-    url: its address, or a function that looks it up for every call (a restarted controller may have another
-        port) and raises ConnectionError while there is none.
+    url: the controller's address, or a function that looks it up for every call; a restarted controller may have
+        another port. The function raises ConnectionError while there is no address.
+    absence_s: real seconds for which the controller may be unavailable
     """
 
     def __init__(self, url: str | Callable[[], str], absence_s: float = ABSENCE_S, access: Access = OPEN) -> None:
@@ -52,11 +55,11 @@ class ControllerClient:
         self._client: JsonClient | None = None
 
     def post_episode(self, plan: EpisodePlan) -> int | None:
-        """Have an episode played; its number, or None while another one is being played.
+        """Request an episode. Returns its number, or None while another episode is running.
 
-        A request whose answer got lost may have been heard: it is posted again all the same, and comes back as "another
-        one is being played". Raises EpisodeError when the controller could not open it, ControllerError when the plan
-        is refused.
+        A request whose answer is lost may have opened the episode. The client posts it again all the same, and then
+        gets None. Raises EpisodeError if the controller could not open the episode, ControllerError if it refuses the
+        plan.
         """
         body = {
             "phase": plan.phase,
@@ -79,9 +82,9 @@ class ControllerClient:
             ) from None
 
     def episode(self, number: int, wait_s: float) -> Mapping[str, Any]:
-        """State of an episode, after waiting up to `wait_s` for its end.
+        """The state of an episode, after waiting up to `wait_s` real seconds for its end.
 
-        The controller answers at once where many wait there: it is asked again then.
+        The controller answers at once if too many requests wait there. The client then asks again.
         """
         until = time.monotonic() + wait_s
         try:
@@ -93,40 +96,40 @@ class ControllerClient:
                     return state
                 time.sleep(_RETRY_S)
         except _RefusedError as refused:
-            raise ControllerError(f"the controller does not tell about episode {number}: {refused}") from None
+            raise ControllerError(f"the controller does not report episode {number}: {refused}") from None
 
     def status(self) -> Mapping[str, Any]:
         """Nodes, episode, live settings, and whether arrivals are continuous."""
         try:
             return self._call("GET", "/v1/status", needs={"continuously": bool})
         except _RefusedError as refused:
-            raise ControllerError(f"the controller does not tell its status: {refused}") from None
+            raise ControllerError(f"the controller does not report its status: {refused}") from None
 
     def begin_continuous(self) -> None:
-        """Begin continuous arrivals."""
+        """Start continuous arrivals."""
         try:
             self._call("POST", "/v1/serve", {})
         except _RefusedError as refused:
-            raise ControllerError(f"the controller does not begin continuous arrivals: {refused}") from None
+            raise ControllerError(f"the controller does not start continuous arrivals: {refused}") from None
 
     def end_continuous(self) -> None:
-        """End continuous arrivals; the episode that is being played then is the last one of them."""
+        """End continuous arrivals. The episode that is running then is their last one."""
         try:
             self._call("DELETE", "/v1/serve")
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not end its continuous arrivals: {refused}") from None
 
     def activate(self, version: str) -> None:
-        """Make a version the active model. The next episode opens when all nodes have it."""
+        """Make a version the active model. The next episode opens when all nodes have applied it."""
         try:
             self._call("POST", f"/v1/models/{version}/activate", {})
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not activate model {version}: {refused}") from None
 
     def deploy(self, version: str, patience_s: float = PATIENCE_S) -> None:
-        """Make a version the active model and wait until every node has acknowledged it.
+        """Make a version the active model, and wait until every node has acknowledged it.
 
-        Raises ControllerError naming the nodes that have not within `patience_s` real seconds.
+        Raises ControllerError naming the nodes that have not acknowledged it within `patience_s` real seconds.
         """
         self.activate(version)
         give_up = time.monotonic() + patience_s
@@ -154,10 +157,11 @@ class ControllerClient:
         timeout_s: float = 60.0,
         needs: Mapping[str, type] = _NOTHING,
     ) -> Mapping[str, Any]:
-        """A request, repeated while nobody listens, or the answer breaks off, is malformed, or is 503 (starting, the
-        database is unavailable).
+        """Send a request, and repeat it while the controller is unavailable or its answer is malformed.
 
-        needs: keys that the answer has, and their types
+        needs: keys that the answer must have, and their types
+
+        Raises ControllerError after `absence_s`.
         """
         give_up = time.monotonic() + self._absence_s
         while True:
@@ -166,7 +170,7 @@ class ControllerClient:
                 missing = [key for key, kind in needs.items() if not isinstance(answer.get(key), kind)]
                 if missing:
                     raise MalformedAnswer(
-                        f"malformed answer: `{missing[0]}` is missing, or no {needs[missing[0]].__name__}"
+                        f"malformed answer: `{missing[0]}` is missing, or not of type {needs[missing[0]].__name__}"
                     )
                 return answer
             except _RefusedError as refused:
@@ -178,8 +182,8 @@ class ControllerClient:
                 trouble = error
             if time.monotonic() >= give_up:
                 raise ControllerError(
-                    f"the controller has not answered {method} {path} for {self._absence_s:g} s; the last trouble: "
-                    f"{_words(trouble)}. Started again, the run goes on where it is."
+                    f"the controller has not answered {method} {path} for {self._absence_s:g} s; the last error: "
+                    f"{_words(trouble)}. Run the same command to resume."
                 )
             time.sleep(_RETRY_S)
 
@@ -190,7 +194,7 @@ class ControllerClient:
         return answer.body
 
     def _client_now(self) -> JsonClient:
-        """Of the controller's address now, over the connection that is kept where that is the same as before."""
+        """A client of the controller's current address. It keeps the connection while the address stays the same."""
         url = self._url() if callable(self._url) else self._url
         if self._client is None or self._client.address != url:
             if self._client is not None:

@@ -1,7 +1,7 @@
-"""`cpu`: occupies a core for cycles/F seconds, so that nodes that share a machine feel each other.
+"""`cpu`: keeps a core busy for cycles/F seconds, so that nodes on one machine compete for its cores.
 
-Concurrency: the executor's thread hashes; a thread of this execution sleeps until the planned end and then tells it to
-stop. Hashing a block of this size releases the interpreter's lock, so the node's other threads go on.
+Concurrency: the executor thread hashes. A thread of this execution sleeps until the planned end and then stops it.
+Hashing a block of this size releases the interpreter's lock, so the node's other threads continue.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ _BLOCK = bytes(16 * 1024)
 
 
 class CPU:
-    """Hashes until the planned end. How much is hashed says nothing: what counts is that a core is busy for so long."""
+    """Hashes until the planned end. The number of hashes has no meaning; only the time that a core is busy counts."""
 
     def execute(self, cycles: float, duration_s: float, wait_until: Callable[[float], None]) -> None:
-        """Return at the planned end, having computed all the while.
+        """Compute until the planned end, then return.
 
-        The end is the plan's, not `duration_s` after the call: an execution that began late must not make the next
-        ones later still.
+        The planned end counts, not `duration_s` after the call: an execution that began late must not delay the next
+        ones.
         """
         ended = threading.Event()
 

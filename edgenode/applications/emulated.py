@@ -1,4 +1,4 @@
-"""`emulated`: the executor is occupied for cycles/F, and nothing is computed."""
+"""`emulated`: occupies the executor for cycles/F seconds and computes nothing."""
 
 from __future__ import annotations
 

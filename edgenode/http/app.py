@@ -1,4 +1,4 @@
-"""The application: a request goes to its handler, and errors become problem details."""
+"""The WSGI application of a node: dispatches each request to its handler, and answers errors as problem details."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ _EPISODES = "/v1/episodes"
 class NodeApp:
     """The interface of a node as a WSGI application.
 
-    A request that is meant for another node is refused here first (`middleware/http/addressee.py`). What is asked
-    several times in every slot is answered without Flask, whose routing and request objects would take half of its
-    time. Flask answers the rest.
+    It first rejects requests that are addressed to another node (`middleware/http/addressee.py`). It answers frequent
+    requests without Flask, whose routing and request objects would take half of their time. Flask answers the rest.
 
-    start_s_here: an instant of the controller's clock on this machine's
+    start_s_here: converts an instant of the controller's clock to this machine's
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class NodeApp:
         self._own = node.identity.addressee(node.identity.node)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """WSGI."""
+        """Answer a request (WSGI)."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         handler = self._frequent.get((method, path))
         to = environ.get(ENVIRON)
@@ -61,7 +60,7 @@ class NodeApp:
         kind, extra = "application/json", []
         try:
             status, body = handler(environ)
-        except Exception as error:  # every error is answered; one that is not foreseen is logged
+        except Exception as error:  # every error is answered; an unexpected one is logged
             problem = explain(error, path)
             status, body, kind, extra = problem.status, problem.body(), MEDIA_TYPE, problem.headers()
         content = b"" if body is None else json.dumps(body, allow_nan=False).encode()
@@ -76,7 +75,7 @@ class NodeApp:
     def _refuse_addressee(self, to: str | None, _: Environ) -> tuple[int, Mapping[str, Any] | None]:
         if to is None:
             raise HTTPProblem(
-                400, "No addressee", f"the header {HEADER} is missing: <run uid>/<node index>, the node that is meant"
+                400, "No addressee", f"the header {HEADER} is missing: <run uid>/<node index> of the addressed node"
             )
         raise HTTPProblem(
             MISDIRECTED, "Misdirected Request", f"this is {self._own}, not {to[:64]}; look its address up again"
@@ -90,7 +89,7 @@ def _refuse_method(allowed: str, environ: Environ) -> tuple[int, Mapping[str, An
 
 
 def _frequent(node: EdgeNode, fence: Fence) -> Handlers:
-    """What is answered without Flask."""
+    """The handlers that answer without Flask."""
     return {
         **ticks.handlers(node, fence),
         **reports.handlers(node),
@@ -103,7 +102,7 @@ def _frequent(node: EdgeNode, fence: Fence) -> Handlers:
 def _flask(
     node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics, fence: Fence
 ) -> Flask:
-    """What Flask answers."""
+    """The Flask application for the other requests."""
     app = Flask("edgenode")
     app.register_blueprint(health.blueprint(node, metrics))
     app.register_blueprint(status.blueprint(node))

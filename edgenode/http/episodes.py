@@ -1,4 +1,4 @@
-"""Routes by which the controller opens, starts, follows and closes an episode."""
+"""Routes by which the controller opens, starts, observes and closes an episode."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from middleware.http.responses import answered, done
 _EPISODE = f"/v1/episodes/<int(min=1, max={LARGEST}):episode>"
 
 Opener = Callable[[OpenEpisode], dict[str, Any]]
-"""Opens an episode: applies the revision, maps the clock; returns the answer. Raises ActivationError, ServiceError."""
+"""Opens an episode: applies the revision, maps the clock. Returns the answer. Raises ActivationError, ServiceError."""
 
 
 def blueprint(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], fence: Fence) -> Blueprint:
-    """The routes. start_s_here: an instant of the controller's clock on this machine's"""
+    """The routes. `start_s_here` converts an instant of the controller's clock to this machine's."""
     routes = Blueprint("episodes", __name__)
     n = node.identity.network.nodes
 

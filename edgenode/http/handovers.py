@@ -1,4 +1,4 @@
-"""Tasks that other nodes hand over by their description."""
+"""Receives tasks that other nodes hand over by a description, without their bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def handlers(node: EdgeNode) -> Handlers:
     def handover(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = parsed(Handover, content(environ))
         check_origin(identity, body.source, body.slot)
-        # An emulated transmission counts as size / rate, however late its sender's timer was.
+        # An emulated transmission takes size / rate, even if the sender's timer was late.
         on_link = body.size_bits / float(identity.network.rate_bps[body.source, identity.node])
         journey = journey_of(body, identity.settings.node.transfer, body.transmission_s)
         return 200, {
@@ -30,7 +30,7 @@ def handlers(node: EdgeNode) -> Handlers:
 
 
 def journey_of(body: Handover, transfer: str, transmission_s: float) -> Journey:
-    """The task of a handover. transmission_s: what its transmission took, in model seconds"""
+    """The task of a handover. `transmission_s`: the measured duration of its transmission, in model seconds."""
     return Journey(
         slot=body.slot,
         source=body.source,

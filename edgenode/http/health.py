@@ -1,4 +1,4 @@
-"""Routes for machines that watch the node: probes, metrics, OpenAPI description."""
+"""Routes for monitoring: liveness, readiness, metrics and the OpenAPI description."""
 
 from __future__ import annotations
 

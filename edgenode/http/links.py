@@ -1,4 +1,4 @@
-"""Connections that become links, and the tasks whose bytes come on them (`edgenode/links.py`)."""
+"""Makes connections links, and receives the tasks whose bytes come on them (`edgenode/links.py`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def handlers(node: EdgeNode) -> Handlers:
         episode, source = numbers(environ, "episode", "source")
         check_origin(node.identity, source, 0)
         if node.receivers.has_ended(episode):
-            raise HTTPProblem(409, "Another episode", f"episode {episode} is over; it has no links any more")
+            raise HTTPProblem(409, "Another episode", f"episode {episode} is over; it takes no more links")
         connection: LinkConnection = environ[CONNECTION]
         connection.becomes_link = partial(node.receivers.take, connection, source, episode, receive)
         return 101, None
@@ -41,7 +41,7 @@ def handlers(node: EdgeNode) -> Handlers:
 
 
 def _expect(node: EdgeNode, line: bytes) -> tuple[int, Accept]:
-    """What comes after a task's line: how many bytes, and what to do when they have come."""
+    """Read a task's line. Returns how many bytes follow, and the function to call when they have arrived."""
     body = parsed(Handover, line)
     check_origin(node.identity, body.source, body.slot)
     clock = node.clock_of(body.episode, body.episode_uid)

@@ -1,4 +1,4 @@
-"""Other nodes' messages about tasks on their way, and about their load."""
+"""Receives other nodes' messages: announcements, withdrawals and overload bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of a node as problem details."""
+"""Translates a node's errors into problem details."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _logger = logging.getLogger(__name__)
 
 
 def explain(error: Exception, path: str) -> HTTPProblem:
-    """Any error as a problem; one that is not the caller's is logged."""
+    """Translate any error into a problem. One that the caller did not cause is logged."""
     common = common_problem(error)
     if common is not None:
         return common

@@ -1,4 +1,4 @@
-"""The answers to other nodes' probes."""
+"""Answers other nodes' probes."""
 
 from __future__ import annotations
 

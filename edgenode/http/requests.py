@@ -1,4 +1,4 @@
-"""What the handlers of frequent requests share: their form, and the parts of a request that they read and check."""
+"""Shared by the handlers of frequent requests: their type, and functions that read and check parts of a request."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from middleware.http.problems import HTTPProblem
 
 Environ = dict[str, Any]
 Handler = Callable[[Environ], tuple[int, Mapping[str, Any] | None]]
-"""A WSGI environment → status and JSON body. Raises HTTPProblem and what `problems.py` explains."""
+"""A WSGI environment → status and JSON body. Raises HTTPProblem and the errors that `problems.py` explains."""
 Handlers = dict[tuple[str, str], Handler]
-"""By (method, path)."""
+"""Handlers by (method, path)."""
 
 
 def content(environ: Environ) -> bytes:
-    """The body."""
+    """The request's body."""
     found: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # bounded by the server
     return found
 
 
 def numbers(environ: Environ, *names: str) -> list[int]:
-    """Integers of the query. Raises HTTPProblem."""
+    """Read integers from the query. Raises HTTPProblem if one is missing or malformed."""
     try:
         query = parse_qs(environ["QUERY_STRING"])
         return [int(query[name][0]) for name in names]
@@ -32,9 +32,9 @@ def numbers(environ: Environ, *names: str) -> list[int]:
 
 
 def check_origin(identity: NodeIdentity, source: int, slot: int) -> None:
-    """Raise HTTPProblem unless `source` is another node, and tasks come in this slot."""
+    """Raise HTTPProblem unless `source` is another node and `slot` is a slot in which tasks arrive."""
     n, slots = identity.network.nodes, identity.settings.time.slots
     if not (source < n and source != identity.node):
-        raise HTTPProblem(422, "Impossible value", f"source: {source}; another node below {n} is needed")
+        raise HTTPProblem(422, "Impossible value", f"source: {source} must be another node, with an index below {n}")
     if slot >= slots:
-        raise HTTPProblem(422, "Impossible value", f"slot: {slot}; tasks come in the slots 0 to {slots - 1}")
+        raise HTTPProblem(422, "Impossible value", f"slot: {slot}; tasks arrive in the slots 0 to {slots - 1}")

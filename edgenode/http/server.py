@@ -1,4 +1,4 @@
-"""The node's server, on which a connection may become a link."""
+"""The node's HTTP server, whose connections can become links."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LONGEST_BODY = 64 * 1024
 
 
 class LinkConnection(PodConnection):
-    """One that has become a link leaves its worker thread, and is no more served as HTTP."""
+    """A connection that can become a link. It then leaves its worker thread and serves no more HTTP."""
 
     becomes_link: Callable[[], None] | None = None
 
     def communicate(self) -> bool:
-        """In a worker: read a request and answer it. False when the worker is done with the connection."""
+        """In a worker thread: read a request and answer it. Returns False if the worker is done with the connection."""
         more = super().communicate()
         if self.becomes_link is None:
             return more
@@ -25,15 +25,15 @@ class LinkConnection(PodConnection):
         return False
 
     def close(self) -> None:
-        """By the server, which has nothing more to do with a link."""
+        """Called by the server when it releases the connection. A link stays open."""
         if self.becomes_link is None:
             self.end()
 
     def end(self) -> None:
-        """Close the connection, also one that is a link."""
+        """Close the connection, even if it is a link."""
         super().close()
 
 
 def node_server(bind: str, threads: int, access: Access) -> PodServer:
-    """A node's server, on which connections may become links. Raises SettingsError for an impossible `bind`."""
+    """Make a node's server, whose connections can become links. Raises SettingsError for an invalid `bind`."""
     return PodServer(*bound(bind), threads, _LONGEST_BODY, access, LinkConnection)

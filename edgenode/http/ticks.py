@@ -1,4 +1,4 @@
-"""The controller's ticks."""
+"""Receives the controller's ticks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def handlers(node: EdgeNode, fence: Fence) -> Handlers:
             raise HTTPProblem(
                 422,
                 "Impossible value",
-                f"slot: {body.slot}; tasks come in the slots 0 to {slots - 1}, the tick {slots} has none",
+                f"slot: {body.slot}; tasks arrive in the slots 0 to {slots - 1}, and the tick {slots} has none",
             )
         node.tick(body.episode, body.slot, body.task.model_dump() if body.task else None)
         return 202, None

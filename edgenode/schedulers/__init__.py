@@ -1,7 +1,9 @@
-"""What decides where tasks go. Imports `offload` only, so that the same objects run in a node and in a simulator.
+"""Finds and makes schedulers, which decide where tasks go.
 
-A scheduler is a frozen dataclass: `context` first, then its parameters with defaults. It is found through the entry-point
-group `offload.schedulers`, ours and other people's alike; `docs/schedulers.md` shows how to write one.
+A scheduler is a frozen dataclass: `context` first, then its parameters with defaults. Schedulers are entry points of
+the group `offload.schedulers`, ours and those of other packages alike. `docs/schedulers.md` shows how to write one.
+
+This package imports `offload` only, so that the same objects run in a node and in the twin.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ GROUP = "offload.schedulers"
 
 @dataclass(frozen=True)
 class Description:
-    """A scheduler as `offload schedulers` shows it. `summary` says what is wrong with one that cannot be loaded."""
+    """A scheduler as `offload schedulers` shows it. If it cannot be loaded, `summary` says why."""
 
     name: str
     summary: str
@@ -35,12 +37,12 @@ def scheduler_names() -> list[str]:
 
 
 def describe() -> list[Description]:
-    """All schedulers with the first line of their docstring, and their parameters' defaults."""
+    """All schedulers, with the first line of their docstring and the defaults of their parameters."""
     found = []
     for name in scheduler_names():
         try:
             made = _load(name)
-        except ValueError as problem:  # somebody's broken package must not hide the other schedulers
+        except ValueError as problem:  # a broken third-party package must not hide the other schedulers
             found.append(Description(name, str(problem), {}))
             continue
         summary = (made.__doc__ or "").strip().split("\n")[0]
@@ -49,14 +51,14 @@ def describe() -> list[Description]:
 
 
 def create_scheduler(name: str, parameters: Mapping[str, Any], context: SchedulerContext) -> Scheduler:
-    """The scheduler of a name with its parameters.
+    """Make the scheduler with this name and these parameters.
 
-    Raises SettingsError for an unknown name (listing what there is), one that cannot be loaded, an unknown parameter, or an
-    impossible value, and whatever the scheduler itself refuses.
+    Raises SettingsError for an unknown name (listing the known ones), a scheduler that cannot be loaded, an unknown
+    parameter or an impossible value. Also raises what the scheduler itself raises.
     """
     made = _load(name)
     given = {}
-    if parameters:  # only then do the types matter, which somebody's package may hide
+    if parameters:  # otherwise the types do not matter, which a third-party package may hide
         _require_types(name, made)
         given = checked_parameters(made, parameters, "scheduler.parameters", name, {})
     scheduler: Scheduler = made(context, **given)
@@ -70,7 +72,7 @@ def _load(name: str) -> Any:
         raise SettingsError(f"scheduler.name: '{name}' ({value}) is not a dataclass; see docs/schedulers.md")
     fields = [field for field in dataclasses.fields(made) if field.init]
     if not fields or fields[0].name != "context":
-        raise SettingsError(f"scheduler.name: '{name}' ({value}) has no field 'context' in the first place")
+        raise SettingsError(f"scheduler.name: '{name}' ({value}) must have 'context' as its first field")
     for field in fields[1:]:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise SettingsError(f"scheduler.name: '{name}' ({value}): its parameter '{field.name}' has no default")

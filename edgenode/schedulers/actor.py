@@ -1,4 +1,4 @@
-"""An actor from a model's ONNX bytes, run by onnxruntime on one thread."""
+"""Runs an actor from a model's ONNX bytes, with onnxruntime on one thread."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from offload.manifest import ACTOR_INPUT, ACTOR_OUTPUT
 
 
 class OnnxActor:
-    """Implements `offload.Actor`. Raises ValueError for bytes that are not an actor."""
+    """An `offload.Actor`. Raises ValueError for bytes that are not an actor."""
 
     def __init__(self, content: bytes) -> None:
-        # Here, not at the top: onnxruntime is large, and a node with a heuristic does not need it.
+        # Imported here and not at the top: onnxruntime is large, and a node with a heuristic does not need it.
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -27,7 +27,8 @@ class OnnxActor:
         outputs = [one.name for one in self._session.get_outputs()]
         if inputs != [ACTOR_INPUT] or outputs != [ACTOR_OUTPUT]:
             raise ValueError(
-                f"the actor has inputs {inputs} and outputs {outputs}; needed are ['{ACTOR_INPUT}'] and ['{ACTOR_OUTPUT}']"
+                f"the actor has inputs {inputs} and outputs {outputs}; "
+                f"they must be ['{ACTOR_INPUT}'] and ['{ACTOR_OUTPUT}']"
             )
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a node can estimate of another one from its own local state and that one's report."""
+"""Estimates from a node's local state and another node's report: a task's delay and its success probability."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from offload.state import FloatArray, IntArray, LocalState, Reports
 
 
 def estimated_delay_s(states: LocalState, reports: Reports) -> FloatArray:
-    """(B, d) seconds until the task would be done at each reporting node; infinite where nobody answered.
+    """(B, d) seconds until the task would be done at each reporting node; infinite without a report.
 
-    max(own sending backlog to j + s/r_ij, backlog of j with the work on its way to it) + c/F_j. To itself nothing is sent.
+    max(own sending backlog to j + s/r_ij, backlog of j + announced work of j) + c/F_j. The node itself needs no
+    transmission.
     """
     node = np.maximum(reports.node, 0)
     sending = np.take_along_axis(states.sending_backlog_s, node, axis=1)
@@ -24,7 +25,7 @@ def estimated_delay_s(states: LocalState, reports: Reports) -> FloatArray:
 
 
 def success_probability(states: LocalState, reports: Reports) -> FloatArray:
-    """(B, d) probability of no failure on the way and in the execution (eq. 4 and 5); 0 where nobody answered."""
+    """(B, d) probability of no failure in transmission and execution (eq. 4 and 5); 0 without a report."""
     node = np.maximum(reports.node, 0)
     rate = np.take_along_axis(states.rate_bps, node, axis=1)
     link_failure = np.take_along_axis(states.link_failure_rate, node, axis=1)
@@ -35,7 +36,7 @@ def success_probability(states: LocalState, reports: Reports) -> FloatArray:
 
 
 def scattered(reports: Reports, values: FloatArray, nodes: int) -> FloatArray:
-    """(B, N) values of the reporting nodes at their index, NaN elsewhere: a scheduler's scores."""
+    """(B, N) values of the reporting nodes at their index, NaN elsewhere. Schedulers return them as scores."""
     scores = np.full((len(values), nodes), np.nan)
     rows, columns = np.nonzero(reports.answered)
     scores[rows, reports.node[rows, columns]] = values[rows, columns]
@@ -43,7 +44,7 @@ def scattered(reports: Reports, values: FloatArray, nodes: int) -> FloatArray:
 
 
 def joined(first: Reports, second: Reports) -> Reports:
-    """The columns of both."""
+    """The columns of both reports."""
     names = (
         "node", "answered", "answered_after_s", "capacity_hz", "failure_rate", "execution_queue_length",
         "execution_backlog_s", "receiving_work_s",
@@ -52,19 +53,19 @@ def joined(first: Reports, second: Reports) -> Reports:
 
 
 def distinct_others(states: LocalState, draws: Draws, count: int, first_draw: int = 0) -> IntArray:
-    """(B, d) distinct nodes other than the deciding one, uniform; d is `count`, or N−1 where there are fewer."""
+    """(B, d) distinct nodes other than the deciding one, uniform. d is `count`, at most N−1."""
     return _distinct(states, draws, min(count, states.nodes - 1), first_draw, states.nodes - 1, others_only=True)
 
 
 def distinct_nodes(states: LocalState, draws: Draws, count: int, first_draw: int = 0) -> IntArray:
-    """(B, d) distinct nodes, the deciding one among the possible ones, uniform; d is `count`, or N."""
+    """(B, d) distinct nodes, uniform, which may include the deciding one. d is `count`, at most N."""
     return _distinct(states, draws, min(count, states.nodes), first_draw, states.nodes, others_only=False)
 
 
 def _distinct(
     states: LocalState, draws: Draws, count: int, first_draw: int, population: int, others_only: bool
 ) -> IntArray:
-    """Ranks without replacement: the k-th is uniform over what the ranks before left, then shifted past them."""
+    """Draw ranks without replacement: the k-th is uniform over those that remain, then shifted past earlier ones."""
     chosen = np.zeros((states.batch, count), dtype=np.int64)
     for k in range(count):
         rank = np.floor(draws.uniform(first_draw + k) * (population - k)).astype(np.int64)

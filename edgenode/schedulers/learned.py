@@ -1,4 +1,4 @@
-"""Schedulers that follow a trained actor."""
+"""Schedulers that use a trained actor."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class _Learned:
 def masked_log_softmax(actor: Actor, observations: NDArray[np.float32], mask: BoolArray) -> FloatArray:
     """(B, N+1) log-probabilities over legal actions, −inf for the others.
 
-    Raises ValueError where the actor gives a legal action something that is not a finite number: a choice made from
-    that would look like any other one.
+    Raises ValueError if the actor's value of a legal action is not a finite number. Otherwise a choice from such values
+    would look valid.
     """
     logits = np.where(mask, actor.logits(observations).astype(np.float64), -np.inf)
     if not np.isfinite(logits[mask]).all():
@@ -50,10 +50,10 @@ def masked_log_softmax(actor: Actor, observations: NDArray[np.float32], mask: Bo
 
 @dataclass(frozen=True, eq=False)
 class DRL(_Learned):
-    """Samples from the actor's masked softmax; not its maximum: nodes that all take that one herd."""
+    """Samples from the actor's masked softmax. With its maximum, all nodes would choose the same node."""
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
-        """Nobody: (B, 0)."""
+        """No probes: (B, 0)."""
         return np.zeros((states.batch, 0), dtype=np.int64)
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
@@ -77,9 +77,10 @@ class DRLProbe(_Learned):
             raise ValueError(f"scheduler.parameters.d: {self.d}; at least 1 node is asked")
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
-        """(B, min(d, N−1)) distinct others, sampled without replacement from the masked softmax; −1 where too few are legal.
+        """(B, min(d, N−1)) distinct others, sampled without replacement from the masked softmax.
 
-        One draw a column, from the softmax over what the columns before left.
+        An entry is −1 if too few nodes are legal. Each column takes one draw, from the softmax over the remaining
+        nodes.
         """
         rows = np.arange(states.batch)
         logs = self.log_probabilities(states)[:, : states.nodes]
@@ -89,12 +90,12 @@ class DRLProbe(_Learned):
             highest = logs.max(axis=1, keepdims=True)
             left = np.isfinite(highest[:, 0])
             weights = np.exp(logs - np.where(np.isfinite(highest), highest, 0.0))
-            weights[~left, 0] = 1.0  # so that a row in which nobody is left can be drawn from, in vain
+            weights[~left, 0] = 1.0  # a row without remaining nodes can then be sampled; its sample is not used
             node = sampled(weights, draws.uniform(column))
             proposed[:, column] = np.where(left, node, -1)
             logs[rows, node] = -np.inf
         return proposed
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
-        """The scores are the estimated delays; there is no policy over destinations, hence no log-probability."""
+        """The scores are the estimated delays. There is no policy over destinations, hence no log-probability."""
         return lowest_delay(states, joined(report_of(states), reports))

@@ -20,17 +20,17 @@ class _Reactive:
     enough_reports: ClassVar[int | None] = 2
 
     def keeps(self, states: LocalState) -> BoolArray:
-        """(B,) whether the task stays without asking."""
+        """(B,) whether the task stays without probes."""
         raise NotImplementedError
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
-        """All others, where the task does not stay: a broadcast."""
+        """All other nodes (a broadcast), unless the task stays."""
         n = states.nodes
         others = np.arange(n - 1)[None, :] + (np.arange(n - 1)[None, :] >= states.node[:, None])
         return np.where(self.keeps(states)[:, None], -1, others).astype(np.int64)
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
-        """Of the first two that answered, the one with the lower estimated delay; itself where nobody did."""
+        """Of the first two that answered, the one with the lower estimated delay; this node if none answered."""
         if reports.node.shape[1] == 0:
             return Choice.of(states.node, states.nodes)
         delay = np.where(first_answered(reports, 2), estimated_delay_s(states, reports), np.nan)
@@ -42,7 +42,7 @@ class _Reactive:
 
 
 def first_answered(reports: Reports, count: int) -> BoolArray:
-    """(B, d) which answers were among the first `count` to come; of two at the same instant, the earlier column's."""
+    """(B, d) whether an answer is among the first `count`. Of two at one instant, the earlier column counts first."""
     after = np.where(reports.answered, reports.answered_after_s, np.inf)
     first = np.zeros(after.shape, dtype=bool)
     np.put_along_axis(first, np.argsort(after, axis=1, kind="stable")[:, :count], True, axis=1)
@@ -54,7 +54,7 @@ class RDA(_Reactive):
     """Itself while its execution queue is short; else the faster of the first two others that answer a broadcast."""
 
     threshold_tasks: float = 3.0
-    """Tasks in the execution queue, per `per_capacity_hz` of capacity, from which on the node broadcasts."""
+    """The node broadcasts from this many tasks in its execution queue, per `per_capacity_hz` of capacity."""
     per_capacity_hz: float = 12e9
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class RDA(_Reactive):
             raise ValueError(f"scheduler.parameters.per_capacity_hz: {self.per_capacity_hz}; it must be above 0")
 
     def keeps(self, states: LocalState) -> BoolArray:
-        """While fewer tasks than the threshold are in the execution queue, the running one included."""
+        """While the execution queue, including the running task, has fewer tasks than the threshold."""
         threshold = self.threshold_tasks * states.capacity_hz / self.per_capacity_hz
         kept: BoolArray = states.execution_queue_length < threshold
         return kept

@@ -1,4 +1,4 @@
-"""Schedulers that ask nobody."""
+"""Schedulers that need no reports from other nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _AsksNobody:
     enough_reports: ClassVar[int | None] = None
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
-        """Nobody: (B, 0)."""
+        """No probes: (B, 0)."""
         return np.zeros((states.batch, 0), dtype=np.int64)
 
 
@@ -45,7 +45,7 @@ class Local(_AsksNobody):
 
 @dataclass(frozen=True, eq=False)
 class Weighted(_AsksNobody):
-    """Random in proportion to computation capacity, over the nodes that do not say they are overloaded."""
+    """Random in proportion to computation capacity, over the nodes that do not report an overload."""
 
     def __post_init__(self) -> None:
         capacity_hz = self.context.capacity_hz
@@ -56,8 +56,8 @@ class Weighted(_AsksNobody):
             )
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
-        """Inverse of the cumulated weights; the scores are the probabilities."""
-        assert self.context.capacity_hz is not None  # __post_init__ saw to it
+        """Sampled by the inverse of the cumulated weights. The scores are the probabilities."""
+        assert self.context.capacity_hz is not None  # __post_init__ checks it
         legal = action_mask(states)[:, : states.nodes]
         weights = np.where(legal, self.context.capacity_hz, 0.0)
         probabilities = weights / weights.sum(axis=1, keepdims=True)
@@ -65,7 +65,7 @@ class Weighted(_AsksNobody):
 
 
 def sampled(probabilities: FloatArray, uniform: FloatArray) -> IntArray:
-    """(B,) an index of each row of (B, N) probabilities; never one of probability 0."""
+    """(B,) an index sampled from each row of (B, N) probabilities; never one with probability 0."""
     cumulated = np.cumsum(probabilities, axis=1)
     cumulated /= cumulated[:, -1:]
     index = (cumulated <= uniform[:, None]).sum(axis=1)

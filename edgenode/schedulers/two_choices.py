@@ -23,7 +23,7 @@ class RATC:
     enough_reports: ClassVar[int | None] = None
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
-        """Two distinct nodes (one in a network of one)."""
+        """Two distinct nodes, or one in a network of one node."""
         return distinct_nodes(states, draws, 2)
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:

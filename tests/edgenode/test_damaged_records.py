@@ -108,7 +108,7 @@ def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Pa
         assert len(kept) == len(damaged) and all(one["refused"] for one in kept)
         assert {path.name for path in folder.glob("*.damaged")} == {"000000100.damaged", "000000101.damaged"}
         log = (tmp_path / "node-1.log").read_text()
-        assert log.count("lines are no records") == 2 and "Traceback" not in log
+        assert log.count("lines are not records") == 2 and "Traceback" not in log
         (summary,) = find_episodes(fleet.database, fleet.run, episode=before, status=None)
         assert summary.refused_records == len(damaged)
         # The episode of these records was not closed yet: it must not count as complete.

@@ -143,11 +143,11 @@ def test_what_a_node_reports_is_a_report() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"{broken", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b"", "no JSON"),
-        (b"[1, 2]", "no object"),
-        (b"null", "no object"),
+        (b"{broken", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"", "not JSON"),
+        (b"[1, 2]", "not a JSON object"),
+        (b"null", "not a JSON object"),
         (b"{}", "slot: None"),
         (_with(slot=3), "slot: 3 instead of 4"),
         (_with(capacity_hz=None), "capacity_hz: None"),
