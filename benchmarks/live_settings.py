@@ -1,4 +1,4 @@
-"""Measures how long a change of the live settings takes until every node has applied it: Nacos, and the database (peer).
+"""Measures how long a change of the live settings takes until every node has applied it, with Nacos and the database.
 
     OFFLOAD_TEST_NACOS_URL=nacos://127.0.0.1:8848 python benchmarks/live_settings.py [--changes N]
 

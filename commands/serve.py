@@ -166,9 +166,9 @@ def set_(
         if not waiting:
             state = call_controller(address, "GET", "/v1/status")
             if state["fallback"] and state["revision"] > revision:
+                instead = state["live_settings"]["scheduler"]["name"]
                 raise NoController(
-                    f"revision {revision} was refused, and {state['live_settings']['scheduler']['name']} decides instead: "
-                    f"{state['fallback']}"
+                    f"revision {revision} was refused, and {instead} decides instead: {state['fallback']}"
                 )
             typer.echo(f"revision {revision} is applied on all {len(acknowledged)} nodes")
             return

@@ -1,6 +1,8 @@
 """Somebody else's algorithm on the twin: MaskablePPO of sb3-contrib, one policy that all nodes act by.
 
-python examples/train_maskable_ppo.py [--preset demo] [--steps 400000]: success rates on held-out traces, beside random and ratc.
+    python examples/train_maskable_ppo.py [--preset demo] [--steps 400000]
+
+Prints success rates on held-out traces, beside those of random and ratc.
 """
 
 import argparse

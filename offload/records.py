@@ -1,7 +1,10 @@
-"""What is recorded of a played episode: a decision per node and slot, an outcome per task. Each field stands here, once.
+"""Defines the records of an episode: a decision per node and slot, an outcome per task. Each field is defined once, here.
 
-All else derives from the fields, in their order: the line in a node's outbox (`Record.content`), the check of a delivered
-line (`middleware/database/record_checks.py`), the columns of the tables (`middleware/database/schema.py`).
+Everything else derives from the fields, in their order:
+
+* the line in a node's outbox: `Record.content`
+* the check of a delivered line: `middleware/database/record_checks.py`
+* the columns of the tables: `middleware/database/schema.py`
 
 A field that is added later needs a migration, and a default: the value of the rows and lines that were written before.
 Durations are model seconds. In an outcome they are measured, and 0 for stages that were not reached.

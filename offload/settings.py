@@ -3,7 +3,8 @@
 Layers, weakest first: defaults, preset, file, configuration service, environment, command line. A layer is a nested
 dictionary. `resolve_settings` merges the layers, parses quantities with units, and rejects unknown keys.
 
-`scheduler` and `log_level` are the *live settings*: they can change in a running system. Everything else is fixed for a run.
+`scheduler` and `log_level` are the *live settings*: they can change in a running system. Everything else is fixed for
+a run.
 """
 
 from __future__ import annotations

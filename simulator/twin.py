@@ -84,8 +84,8 @@ class Twin:
     * `play`: all slots with a scheduler
     * `play_given`: all slots with given decisions; this is the fastest way
 
-    Then read `task_outcomes`. With `failures` False nothing fails. Read `rules`, `networks` and `episodes` (see `arrays`),
-    but do not write to them.
+    Then read `task_outcomes`. With `failures` False nothing fails. Read `rules`, `networks` and `episodes` (see
+    `arrays`), but do not write to them.
 
     Raises ValueError when networks and traces do not fit together, or a destination is not a node.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -32,12 +33,7 @@ def open_episode(
     Raises LeaseLost, and writes nothing, if another process controls the run now. Raises ValueError for a trace that
     does not match the run's network or slots.
     """
-    planned = run.settings.time
-    if trace.slots > planned.slots or trace.nodes != run.settings.network.nodes or trace.slot_s != planned.slot_s:
-        raise ValueError(
-            f"the trace has {trace.slots} slots of {trace.slot_s:g} s for {trace.nodes} nodes; run '{run.name}' has "
-            f"{planned.slots} slots of {planned.slot_s:g} s and {run.settings.network.nodes} nodes"
-        )
+    _require_fit(run, trace)
     with fenced(db, lease) as connection:
         # The lock gives two concurrent openings different numbers.
         connection.execute(sa.select(runs.c.id).where(runs.c.id == run.number).with_for_update())
@@ -49,38 +45,52 @@ def open_episode(
         last = connection.execute(
             sa.select(sa.func.max(episodes.c.episode)).where(episodes.c.run == run.number)
         ).scalar()
-        number = (last or 0) + 1
-        connection.execute(
-            sa.insert(episodes).values(
-                run=run.number,
-                episode=number,
-                uid=uid,
-                phase=plan.phase,
-                method=plan.method,
-                trace=plan.trace,
-                scheduler=plan.scheduler.name,
-                parameters=dict(plan.scheduler.parameters),
-                model=plan.scheduler.model,
-                revision=revision,
-                status=EpisodeStatus.OPEN,
-                down={},
-                late_slots=0,
-                refused_records=0,
-                opened_at=time.time(),
-            )
-        )
-        rows = [
-            {
-                "run": run.number,
-                "episode": number,
-                "slot": task.slot,
-                "source": task.source,
-                "size_bits": task.size_bits,
-                "cycles": task.cycles,
-                "deadline_s": task.deadline_s,
-            }
-            for task in trace
-        ]
-        if rows:
+        number = int(last or 0) + 1
+        connection.execute(sa.insert(episodes).values(**_episode_row(run, number, uid, plan, revision)))
+        if rows := _task_rows(run, number, trace):
             connection.execute(sa.insert(tasks), rows)
     return number
+
+
+def _require_fit(run: Run, trace: Trace) -> None:
+    planned = run.settings.time
+    if trace.slots > planned.slots or trace.nodes != run.settings.network.nodes or trace.slot_s != planned.slot_s:
+        raise ValueError(
+            f"the trace has {trace.slots} slots of {trace.slot_s:g} s for {trace.nodes} nodes; run '{run.name}' has "
+            f"{planned.slots} slots of {planned.slot_s:g} s and {run.settings.network.nodes} nodes"
+        )
+
+
+def _episode_row(run: Run, number: int, uid: str, plan: EpisodePlan, revision: int) -> dict[str, Any]:
+    return {
+        "run": run.number,
+        "episode": number,
+        "uid": uid,
+        "phase": plan.phase,
+        "method": plan.method,
+        "trace": plan.trace,
+        "scheduler": plan.scheduler.name,
+        "parameters": dict(plan.scheduler.parameters),
+        "model": plan.scheduler.model,
+        "revision": revision,
+        "status": EpisodeStatus.OPEN,
+        "down": {},
+        "late_slots": 0,
+        "refused_records": 0,
+        "opened_at": time.time(),
+    }
+
+
+def _task_rows(run: Run, number: int, trace: Trace) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": run.number,
+            "episode": number,
+            "slot": task.slot,
+            "source": task.source,
+            "size_bits": task.size_bits,
+            "cycles": task.cycles,
+            "deadline_s": task.deadline_s,
+        }
+        for task in trace
+    ]

@@ -60,7 +60,7 @@ def test_a_model_reaches_every_pod_through_the_charts_hdfs(release: Release) -> 
 
 
 def test_data_outlives_its_pods(release: Release) -> None:
-    """The database, the name node and Nacos are killed: their data and the live settings must still exist afterwards."""
+    """The database, the name node and Nacos are killed: their data and the live settings still exist afterwards."""
     before = release.status()
     for name in ("mysql-0", "namenode-0", "datanode-0", "nacos-0"):
         release.kubectl("delete", "pod", f"{release.full}-{name}", "--grace-period=0", "--force")

@@ -1,4 +1,4 @@
-"""One pod asked in JSON: over a kept connection, which may have ended without a word; and what is no answer of a pod."""
+"""Tests the JSON client: a kept connection that has ended, and answers that are not from a pod."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_other_settings_under_the_same_name_are_refused_and_named(db: Database) 
 
 
 def test_other_live_settings_are_no_conflict(db: Database) -> None:
-    """Live settings change while a run is played: `helm upgrade --set settings.scheduler.name=sed` continues the run."""
+    """Live settings change during a run: `helm upgrade --set settings.scheduler.name=sed` continues it."""
     settings = resolve_settings([{"network": {"nodes": 2}}])
     network = draw_network(settings.network, settings.seed)
     first = create_run(db, "exp", settings, network, {})
