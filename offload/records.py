@@ -1,4 +1,4 @@
-"""Defines the records of an episode: a decision per node and slot, an outcome per task. Each field is defined once, here.
+"""Defines the records of an episode: a decision per node and slot, an outcome per task. Defines each field once.
 
 Everything else derives from the fields, in their order:
 
