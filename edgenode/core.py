@@ -196,11 +196,6 @@ class NodeCore:
     # --- views --------------------------------------------------------------------------------------------------
 
     @property
-    def pending(self) -> int:
-        """How many tasks this node owns."""
-        return len(self._owned)
-
-    @property
     def progress(self) -> Progress:
         """Counts of the tasks that this node has handled so far."""
         return Progress(len(self._owned), len(self._accepted), self._settled, self._ended)

@@ -116,7 +116,7 @@ class EpisodeLoop:
     @property
     def pending(self) -> int:
         """Tasks that this node owns, in the core or on their way into it."""
-        return self._core.pending + self._inbox.qsize() + len(self._held_ticks)
+        return self._core.progress.owned + self._inbox.qsize() + len(self._held_ticks)
 
     def hold_tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
         """Hold a slot's tick until the model instant `at_s`."""
@@ -242,5 +242,5 @@ class EpisodeLoop:
         if not self._finished:
             if not decider.is_idle or self._held_ticks:
                 return None
-            self._finished, self._given_up = True, self._core.pending
+            self._finished, self._given_up = True, self._core.progress.owned
         return self._given_up

@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_in_words_without_passwords(check, tmp_path) -> No
         storage=f"file:{tmp_path}/file/below",
         configuration="file:live.yaml",
     )
-    assert "not this testbed's" in found["database"]["problem"]
+    assert "belong to another program" in found["database"]["problem"]
     assert "Not a directory" in found["storage"]["problem"]
     assert "live.yaml:1:18: `name` has no value" in found["configuration"]["problem"]
     gone = check(database="mysql+pymysql://offload:secret@127.0.0.1:1/offload", storage="file:files")

@@ -82,7 +82,7 @@ def test_a_local_task_succeeds_after_its_execution() -> None:
     assert (execute.start_s, execute.end_s) == pytest.approx((0.0, 0.3))
     core.execution_ended(journey.key, 0.3)
     (ended,) = _take(core, Ended)
-    assert (ended.outcome.value, ended.end_slot, core.pending) == ("success", 3, 0)
+    assert (ended.outcome.value, ended.end_slot, core.progress.owned) == ("success", 3, 0)
     assert ended.completion_s == pytest.approx(0.3)
 
 
@@ -215,7 +215,7 @@ def test_a_transmission_failure_is_withdrawn_and_frees_the_link(timing: str) -> 
     core.advance(0.3)
     (ended,) = _take(core, Ended)
     assert ended.outcome.value == "transmission_failure"
-    assert not _take(core, HandOver) and len(_take(core, Withdraw)) == 1 and core.pending == 0
+    assert not _take(core, HandOver) and len(_take(core, Withdraw)) == 1 and core.progress.owned == 0
 
 
 def test_an_announced_task_counts_as_receiving_work_until_it_is_withdrawn_accepted_or_forgotten() -> None:
@@ -291,7 +291,7 @@ def test_a_handover_is_idempotent_also_after_the_task_has_ended() -> None:
     assert not core.handed_over(_from_peer(0, 0.2), 0.1, 0.12)
     core.execution_ended(journey.key, 0.3)
     assert not core.handed_over(_from_peer(0, 0.2), 0.1, 0.35)
-    assert len(_take(core, Ended)) == 1 and core.pending == 0
+    assert len(_take(core, Ended)) == 1 and core.progress.owned == 0
 
 
 def test_the_execution_queue_is_ordered_by_logical_arrival_then_source() -> None:
@@ -319,10 +319,10 @@ def test_a_sender_writes_a_fate_only_when_it_is_sure_to_own_the_task(result: str
     core = _core()
     journey = _arrive(core, 2, _task(transmission_s=0.1), 1)
     core.advance(0.3)
-    assert core.pending == 1
+    assert core.progress.owned == 1
     core.handover_settled(journey.key, result, 0.4)
     ended = _take(core, Ended)
-    assert [one.outcome.value for one in ended] == outcomes and core.pending == 0
+    assert [one.outcome.value for one in ended] == outcomes and core.progress.owned == 0
     if ended:
         assert ended[0].completion_s == journey.deadline_s and ended[0].end_slot == 12
 
@@ -332,9 +332,9 @@ def test_an_answer_that_comes_before_the_planned_end_of_the_transmission_is_not_
     core = _core(transfer="payload")
     journey = _arrive(core, 0, _task(transmission_s=0.2), 1)
     core.handover_settled(journey.key, "accepted", 0.1999)
-    assert core.pending == 1
+    assert core.progress.owned == 1
     core.advance(0.2)
-    assert core.pending == 0 and not _take(core, Ended)
+    assert core.progress.owned == 0 and not _take(core, Ended)
 
 
 def test_a_broken_application_is_an_execution_failure() -> None:
@@ -361,7 +361,7 @@ def test_announcements_say_when_the_task_may_be_forgotten() -> None:
 def test_a_second_tick_of_a_slot_changes_nothing() -> None:
     core = _core()
     _arrive(core, 4, _task(), 1)
-    assert core.tick(4, _task(), 0.41) is None and core.pending == 1
+    assert core.tick(4, _task(), 0.41) is None and core.progress.owned == 1
 
 
 def test_older_overload_messages_change_nothing() -> None:

@@ -122,7 +122,7 @@ def test_what_memory_does_not_take_is_counted_and_said(disk: SmallDisk, caplog: 
         outbox.append(_record(slot))
     assert outbox.in_memory == 5 and outbox.dropped == 20 - outbox.waiting > 0
     assert f"{outbox.dropped} were dropped" in (outbox.problem or "")
-    assert [r.levelno for r in caplog.records if "which is the most" in r.getMessage()] == [logging.ERROR]
+    assert [r.levelno for r in caplog.records if "the maximum" in r.getMessage()] == [logging.ERROR]
 
 
 def test_refused_records_are_set_aside_when_there_is_space_again(disk: SmallDisk) -> None:

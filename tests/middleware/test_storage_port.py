@@ -54,7 +54,7 @@ def test_listing_and_deleting(storage: Storage) -> None:
 )
 def test_a_path_that_leaves_the_storage_is_refused(storage: Storage, path: str) -> None:
     for attempt in (lambda: storage.write(path, b"x"), lambda: storage.read(path), lambda: storage.delete(path)):
-        with pytest.raises(ValueError, match="path of the storage"):
+        with pytest.raises(ValueError, match="path in the storage"):
             attempt()
 
 
