@@ -1,8 +1,6 @@
 """Somebody else's algorithm on the twin: MaskablePPO of sb3-contrib, one policy that all nodes act by.
 
-    python examples/train_maskable_ppo.py [--preset demo] [--steps 400000]
-
-Prints success rates on held-out traces, beside those of random and ratc.
+`train_maskable_ppo.py [--preset demo] [--steps 400000]` prints success rates, beside those of random and ratc.
 """
 
 import argparse

@@ -37,7 +37,7 @@ NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
             ("serve", "--set", f"services.database={NOWHERE}"),
             "the database cannot be used now (OperationalError 2003): Can't connect",
         ),
-        (("status", "--database", NOWHERE.replace("@", ":geheim@")), "put the password into OFFLOAD_DATABASE_PASSWORD"),
+        (("status", "--database", NOWHERE.replace("@", ":geheim@")), "set OFFLOAD_DATABASE_PASSWORD to the password"),
         (("config", "show", "--set", "scheduler.nam=rda"), "did you mean name? Here are: name, parameters, model"),
         (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
         (("config", "check", "small.yaml", "--set", "evaluation.methods=[rtac]"), "evaluation.methods"),

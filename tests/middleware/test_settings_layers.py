@@ -134,11 +134,11 @@ def test_a_password_is_not_taken_for_yaml_nor_shown(password: str) -> None:
     with pytest.raises(SettingsError, match=r"services\.database: .*mysql\+pymysql") as refused:
         load_settings(None, None, (), wrong)
     assert "Geheim-7" not in str(refused.value)
-    with pytest.raises(SettingsError, match="put the password into OFFLOAD_DATABASE_PASSWORD") as refused:
+    with pytest.raises(SettingsError, match="set OFFLOAD_DATABASE_PASSWORD to the password") as refused:
         load_settings(None, None, [f"services.database={url}"], {})
     assert "Geheim-7" not in str(refused.value)
     assert "mysql+pymysql://root@db/offload" in str(refused.value)
-    with pytest.raises(SettingsError, match="put the password into OFFLOAD_DATABASE_PASSWORD"):
+    with pytest.raises(SettingsError, match="set OFFLOAD_DATABASE_PASSWORD to the password"):
         load_settings(None, None, ["services={database: 'mysql+pymysql://root:geheim@db/offload'}"], {})
 
 

@@ -144,7 +144,7 @@ def test_choices_options_and_flags_are_checked_too(registered):
 
 @pytest.mark.parametrize(
     ("made", "part"),
-    [(NoDefault, "'d' has no default"), (NoContext, "no field 'context'"), (Plain, "not a dataclass")],
+    [(NoDefault, "'d' has no default"), (NoContext, "'context' as its first field"), (Plain, "not a dataclass")],
 )
 def test_what_is_no_scheduler_is_refused_with_the_reason(registered, made, part):
     registered("foreign", made)
