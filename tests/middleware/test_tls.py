@@ -126,5 +126,5 @@ def test_a_storage_behind_tls_is_used_with_its_authority_and_not_without(hdfs_ur
 
 def test_an_authority_that_is_no_file_is_refused(tmp_path: Path) -> None:
     for url in ("hdfs+https://h:9871/x?authority=/nowhere", "hdfs+http://h:9870/x?authority=/nowhere"):
-        with pytest.raises(ValueError, match="existing PEM file.*got /nowhere"):
+        with pytest.raises(ValueError, match=r"existing PEM file.*got /nowhere"):
             open_storage(url, None)
