@@ -3,9 +3,9 @@
 Concurrency: a `Peer` has two sender threads. Any thread may fill their queues. They report through the callbacks that
 come with the work.
 
-* The message thread (`courier`) sends control messages one after the other. So an announcement arrives before its
+* The message thread (`messages-N`) sends control messages one after the other. So an announcement arrives before its
   handover, and a handover before the withdrawal of a later task.
-* The payload thread (`carrier`) exists with payload transfers only. It sends the tasks' bytes in the order of the link.
+* The payload thread (`payloads-N`) exists with payload transfers only. It sends tasks' bytes in the order of the link.
 
 The message thread also waits for the answers to the tasks' bytes. Meanwhile the payload thread can send the next task
 on another connection. Waiting for an answer never occupies the modelled link: the core determines its timing. `stop`
@@ -101,11 +101,11 @@ class Peer:
         self._wire = Wire(address, to, timeout_s, access)
         self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
         self._carrying: Link | None = None
-        self._courier = threading.Thread(target=self._deliver_messages, name=f"courier-{node}", daemon=True)
-        self._courier.start()
-        self._carrier = threading.Thread(target=self._carry_payloads, name=f"carrier-{node}", daemon=True)
+        self._message_thread = threading.Thread(target=self._deliver_messages, name=f"messages-{node}", daemon=True)
+        self._message_thread.start()
+        self._payload_thread = threading.Thread(target=self._carry_payloads, name=f"payloads-{node}", daemon=True)
         if link_of is not None:
-            self._carrier.start()
+            self._payload_thread.start()
 
     @property
     def address(self) -> str:
@@ -131,7 +131,7 @@ class Peer:
 
     def join(self, timeout_s: float) -> None:
         """Wait until the threads have ended, at most `timeout_s` real seconds for each."""
-        for thread in (self._courier, self._carrier):
+        for thread in (self._message_thread, self._payload_thread):
             if thread.is_alive():
                 thread.join(timeout_s)
 

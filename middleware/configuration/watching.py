@@ -23,11 +23,11 @@ def watch_record(
     stopping = threading.Event()
 
     def poll() -> None:
-        seen, told = 0, ""
+        seen, logged = 0, ""
         while not stopping.is_set():
             try:
                 record = read()
-                told = ""
+                logged = ""
                 if record is not None and record.revision > seen:
                     before, seen = seen, record.revision
                     try:
@@ -38,8 +38,8 @@ def watch_record(
             except ServiceUnavailable:
                 pass  # the adapter logs the outage; the last good live settings stay in force
             except Exception as error:  # the watch continues after any error: the next revision may be valid
-                if repr(error) != told:
-                    told = repr(error)
+                if repr(error) != logged:
+                    logged = repr(error)
                     _logger.exception("the live settings after revision %d cannot be read or applied", seen)
             stopping.wait(interval_s)
 

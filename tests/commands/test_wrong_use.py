@@ -45,24 +45,24 @@ NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
 )
 def test_a_mistake_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str):
     workplace = Workplace(tmp_path)
-    told = workplace.run(*arguments)
-    assert told.returncode == 2, told.stdout
-    assert words in told.stdout
-    assert "Traceback" not in told.stdout
-    assert "geheim" not in told.stdout
-    assert len(told.stdout.strip().splitlines()) == 1
+    said = workplace.run(*arguments)
+    assert said.returncode == 2, said.stdout
+    assert words in said.stdout
+    assert "Traceback" not in said.stdout
+    assert "geheim" not in said.stdout
+    assert len(said.stdout.strip().splitlines()) == 1
 
 
 @pytest.mark.mysql
 def test_a_wrong_password_is_told_in_one_line(tmp_path: Path, mysql_url: str):
     workplace = Workplace(tmp_path, sa.make_url(mysql_url).set(password="falsch").render_as_string(hide_password=False))
     for arguments in (("run", "--config", "small.yaml"), ("status",), ("database", "migrate")):
-        told = workplace.run(*arguments)
-        assert told.returncode == 2, told.stdout
-        assert "the database refuses the request (OperationalError 1045): " in told.stdout
-        assert "Access denied" in told.stdout
-        assert "falsch" not in told.stdout
-        assert len(told.stdout.strip().splitlines()) == 1
+        said = workplace.run(*arguments)
+        assert said.returncode == 2, said.stdout
+        assert "the database refuses the request (OperationalError 1045): " in said.stdout
+        assert "Access denied" in said.stdout
+        assert "falsch" not in said.stdout
+        assert len(said.stdout.strip().splitlines()) == 1
 
 
 def test_asking_for_the_status_leaves_nothing_behind(tmp_path: Path):
@@ -189,9 +189,9 @@ def test_help_does_not_load_what_takes_long():
 def test_a_room_from_elsewhere_is_noticed(tmp_path: Path):
     (tmp_path / "controller").mkdir()
     (tmp_path / "controller" / "__init__.py").touch()
-    told = Workplace(tmp_path).run("status")
-    assert told.returncode == 2
-    assert f"the package 'controller' comes from {tmp_path}" in told.stdout
+    said = Workplace(tmp_path).run("status")
+    assert said.returncode == 2
+    assert f"the package 'controller' comes from {tmp_path}" in said.stdout
 
 
 def test_a_part_that_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):

@@ -55,9 +55,9 @@ def test_a_long_absence_is_told_and_the_old_content_stays(way) -> None:
         lambda: storage.list("models"),
         lambda: storage.delete("models/a"),
     ):
-        with pytest.raises(ServiceUnavailable, match=r"has been unavailable for \d+ s") as told:
+        with pytest.raises(ServiceUnavailable, match=r"has been unavailable for \d+ s") as said:
             act()
-        assert "secret" not in str(told.value)
+        assert "secret" not in str(said.value)
     forwarder.restore()
     assert storage.read("models/a") == b"old"
     assert storage.list("models") == ["models/a"]
@@ -128,8 +128,8 @@ def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monke
     for number in range(3):
         storage.write(f"models/{number}", b"x")
         storage.list("models")
-    told = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
-    assert [line.count(": away (") for line in told] == [1], told
+    said = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
+    assert [line.count(": away (") for line in said] == [1], said
     time.sleep(0.6)
     assert storage.read("models/2") == b"x"
     assert "back after" in caplog.records[-1].getMessage()
