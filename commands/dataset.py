@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.recorded import DatabaseUrl, Folder, RunName, open_recorded_run
+from offload.episodes import EpisodePhase, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ def export(
     folder: Folder,
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the data set, such as offload/ratc-v0.")],
     phases: Annotated[
-        list[str] | None,
+        list[EpisodePhase] | None,
         typer.Option("--phase", help="Export this phase's episodes. Repeatable. Default: collect."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="Export only this method's episodes.")] = None,
@@ -30,7 +31,6 @@ def export(
     from rich.progress import Progress
 
     from middleware.database import find_episodes, stream_episode_logs
-    from offload.episodes import EpisodePhase, Verdict
     from offload.profiles import make_profile
     from trainer.datasets import export_dataset
 

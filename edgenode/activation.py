@@ -26,6 +26,7 @@ from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
 from offload.protocols import Actor, Scheduler, SchedulerContext
 from offload.scheduler_choice import SchedulerChoice
+from offload.tasks import Task
 
 _logger = logging.getLogger(__name__)
 
@@ -172,8 +173,9 @@ class Activation:
         A scheduler that cannot decide fails here, before it is used. It is also warmed up for the first slot.
         """
         identity = self._identity
-        task = {"size_bits": identity.settings.tasks.size_bits[0], "deadline_s": identity.settings.tasks.deadline_s}
-        task["cycles"] = task["size_bits"] * identity.settings.tasks.complexity_cycles_per_bit[0]
+        tasks = identity.settings.tasks
+        size_bits = tasks.size_bits[0]
+        task = Task(0, identity.node, size_bits, size_bits * tasks.complexity_cycles_per_bit[0], tasks.deadline_s)
         snapshot = NodeCore(identity.facts(episode=0, episode_uid="", trace=0)).tick(0, task, 0.0)
         assert snapshot is not None
         states, draws = snapshot.states, Draws.single(identity.settings.seed, 0, 0, identity.node)

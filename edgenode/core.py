@@ -16,17 +16,17 @@ Concurrency: one thread at a time may call the core. In a node that is the loop 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgenode.effects import Announce, Effect, Ended, Execute, HandOver, Transmit, Withdraw
-from edgenode.facts import EpisodeFacts, Journey, Key, Progress, Settlement, Snapshot
+from edgenode.facts import EpisodeFacts, Key, NodeTask, Settlement, Snapshot, TaskCounts
 from edgenode.queues import FifoServer, Job
 from offload.draws import Purpose, failure_instant_s
 from offload.outcomes import LATE_TOLERANCE, Outcome, end_slot
 from offload.state import LocalState
+from offload.tasks import Task
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class NodeCore:
     def __init__(self, facts: EpisodeFacts) -> None:
         self.facts = facts
         self._effects: list[Effect] = []
-        self._executor: FifoServer[Journey] = FifoServer()
+        self._executor: FifoServer[NodeTask] = FifoServer()
         network, i, n = self.facts.network, self.facts.node, self.facts.network.nodes
         # These arrays are the same in every snapshot, and already have its shapes.
         self._node = np.array([i])
@@ -49,9 +49,9 @@ class NodeCore:
         self._rate_bps[0, i], self._link_failure_rate[0, i] = np.inf, 0.0
         for shared in (self._node, self._rate_bps, self._link_failure_rate):
             shared.setflags(write=False)
-        self._links: dict[int, FifoServer[Journey]] = {j: FifoServer() for j in range(n) if j != self.facts.node}
+        self._links: dict[int, FifoServer[NodeTask]] = {j: FifoServer() for j in range(n) if j != self.facts.node}
         self._announced: dict[int, dict[int, _Announced]] = {j: {} for j in self._links}
-        self._owned: dict[Key, Journey] = {}
+        self._owned: dict[Key, NodeTask] = {}
         self._accepted: set[Key] = set()
         self._handing_over: set[Key] = set()
         self._settled_early: dict[Key, Settlement] = {}
@@ -62,8 +62,10 @@ class NodeCore:
 
     # --- events -------------------------------------------------------------------------------------------------
 
-    def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> Snapshot | None:
-        """Begin a slot at `at_s`, with its task or None. Returns None for a slot that has been ticked already.
+    def tick(self, slot: int, arrived: Task | None, at_s: float) -> Snapshot | None:
+        """Begin a slot at `at_s`, with the task that arrives in it, or None.
+
+        Returns None for a slot that has been ticked already.
 
         A tick can come slightly early, because two machines' clocks differ. It counts as on time, so that no duration
         is negative.
@@ -73,30 +75,30 @@ class NodeCore:
         self._last_slot = slot
         at_s = max(at_s, slot * self.facts.slot_s)
         self._advance(at_s)
-        journey = None
-        if task is not None:
-            journey = Journey(slot, self.facts.node, task["size_bits"], task["cycles"], task["deadline_s"])
-            journey.skew_s = at_s - slot * self.facts.slot_s
-            self._owned[journey.key] = journey
-        return Snapshot(slot, at_s, self._local_state(slot, journey, at_s), journey)
+        task = None
+        if arrived is not None:
+            task = NodeTask(slot, self.facts.node, arrived.size_bits, arrived.cycles, arrived.deadline_s)
+            task.skew_s = at_s - slot * self.facts.slot_s
+            self._owned[task.key] = task
+        return Snapshot(slot, at_s, self._local_state(slot, task, at_s), task)
 
     def decided(self, key: Key, destination: int, now: float) -> None:
         """Apply the scheduler's decision: the task enters the execution queue, or the sending queue to `destination`.
 
         now: the instant of the decision, at or after that of the snapshot
         """
-        facts, journey = self.facts, self._owned[key]
-        begin = journey.slot * facts.slot_s
-        journey.destination = destination
-        journey.decision_s = max(0.0, now - begin - journey.skew_s)
-        due = begin + journey.deadline_s
+        facts, task = self.facts, self._owned[key]
+        begin = task.slot * facts.slot_s
+        task.destination = destination
+        task.decision_s = max(0.0, now - begin - task.skew_s)
+        due = begin + task.deadline_s
         if destination == facts.node:
-            self._enqueue_execution(journey, now)
+            self._enqueue_execution(task, now)
         else:
-            duration = journey.size_bits / float(facts.network.rate_bps[facts.node, destination])
-            journey.transfer = facts.transfer
-            self._links[destination].enqueue(Job(journey, journey.slot, journey.source, now, due, duration))
-            self._effects.append(Announce(destination, journey, max(0.0, due - now)))
+            duration = task.size_bits / float(facts.network.rate_bps[facts.node, destination])
+            task.transfer = facts.transfer
+            self._links[destination].enqueue(Job(task, task.slot, task.source, now, due, duration))
+            self._effects.append(Announce(destination, task, max(0.0, due - now)))
         self._advance(now)
 
     def announced(self, source: int, slot: int, cycles: float, forget_at_s: float) -> None:
@@ -109,22 +111,22 @@ class NodeCore:
         """An announced task will not arrive."""
         self._announced[source].pop(slot, None)
 
-    def handed_over(self, journey: Journey, elapsed_s: float, now: float) -> bool:
+    def handed_over(self, task: NodeTask, elapsed_s: float, now: float) -> bool:
         """Accept a transferred task. Returns False if it was accepted before.
 
         The task's arrival is the end of its transmission. The time from then to `now` is recorded as `handover_s`.
 
         elapsed_s: seconds from the start of the task's slot to the end of its transmission
         """
-        if journey.key in self._accepted:
+        if task.key in self._accepted:
             return False
-        self._accepted.add(journey.key)
-        self._announced[journey.source].pop(journey.slot, None)
-        arrival = journey.slot * self.facts.slot_s + elapsed_s
-        journey.handover_s = max(0.0, now - arrival)
-        journey.destination = self.facts.node
-        self._owned[journey.key] = journey
-        self._enqueue_execution(journey, arrival)
+        self._accepted.add(task.key)
+        self._announced[task.source].pop(task.slot, None)
+        arrival = task.slot * self.facts.slot_s + elapsed_s
+        task.handover_s = max(0.0, now - arrival)
+        task.destination = self.facts.node
+        self._owned[task.key] = task
+        self._enqueue_execution(task, arrival)
         self._advance(now)
         return True
 
@@ -144,9 +146,9 @@ class NodeCore:
     def _settle(self, key: Key, result: Settlement) -> None:
         self._handing_over.discard(key)
         self._settled += 1
-        journey = self._owned[key]
+        task = self._owned[key]
         if result == "refused":
-            self._end(journey, Outcome.LOST, journey.deadline_s)
+            self._end(task, Outcome.LOST, task.deadline_s)
         else:
             del self._owned[key]
 
@@ -156,15 +158,15 @@ class NodeCore:
         if running is None or running.job.item.key != key:
             return
         self._executor.release()
-        journey = running.job.item
-        journey.execution_s = now - running.start_s
-        completion = now - journey.slot * self.facts.slot_s
-        if broken or self._execution_failure(journey) < running.job.duration_s:
-            self._end(journey, Outcome.EXECUTION_FAILURE, completion)
-        elif completion > journey.deadline_s * (1 + LATE_TOLERANCE):
-            self._end(journey, Outcome.DROPPED, completion, late=True)
+        task = running.job.item
+        task.execution_s = now - running.start_s
+        completion = now - task.slot * self.facts.slot_s
+        if broken or self._execution_failure(task) < running.job.duration_s:
+            self._end(task, Outcome.EXECUTION_FAILURE, completion)
+        elif completion > task.deadline_s * (1 + LATE_TOLERANCE):
+            self._end(task, Outcome.DROPPED, completion, late=True)
         else:
-            self._end(journey, Outcome.SUCCESS, completion)
+            self._end(task, Outcome.SUCCESS, completion)
         self._advance(now)
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
@@ -196,9 +198,9 @@ class NodeCore:
     # --- views --------------------------------------------------------------------------------------------------
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TaskCounts:
         """Counts of the tasks that this node has handled so far."""
-        return Progress(len(self._owned), len(self._accepted), self._settled, self._ended)
+        return TaskCounts(len(self._owned), len(self._accepted), self._settled, self._ended)
 
     def overloaded(self, now: float) -> bool:
         """This node's overload bit: its execution backlog, without receiving work, is above the threshold."""
@@ -230,84 +232,82 @@ class NodeCore:
                 for slot in [slot for slot, one in tasks.items() if one.forget_at_s <= now]:
                     del tasks[slot]
 
-    def _enqueue_execution(self, journey: Journey, arrival_s: float) -> None:
-        duration = journey.cycles / float(self.facts.network.capacity_hz[self.facts.node])
-        due = journey.slot * self.facts.slot_s + journey.deadline_s
-        self._executor.enqueue(Job(journey, journey.slot, journey.source, arrival_s, due, duration))
+    def _enqueue_execution(self, task: NodeTask, arrival_s: float) -> None:
+        duration = task.cycles / float(self.facts.network.capacity_hz[self.facts.node])
+        due = task.slot * self.facts.slot_s + task.deadline_s
+        self._executor.enqueue(Job(task, task.slot, task.source, arrival_s, due, duration))
 
-    def _advance_link(self, destination: int, link: FifoServer[Journey], now: float) -> None:
+    def _advance_link(self, destination: int, link: FifoServer[NodeTask], now: float) -> None:
         facts = self.facts
         while True:
             if link.running is not None:
                 if link.running.end_s > now:
                     return
                 running = link.release()
-                journey = running.job.item
-                journey.transmission_s = now - running.start_s
-                if self._transmission_failure(journey) < running.job.duration_s:
-                    self._effects.append(Withdraw(destination, journey.slot))
-                    self._end(journey, Outcome.TRANSMISSION_FAILURE, now - journey.slot * facts.slot_s)
+                task = running.job.item
+                task.transmission_s = now - running.start_s
+                if self._transmission_failure(task) < running.job.duration_s:
+                    self._effects.append(Withdraw(destination, task.slot))
+                    self._end(task, Outcome.TRANSMISSION_FAILURE, now - task.slot * facts.slot_s)
                 else:
-                    self._handing_over.add(journey.key)
-                    elapsed = running.start_s - journey.slot * facts.slot_s
-                    self._effects.append(HandOver(destination, journey, elapsed))
-                    if (known := self._settled_early.pop(journey.key, None)) is not None:
-                        self._settle(journey.key, known)
+                    self._handing_over.add(task.key)
+                    elapsed = running.start_s - task.slot * facts.slot_s
+                    self._effects.append(HandOver(destination, task, elapsed))
+                    if (known := self._settled_early.pop(task.key, None)) is not None:
+                        self._settle(task.key, known)
             start = link.next_start()
             if start is None or start > now:
                 return
             job, start, in_time = link.take_head()
-            journey = job.item
-            journey.transmission_waiting_s = start - job.arrival_s
+            task = job.item
+            task.transmission_waiting_s = start - job.arrival_s
             if not in_time:
-                self._effects.append(Withdraw(destination, journey.slot))
-                self._end(journey, Outcome.DROPPED, start - journey.slot * facts.slot_s)
+                self._effects.append(Withdraw(destination, task.slot))
+                self._end(task, Outcome.DROPPED, start - task.slot * facts.slot_s)
                 continue
-            end = start + self._held(job.duration_s, self._transmission_failure(journey))
+            end = start + self._held(job.duration_s, self._transmission_failure(task))
             link.hold(job, start, end)
-            if self._transmission_failure(journey) >= job.duration_s:
-                self._effects.append(Transmit(destination, journey, start, end))
+            if self._transmission_failure(task) >= job.duration_s:
+                self._effects.append(Transmit(destination, task, start, end))
 
     def _advance_executor(self, now: float) -> None:
         while (start := self._executor.next_start()) is not None and start <= now:
             job, start, in_time = self._executor.take_head()
-            journey = job.item
-            journey.execution_waiting_s = start - job.arrival_s
+            task = job.item
+            task.execution_waiting_s = start - job.arrival_s
             if not in_time:
-                self._end(journey, Outcome.DROPPED, start - journey.slot * self.facts.slot_s)
+                self._end(task, Outcome.DROPPED, start - task.slot * self.facts.slot_s)
                 continue
-            end = start + self._held(job.duration_s, self._execution_failure(journey))
+            end = start + self._held(job.duration_s, self._execution_failure(task))
             self._executor.hold(job, start, end)
-            self._effects.append(Execute(journey, start, end))
+            self._effects.append(Execute(task, start, end))
 
     def _held(self, duration_s: float, failure_s: float) -> float:
         """How long a job holds its resource: with `failure_timing: event`, at most until its failure."""
         return min(duration_s, failure_s) if self.facts.failure_timing == "event" else duration_s
 
-    def _transmission_failure(self, journey: Journey) -> float:
-        assert journey.destination is not None
-        rate = float(self.facts.network.link_failure_rate[journey.source, journey.destination])
-        return self._failure(Purpose.TRANSMISSION_FAILURE, journey, rate)
+    def _transmission_failure(self, task: NodeTask) -> float:
+        assert task.destination is not None
+        rate = float(self.facts.network.link_failure_rate[task.source, task.destination])
+        return self._failure(Purpose.TRANSMISSION_FAILURE, task, rate)
 
-    def _execution_failure(self, journey: Journey) -> float:
-        return self._failure(
-            Purpose.EXECUTION_FAILURE, journey, float(self.facts.network.failure_rate[self.facts.node])
-        )
+    def _execution_failure(self, task: NodeTask) -> float:
+        return self._failure(Purpose.EXECUTION_FAILURE, task, float(self.facts.network.failure_rate[self.facts.node]))
 
-    def _failure(self, purpose: Purpose, journey: Journey, rate: float) -> float:
+    def _failure(self, purpose: Purpose, task: NodeTask, rate: float) -> float:
         facts = self.facts
-        assert journey.destination is not None
+        assert task.destination is not None
         return float(
-            failure_instant_s(facts.seed, purpose, facts.trace, journey.slot, journey.source, journey.destination, rate)
+            failure_instant_s(facts.seed, purpose, facts.trace, task.slot, task.source, task.destination, rate)
         )
 
-    def _end(self, journey: Journey, outcome: Outcome, completion_s: float, late: bool = False) -> None:
-        del self._owned[journey.key]
+    def _end(self, task: NodeTask, outcome: Outcome, completion_s: float, late: bool = False) -> None:
+        del self._owned[task.key]
         self._ended += 1
-        slot = end_slot(journey.slot, completion_s, self.facts.slot_s, self.facts.slots)
-        self._effects.append(Ended(journey, outcome, completion_s, slot, late))
+        slot = end_slot(task.slot, completion_s, self.facts.slot_s, self.facts.slots)
+        self._effects.append(Ended(task, outcome, completion_s, slot, late))
 
-    def _local_state(self, slot: int, task: Journey | None, now: float) -> LocalState:
+    def _local_state(self, slot: int, task: NodeTask | None, now: float) -> LocalState:
         """The snapshot of slot `slot`. It holds no task of that slot or a later one."""
         facts, network = self.facts, self.facts.network
         n, i = network.nodes, facts.node

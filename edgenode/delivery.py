@@ -11,8 +11,9 @@ from functools import partial
 
 from edgenode.clock import EpisodeClock
 from edgenode.effects import Announce, HandOver, Transmit, Withdraw
-from edgenode.facts import EpisodeFacts, Journey, Key, Settlement
+from edgenode.facts import EpisodeFacts, Key, NodeTask, Settlement
 from edgenode.identity import NodeIdentity
+from edgenode.interface import TASK_FIELDS
 from edgenode.links import payload_bytes
 from edgenode.overload import OverloadBit
 from edgenode.peers import Message, Payload, Peer
@@ -56,9 +57,9 @@ class Delivery:
         """Announce a task to its destination."""
         body = {
             "episode": self._facts.episode,
-            "slot": effect.journey.slot,
-            "source": effect.journey.source,
-            "cycles": effect.journey.cycles,
+            "slot": effect.task.slot,
+            "source": effect.task.source,
+            "cycles": effect.task.cycles,
             "forget_after_s": effect.forget_after_s,
         }
         self._peers[effect.destination].send(Message("/v1/announcements", body))
@@ -72,17 +73,17 @@ class Delivery:
         """With payload transfers: send a task's bytes. The handover follows them on the same link."""
         if self._facts.transfer != "payload":
             return
-        journey, start_s, end_s = effect.journey, effect.start_s, effect.end_s
-        elapsed = start_s - journey.slot * self._facts.slot_s
-        message = self._handover(journey, elapsed, end_s - start_s, clock)
+        task, start_s, end_s = effect.task, effect.start_s, effect.end_s
+        elapsed = start_s - task.slot * self._facts.slot_s
+        message = self._handover(task, elapsed, end_s - start_s, clock)
         start, end = (clock.start_s + instant / clock.time_scale for instant in (start_s, end_s))
-        self._peers[effect.destination].carry(Payload(payload_bytes(journey.size_bits), start, end, message))
+        self._peers[effect.destination].carry(Payload(payload_bytes(task.size_bits), start, end, message))
 
     def hand_over(self, effect: HandOver, clock: EpisodeClock) -> None:
         """With emulated transfers: hand a task over."""
         if self._facts.transfer == "emulated":
-            journey = effect.journey
-            message = self._handover(journey, effect.elapsed_at_start_s, journey.transmission_s, clock)
+            task = effect.task
+            message = self._handover(task, effect.elapsed_at_start_s, task.transmission_s, clock)
             self._peers[effect.destination].send(message)
 
     def send_overload(self, bit: OverloadBit) -> None:
@@ -97,23 +98,16 @@ class Delivery:
             peer.stop()
 
     def _handover(
-        self, journey: Journey, elapsed_at_start_s: float, transmission_s: float, clock: EpisodeClock
+        self, task: NodeTask, elapsed_at_start_s: float, transmission_s: float, clock: EpisodeClock
     ) -> Message:
-        facts, key = self._facts, journey.key
+        facts, key = self._facts, task.key
         body = {
             "episode": facts.episode,
             "episode_uid": facts.episode_uid,
-            "slot": journey.slot,
-            "source": journey.source,
-            "size_bits": journey.size_bits,
-            "cycles": journey.cycles,
-            "deadline_s": journey.deadline_s,
+            **{name: getattr(task, name) for name in TASK_FIELDS},
             "elapsed_at_start_s": elapsed_at_start_s,
-            "transmission_waiting_s": journey.transmission_waiting_s,
             "transmission_s": transmission_s,
-            "skew_s": journey.skew_s,
-            "decision_s": journey.decision_s,
         }
-        due = journey.slot * facts.slot_s + journey.deadline_s
+        due = task.slot * facts.slot_s + task.deadline_s
         give_up_s = clock.start_s + due / clock.time_scale + _HANDOVER_MARGIN_S
         return Message("/v1/handovers", body, lambda result: self._settled(key, result), give_up_s)

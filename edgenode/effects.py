@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgenode.facts import Journey
+from edgenode.facts import NodeTask
 from offload.outcomes import Outcome
 
 
@@ -13,7 +13,7 @@ class Announce:
     """Announce to `destination` that a task has entered the sending queue to it."""
 
     destination: int
-    journey: Journey
+    task: NodeTask
     forget_after_s: float
 
 
@@ -30,7 +30,7 @@ class Transmit:
     """A transmission occupies the link from start to end. With payload transfers, the bytes are sent in that time."""
 
     destination: int
-    journey: Journey
+    task: NodeTask
     start_s: float
     end_s: float
 
@@ -43,7 +43,7 @@ class HandOver:
     """
 
     destination: int
-    journey: Journey
+    task: NodeTask
     elapsed_at_start_s: float
 
 
@@ -51,7 +51,7 @@ class HandOver:
 class Execute:
     """The executor is occupied from start to end. Call `execution_ended` when the application has finished."""
 
-    journey: Journey
+    task: NodeTask
     start_s: float
     end_s: float
 
@@ -60,7 +60,7 @@ class Execute:
 class Ended:
     """A task has ended, with its only outcome."""
 
-    journey: Journey
+    task: NodeTask
     outcome: Outcome
     completion_s: float
     end_slot: int

@@ -60,11 +60,11 @@ class Executor:
                     self._stopping.wait(delay)
 
             try:
-                self._application.execute(execute.journey.cycles, (end - start) / clock.time_scale, wait_until)
+                self._application.execute(execute.task.cycles, (end - start) / clock.time_scale, wait_until)
                 broken = False
             except Exception:  # an application is third-party code; any exception is an execution failure
-                _logger.exception("the application failed in task %s", execute.journey.key)
+                _logger.exception("the application failed in task %s", execute.task.key)
                 broken = True
             if self._stopping.is_set():
                 return
-            self._ended(execute.journey.key, clock.now(), broken)
+            self._ended(execute.task.key, clock.now(), broken)

@@ -40,8 +40,8 @@ class EpisodeFacts:
 
 
 @dataclass(slots=True)
-class Journey:
-    """A task with the measured durations of its stages so far (model seconds)."""
+class NodeTask:
+    """A task at the node that owns it, with the durations of its stages so far (model seconds)."""
 
     slot: int
     source: int
@@ -71,11 +71,11 @@ class Snapshot:
     slot: int
     at_s: float
     states: LocalState
-    task: Journey | None
+    task: NodeTask | None
 
 
 @dataclass(frozen=True)
-class Progress:
+class TaskCounts:
     """Counts of one node's tasks since the episode was opened.
 
     owned: tasks that the node owns now

@@ -6,10 +6,12 @@ They keep malformed values out of the queues.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgenode.facts import NodeTask
 from edgenode.reports import Report
 from middleware.http.epoch import HEADER
 from middleware.http.openapi import LARGEST, PATH, Operation
@@ -110,6 +112,10 @@ class Handover(Body):
     decision_s: Seconds
 
 
+TASK_FIELDS: Final = sorted({field.name for field in fields(NodeTask)} & Handover.model_fields.keys())
+"""The fields of a task that its `Handover` has."""
+
+
 class Overload(Body):
     """`POST /v1/overload`."""
 
@@ -140,7 +146,7 @@ class Closed(BaseModel):
     abandoned: int
 
 
-class Progress(BaseModel):
+class EpisodeProgress(BaseModel):
     """Counts of an episode's tasks at this node, at one instant. `incarnation` changes when the node is restarted."""
 
     incarnation: int
@@ -204,7 +210,7 @@ OPERATIONS: Final = (
         status=204, refusals=(404, 409, 412), parameters={"episode": _EPISODE}, headers=_EPOCH, addressed=True,
     ),
     Operation(
-        "GET", "/v1/episodes/{episode}/progress", "counts of its tasks at this node", answer=Progress,
+        "GET", "/v1/episodes/{episode}/progress", "counts of its tasks at this node", answer=EpisodeProgress,
         refusals=(404, 409, 503), parameters={"episode": _EPISODE}, addressed=True,
     ),
     Operation(

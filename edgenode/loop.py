@@ -12,7 +12,7 @@ import bisect
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,12 +24,13 @@ from edgenode.delivery import Delivery
 from edgenode.effects import Announce, Effect, Ended, Execute, HandOver, Transmit, Withdraw
 from edgenode.errors import Unsettled, WrongEpisode
 from edgenode.executor import Executor
-from edgenode.facts import Journey, Key, Progress, Settlement
+from edgenode.facts import Key, NodeTask, Settlement, TaskCounts
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.overload import OverloadPush
 from edgenode.records import outcome_record
 from edgenode.reports import Report, SlotReports
+from offload.tasks import Task
 
 _LONGEST_SLEEP_S = 1.0
 _Answer = TypeVar("_Answer")
@@ -56,7 +57,7 @@ class EpisodeLoop:
         self._overload = OverloadPush(core, overload_refresh_s)
         self._answer_timeout_s = answer_timeout_s
         self._inbox: queue.SimpleQueue[Callable[[float], Any]] = queue.SimpleQueue()
-        self._held_ticks: list[tuple[float, int, Mapping[str, float] | None]] = []
+        self._held_ticks: list[tuple[float, int, Task | None]] = []
         self._finished = False
         self._given_up = 0
         self._stopping = threading.Event()
@@ -118,7 +119,7 @@ class EpisodeLoop:
         """Tasks that this node owns, in the core or on their way into it."""
         return self._core.progress.owned + self._inbox.qsize() + len(self._held_ticks)
 
-    def hold_tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> None:
+    def hold_tick(self, slot: int, task: Task | None, at_s: float) -> None:
         """Hold a slot's tick until the model instant `at_s`."""
         self._post(lambda _: bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2]))
 
@@ -148,11 +149,11 @@ class EpisodeLoop:
         """The executor has run a task's application."""
         self._post(lambda _: self._core.execution_ended(key, at_s, broken))
 
-    def accept(self, journey: Journey, elapsed_s: float) -> bool:
+    def accept(self, task: NodeTask, elapsed_s: float) -> bool:
         """Accept a transferred task. Returns False if this node owned it already. Raises WrongEpisode, Unsettled."""
-        return self._ask(lambda now: self._accept(journey, elapsed_s, now))
+        return self._ask(lambda now: self._accept(task, elapsed_s, now))
 
-    def progress(self) -> Progress:
+    def progress(self) -> TaskCounts:
         """Counts of tasks at one instant, between two rounds.
 
         A task that counts as ended has its outcome in the outbox. Held ticks count as owned. Before the start, any
@@ -192,9 +193,7 @@ class EpisodeLoop:
                 parts.delivery.send_overload(bit)
             self.queue_lengths = core.queue_lengths()
 
-    def _tick(
-        self, slot: int, task: Mapping[str, float] | None, at_s: float, clock: EpisodeClock, parts: Parts
-    ) -> None:
+    def _tick(self, slot: int, task: Task | None, at_s: float, clock: EpisodeClock, parts: Parts) -> None:
         """Take the snapshot, decide if no other node has to be probed, and publish the snapshot's report for probes."""
         if self._finished:
             return
@@ -229,12 +228,12 @@ class EpisodeLoop:
             case Execute():
                 parts.executor.execute(effect)
 
-    def _accept(self, journey: Journey, elapsed_s: float, now: float) -> bool:
+    def _accept(self, task: NodeTask, elapsed_s: float, now: float) -> bool:
         if self._finished:
             raise WrongEpisode(f"episode {self._core.facts.episode} is closed here")
-        return self._core.handed_over(journey, elapsed_s, now)
+        return self._core.handed_over(task, elapsed_s, now)
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> TaskCounts:
         found = self._core.progress
         return dataclasses.replace(found, owned=found.owned + len(self._held_ticks))
 

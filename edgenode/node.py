@@ -11,13 +11,13 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from edgenode.activation import Activation
 from edgenode.clock import EpisodeClock
 from edgenode.errors import WrongEpisode
-from edgenode.facts import Journey
+from edgenode.facts import NodeTask
 from edgenode.identity import NodeIdentity
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
@@ -25,6 +25,7 @@ from edgenode.receivers import Receivers
 from edgenode.reports import Report
 from edgenode.runtime import EpisodeRuntime
 from offload.protocols import Application
+from offload.tasks import Task
 
 _BEGINNING_S, _CLOSING_S = 5.0, 5.0
 """How long a node that is leaving waits for an opened episode to be started, and for an ended one to be closed.
@@ -91,31 +92,31 @@ class EdgeNode:
     def start_episode(self, episode: int, start_s: float) -> None:
         """Start the episode at `start_s` of this machine's monotonic clock. Raises WrongEpisode."""
         with self._opening:
-            self._playing(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
+            self._runtime_of(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
 
-    def tick(self, episode: int, slot: int, task: Mapping[str, float] | None) -> None:
+    def tick(self, episode: int, slot: int, task: Task | None) -> None:
         """Take a slot's tick, with a task or None. An early tick is held until the slot's planned instant.
 
         Raises AlreadyTicked, WrongEpisode.
         """
-        runtime = self._playing(episode)
+        runtime = self._runtime_of(episode)
         at_s = max(runtime.clock().now(), slot * self.identity.settings.time.slot_s)
         runtime.expect_tick(slot)
         runtime.loop.hold_tick(slot, task, at_s)
 
     def report(self, episode: int, slot: int) -> Report:
         """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout, WrongEpisode."""
-        return self._playing(episode).report(slot)
+        return self._runtime_of(episode).report(slot)
 
     def announced(self, episode: int, slot: int, source: int, cycles: float, forget_after_s: float) -> None:
         """A task of `source` has entered its sending queue to this node. Raises WrongEpisode."""
-        self._playing(episode).loop.announced(source, slot, cycles, forget_after_s)
+        self._runtime_of(episode).loop.announced(source, slot, cycles, forget_after_s)
 
     def withdrawn(self, episode: int, slot: int, source: int) -> None:
         """An announced task will not arrive. Raises WrongEpisode."""
-        self._playing(episode).loop.withdrawn(source, slot)
+        self._runtime_of(episode).loop.withdrawn(source, slot)
 
-    def handed_over(self, episode: int, episode_uid: str, journey: Journey, elapsed_s: float) -> bool:
+    def handed_over(self, episode: int, episode_uid: str, task: NodeTask, elapsed_s: float) -> bool:
         """Own a transferred task from now on. Returns False if this node owned it already.
 
         episode_uid: detects a sender whose episode has the same number in another database
@@ -123,9 +124,9 @@ class EdgeNode:
         Raises WrongEpisode, also if the episode has not been started here. Raises Unsettled if the loop thread is too
         busy to answer.
         """
-        runtime = self._playing(episode, episode_uid)
+        runtime = self._runtime_of(episode, episode_uid)
         runtime.clock()
-        return runtime.loop.accept(journey, elapsed_s)
+        return runtime.loop.accept(task, elapsed_s)
 
     def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node has sent its overload bit. Without an open episode it is ignored."""
@@ -135,15 +136,15 @@ class EdgeNode:
 
     def clock_of(self, episode: int, episode_uid: str) -> EpisodeClock:
         """The clock of the current episode. Raises WrongEpisode."""
-        return self._playing(episode, episode_uid).clock()
+        return self._runtime_of(episode, episode_uid).clock()
 
     def progress(self, episode: int) -> dict[str, int]:
-        """Counts of the episode's tasks at this node, at one instant (`facts.Progress`).
+        """Counts of the episode's tasks at this node, at one instant (`facts.TaskCounts`).
 
         `owned` includes held ticks. `incarnation` changes if the episode was opened anew. Raises WrongEpisode,
         Unsettled.
         """
-        runtime = self._playing(episode)
+        runtime = self._runtime_of(episode)
         return {"incarnation": runtime.incarnation, **dataclasses.asdict(runtime.progress())}
 
     def close_episode(self, episode: int) -> dict[str, int]:
@@ -154,7 +155,7 @@ class EdgeNode:
         """
         if self._runtime is None or self._runtime.facts.episode != episode:
             self.outbox.flush()  # records of this node's previous process
-        runtime = self._playing(episode)
+        runtime = self._runtime_of(episode)
         abandoned = runtime.finish()
         self.outbox.flush()
         self._closed = episode
@@ -182,7 +183,7 @@ class EdgeNode:
             "dropped_records": self.outbox.dropped,
         }
 
-    def is_playing(self) -> bool:
+    def has_open_episode(self) -> bool:
         """Whether an open episode still needs this node: it is neither closed nor over for long."""
         runtime = self._runtime
         if runtime is None or runtime.facts.episode == self._closed:
@@ -199,7 +200,7 @@ class EdgeNode:
         if runtime is not None:
             runtime.stop()
 
-    def _playing(self, episode: int, episode_uid: str | None = None) -> EpisodeRuntime:
+    def _runtime_of(self, episode: int, episode_uid: str | None = None) -> EpisodeRuntime:
         runtime = self._runtime
         if runtime is None or runtime.facts.episode != episode:
             here = "none" if runtime is None else str(runtime.facts.episode)

@@ -200,12 +200,12 @@ class Process:
     def _leave(self) -> None:
         """Wait for the open episode's end, at most `leaving_s`, and only while no other controller controls the run."""
         node, leaving_s = self._node, self._who.leaving_s
-        if not leaving_s or not node.is_playing() or self._overtaken.is_set():
+        if not leaving_s or not node.has_open_episode() or self._overtaken.is_set():
             return
         _logger.info("node %d leaves when episode %d is over", self._who.node, node.status()["episode"])
         self._registration.soon()
         until = time.monotonic() + leaving_s
-        while node.is_playing() and time.monotonic() < until and not self._overtaken.is_set():
+        while node.has_open_episode() and time.monotonic() < until and not self._overtaken.is_set():
             time.sleep(_LEAVING_POLL_S)
 
 

@@ -7,14 +7,14 @@ from dataclasses import fields
 import numpy as np
 
 from edgenode.effects import Ended
-from edgenode.facts import EpisodeFacts, Journey, Snapshot
+from edgenode.facts import EpisodeFacts, NodeTask, Snapshot
 from offload.masks import action_mask, pack_masks, recorded_mask
 from offload.profiles import Profile
 from offload.protocols import Choice
 from offload.records import DecisionRecord, OutcomeRecord
 
-_MEASURED = sorted({field.name for field in fields(OutcomeRecord)} & {field.name for field in fields(Journey)})
-"""The measured fields of an ended task, which `Journey` and `OutcomeRecord` share."""
+_MEASURED = sorted({field.name for field in fields(OutcomeRecord)} & {field.name for field in fields(NodeTask)})
+"""The measured fields of an ended task, which `NodeTask` and `OutcomeRecord` share."""
 
 
 def decision_record(
@@ -76,5 +76,5 @@ def outcome_record(facts: EpisodeFacts, ended: Ended) -> OutcomeRecord:
         end_slot=ended.end_slot,
         late=ended.late,
         written_by=facts.node,
-        **{name: getattr(ended.journey, name) for name in _MEASURED},
+        **{name: getattr(ended.task, name) for name in _MEASURED},
     )

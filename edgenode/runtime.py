@@ -18,7 +18,7 @@ from edgenode.decider import Decider
 from edgenode.delivery import Delivery
 from edgenode.errors import Unsettled, WrongEpisode
 from edgenode.executor import Executor
-from edgenode.facts import EpisodeFacts, Progress
+from edgenode.facts import EpisodeFacts, TaskCounts
 from edgenode.identity import NodeIdentity
 from edgenode.loop import EpisodeLoop, Parts
 from edgenode.metrics import Metrics
@@ -98,7 +98,7 @@ class EpisodeRuntime:
         """The report of a slot. Waits for this node's tick if necessary. Raises ProbeTimeout."""
         return self._parts.reports.wait_for(slot, self._probe_timeout_s)
 
-    def progress(self) -> Progress:
+    def progress(self) -> TaskCounts:
         """Counts of the episode's tasks at this node, at one instant. Raises Unsettled."""
         return self.loop.progress()
 

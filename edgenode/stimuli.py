@@ -25,8 +25,9 @@ import numpy as np
 
 from edgenode.core import NodeCore
 from edgenode.effects import Effect
-from edgenode.facts import EpisodeFacts, Journey, Key, Settlement, Snapshot
+from edgenode.facts import EpisodeFacts, Key, NodeTask, Settlement, Snapshot
 from offload.network import Network
+from offload.tasks import Task
 
 _logger = logging.getLogger(__name__)
 VARIABLE = "OFFLOAD_STIMULUS_LOG"
@@ -51,10 +52,10 @@ class LoggedCore(NodeCore):
         self._file: IO[str] | None = path.open("w", encoding="ascii", buffering=1)
         self._write(_facts_as_json(facts))
 
-    def tick(self, slot: int, task: Mapping[str, float] | None, at_s: float) -> Snapshot | None:
+    def tick(self, slot: int, arrived: Task | None, at_s: float) -> Snapshot | None:
         """See NodeCore."""
-        self._log("tick", slot=slot, task=None if task is None else dict(task), at_s=at_s)
-        return super().tick(slot, task, at_s)
+        self._log("tick", slot=slot, arrived=None if arrived is None else dataclasses.asdict(arrived), at_s=at_s)
+        return super().tick(slot, arrived, at_s)
 
     def decided(self, key: Key, destination: int, now: float) -> None:
         """See NodeCore."""
@@ -71,10 +72,10 @@ class LoggedCore(NodeCore):
         self._log("withdrawn", source=source, slot=slot)
         super().withdrawn(source, slot)
 
-    def handed_over(self, journey: Journey, elapsed_s: float, now: float) -> bool:
+    def handed_over(self, task: NodeTask, elapsed_s: float, now: float) -> bool:
         """See NodeCore."""
-        self._log("handed_over", journey=dataclasses.asdict(journey), elapsed_s=elapsed_s, now=now)
-        return super().handed_over(journey, elapsed_s, now)
+        self._log("handed_over", task=dataclasses.asdict(task), elapsed_s=elapsed_s, now=now)
+        return super().handed_over(task, elapsed_s, now)
 
     def handover_settled(self, key: Key, result: Settlement, now: float) -> None:
         """See NodeCore."""
@@ -144,8 +145,10 @@ def _stimulus_from_json(content: dict[str, Any]) -> Stimulus:
     if "key" in content:
         slot, source = content["key"]
         content["key"] = slot, source
-    if "journey" in content:
-        content["journey"] = Journey(**content["journey"])
+    if content.get("arrived") is not None:
+        content["arrived"] = Task(**content["arrived"])
+    if "task" in content:
+        content["task"] = NodeTask(**content["task"])
     return Stimulus(event, content)
 
 
@@ -167,9 +170,9 @@ def _concerns(key: Key | None, stimulus: Stimulus, effects: Sequence[Effect]) ->
     if key is None:
         return True
     named = stimulus.arguments.get("key"), (stimulus.arguments.get("slot"), stimulus.arguments.get("source"))
-    journeys = [effect.journey.key for effect in effects if hasattr(effect, "journey")]
-    handed = stimulus.arguments.get("journey")
-    return key in named or key in journeys or (handed is not None and handed.key == key)
+    tasks = [effect.task.key for effect in effects if hasattr(effect, "task")]
+    handed = stimulus.arguments.get("task")
+    return key in named or key in tasks or (handed is not None and handed.key == key)
 
 
 def main(arguments: Sequence[str]) -> int:

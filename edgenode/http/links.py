@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from edgenode.http.handovers import journey_of
+from edgenode.http.handovers import task_of
 from edgenode.http.problems import explain
 from edgenode.http.requests import Environ, Handlers, check_origin, numbers
 from edgenode.http.server import LinkConnection
@@ -48,9 +48,7 @@ def _expect(node: EdgeNode, line: bytes) -> tuple[int, Accept]:
 
     def accept(real_s: float) -> Mapping[str, Any]:
         on_link = real_s * clock.time_scale
-        journey = journey_of(body, "payload", on_link)
-        return {
-            "accepted": node.handed_over(body.episode, body.episode_uid, journey, body.elapsed_at_start_s + on_link)
-        }
+        task = task_of(body, "payload", on_link)
+        return {"accepted": node.handed_over(body.episode, body.episode_uid, task, body.elapsed_at_start_s + on_link)}
 
     return payload_bytes(body.size_bits), accept

@@ -21,8 +21,8 @@ def explain(error: Exception, path: str) -> HTTPProblem:
         (WrongEpisode, 409, "Another episode"),
         (AlreadyTicked, 409, "Already ticked"),
         (ActivationError, 424, "Revision refused"),
-        (RevisionLate, 503, "Not there yet"),
-        (OutboxError, 503, "Records wait"),
+        (RevisionLate, 503, "Live settings not available yet"),
+        (OutboxError, 503, "Records not delivered"),
         (ProbeTimeout, 503, "No snapshot"),
         (Unsettled, 503, "Not settled yet"),
     ):

@@ -10,6 +10,7 @@ from edgenode.http.requests import Environ, Handlers, content
 from edgenode.interface import Tick
 from edgenode.node import EdgeNode
 from middleware.http.problems import HTTPProblem, parsed
+from offload.tasks import Task
 
 
 def handlers(node: EdgeNode, fence: Fence) -> Handlers:
@@ -25,7 +26,8 @@ def handlers(node: EdgeNode, fence: Fence) -> Handlers:
                 "Impossible value",
                 f"slot: {body.slot}; tasks arrive in the slots 0 to {slots - 1}, and the tick {slots} has none",
             )
-        node.tick(body.episode, body.slot, body.task.model_dump() if body.task else None)
+        task = None if body.task is None else Task(body.slot, node.identity.node, **body.task.model_dump())
+        node.tick(body.episode, body.slot, task)
         return 202, None
 
     return {("POST", "/v1/ticks"): tick}

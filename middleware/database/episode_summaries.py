@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from middleware.database.engine import Database
 from middleware.database.runs import Run
 from middleware.database.schema import episodes, outcomes, tasks
-from offload.episodes import EpisodePhase, EpisodePlan, EpisodeStatus
+from offload.episodes import EpisodePhase, EpisodePlan, EpisodeStatus, Verdict
 from offload.outcomes import Outcome
 from offload.scheduler_choice import SchedulerChoice
 
@@ -22,8 +22,8 @@ class EpisodeSummary:
 
     episode: int
     plan: EpisodePlan
-    status: str
-    verdict: str | None
+    status: EpisodeStatus
+    verdict: Verdict | None
     reason: str | None
     revision: int
     down: Mapping[int, Sequence[int]]
@@ -44,13 +44,13 @@ def find_episodes(
     db: Database,
     run: Run,
     *,
-    phase: str | None = None,
+    phase: EpisodePhase | None = None,
     method: str | None = None,
     model: str | None = None,
     trace: int | None = None,
     episode: int | None = None,
-    status: str | None = EpisodeStatus.CLOSED,
-    verdict: str | None = None,
+    status: EpisodeStatus | None = EpisodeStatus.CLOSED,
+    verdict: Verdict | None = None,
 ) -> list[EpisodeSummary]:
     """The run's episodes with all the given properties (None: any), in the order of their opening."""
     wanted = {
@@ -88,8 +88,8 @@ def _summaries(db: Database, run: Run, *conditions: Any) -> list[EpisodeSummary]
                 row.trace,
                 SchedulerChoice(row.scheduler, row.parameters, row.model),
             ),
-            status=row.status,
-            verdict=row.verdict,
+            status=EpisodeStatus(row.status),
+            verdict=None if row.verdict is None else Verdict(row.verdict),
             reason=row.reason,
             revision=row.revision,
             down={int(node): tuple(slots) for node, slots in row.down.items()},

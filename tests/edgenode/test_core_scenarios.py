@@ -9,9 +9,10 @@ import pytest
 
 from edgenode.core import NodeCore
 from edgenode.effects import Announce, Effect, Ended, Execute, HandOver, Transmit, Withdraw
-from edgenode.facts import EpisodeFacts, Journey
+from edgenode.facts import EpisodeFacts, NodeTask
 from offload.draws import Purpose, failure_instant_s
 from offload.network import Network
+from offload.tasks import Task
 
 RATE = 10e6
 CAPACITY = 1e9
@@ -52,13 +53,13 @@ def _core(**changes: object) -> _Core:
     return _Core(replace(facts, **changes))
 
 
-def _task(transmission_s: float = 0.1, execution_s: float = 0.1, deadline_s: float = 1.0) -> dict[str, float]:
-    return {"size_bits": transmission_s * RATE, "cycles": execution_s * CAPACITY, "deadline_s": deadline_s}
+def _task(transmission_s: float = 0.1, execution_s: float = 0.1, deadline_s: float = 1.0, slot: int = 0) -> Task:
+    return Task(slot, 0, transmission_s * RATE, execution_s * CAPACITY, deadline_s)
 
 
-def _arrive(core: NodeCore, slot: int, task: dict[str, float], destination: int, at: float | None = None) -> Journey:
+def _arrive(core: NodeCore, slot: int, task: Task, destination: int, at: float | None = None) -> NodeTask:
     at = slot * 0.1 if at is None else at
-    snapshot = core.tick(slot, task, at)
+    snapshot = core.tick(slot, replace(task, slot=slot), at)
     assert snapshot is not None and snapshot.task is not None
     core.decided(snapshot.task.key, destination, at)
     return snapshot.task
@@ -71,16 +72,16 @@ def _take(core: _Core, kind: type) -> list:
     return found
 
 
-def _from_peer(slot: int, execution_s: float, source: int = 1, deadline_s: float = 1.0) -> Journey:
-    return Journey(slot, source, 0.1 * RATE, execution_s * CAPACITY, deadline_s, transfer="emulated")
+def _from_peer(slot: int, execution_s: float, source: int = 1, deadline_s: float = 1.0) -> NodeTask:
+    return NodeTask(slot, source, 0.1 * RATE, execution_s * CAPACITY, deadline_s, transfer="emulated")
 
 
 def test_a_local_task_succeeds_after_its_execution() -> None:
     core = _core()
-    journey = _arrive(core, 0, _task(execution_s=0.3), 0)
+    task = _arrive(core, 0, _task(execution_s=0.3), 0)
     (execute,) = _take(core, Execute)
     assert (execute.start_s, execute.end_s) == pytest.approx((0.0, 0.3))
-    core.execution_ended(journey.key, 0.3)
+    core.execution_ended(task.key, 0.3)
     (ended,) = _take(core, Ended)
     assert (ended.outcome.value, ended.end_slot, core.progress.owned) == ("success", 3, 0)
     assert ended.completion_s == pytest.approx(0.3)
@@ -119,7 +120,7 @@ def test_links_to_different_nodes_do_not_wait_for_each_other() -> None:
     _arrive(core, 0, _task(transmission_s=0.5), 1)
     other = _arrive(core, 1, _task(transmission_s=0.1), 2)
     core.advance(0.2)
-    assert [effect.journey for effect in _take(core, HandOver)] == [other]
+    assert [effect.task for effect in _take(core, HandOver)] == [other]
 
 
 def test_a_task_that_cannot_be_sent_in_time_is_dropped_at_the_head_and_leaves_the_link_to_the_next() -> None:
@@ -129,10 +130,10 @@ def test_a_task_that_cannot_be_sent_in_time_is_dropped_at_the_head_and_leaves_th
     third = _arrive(core, 2, _task(transmission_s=0.1), 1)
     core.advance(0.5)
     (ended,) = _take(core, Ended)
-    assert (ended.journey, ended.outcome.value, ended.late) == (doomed, "dropped", False)
+    assert (ended.task, ended.outcome.value, ended.late) == (doomed, "dropped", False)
     assert ended.completion_s == pytest.approx(0.4) and ended.end_slot == 5
     assert [(withdraw.destination, withdraw.slot) for withdraw in _take(core, Withdraw)] == [(1, 1)]
-    assert _take(core, Transmit)[-1].journey is third
+    assert _take(core, Transmit)[-1].task is third
     assert third.transmission_waiting_s == pytest.approx(0.3)
 
 
@@ -143,9 +144,9 @@ def test_a_task_that_cannot_be_executed_in_time_is_dropped_at_the_head_and_leave
     third = _arrive(core, 2, _task(execution_s=0.1), 0)
     _take(core, Execute)
     core.execution_ended(first.key, 0.5)
-    assert [(one.journey, one.outcome.value) for one in _take(core, Ended)] == [(first, "success"), (doomed, "dropped")]
+    assert [(one.task, one.outcome.value) for one in _take(core, Ended)] == [(first, "success"), (doomed, "dropped")]
     (execute,) = _take(core, Execute)
-    assert execute.journey is third and execute.start_s == pytest.approx(0.5)
+    assert execute.task is third and execute.start_s == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("over_s", "fits"), [(0.0, True), (5e-10, True), (1e-6, False)])
@@ -161,8 +162,8 @@ def test_a_measured_completion_past_the_deadline_by_more_than_a_hundredth_is_lat
     end_s: float, outcome: str, late: bool
 ) -> None:
     core = _core()
-    journey = _arrive(core, 0, _task(execution_s=0.7, deadline_s=0.7), 0)
-    core.execution_ended(journey.key, end_s)
+    task = _arrive(core, 0, _task(execution_s=0.7, deadline_s=0.7), 0)
+    core.execution_ended(task.key, end_s)
     (ended,) = _take(core, Ended)
     assert (ended.outcome.value, ended.late) == (outcome, late)
 
@@ -179,7 +180,7 @@ def test_skew_and_decision_count_against_the_deadline() -> None:
 def test_a_tick_that_comes_a_hair_early_has_no_negative_durations() -> None:
     """The receiver of a transfer rejects negative durations: the task would be lost."""
     core = _core()
-    snapshot = core.tick(5, _task(), 0.4995)
+    snapshot = core.tick(5, _task(slot=5), 0.4995)
     assert snapshot is not None and snapshot.task is not None
     core.decided(snapshot.task.key, 1, 0.4998)
     assert snapshot.task.skew_s >= 0 and snapshot.task.decision_s >= 0
@@ -198,10 +199,10 @@ def test_an_execution_failure_shows_at_the_end_or_at_its_event(timing: str) -> N
     trace = _failing_trace(Purpose.EXECUTION_FAILURE, 2.0, 0, 0.2)
     instant = failure_instant_s(3, Purpose.EXECUTION_FAILURE, trace, 0, 0, 0, 2.0)
     core = _core(network=_network(failure_rate=2.0), trace=trace, failure_timing=timing)
-    journey = _arrive(core, 0, _task(execution_s=0.3), 0)
+    task = _arrive(core, 0, _task(execution_s=0.3), 0)
     (execute,) = _take(core, Execute)
     assert execute.end_s == pytest.approx(0.3 if timing == "end" else instant)
-    core.execution_ended(journey.key, execute.end_s)
+    core.execution_ended(task.key, execute.end_s)
     assert [one.outcome.value for one in _take(core, Ended)] == ["execution_failure"]
 
 
@@ -274,22 +275,22 @@ def test_sending_backlogs_are_per_link() -> None:
 
 def test_a_received_task_starts_at_its_logical_arrival_and_the_flight_is_kept_apart() -> None:
     core = _core()
-    journey = _from_peer(0, 0.2)
-    assert core.handed_over(journey, elapsed_s=0.10, now=0.13)
+    task = _from_peer(0, 0.2)
+    assert core.handed_over(task, elapsed_s=0.10, now=0.13)
     (execute,) = _take(core, Execute)
     assert (execute.start_s, execute.end_s) == pytest.approx((0.10, 0.30))
-    assert journey.handover_s == pytest.approx(0.03)
-    core.execution_ended(journey.key, 0.30)
+    assert task.handover_s == pytest.approx(0.03)
+    core.execution_ended(task.key, 0.30)
     (ended,) = _take(core, Ended)
     assert ended.completion_s == pytest.approx(0.30)
 
 
 def test_a_handover_is_idempotent_also_after_the_task_has_ended() -> None:
     core = _core()
-    journey = _from_peer(0, 0.2)
-    assert core.handed_over(journey, 0.1, 0.1)
+    task = _from_peer(0, 0.2)
+    assert core.handed_over(task, 0.1, 0.1)
     assert not core.handed_over(_from_peer(0, 0.2), 0.1, 0.12)
-    core.execution_ended(journey.key, 0.3)
+    core.execution_ended(task.key, 0.3)
     assert not core.handed_over(_from_peer(0, 0.2), 0.1, 0.35)
     assert len(_take(core, Ended)) == 1 and core.progress.owned == 0
 
@@ -308,30 +309,30 @@ def test_the_execution_queue_is_ordered_by_logical_arrival_then_source() -> None
     core.execution_ended(running.key, now)
     for _ in range(3):
         (execute,) = _take(core, Execute)[-1:]
-        order.append(execute.journey)
+        order.append(execute.task)
         now += 0.1
-        core.execution_ended(execute.journey.key, now)
+        core.execution_ended(execute.task.key, now)
     assert order == [first_of_all, early_one, late_one]
 
 
 @pytest.mark.parametrize(("result", "outcomes"), [("accepted", []), ("doubt", []), ("refused", ["lost"])])
 def test_a_sender_writes_a_fate_only_when_it_is_sure_to_own_the_task(result: str, outcomes: list[str]) -> None:
     core = _core()
-    journey = _arrive(core, 2, _task(transmission_s=0.1), 1)
+    task = _arrive(core, 2, _task(transmission_s=0.1), 1)
     core.advance(0.3)
     assert core.progress.owned == 1
-    core.handover_settled(journey.key, result, 0.4)
+    core.handover_settled(task.key, result, 0.4)
     ended = _take(core, Ended)
     assert [one.outcome.value for one in ended] == outcomes and core.progress.owned == 0
     if ended:
-        assert ended[0].completion_s == journey.deadline_s and ended[0].end_slot == 12
+        assert ended[0].completion_s == task.deadline_s and ended[0].end_slot == 12
 
 
 def test_an_answer_that_comes_before_the_planned_end_of_the_transmission_is_not_forgotten() -> None:
     """Otherwise the task would stay pending for ever, and every drain would reach its time limit."""
     core = _core(transfer="payload")
-    journey = _arrive(core, 0, _task(transmission_s=0.2), 1)
-    core.handover_settled(journey.key, "accepted", 0.1999)
+    task = _arrive(core, 0, _task(transmission_s=0.2), 1)
+    core.handover_settled(task.key, "accepted", 0.1999)
     assert core.progress.owned == 1
     core.advance(0.2)
     assert core.progress.owned == 0 and not _take(core, Ended)
@@ -339,15 +340,15 @@ def test_an_answer_that_comes_before_the_planned_end_of_the_transmission_is_not_
 
 def test_a_broken_application_is_an_execution_failure() -> None:
     core = _core()
-    journey = _arrive(core, 0, _task(execution_s=0.3), 0)
-    core.execution_ended(journey.key, 0.1, broken=True)
+    task = _arrive(core, 0, _task(execution_s=0.3), 0)
+    core.execution_ended(task.key, 0.1, broken=True)
     assert [one.outcome.value for one in _take(core, Ended)] == ["execution_failure"]
 
 
 def test_end_slots_never_pass_the_last_slot() -> None:
     core = _core()
-    journey = _arrive(core, 19, _task(execution_s=0.3), 0)
-    core.execution_ended(journey.key, 2.2)
+    task = _arrive(core, 19, _task(execution_s=0.3), 0)
+    core.execution_ended(task.key, 2.2)
     assert _take(core, Ended)[0].end_slot == 19
 
 
@@ -361,7 +362,7 @@ def test_announcements_say_when_the_task_may_be_forgotten() -> None:
 def test_a_second_tick_of_a_slot_changes_nothing() -> None:
     core = _core()
     _arrive(core, 4, _task(), 1)
-    assert core.tick(4, _task(), 0.41) is None and core.progress.owned == 1
+    assert core.tick(4, _task(slot=4), 0.41) is None and core.progress.owned == 1
 
 
 def test_older_overload_messages_change_nothing() -> None:

@@ -52,13 +52,7 @@ class NodeCores:
             self._pass_until(now)
             snapshots = []
             for i, core in enumerate(self.cores):
-                task = self.trace.task(slot, i)
-                facts = (
-                    None
-                    if task is None
-                    else {"size_bits": task.size_bits, "cycles": task.cycles, "deadline_s": task.deadline_s}
-                )
-                snapshot = core.tick(slot, facts, now)
+                snapshot = core.tick(slot, self.trace.task(slot, i), now)
                 assert snapshot is not None
                 snapshots.append(snapshot)
                 self._carry_out(i, now)
@@ -100,17 +94,17 @@ class NodeCores:
         while effects := core.take_effects():
             for effect in effects:
                 match effect:
-                    case Ended(journey):
-                        assert journey.key not in self.ended
-                        self.ended[journey.key] = effect
-                    case Announce(destination, journey, forget_after_s):
-                        self.cores[destination].announced(i, journey.slot, journey.cycles, now + forget_after_s)
+                    case Ended(task):
+                        assert task.key not in self.ended
+                        self.ended[task.key] = effect
+                    case Announce(destination, task, forget_after_s):
+                        self.cores[destination].announced(i, task.slot, task.cycles, now + forget_after_s)
                     case Withdraw(destination, slot):
                         self.cores[destination].withdrawn(i, slot)
-                    case HandOver(destination, journey, elapsed_at_start_s):
-                        elapsed = elapsed_at_start_s + journey.transmission_s
-                        assert self.cores[destination].handed_over(replace(journey), elapsed, now)
+                    case HandOver(destination, task, elapsed_at_start_s):
+                        elapsed = elapsed_at_start_s + task.transmission_s
+                        assert self.cores[destination].handed_over(replace(task), elapsed, now)
                         self._carry_out(destination, now)
-                        core.handover_settled(journey.key, "accepted", now)
-                    case Execute(journey, _, end_s):
-                        heapq.heappush(self._executions, (end_s, i, journey.key))
+                        core.handover_settled(task.key, "accepted", now)
+                    case Execute(task, _, end_s):
+                        heapq.heappush(self._executions, (end_s, i, task.key))

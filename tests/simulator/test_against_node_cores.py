@@ -68,10 +68,10 @@ def test_states_and_outcomes_are_those_of_the_nodes(case: str, scheduler: str) -
     reward = np.zeros(trace.slots)
     for (slot, source), end in ended.items():
         place = 0, slot, source
-        assert outcomes.destination[place] == end.journey.destination
+        assert outcomes.destination[place] == end.task.destination
         assert OUTCOMES[outcomes.outcome[place]] is end.outcome
         for name in ("transmission_waiting_s", "transmission_s", "execution_waiting_s", "execution_s"):
-            assert getattr(outcomes, name)[place] == pytest.approx(getattr(end.journey, name), abs=1e-9), name
+            assert getattr(outcomes, name)[place] == pytest.approx(getattr(end.task, name), abs=1e-9), name
         assert outcomes.end_s[place] == pytest.approx(slot * trace.slot_s + end.completion_s, abs=1e-9)
         reward[end.end_slot] += 1 if end.outcome == "success" else -1
     np.testing.assert_array_equal(twin.team_reward[0], reward)
