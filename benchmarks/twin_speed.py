@@ -170,7 +170,7 @@ def observations(nodes: int, repeats: int) -> dict[str, Any]:
 def schedulers(repeats: int) -> dict[str, int]:
     """Task decisions per second of the edge nodes' schedulers at N = 20."""
     settings, network, traces = world(20)
-    context = SchedulerContext(20, make_profile(settings), None, network.capacity_hz)
+    context = SchedulerContext.of(network, make_profile(settings))
     tasks = sum(int(trace.has_task.sum()) for trace in traces)
     found = {}
     for name in ("local", "random", "rda", "ratc", "sed"):

@@ -112,7 +112,7 @@ def _trial(settings: Settings, choice: SchedulerChoice, with_model: bool) -> str
 
     settings = _with_known_profile(settings)
     n = settings.network.nodes
-    context = SchedulerContext(n, make_profile(settings), _AnyActor(n) if with_model else None, np.ones(n))
+    context = SchedulerContext(n, make_profile(settings), _AnyActor(n) if with_model else None, np.ones(n), np.zeros(n))
     try:
         create_scheduler(choice.name, choice.parameters, context)
     except ValueError as wrong:

@@ -27,7 +27,7 @@ def make_scheduler(
     from edgenode.schedulers import create_scheduler
 
     actor, profile = model or (None, None)
-    return create_scheduler(name, parameters, SchedulerContext(network.nodes, profile, actor, network.capacity_hz))
+    return create_scheduler(name, parameters, SchedulerContext.of(network, profile, actor))
 
 
 def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:

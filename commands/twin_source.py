@@ -52,7 +52,7 @@ class TwinSource:
     def _play_alike(self, choice: SchedulerChoice, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
         settings, network = self._settings, self._network
         actor = None if choice.model is None else self._actor(choice.model)
-        context = SchedulerContext(network.nodes, self._profile, actor, network.capacity_hz)
+        context = SchedulerContext.of(network, self._profile, actor)
         scheduler = create_scheduler(choice.name, choice.parameters, context)
         traces = [
             draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, plan.trace)

@@ -124,7 +124,7 @@ class Activation:
         try:
             actor = self._actor(choice.model, current)
             network, profile = self._identity.network, self._identity.profile
-            context = SchedulerContext(network.nodes, profile, actor, network.capacity_hz)
+            context = SchedulerContext.of(network, profile, actor)
             scheduler = create_scheduler(choice.name, choice.parameters, context)
             self._try_out(scheduler)
         except ServiceUnavailable as error:

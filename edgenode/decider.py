@@ -25,8 +25,9 @@ from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.probing import Prober, chosen_node, probed_nodes, reports_from
 from edgenode.records import decision_record
+from edgenode.reports import Reservation
 from offload.draws import Draws
-from offload.protocols import Choice
+from offload.protocols import Choice, reserves
 
 _logger = logging.getLogger(__name__)
 
@@ -162,7 +163,8 @@ class Decider:
             answers = {}
             if others:
                 decision.asked = len(others)
-                answers = self._prober.ask(others, facts.episode, snapshot.slot, scheduler.enough_reports)
+                reservation = Reservation(facts.node, states.cycles.item()) if reserves(scheduler) else None
+                answers = self._prober.ask(others, facts.episode, snapshot.slot, scheduler.enough_reports, reservation)
             choice = scheduler.choose(states, reports_from(decision.probed, answers, states), draws)
             chosen_node(choice, states.nodes)
         except Exception:

@@ -193,6 +193,8 @@ class NodeStatus(BaseModel):
 _EPISODE: Final[dict[str, Any]] = {"type": "integer", "minimum": 1, "maximum": LARGEST}
 _EPOCH: Final[dict[str, dict[str, Any]]] = {HEADER: {"type": "integer", "minimum": 1, "maximum": LARGEST}}
 """The header with the epoch of the controller's lease."""
+_NODE: Final[dict[str, Any]] = {"type": "integer", "minimum": 0, "maximum": LARGEST}
+_CYCLES: Final[dict[str, Any]] = {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_CYCLES}
 _SLOT: Final[dict[str, Any]] = {"type": "integer", "minimum": 0, "maximum": LARGEST}
 
 OPERATIONS: Final = (
@@ -221,8 +223,10 @@ OPERATIONS: Final = (
         "POST", "/v1/ticks", "a slot's tick", Tick, status=202, refusals=(409, 412), headers=_EPOCH, addressed=True
     ),
     Operation(
-        "GET", "/v1/reports", "a probe", answer=Report, refusals=(409, 422, 503),
-        parameters={"episode": _EPISODE, "slot": _SLOT}, addressed=True,
+        "GET", "/v1/reports", "a probe; with source and cycles it reserves its task", answer=Report,
+        refusals=(409, 422, 503),
+        parameters={"episode": _EPISODE, "slot": _SLOT, "source": _NODE, "cycles": _CYCLES},
+        optional=("source", "cycles"), addressed=True,
     ),
     Operation(
         "POST", "/v1/announcements", "announce a task of this source", Announcement, status=204, refusals=(409,),
@@ -234,7 +238,7 @@ OPERATIONS: Final = (
     Operation("POST", "/v1/handovers", "hand a task over", Handover, Accepted, refusals=(409, 503), addressed=True),
     Operation(
         "GET", "/v1/link", "make the connection a link (Upgrade: offload-link)", status=101, refusals=(409, 422, 426),
-        parameters={"episode": _EPISODE, "source": {"type": "integer", "minimum": 0, "maximum": LARGEST}},
+        parameters={"episode": _EPISODE, "source": _NODE},
         addressed=True,
     ),
     Operation("POST", "/v1/overload", "another node's overload bit", Overload, status=204, addressed=True),

@@ -22,7 +22,7 @@ from edgenode.identity import NodeIdentity
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.receivers import Receivers
-from edgenode.reports import Report
+from edgenode.reports import Report, Reservation
 from edgenode.runtime import EpisodeRuntime
 from offload.protocols import Application
 from offload.tasks import Task
@@ -104,9 +104,9 @@ class EdgeNode:
         runtime.expect_tick(slot)
         runtime.loop.hold_tick(slot, task, at_s)
 
-    def report(self, episode: int, slot: int) -> Report:
+    def report(self, episode: int, slot: int, reservation: Reservation | None) -> Report:
         """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout, WrongEpisode."""
-        return self._runtime_of(episode).report(slot)
+        return self._runtime_of(episode).report(slot, reservation)
 
     def announced(self, episode: int, slot: int, source: int, cycles: float, forget_after_s: float) -> None:
         """A task of `source` has entered its sending queue to this node. Raises WrongEpisode."""

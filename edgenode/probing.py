@@ -10,11 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenode.reports import Report
+from edgenode.reports import COUNTS, MEASURES, Report, Reservation
 from middleware.http.access import OPEN, Access
 from middleware.http.addressee import HEADER
 from middleware.http.fanout import Fanout
@@ -22,6 +23,11 @@ from offload.protocols import Choice
 from offload.state import LocalState, Reports
 
 _logger = logging.getLogger(__name__)
+
+_VALUES = tuple(name for name in MEASURES if name not in COUNTS)
+_values, _counts = attrgetter(*_VALUES), attrgetter(*COUNTS)
+_NO_VALUES, _NO_COUNTS = (np.inf, *(0.0 for _ in _VALUES)), tuple(0 for _ in COUNTS)
+"""Of a node that did not answer."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,18 @@ class Prober:
         """Connect before the first probe. A node that cannot be reached now is tried again when it is probed."""
         self._fanout.connect({node: self._address_of(node) for node in nodes}, self._timeout_s)
 
-    def ask(self, nodes: Sequence[int], episode: int, slot: int, enough: int | None) -> dict[int, TimedReport]:
+    def ask(
+        self,
+        nodes: Sequence[int],
+        episode: int,
+        slot: int,
+        enough: int | None,
+        reservation: Reservation | None = None,
+    ) -> dict[int, TimedReport]:
         """The reports that arrive within the time-out. With `enough`, only the first `enough` of them."""
         path = f"/v1/reports?episode={episode}&slot={slot}"
+        if reservation is not None:
+            path += f"&source={reservation.source}&cycles={reservation.cycles!r}"
         began = time.monotonic()
         until = began + self._timeout_s
         wanted = len(nodes) if enough is None else min(enough, len(nodes))
@@ -95,31 +110,16 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, TimedReport], stat
         return Reports.none(1)
     own = int(states.node[0])
     found = [TimedReport(Report.of(states), 0.0) if node == own else answers.get(node) for node in probed]
-    numbers = [
-        (np.inf, 0.0, 0.0, 0.0, 0.0)
-        if one is None
-        else (
-            one.after_s,
-            one.report.capacity_hz,
-            one.report.failure_rate,
-            one.report.execution_backlog_s,
-            one.report.receiving_work_s,
-        )
-        for one in found
-    ]
-    # One array of shape (5, 1, d) costs a fraction of five arrays.
-    after_s, capacity_hz, failure_rate, backlog_s, work_s = np.array(numbers, np.float64).T[:, None]
+    # Two arrays of shape (quantities, 1, d) cost a fraction of one array per quantity.
+    values = [_NO_VALUES if one is None else (one.after_s, *_values(one.report)) for one in found]
+    after_s, *measured = np.array(values, np.float64).T[:, None]
+    counts = np.array([_NO_COUNTS if one is None else _counts(one.report) for one in found], np.int64).T[:, None]
     return Reports(
         node=np.array([probed], np.int64),
         answered=np.array([[one is not None for one in found]]),
         answered_after_s=after_s,
-        capacity_hz=capacity_hz,
-        failure_rate=failure_rate,
-        execution_queue_length=np.array(
-            [[0 if one is None else one.report.execution_queue_length for one in found]], np.int64
-        ),
-        execution_backlog_s=backlog_s,
-        receiving_work_s=work_s,
+        **dict(zip(_VALUES, measured, strict=True)),
+        **dict(zip(COUNTS, counts, strict=True)),
     )
 
 

@@ -1,7 +1,7 @@
 """A node's answer to a probe (`Report`), and its reports of recent slots (`SlotReports`).
 
-Concurrency: a `Report` is plain data. `SlotReports` has one lock. Request threads announce ticks and wait for reports;
-the loop thread publishes them.
+Concurrency: a `Report` is plain data. `SlotReports` has one lock. Request threads announce ticks, and wait for
+reports to answer probes; the loop thread publishes them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self
 
 from edgenode.errors import AlreadyTicked, ProbeTimeout
@@ -37,10 +37,16 @@ class Report:
     """Seconds until the executor has finished its queue, including the rest of the running task."""
     receiving_work_s: float
     """Seconds of execution of the announced tasks that have not arrived."""
+    pending_cycles: float
+    """Cycles of the node's own task of this slot, on which it decides now; 0 without one."""
+    asked_work_s: float = 0.0
+    """Seconds of execution here of the tasks whose probes with a reservation were answered before, in this slot."""
+    asked_count: int = 0
+    """The number of these tasks."""
 
     @classmethod
     def of(cls, states: LocalState) -> Self:
-        """The report of a node's snapshot (B = 1)."""
+        """The report of a node's snapshot (B = 1), which knows of no probes."""
         return cls(
             states.slot.item(),
             states.capacity_hz.item(),
@@ -48,18 +54,12 @@ class Report:
             states.execution_queue_length.item(),
             states.execution_backlog_s.item(),
             states.receiving_work_s.item(),
+            states.cycles.item(),
         )
 
     def to_json(self) -> dict[str, Any]:
         """The report as it is sent (docs/contracts.md): the fields by name."""
-        return {
-            "slot": self.slot,
-            "capacity_hz": self.capacity_hz,
-            "failure_rate": self.failure_rate,
-            "execution_queue_length": self.execution_queue_length,
-            "execution_backlog_s": self.execution_backlog_s,
-            "receiving_work_s": self.receiving_work_s,
-        }
+        return {name: getattr(self, name) for name in _NAMES}
 
     @classmethod
     def from_bytes(cls, content: bytes, slot: int) -> Self:
@@ -80,21 +80,25 @@ class Report:
             # Not a bool, which is an integer too. NaN fails both comparisons.
             if type(value) not in (int, float) or not 0 <= value <= _MOST:
                 raise ValueError(f"{name}: {value!r} must be a number of 0 or more")
-        length = data["execution_queue_length"]
-        if type(length) is not int or length > LARGEST:
-            raise ValueError(f"execution_queue_length: {length!r} must be a number of tasks")
-        return cls(
-            slot,
-            data["capacity_hz"],
-            data["failure_rate"],
-            length,
-            data["execution_backlog_s"],
-            data["receiving_work_s"],
-        )
+        for name in COUNTS:
+            if type(data[name]) is not int or data[name] > LARGEST:
+                raise ValueError(f"{name}: {data[name]!r} must be a number of tasks")
+        return cls(slot, *(data[name] for name in MEASURES))
 
 
-MEASURES: Final = tuple(field.name for field in fields(Report) if field.name != "slot")
-"""The fields with the node's state. `offload.state.Reports` and `LocalState` have arrays with the same names."""
+_NAMES: Final = tuple(field.name for field in fields(Report))
+MEASURES: Final = _NAMES[1:]
+"""The fields with the node's state. `offload.state.Reports` has arrays with the same names."""
+COUNTS: Final = ("execution_queue_length", "asked_count")
+"""The measures that are integers. The others are floats."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The task of a probe: another node decides on it in this slot, and may send it here."""
+
+    source: int
+    cycles: float
 
 
 class SlotReports:
@@ -104,6 +108,8 @@ class SlotReports:
         self._episode = episode
         self._changed = threading.Condition()
         self._reports: dict[int, Report] = {}
+        self._asked: dict[int, dict[int, float]] = {}
+        """Execution seconds here of the tasks with a reservation, by slot and source, in the order of the answers."""
         self._newest = -1
         self._closed = False
 
@@ -119,16 +125,31 @@ class SlotReports:
         with self._changed:
             self._reports[report.slot] = report
             self._reports.pop(report.slot - _KEPT, None)
+            self._asked.pop(report.slot - _KEPT, None)
             self._changed.notify_all()
 
-    def wait_for(self, slot: int, timeout_s: float) -> Report:
-        """Wait for the report of a slot, at most `timeout_s` real seconds. Raises ProbeTimeout."""
+    def answer(self, slot: int, timeout_s: float, reservation: Reservation | None = None) -> Report:
+        """Answer a probe: the report of a slot, for which this waits at most `timeout_s` real seconds.
+
+        A reservation counts in the answers to later probes of the slot. If it is repeated, it gets the same answer.
+        Raises ProbeTimeout.
+        """
         with self._changed:
             if self._changed.wait_for(lambda: slot in self._reports or self._closed, timeout_s):
                 found = self._reports.get(slot)
                 if found is not None:
-                    return found
+                    return self._with_asked(found, reservation)
         raise ProbeTimeout(f"no snapshot of slot {slot} within {timeout_s:g} s")
+
+    def _with_asked(self, report: Report, reservation: Reservation | None) -> Report:
+        asked = self._asked.setdefault(report.slot, {})
+        before = list(asked.values())
+        if reservation is not None:
+            if reservation.source in asked:
+                before = before[: list(asked).index(reservation.source)]
+            else:
+                asked[reservation.source] = reservation.cycles / report.capacity_hz
+        return replace(report, asked_work_s=sum(before), asked_count=len(before)) if before else report
 
     def close(self) -> None:
         """End all waits."""

@@ -24,7 +24,7 @@ from edgenode.loop import EpisodeLoop, Parts
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.probing import Prober
-from edgenode.reports import Report, SlotReports
+from edgenode.reports import Report, Reservation, SlotReports
 from edgenode.stimuli import core_for
 from offload.protocols import Application
 
@@ -94,9 +94,9 @@ class EpisodeRuntime:
         """Note that a tick of the slot has arrived. Raises AlreadyTicked."""
         self._parts.reports.expect(slot)
 
-    def report(self, slot: int) -> Report:
-        """The report of a slot. Waits for this node's tick if necessary. Raises ProbeTimeout."""
-        return self._parts.reports.wait_for(slot, self._probe_timeout_s)
+    def report(self, slot: int, reservation: Reservation | None) -> Report:
+        """The answer to a probe. Waits for this node's tick if necessary. Raises ProbeTimeout."""
+        return self._parts.reports.answer(slot, self._probe_timeout_s, reservation)
 
     def progress(self) -> TaskCounts:
         """Counts of the episode's tasks at this node, at one instant. Raises Unsettled."""

@@ -80,9 +80,7 @@ def example_context(nodes: int) -> SchedulerContext:
     """A context with everything that a scheduler may use. Its actor is untrained and depends on N only."""
     profile = make_profile(_settings(nodes))
     weights = np.random.default_rng(nodes).normal(size=(profile.size, nodes + 1))
-    return SchedulerContext(
-        nodes=nodes, profile=profile, actor=_LinearActor(weights), capacity_hz=example_network(nodes).capacity_hz
-    )
+    return SchedulerContext.of(example_network(nodes), profile, _LinearActor(weights))
 
 
 def random_states(random: np.random.Generator, nodes: int, batch: int) -> LocalState:
@@ -129,6 +127,7 @@ def reports_for(random: np.random.Generator, states: LocalState, probes: IntArra
     own = probes == states.node[:, None]
     answered = own | ((probes >= 0) & (random.random(probes.shape) < answer_share))
     length = random.poisson(2.0, probes.shape)
+    asked_count = np.where(own, 0, random.poisson(0.5, probes.shape))
     mine = report_of(states)
     drawn = {
         "answered_after_s": np.where(own, 0.0, random.uniform(1e-3, 0.1, probes.shape)),
@@ -139,6 +138,9 @@ def reports_for(random: np.random.Generator, states: LocalState, probes: IntArra
             own, mine.execution_backlog_s, length * random.uniform(0.05, 0.3, probes.shape)
         ),
         "receiving_work_s": np.where(own, mine.receiving_work_s, random.exponential(0.1, probes.shape)),
+        "pending_cycles": np.where(own, mine.pending_cycles, random.choice([0.0, 1e8, 5e8], probes.shape)),
+        "asked_work_s": asked_count * random.uniform(0.01, 0.2, probes.shape),
+        "asked_count": asked_count,
     }
     empty = Reports.none(*probes.shape)
     values = {name: np.where(answered, column, getattr(empty, name)) for name, column in drawn.items()}
@@ -153,6 +155,8 @@ def _check_form(where: str, scheduler: Scheduler) -> None:
         enough is None or (isinstance(enough, int) and enough >= 1),
         f"{where}: enough_reports is {enough!r}; it is None or a whole number of at least 1",
     )
+    reservations = getattr(scheduler, "reservations", False)
+    _require(isinstance(reservations, bool), f"{where}: reservations is {reservations!r}; it is True or False")
     kind: Any = type(scheduler)
     parameters: Any = getattr(kind, "__dataclass_params__", None)
     _require(
@@ -267,6 +271,9 @@ def _garbled(reports: Reports) -> Reports:
         "execution_queue_length": 0,
         "execution_backlog_s": -1.0,
         "receiving_work_s": 0.0,
+        "pending_cycles": 0.0,
+        "asked_work_s": 0.0,
+        "asked_count": 0,
     }
     changed = {name: np.where(reports.answered, getattr(reports, name), value) for name, value in tempting.items()}
     return dataclasses.replace(reports, **changed)

@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     EXECUTION_FAILURE = 5
     DECISION = 6
     ANSWER = 7
+    ORDER = 8
 
 
 def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from offload.draws import Draws
 from offload.episodes import EpisodeLog, EpisodePlan
+from offload.network import Network
 from offload.profiles import Profile
 from offload.state import FloatArray, IntArray, LocalState, Reports
 
@@ -97,13 +98,19 @@ class SchedulerContext:
     """What a scheduler knows when it is created.
 
     nodes: N; profile: encodes observations; actor: of the active model, if there is one
-    capacity_hz: (N,) F of all nodes, which does not change during a run
+    capacity_hz, failure_rate: (N,) F and α of all nodes, which do not change during a run
     """
 
     nodes: int
     profile: Profile | None = None
     actor: Actor | None = None
     capacity_hz: FloatArray | None = None
+    failure_rate: FloatArray | None = None
+
+    @classmethod
+    def of(cls, network: Network, profile: Profile | None = None, actor: Actor | None = None) -> SchedulerContext:
+        """The context of a scheduler in this network."""
+        return cls(network.nodes, profile, actor, network.capacity_hz, network.failure_rate)
 
 
 @runtime_checkable
@@ -123,6 +130,8 @@ class Scheduler(Protocol):
         """
         ...
 
+    # An implementation may also have `reservations: bool` (see `reserves`).
+
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
         """(B, d) the nodes to ask, −1 for none; d may be 0. The deciding node may be among them: it answers at once."""
         ...
@@ -130,6 +139,15 @@ class Scheduler(Protocol):
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """Where each task goes. Every row of `states` has a task. The values of unanswered probes mean nothing."""
         ...
+
+
+def reserves(scheduler: Scheduler) -> bool:
+    """Whether the scheduler's probes carry their task: its attribute `reservations`, False without one.
+
+    Probed nodes add such a task to `Reports.asked_work_s` and `asked_count` of the slot's later probes. So decisions of
+    one slot are no longer simultaneous. The twin draws their order; a node answers in the order of arrival.
+    """
+    return bool(getattr(scheduler, "reservations", False))
 
 
 class Application(Protocol):

@@ -77,6 +77,9 @@ class Reports:
     execution_queue_length: (B, d) the running task included
     execution_backlog_s: (B, d) execution seconds left of the running task and of the queue
     receiving_work_s: (B, d) execution seconds of announced tasks that are being sent to the node
+    pending_cycles: (B, d) cycles of the node's own task of this slot, 0 without one. It decides on this task now.
+    asked_work_s, asked_count: (B, d) execution seconds at the node, and number, of the tasks of this slot whose
+        probes it answered before. Only probes with a reservation count (`Scheduler.reservations`).
     """
 
     node: IntArray
@@ -87,6 +90,9 @@ class Reports:
     execution_queue_length: IntArray
     execution_backlog_s: FloatArray
     receiving_work_s: FloatArray
+    pending_cycles: FloatArray
+    asked_work_s: FloatArray
+    asked_count: IntArray
 
     @classmethod
     def none(cls, batch: int, columns: int = 0) -> Self:
@@ -101,6 +107,9 @@ class Reports:
             execution_queue_length=np.zeros(shape, dtype=np.int64),
             execution_backlog_s=np.zeros(shape),
             receiving_work_s=np.zeros(shape),
+            pending_cycles=np.zeros(shape),
+            asked_work_s=np.zeros(shape),
+            asked_count=np.zeros(shape, dtype=np.int64),
         )
 
     def take(self, rows: IntArray | BoolArray) -> Self:
@@ -109,7 +118,7 @@ class Reports:
 
 
 def report_of(states: LocalState) -> Reports:
-    """The reports of the deciding nodes about themselves, shape (B, 1)."""
+    """The reports of the deciding nodes about themselves, shape (B, 1), before they have answered a probe."""
 
     def column(values: NDArray[np.generic]) -> NDArray[np.generic]:
         return values[:, None]
@@ -123,4 +132,7 @@ def report_of(states: LocalState) -> Reports:
         execution_queue_length=column(states.execution_queue_length),  # type: ignore[arg-type]
         execution_backlog_s=column(states.execution_backlog_s),  # type: ignore[arg-type]
         receiving_work_s=column(states.receiving_work_s),  # type: ignore[arg-type]
+        pending_cycles=column(states.cycles),  # type: ignore[arg-type]
+        asked_work_s=np.zeros((states.batch, 1)),
+        asked_count=np.zeros((states.batch, 1), dtype=np.int64),
     )

@@ -107,7 +107,7 @@ class EpisodeSequence:
 
     def scheduler_actions(self, name: str, parameters: Mapping[str, Any]) -> NDArray[np.int64]:
         """(B, N) the actions that a scheduler takes now. Raises ValueError for an unknown scheduler or parameter."""
-        context = SchedulerContext(self.nodes, self.profile, None, self.network.capacity_hz)
+        context = SchedulerContext.of(self.network, self.profile)
         actions = np.full((self.batch, self.nodes), self.nodes)
         episode, node, choice, _ = self.twin.choices(create_scheduler(name, parameters, context))
         actions[episode, node] = choice.destination

@@ -4,6 +4,7 @@ The twin reads from arrays what an edge node learns from messages:
 
 * snapshots are those of the tick
 * probed nodes answer at once; the order of the answers to a broadcast is drawn
+* the order in which a slot's reservations reach the probed nodes is drawn
 * overload bits are those that the nodes send shortly before the tick
 
 Decisions and messages take no time.
@@ -23,11 +24,12 @@ from offload.draws import Draws, Purpose, uniform
 from offload.fidelity import PUSH_LEAD
 from offload.network import Network
 from offload.outcomes import Outcome
-from offload.protocols import Choice, Scheduler
+from offload.protocols import Choice, Scheduler, reserves
 from offload.settings import Settings
 from offload.state import IntArray, LocalState, Reports
 from offload.tasks import Trace
 from simulator import arrays, core
+from simulator.reservations import asked_before
 
 OUTCOMES: Final = (
     None,
@@ -191,11 +193,19 @@ class Twin:
             overloaded=overloaded,
         )
 
-    def reports(self, episode: IntArray, node: IntArray, probed: IntArray, enough: int | None = None) -> Reports:
+    def reports(
+        self,
+        episode: IntArray,
+        node: IntArray,
+        probed: IntArray,
+        enough: int | None = None,
+        reservations: bool = False,
+    ) -> Reports:
         """The answers of the probed nodes.
 
         episode, node: (R,) the probing nodes; probed: (R, d) the nodes that they probe, −1 for none
         enough: a probing node waits for this many answers of other nodes; for all by default
+        reservations: the probes carry their tasks (`offload.protocols.reserves`)
 
         The order of the answers to a broadcast is drawn, keyed by slot, probing node and answering node. A node's own
         answer comes first.
@@ -216,15 +226,25 @@ class Twin:
             others = np.where(own, np.inf, after)
             last = np.partition(others, enough - 1, axis=1)[:, enough - 1 : enough] if enough > 0 else -np.inf
             answered = asked & (own | (others <= last))
+        capacity_hz, cycles = networks.capacity_hz[of, j], self.slot_facts().tasks[..., arrays.CYCLES]
+        if reservations:
+            order = uniform(self.seed, Purpose.ORDER, self.episodes.number[episode], self.slot, node)
+            work_s = cycles[episode, node][:, None] / capacity_hz
+            asked_work_s, asked_count = asked_before(episode, node, probed, work_s, order)
+        else:
+            asked_work_s, asked_count = np.zeros(probed.shape), np.zeros(probed.shape, np.int64)
         return Reports(
             node=probed,
             answered=answered,
             answered_after_s=after,
-            capacity_hz=networks.capacity_hz[of, j],
+            capacity_hz=capacity_hz,
             failure_rate=networks.failure_rate[of, j],
             execution_queue_length=known.execution_length[e, j].astype(np.int64),
             execution_backlog_s=known.execution_backlog_s[e, j],
             receiving_work_s=known.receiving_work_s[e, j],
+            pending_cycles=np.where(self.has_task[e, j], cycles[e, j], 0.0),
+            asked_work_s=asked_work_s,
+            asked_count=asked_count,
         )
 
     # --- deciding -------------------------------------------------------------------------------------------------
@@ -238,7 +258,8 @@ class Twin:
         states = self.states(episode, node)
         draws = Draws(self.seed, self.episodes.number[episode], states.slot, node)
         probed = scheduler.probes(states, draws)
-        choice = scheduler.choose(states, self.reports(episode, node, probed, scheduler.enough_reports), draws)
+        reports = self.reports(episode, node, probed, scheduler.enough_reports, reserves(scheduler))
+        choice = scheduler.choose(states, reports, draws)
         return episode, node, choice, ((probed >= 0) & (probed != node[:, None])).sum(axis=1)
 
     def decide(self, destinations: IntArray) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
-from edgenode.http.requests import Environ, Handlers, numbers
+from edgenode.http.requests import Environ, Handlers, check_origin, numbers
 from edgenode.node import EdgeNode
+from edgenode.reports import Reservation
 from middleware.http.openapi import LARGEST
 from middleware.http.problems import HTTPProblem
+from offload.limits import MOST_CYCLES
 
 
 def handlers(node: EdgeNode) -> Handlers:
@@ -19,6 +22,24 @@ def handlers(node: EdgeNode) -> Handlers:
         episode, slot = numbers(environ, "episode", "slot")
         if not (1 <= episode <= LARGEST and 0 <= slot <= slots):
             raise HTTPProblem(422, "Impossible value", f"episode: {episode}, slot: {slot}; slots are 0 to {slots}")
-        return 200, node.report(episode, slot).to_json()
+        reservation = _reservation(environ)
+        if reservation is not None:
+            check_origin(node.identity, reservation.source, slot)
+        return 200, node.report(episode, slot, reservation).to_json()
 
     return {("GET", "/v1/reports"): report}
+
+
+def _reservation(environ: Environ) -> Reservation | None:
+    """The probe's task; None if it carries none. Raises HTTPProblem."""
+    query = parse_qs(environ["QUERY_STRING"])
+    if "cycles" not in query and "source" not in query:
+        return None
+    (source,) = numbers(environ, "source")
+    try:
+        cycles = float(query["cycles"][0])
+    except (KeyError, ValueError):
+        raise HTTPProblem(422, "Impossible value", "cycles: a number is needed beside source") from None
+    if not 0 < cycles <= MOST_CYCLES:
+        raise HTTPProblem(422, "Impossible value", f"cycles: {cycles:g} must be above 0 and at most {MOST_CYCLES:g}")
+    return Reservation(source, cycles)

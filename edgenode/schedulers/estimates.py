@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from offload.draws import Draws
 from offload.state import FloatArray, IntArray, LocalState, Reports
 
 
-def estimated_delay_s(states: LocalState, reports: Reports) -> FloatArray:
+def estimated_delay_s(states: LocalState, reports: Reports, more_work_s: FloatArray | float = 0.0) -> FloatArray:
     """(B, d) seconds until the task would be done at each reporting node; infinite without a report.
 
-    max(own sending backlog to j + s/r_ij, backlog of j + announced work of j) + c/F_j. The node itself needs no
-    transmission.
+    max(own sending backlog to j + s/r_ij, backlog of j + announced work of j + more work) + c/F_j. The node itself
+    needs no transmission.
+
+    more_work_s: (B, d) execution seconds that j is expected to have before the task arrives, besides its backlog
     """
     node = np.maximum(reports.node, 0)
     sending = np.take_along_axis(states.sending_backlog_s, node, axis=1)
     rate = np.take_along_axis(states.rate_bps, node, axis=1)
     arrives = sending + states.size_bits[:, None] / rate
-    backlog = reports.execution_backlog_s + reports.receiving_work_s
+    backlog = reports.execution_backlog_s + reports.receiving_work_s + more_work_s
     capacity = np.where(reports.answered, reports.capacity_hz, 1.0)
     delay = np.maximum(arrives, backlog) + states.cycles[:, None] / capacity
     return np.where(reports.answered, delay, np.inf)
@@ -45,11 +49,11 @@ def scattered(reports: Reports, values: FloatArray, nodes: int) -> FloatArray:
 
 def joined(first: Reports, second: Reports) -> Reports:
     """The columns of both reports."""
-    names = (
-        "node", "answered", "answered_after_s", "capacity_hz", "failure_rate", "execution_queue_length",
-        "execution_backlog_s", "receiving_work_s",
-    )  # fmt: skip
-    return Reports(**{name: np.concatenate([getattr(first, name), getattr(second, name)], axis=1) for name in names})
+    columns = {
+        field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)], axis=1)
+        for field in fields(Reports)
+    }
+    return Reports(**columns)
 
 
 def distinct_others(states: LocalState, draws: Draws, count: int, first_draw: int = 0) -> IntArray:
@@ -74,4 +78,21 @@ def _distinct(
         chosen[:, k] = rank
     if others_only:
         chosen += chosen >= states.node[:, None]
+    return chosen
+
+
+def others_by_capacity(states: LocalState, draws: Draws, capacity_hz: FloatArray, count: int) -> IntArray:
+    """(B, d) distinct nodes other than the deciding one, drawn one after the other in proportion to their capacity.
+
+    capacity_hz: (N,); d is `count`, at most N−1. Uses the draws 0 … d−1.
+    """
+    rows = np.arange(states.batch)
+    weights = np.repeat(capacity_hz[None, :], states.batch, axis=0)
+    weights[rows, states.node] = 0.0
+    chosen = np.zeros((states.batch, min(count, states.nodes - 1)), dtype=np.int64)
+    for k in range(chosen.shape[1]):
+        until = np.cumsum(weights, axis=1)
+        # The first node whose share of the sum lies above the draw. A weight of 0 gives no share.
+        chosen[:, k] = np.argmax(until > draws.uniform(k)[:, None] * until[:, -1:], axis=1)
+        weights[rows, chosen[:, k]] = 0.0
     return chosen

@@ -10,7 +10,7 @@ import numpy as np
 from edgenode.schedulers.estimates import distinct_others, estimated_delay_s, joined, scattered
 from offload.draws import Draws
 from offload.protocols import Choice, SchedulerContext
-from offload.state import IntArray, LocalState, Reports, report_of
+from offload.state import FloatArray, IntArray, LocalState, Reports, report_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +35,9 @@ class SED:
         return lowest_delay(states, joined(report_of(states), reports))
 
 
-def lowest_delay(states: LocalState, reports: Reports) -> Choice:
-    """The node with the lowest estimated delay among those that answered."""
-    delay = estimated_delay_s(states, reports)
+def lowest_delay(states: LocalState, reports: Reports, more_work_s: FloatArray | float = 0.0) -> Choice:
+    """The node with the lowest estimated delay among those that answered. `more_work_s`: see `estimated_delay_s`."""
+    delay = estimated_delay_s(states, reports, more_work_s)
     column = np.argmin(delay, axis=1)
     destination = np.take_along_axis(reports.node, column[:, None], axis=1)[:, 0]
     return Choice.of(destination, states.nodes, scattered(reports, delay, states.nodes))

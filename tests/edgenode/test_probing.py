@@ -38,6 +38,9 @@ def _node(
                 "execution_queue_length": slot,
                 "execution_backlog_s": 0.0,
                 "receiving_work_s": 0.0,
+                "pending_cycles": 0.0,
+                "asked_work_s": 0.0,
+                "asked_count": 0,
             }
             content = json.dumps(report).encode() if answer is None else answer
             self.send_response(status)
@@ -128,6 +131,9 @@ REPORT = {
     "execution_queue_length": 2,
     "execution_backlog_s": 0.5,
     "receiving_work_s": 0.0,
+    "pending_cycles": 1e8,
+    "asked_work_s": 0.2,
+    "asked_count": 1,
 }
 
 
@@ -159,6 +165,9 @@ def test_what_a_node_reports_is_a_report() -> None:
         (_with(receiving_work_s=[0]), r"receiving_work_s: \[0\]"),
         (_with(receiving_work_s=10**400), "receiving_work_s: 1000"),
         (_with(execution_queue_length=1.5), "execution_queue_length: 1.5"),
+        (_with(pending_cycles=-1), "pending_cycles: -1"),
+        (_with(asked_work_s=None), "asked_work_s: None"),
+        (_with(asked_count=0.5), "asked_count: 0.5"),
         (_with(execution_queue_length=10**30), "execution_queue_length: 1000"),
     ],
 )

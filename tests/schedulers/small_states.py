@@ -55,11 +55,14 @@ def answers(*rows: dict[str, Any]) -> Reports:
         "execution_queue_length": 0,
         "execution_backlog_s": 0.0,
         "receiving_work_s": 0.0,
+        "pending_cycles": 0.0,
+        "asked_work_s": 0.0,
+        "asked_count": 0,
     }
     for row in rows:
         assert not set(row) - {"node", *usual}
     filled = [usual | row for row in rows]
-    kinds = {"node": np.int64, "answered": bool, "execution_queue_length": np.int64}
+    kinds = {"node": np.int64, "answered": bool, "execution_queue_length": np.int64, "asked_count": np.int64}
     names = ["node", *usual]
     return Reports(**{name: np.array([[row[name] for row in filled]], kinds.get(name, float)) for name in names})
 

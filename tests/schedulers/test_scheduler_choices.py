@@ -218,6 +218,29 @@ def test_sed_stays_when_it_is_a_tie():
     assert chosen("sed", state(), answers(tie)) == 0
 
 
+def test_sed_reserve_draws_its_probes_in_proportion_to_capacity():
+    context = SchedulerContext(nodes=4, capacity_hz=np.array([9e9, 1e9, 3e9, 6e9]))
+    states, draws = many(state(node=0), 24_000)
+    probes = create_scheduler("sed-reserve", {}, context).probes(states, draws)
+    assert (probes[:, 0] != probes[:, 1]).all() and not (probes == 0).any()
+    first = np.bincount(probes[:, 0], minlength=4) / 24_000
+    np.testing.assert_allclose(first, [0, 0.1, 0.3, 0.6], atol=0.01)
+    after_three = np.bincount(probes[probes[:, 0] == 3, 1], minlength=4) / (probes[:, 0] == 3).sum()
+    np.testing.assert_allclose(after_three, [0, 0.25, 0.75, 0], atol=0.015)
+
+
+def test_sed_reserve_counts_the_tasks_that_others_are_deciding_on():
+    idle, slower = {"node": 2}, {"node": 3, "execution_backlog_s": 0.1}
+    assert chosen("sed-reserve", state(), answers(idle, slower)) == 2  # 0.5 s and 0.6 s against 1 s at itself
+    pending = idle | {"pending_cycles": 4e8}  # 0.2 s at node 2
+    assert chosen("sed-reserve", state(), answers(pending, slower)) == 3
+    assert chosen("sed-reserve", state(), answers(pending, slower), pending=False) == 2
+    asked = idle | {"asked_work_s": 0.22, "asked_count": 1}  # half of it counts
+    assert chosen("sed-reserve", state(), answers(asked, slower)) == 3
+    assert chosen("sed-reserve", state(), answers(asked, slower), reservations=False) == 2
+    assert chosen("sed-reserve", state(), silent(2, 3)) == 0
+
+
 def test_more_probes_than_others_asks_all_others():
     probes = scheduler("sed", d=50).probes(state(), Draws.single(4, 0, 0, 0))
     assert sorted(probes[0].tolist()) == [1, 2, 3]
@@ -225,7 +248,7 @@ def test_more_probes_than_others_asks_all_others():
 
 def test_a_node_that_is_alone_keeps_its_tasks_under_every_scheduler():
     alone = state(nodes=1, execution_queue_length=99, execution_backlog_s=9.0)
-    for name in ("random", "local", "weighted", "ratc", "rda", "rda-tuned", "sed", "drl", "drl-probe"):
+    for name in ("random", "local", "weighted", "ratc", "rda", "rda-tuned", "sed", "sed-reserve", "drl", "drl-probe"):
         made = create_scheduler(name, {}, example_context(1))
         probes = made.probes(alone, DRAWS)
         reports = dataclasses.replace(silent(*probes[0].tolist()), node=probes)

@@ -7,6 +7,7 @@ from offload.conformance import check_scheduler
 
 OTHER_PARAMETERS = {
     "sed": [{"d": 1}, {"d": 5}, {"d": 1000}],
+    "sed-reserve": [{"d": 1000}, {"pending": False}, {"reservations": False}],
     "drl-probe": [{"d": 1}, {"d": 5}, {"d": 1000}],
     "rda": [{"threshold_tasks": 0.0}, {"threshold_tasks": 1e9}],
     "rda-tuned": [{"threshold_s": 0}, {"threshold_s": 1e9}],
@@ -20,5 +21,5 @@ def test_every_registered_scheduler_conforms(name):
 
 
 def test_all_that_the_design_names_are_registered():
-    ours = {"random", "local", "weighted", "ratc", "rda", "rda-tuned", "sed", "drl", "drl-probe"}
+    ours = {"random", "local", "weighted", "ratc", "rda", "rda-tuned", "sed", "sed-reserve", "drl", "drl-probe"}
     assert ours <= set(scheduler_names())

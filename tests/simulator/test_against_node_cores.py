@@ -40,9 +40,7 @@ def test_states_and_outcomes_are_those_of_the_nodes(case: str, scheduler: str) -
     settings = CASES[case]
     network = draw_network(settings.network, settings.seed)
     trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, 5)
-    made = create_scheduler(
-        scheduler, {}, SchedulerContext(network.nodes, make_profile(settings), None, network.capacity_hz)
-    )
+    made = create_scheduler(scheduler, {}, SchedulerContext.of(network, make_profile(settings)))
     twin = Twin([network], [trace], settings)
     everyone = np.arange(network.nodes)
 

@@ -29,9 +29,7 @@ def traces(count, first=0):
 
 
 def scheduler(name, network=NETWORKS[0]):
-    return create_scheduler(
-        name, {}, SchedulerContext(network.nodes, make_profile(SETTINGS), None, network.capacity_hz)
-    )
+    return create_scheduler(name, {}, SchedulerContext.of(network, make_profile(SETTINGS)))
 
 
 def test_compiled_draws_are_those_of_the_nodes() -> None:
