@@ -61,16 +61,8 @@ class ControllerClient:
         gets None. Raises EpisodeError if the controller could not open the episode, ControllerError if it refuses the
         plan.
         """
-        body = {
-            "phase": plan.phase,
-            "method": plan.method,
-            "trace": plan.trace,
-            "scheduler": plan.scheduler.name,
-            "parameters": dict(plan.scheduler.parameters),
-            "model": plan.scheduler.model,
-        }
         try:
-            return int(self._call("POST", "/v1/episodes", body, needs={"episode": int})["episode"])
+            return int(self._call("POST", "/v1/episodes", plan.to_json(), needs={"episode": int})["episode"])
         except _RefusedError as refused:
             if refused.status == 409:
                 return None
