@@ -95,7 +95,7 @@ def test_a_node_that_was_restarted_says_that_it_plays_nothing(tmp_path: Path) ->
     with Fleet(tmp_path, SETTINGS) as fleet:
         episode = fleet.write_episode(trace_of(fleet, 1))
         status, problem = fleet.call(0, "POST", f"/v1/episodes/{episode}/close", {})
-        assert (status, problem["title"]) == (409, "Another episode")
+        assert (status, problem["title"]) == (409, "Wrong episode")
 
 
 def test_a_second_process_of_a_node_ends_and_names_the_folder(tmp_path: Path) -> None:

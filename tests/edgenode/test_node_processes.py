@@ -191,7 +191,7 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
         assert set(statuses.values()) == {202}, (slot, statuses)
         if slot == 4:
             status, answer = fleet.call(1, "POST", "/v1/episodes", fleet.opening(before, 14))
-            assert (status, answer["title"]) == (409, "Another episode")
+            assert (status, answer["title"]) == (409, "Wrong episode")
             assert f"episode {before} is over" in answer["detail"]
     for thread in threads:
         thread.join()
@@ -404,7 +404,7 @@ def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is
     time.sleep(0.2)
     assert fleet.call(0, "GET", "/v1/status")[1]["pending"] <= before
     foreign = fleet.call(0, "POST", "/v1/handovers", {**task, "episode_uid": "f" * 32})
-    assert (foreign[0], foreign[1]["title"]) == (409, "Another episode"), "of another database's episode of this number"
+    assert (foreign[0], foreign[1]["title"]) == (409, "Wrong episode"), "of another database's episode of this number"
     assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": True})
     assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": False})
 
