@@ -128,11 +128,11 @@ class EdgeNode:
         runtime.clock()
         return runtime.loop.accept(task, elapsed_s)
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node has sent its overload bit. Without an open episode it is ignored."""
         runtime = self._runtime
         if runtime is not None:
-            runtime.loop.overload_heard(node, overloaded, sequence)
+            runtime.loop.overload_received(node, overloaded, sequence)
 
     def clock_of(self, episode: int, episode_uid: str) -> EpisodeClock:
         """The clock of the current episode. Raises WrongEpisode."""

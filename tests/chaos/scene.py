@@ -231,7 +231,9 @@ class Scene:
             return  # the run ended before
         logged = self._output.read_text(errors="replace")
         if code != 2 or message not in logged:
-            self._problems.append(f"the process that had to leave the run ended with code {code}: {self._last_output_lines()}")
+            self._problems.append(
+                f"the process that had to leave the run ended with code {code}: {self._last_output_lines()}"
+            )
 
     # --- the run ------------------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ def test_an_older_kubernetes_is_refused():
 
 
 @pytest.mark.parametrize("file", VALUES_FILES)
-def test_names_fit_and_labels_tell_whose_an_object_is(file):
+def test_names_fit_and_labels_identify_the_release(file):
     long = "a-name-as-long-as-helm-allows-it-to-be-with-53-chars"
     objects = render(file, name=long, pipeline__enabled=True)
     names = [(one["kind"], one["metadata"]["name"]) for one in objects]

@@ -142,8 +142,8 @@ def test_a_killed_pod_loses_its_tasks_only_and_takes_part_again(release: Release
     identity = release.pods("node")[name]["metadata"]["uid"]
     episode = release.playing()
     release.kubectl("delete", "pod", name, "--grace-period=0", "--force")
-    told = release.ended(episode)
-    assert told["verdict"] in ("complete", "incomplete"), told
+    ended = release.ended(episode)
+    assert ended["verdict"] in ("complete", "incomplete"), ended
     run = load_run(database, release.run())
     hit = find_episodes(database, run, episode=episode)[0]
     assert sum(hit.outcomes.values()) == hit.tasks

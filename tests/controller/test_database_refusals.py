@@ -38,7 +38,7 @@ def test_nodes_end_while_the_database_refuses_them(tmp_path: Path) -> None:
 
 
 def test_a_registry_table_that_is_gone_for_a_while_ends_no_process(tmp_path: Path) -> None:
-    """A restored database or a lost right ended every process: such errors were not retried."""
+    """Regression: a restored database or a lost privilege ended every process, because nothing retried such errors."""
     with Testbed(tmp_path, {}) as testbed:
         before = testbed.controller.pid, {node: one.pid for node, one in testbed.node_processes().items()}
         with testbed.opened.database.transaction() as connection:

@@ -96,7 +96,7 @@ def test_nodes_that_are_dead_or_play_no_episode_are_not_waited_for() -> None:
 
 
 def test_a_node_that_answers_elsewhere_now_is_asked_there() -> None:
-    """It was opened again at the end of the ticks: its tasks must not be lost."""
+    """The controller opened the episode again on the node at the end of the ticks. Its tasks must not be lost."""
     dead = f"http://127.0.0.1:{free_port()}"
     with node((200, {**IDLE, "owned": 1}), (200, {**IDLE, "ended": 1})) as (moved, asked):
         assert drained(dead, look_up=lambda _: moved)

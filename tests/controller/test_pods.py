@@ -161,8 +161,8 @@ def test_an_api_that_is_away_is_told_once_and_what_was_seen_stays(api: Api, pods
     until(lambda: not api.statuses)
     assert set(pods.seen()) == {0}
     until(lambda: set(pods.seen()) == {0, 1})
-    told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [message.partition(" (")[0].partition(" after")[0] for message in told] == [
+    messages = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [message.partition(" (")[0].partition(" after")[0] for message in messages] == [
         "the Kubernetes API: away",
         "the Kubernetes API: back",
     ]

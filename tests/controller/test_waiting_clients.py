@@ -39,7 +39,7 @@ def ask(address: str, method: str, path: str, body: Any = None, timeout_s: float
 
 @pytest.mark.slow
 def test_fifty_waiting_clients_keep_nobody_from_being_answered(testbed: Testbed):
-    """Twelve clients held all workers until the episode's end, and the kubelet killed the controller."""
+    """Regression: 12 clients occupied all workers until the episode's end, so the kubelet killed the controller."""
     episode = testbed.begin()
     found: list[tuple[int, Any, str | None]] = []
 

@@ -367,8 +367,8 @@ def test_a_second_tick_of_a_slot_changes_nothing() -> None:
 
 def test_older_overload_messages_change_nothing() -> None:
     core = _core()
-    core.overload_heard(1, True, 7)
-    core.overload_heard(1, False, 6)
+    core.overload_received(1, True, 7)
+    core.overload_received(1, False, 6)
     assert core.tick(0, None, 0.0).states.overloaded[0].tolist() == [False, True, False]
 
 

@@ -215,11 +215,11 @@ def test_the_live_settings_are_applied_while_running_and_a_wrong_one_keeps_the_l
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
     until = time.monotonic() + 20
     while time.monotonic() < until:  # until all nodes have acknowledged
-        told = [one.metadata for one in fleet.registry.instances("edgenode", "test")]
-        if all(one["revision"] == revision and one["scheduler"] == "random" for one in told):
+        instances = [one.metadata for one in fleet.registry.instances("edgenode", "test")]
+        if all(one["revision"] == revision and one["scheduler"] == "random" for one in instances):
             return
         time.sleep(0.05)
-    raise AssertionError(told)
+    raise AssertionError(instances)
 
 
 def test_a_refused_model_is_reported_to_the_controller_that_opens(fleet: Fleet) -> None:

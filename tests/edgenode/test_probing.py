@@ -165,7 +165,7 @@ def test_what_a_node_reports_is_a_report() -> None:
 def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
     answer: bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was logged as a failed scheduler in every slot, and the task was executed here without the other reports."""
+    """Regression: it counted as a scheduler failure in every slot, and the node executed the task itself."""
     with _node() as sound, _node(answer=answer) as malformed:
         prober = Prober({1: malformed, 2: sound}.__getitem__, str, timeout_s=5.0)
         for _ in range(3):
@@ -179,7 +179,7 @@ def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
 
 
 def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
-    """Connecting to the first one took the whole time-out: no other node was asked."""
+    """Regression: connecting to the first one took the whole time-out, so no other node was probed."""
     with _node() as alive, _node() as second, socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
