@@ -57,7 +57,7 @@ def test_names_fit_and_labels_identify_the_release(file):
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == long
 
 
-def test_our_own_pods_keep_to_the_restricted_standard_and_to_a_read_only_root():
+def test_own_pods_are_restricted_with_a_read_only_root():
     for component, spec in pods(render(pipeline__enabled=True)):
         if component not in OURS:
             continue
@@ -109,7 +109,7 @@ def test_there_are_as_many_pods_as_nodes_and_their_ordinal_is_the_index():
     assert service["clusterIP"] == "None" and service["publishNotReadyAddresses"] is True
 
 
-def test_an_upgrade_of_live_settings_changes_no_pod_and_any_other_makes_another_run():
+def test_live_settings_upgrade_changes_no_pod():
     def templates(**values):
         return {
             one["metadata"]["name"]: one["spec"]["template"]
@@ -149,7 +149,7 @@ def test_the_mounted_settings_are_what_the_program_reads():
     assert settings.tasks.size_bits == (4e6, 20e6)
 
 
-def test_a_controllers_restarted_container_is_known_by_its_pod_and_no_two_pods_run_at_once():
+def test_controller_pod_is_recreated_and_is_the_lease_holder():
     rendered = render()
     (deployment,) = of_kind(rendered, "Deployment")
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}

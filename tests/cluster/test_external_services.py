@@ -102,9 +102,7 @@ def test_no_pod_may_do_more_with_the_api_than_look_at_pods(release: Release) -> 
     assert "No such file" in mounted
 
 
-def test_the_scheduler_is_swapped_while_an_episode_runs_and_nothing_restarts(
-    release: Release, database: Database
-) -> None:
+def test_scheduler_change_during_an_episode_restarts_nothing(release: Release, database: Database) -> None:
     before = release.restarts()
     # by the command
     release.playing()
@@ -194,9 +192,7 @@ def test_without_the_kubernetes_api_episodes_go_on_and_it_is_reported(release: R
 
 
 @pytest.mark.whole
-def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
-    release: Release, database: Database
-) -> None:
+def test_pipeline_survives_an_eviction(release: Release, database: Database) -> None:
     began = time.monotonic()
     release.upgrade({"pipeline": {"enabled": True}})
     run = load_run(database, release.run())

@@ -11,7 +11,7 @@ from testbed import Testbed, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_line(tmp_path: Path) -> None:
+def test_controller_ends_if_it_cannot_write_an_episode(tmp_path: Path) -> None:
     with Testbed(tmp_path, {}) as testbed:
         assert testbed.call("POST", "/v1/serve")[0] == 204
         wait_until(lambda: (testbed.call("GET", "/v1/status")[1]["episode"] or {}).get("slot") is not None)

@@ -23,7 +23,7 @@ def nodes(*made: Node) -> Iterator[NodeClients]:
             node.close()
 
 
-def test_a_dead_and_a_slow_node_do_not_keep_the_others_from_their_ticks():
+def test_dead_and_slow_nodes_do_not_delay_other_ticks():
     first, slow, last = Node(), Node(delay_s=3.0), Node()
     with nodes(first, slow, last) as clients:
         clients.addresses[3] = f"http://127.0.0.1:{free_port()}"
@@ -61,7 +61,7 @@ def test_a_node_whose_server_closed_the_connection_is_reached_again():
             time.sleep(0.2)  # until its close is known here
 
 
-def test_a_refusal_is_told_in_the_nodes_own_words():
+def test_refusal_has_the_nodes_own_message():
     node = Node(status=409)
     with nodes(node) as clients:
         answer = clients.ask("POST", "/v1/episodes", {0: {}}, 5.0)[0]

@@ -120,7 +120,7 @@ def test_nothing_is_sent_after_the_end_to_a_node_that_hung():
         assert [body["slot"] for body in hung.asked] == [0]
 
 
-def test_a_tick_that_no_node_could_take_is_refused_and_the_node_is_not_taken_for_a_restarted_one():
+def test_invalid_tick_is_refused_and_does_not_reopen_the_episode():
     """Regression: the controller opened the episode there repeatedly; it was complete, with all of its tasks lost."""
     sound, refusing = Node(), Node(status=422)
     asked: list[int] = []

@@ -71,7 +71,7 @@ def test_a_request_for_another_node_is_refused_before_anything_else(fleet: _Flee
     assert fleet.call(1, operation.method, path, b"{}")[0] not in (400, 421)
 
 
-def test_what_is_meant_for_one_node_is_never_done_by_another(tmp_path: Path) -> None:
+def test_node_never_executes_a_request_for_another_node(tmp_path: Path) -> None:
     """Two nodes die and restart at each other's address, during an episode; node 0 knows the old addresses."""
     has_task = np.zeros((SLOTS, NODES), bool)
     has_task[:, 0] = True

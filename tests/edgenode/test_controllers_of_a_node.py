@@ -39,7 +39,7 @@ def wait_until(true: Callable[[], bool], timeout_s: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_a_controller_that_was_replaced_can_change_nothing_on_the_nodes(tmp_path: Path) -> None:
+def test_replaced_controller_cannot_change_the_nodes(tmp_path: Path) -> None:
     with Fleet(tmp_path, SETTINGS) as fleet:
         first, second = (fleet.write_episode(trace_of(fleet, number)) for number in (1, 2))
         fleet.open(first, 1)
@@ -130,7 +130,7 @@ def test_a_node_waits_for_its_dying_predecessor_to_leave_the_folder(tmp_path: Pa
         fleet.play(trace_of(fleet, 1))
 
 
-def test_a_node_of_a_local_fleet_ends_when_another_controller_has_the_run(tmp_path: Path) -> None:
+def test_local_node_ends_when_another_controller_takes_over(tmp_path: Path) -> None:
     """Its own controller may be frozen and never end it, and the new controller's nodes need the folder."""
     with Fleet(tmp_path, SETTINGS) as fleet:
         process = subprocess.Popen(

@@ -37,7 +37,7 @@ _POISON = {
 
 
 @pytest.mark.parametrize("poison", _POISON)
-def test_lines_that_are_no_records_are_kept_in_a_file_of_their_own(tmp_path: Path, poison: str) -> None:
+def test_lines_that_are_not_records_are_set_aside(tmp_path: Path, poison: str) -> None:
     delivered: list[Mapping[str, Any]] = []
 
     def deliver(records: Any) -> list[Any]:

@@ -61,7 +61,7 @@ def _lines(folder: Path) -> list[dict[str, Any] | None]:
     return [content_of(line) for path in sorted(folder.glob("0*.jsonl")) for line in path.read_bytes().splitlines()]
 
 
-def test_records_go_to_memory_while_the_disk_is_full_and_to_the_disk_afterwards(disk: SmallDisk, caplog: Any) -> None:
+def test_records_stay_in_memory_while_the_disk_is_full(disk: SmallDisk, caplog: Any) -> None:
     database = _Database()
     database.away = True
     outbox = Outbox(disk.folder / "outbox", database.write, 60.0)
@@ -151,7 +151,7 @@ def test_a_piece_that_does_not_fit_leaves_nothing_behind(disk: SmallDisk) -> Non
     assert (disk.folder / "file").read_bytes() == b"first\nsecond\n"
 
 
-def test_threads_that_append_while_the_disk_comes_and_goes_lose_nothing(disk: SmallDisk) -> None:
+def test_concurrent_appends_lose_nothing_during_disk_failures(disk: SmallDisk) -> None:
     database = _Database()
     outbox = Outbox(disk.folder / "outbox", database.write, 0.01)
     outbox.start()

@@ -201,7 +201,7 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
     assert (summary.verdict, summary.reason) == ("complete", None) and "lost" not in summary.outcomes, fleet.logs()
 
 
-def test_the_live_settings_are_applied_while_running_and_a_wrong_one_keeps_the_last_good(fleet: Fleet) -> None:
+def test_refused_live_settings_keep_the_last_valid_ones(fleet: Fleet) -> None:
     revision = fleet.change({"scheduler": {"name": "local", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
     found = fleet.call(0, "GET", "/v1/status")[1]
@@ -230,7 +230,7 @@ def test_a_refused_model_is_reported_to_the_controller_that_opens(fleet: Fleet) 
     fleet.change({"scheduler": {"name": "random", "model": None}})
 
 
-def test_metrics_and_status_tell_the_same_story(fleet: Fleet) -> None:
+def test_metrics_and_status_report_the_same_numbers(fleet: Fleet) -> None:
     fleet.change({"scheduler": {"name": "random", "model": None}})
     episode = fleet.play(_trace(fleet, 8))
     close_episode(fleet.database, fleet.run, episode)
@@ -323,7 +323,7 @@ _HANDOVER = {
         ("GET", "/nowhere", None, 404, ""),
     ],
 )
-def test_bad_requests_are_refused_with_a_problem_that_names_what_is_wrong(
+def test_bad_request_is_refused_with_the_wrong_value(
     playing: tuple[Fleet, int], method: str, path: str, body: Any, status: int, words: str
 ) -> None:
     fleet, episode = playing
@@ -342,7 +342,7 @@ def _answer(connection: socket.socket) -> dict[str, Any]:
     return answer
 
 
-def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_fleet: Fleet) -> None:
+def test_link_receives_and_measures_tasks_in_order(payload_fleet: Fleet) -> None:
     fleet = payload_fleet
     episode, trace = _opened(fleet, 12)
     fleet.tick(episode, trace, 0, fleet.start(episode))
@@ -394,7 +394,7 @@ def test_a_link_needs_the_upgrade(playing: tuple[Fleet, int]) -> None:
     assert fleet.call(0, "GET", "/v1/link")[0] == 426
 
 
-def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is(playing: tuple[Fleet, int]) -> None:
+def test_broken_transfer_falls_back_to_the_description(playing: tuple[Fleet, int]) -> None:
     """A link that breaks within a transfer must neither lose the task nor execute it twice."""
     fleet, episode = playing
     task = {"episode": episode, "episode_uid": fleet.uids[episode], **_HANDOVER, "slot": 3, "deadline_s": 1000.0}

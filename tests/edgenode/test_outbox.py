@@ -88,7 +88,7 @@ def test_the_thread_delivers_by_itself_and_goes_on_after_an_outage(tmp_path: Pat
     outbox.stop()
 
 
-def test_what_a_stopped_node_could_not_deliver_is_delivered_at_the_next_start(tmp_path: Path) -> None:
+def test_undelivered_records_are_delivered_at_the_next_start(tmp_path: Path) -> None:
     database = _Database()
     outbox = _outbox(tmp_path, database)
     outbox.append(_record(0))

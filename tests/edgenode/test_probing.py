@@ -162,7 +162,7 @@ def test_what_a_node_reports_is_a_report() -> None:
         (_with(execution_queue_length=10**30), "execution_queue_length: 1000"),
     ],
 )
-def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
+def test_malformed_report_is_logged_once_and_is_not_an_answer(
     answer: bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Regression: it counted as a scheduler failure in every slot, and the node executed the task itself."""

@@ -80,7 +80,7 @@ def assert_answers(fleet: Fleet, episode: int, slot: int) -> None:
 
 
 @pytest.mark.parametrize("amid", [b"", b'{"episode"', None])
-def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, amid: bytes | None):
+def test_silent_links_do_not_block_other_requests(fleet: Fleet, amid: bytes | None):
     """Regression: each link occupied a thread, so /healthz failed and the kubelet killed the node."""
     episode, _ = begun(fleet, 1)
     before = threads(fleet)

@@ -65,7 +65,7 @@ def test_each_part_of_the_promise_counts(changes, held) -> None:
     assert ("NOT held" in parity_verdict("emulated", found)) is not held
 
 
-def test_different_outcomes_are_counted_by_kind_and_kept_out_of_the_durations() -> None:
+def test_different_outcomes_are_counted_but_not_timed() -> None:
     outcome, execution = share(5, "dropped", "success"), share(5, 0.0, 0.3)
     found = measure_parity(measured(outcome=outcome, execution_s=execution), twin(), "emulated")["emulated"]
     assert found["different_outcomes"] == {"dropped → success": 5}
