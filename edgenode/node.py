@@ -121,8 +121,8 @@ class EdgeNode:
 
         episode_uid: detects a sender whose episode has the same number in another database
 
-        Raises WrongEpisode, also if the episode has not been started here. Raises Unsettled if the loop thread is too
-        busy to answer.
+        Raises WrongEpisode if this node has another episode, or has not started this one. Raises Unsettled if the loop
+        thread is too busy to answer.
         """
         runtime = self._runtime_of(episode, episode_uid)
         runtime.clock()

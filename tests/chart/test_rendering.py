@@ -307,7 +307,7 @@ def test_a_trainer_with_a_gpu_asks_for_one():
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"settings__network__nodes": 0}, "settings.network.nodes"),
         ({"settings__network__nodez": 3}, "nodez"),
@@ -325,8 +325,8 @@ def test_a_trainer_with_a_gpu_asks_for_one():
         ({"nacos__url": "nacos://there:8848"}, "set nacos.enabled=false"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_refused_before_anything_is_installed(values, words):
-    assert words in refused(**values)
+def test_what_is_wrong_is_refused_before_anything_is_installed(values, message):
+    assert message in refused(**values)
 
 
 def test_quantities_with_units_are_taken():
@@ -387,7 +387,7 @@ def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path,
     assert "secretKeyRef" not in json.dumps(pod)
     fine = _checked(tmp_path, monkeypatch, settings__offline={"buffer_slots": 1e6})
     assert fine.returncode == 0, fine.stderr
-    for wrong, words in (
+    for wrong, message in (
         ({"settings__scheduler": {"name": "sedd"}}, "scheduler.name: there is no scheduler 'sedd', did you mean sed?"),
         ({"settings__evaluation": {"methods": ["ratc", "drl"]}}, "evaluation.methods: 'drl' needs a model"),
         (
@@ -401,7 +401,7 @@ def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path,
     ):
         refused = _checked(tmp_path, monkeypatch, **wrong)
         assert refused.returncode == 2
-        assert words in refused.stderr
+        assert message in refused.stderr
 
 
 def test_a_device_that_is_none_is_refused_by_the_schema():

@@ -45,12 +45,12 @@ def test_it_installs_and_is_ready(release: Release) -> None:
     table = release.execute("offload", "status")
     assert "pod" in table and table.count("ready") >= NODES
     notes = release.notes()
-    for words in (
+    for message in (
         f"port-forward svc/{release.full}-controller",
         "offload set scheduler.name=sed",
         "pipeline.enabled=true",
     ):
-        assert words in notes
+        assert message in notes
 
 
 def test_helm_test_says_that_everything_works(release: Release) -> None:

@@ -21,13 +21,13 @@ def test_controller_ends_if_it_cannot_write_an_episode(tmp_path: Path) -> None:
             connection.exec_driver_sql(refused)
         wait_until(lambda: testbed.controller.pid != before)
         log = (tmp_path / "pods/logs/controller.log").read_text()
-        words = "no episode can be played: the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
-        assert f"\noffload-controller: {words}\n" in log
+        reason = "the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
+        assert f"\noffload-controller: no episode can be played: {reason}\n" in log
         assert "Traceback" not in log and "secret" not in log, log
 
 
 def test_nodes_end_while_the_database_refuses_them(tmp_path: Path) -> None:
-    """A node that could not leave the registry never ended: its server's threads kept the process alive."""
+    """Regression: a node that could not leave the registry never ended. Its server's threads kept the process alive."""
     with Testbed(tmp_path, {}) as testbed:
         nodes = list(testbed.node_processes().values())
         with testbed.opened.database.transaction() as connection:

@@ -90,7 +90,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "words"),
+    ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/episodes", b"{", 400, "Invalid JSON"),
         ("POST", "/v1/episodes", {**PLAN, "colour": "red"}, 422, "colour"),
@@ -127,13 +127,13 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
         ("GET", "/v1/nothing", None, 404, ""),
     ],
 )
-def test_a_wrong_request_is_answered_with_what_is_wrong(testbed: Testbed, method, path, body, status, words):
+def test_a_wrong_request_is_answered_with_what_is_wrong(testbed: Testbed, method, path, body, status, message):
     revision = testbed.call("GET", "/v1/configuration")[1]["revision"]
     answered, problem = testbed.call(method, path, body)
     assert answered == status, problem
     assert testbed.content_type == "application/problem+json"
     assert {"type", "title", "status", "detail"} <= set(problem)
-    assert words in problem["detail"]
+    assert message in problem["detail"]
     assert testbed.call("GET", "/v1/configuration")[1]["revision"] == revision
 
 

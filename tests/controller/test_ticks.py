@@ -133,5 +133,5 @@ def test_invalid_tick_is_refused_and_does_not_reopen_the_episode():
         play(ticks, 2, range(3))
         assert ticks.refused is not None
         assert ticks.refused.startswith("slot 0: ")
-        assert "its own words" in ticks.refused
+        assert "its own message" in ticks.refused
         assert asked == []

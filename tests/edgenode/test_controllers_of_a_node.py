@@ -111,9 +111,9 @@ def test_a_second_process_of_a_node_ends_and_names_the_folder(tmp_path: Path) ->
             check=False,
         )
         assert done.returncode == 2, done.stderr
-        words = done.stderr.strip().splitlines()[-1]
+        message = done.stderr.strip().splitlines()[-1]
         folder = tmp_path / "pods" / "node-1" / "outbox" / fleet.run.uid
-        assert f"OFFLOAD_DATA_DIR: {folder} is used by another process of this node (process {first.pid})" in words
+        assert f"OFFLOAD_DATA_DIR: {folder} is used by another process of this node (process {first.pid})" in message
         assert "Traceback" not in done.stderr
         fleet.play(trace_of(fleet, 1))
 
@@ -151,10 +151,9 @@ def test_local_node_ends_when_another_controller_takes_over(tmp_path: Path) -> N
             replace_controller(fleet)
             assert process.stderr is not None
             assert process.wait(30) == 0, "its lifeline still holds"
-            words = process.stderr.read()
-            assert (
-                "another process controls the run now (epoch 2) than the one that started this node (epoch 1)" in words
-            )
+            log = process.stderr.read()
+            reason = "another process controls the run now (epoch 2) than the one that started this node (epoch 1)"
+            assert reason in log
         finally:
             process.kill()
         late = subprocess.run(

@@ -292,7 +292,7 @@ _HANDOVER = {
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "words"),
+    ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/ticks", b"{not json", 400, "JSON"),
         ("POST", "/v1/ticks", b"", 400, "JSON"),
@@ -324,7 +324,7 @@ _HANDOVER = {
     ],
 )
 def test_bad_request_is_refused_with_the_wrong_value(
-    playing: tuple[Fleet, int], method: str, path: str, body: Any, status: int, words: str
+    playing: tuple[Fleet, int], method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     fleet, episode = playing
     if isinstance(body, dict):
@@ -332,7 +332,7 @@ def test_bad_request_is_refused_with_the_wrong_value(
     found, answer = fleet.call(0, method, path, body)
     assert found == status, answer
     assert set(answer) == {"type", "title", "status", "detail"} and answer["status"] == status
-    assert words in answer["detail"]
+    assert message in answer["detail"]
     assert fleet.call(0, "GET", "/healthz")[0] == 200
 
 
@@ -367,15 +367,15 @@ def test_link_receives_and_measures_tasks_in_order(payload_fleet: Fleet) -> None
 
 
 @pytest.mark.parametrize(
-    ("line", "status", "words"),
+    ("line", "status", "message"),
     [(b"{not json", 400, "JSON"), (b'{"episode": 12345}', 422, "slot"), (b"[]", 422, "")],
 )
-def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: bytes, status: int, words: str) -> None:
+def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: bytes, status: int, message: str) -> None:
     fleet, episode = playing
     with raw_link(fleet, 0, episode, 1) as link:
         link.sendall(line + b"\n")
         answer = _answer(link)
-        assert answer["status"] == status and words in answer["detail"]
+        assert answer["status"] == status and message in answer["detail"]
         assert link.recv(1) == b""  # the beginning of the next task cannot be determined
     assert fleet.call(0, "GET", "/healthz")[0] == 200
 
@@ -418,7 +418,7 @@ def test_a_probe_of_a_slot_that_does_not_come_gives_up_in_time(playing: tuple[Fl
 
 
 def test_connections_of_many_peers_are_kept(playing: tuple[Fleet, int]) -> None:
-    """With more than ten kept connections the server closed each after its answer: every message needed a new one."""
+    """Regression: with over ten kept connections the server closed each after its answer."""
     fleet, _ = playing
     connections = [HTTPConnection(urlsplit(fleet.addresses[0]).netloc, timeout=10) for _ in range(24)]
     for _ in range(2):
@@ -432,7 +432,7 @@ def test_connections_of_many_peers_are_kept(playing: tuple[Fleet, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"OFFLOAD_NODE": "7"}, "OFFLOAD_NODE=7"),
         ({"OFFLOAD_NODE": "x"}, "OFFLOAD_NODE='x'"),
@@ -441,7 +441,7 @@ def test_connections_of_many_peers_are_kept(playing: tuple[Fleet, int]) -> None:
         ({"OFFLOAD_BIND": "nonsense"}, "OFFLOAD_BIND"),
     ],
 )
-def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes: dict[str, str], words: str) -> None:
+def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes: dict[str, str], message: str) -> None:
     import subprocess
     import sys
 
@@ -455,7 +455,7 @@ def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_node_is_small_and_knows_no_torch(fleet: Fleet) -> None:

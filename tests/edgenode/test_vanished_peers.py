@@ -133,10 +133,10 @@ def other_machine() -> Iterator[tuple[str, str, list[str]]]:
     name = f"ob{os.getpid() % 100_000}"
     subnet = f"10.213.{os.getpid() % 200 + 20}"
 
-    def ip(*words: str) -> None:
-        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    def ip(*arguments: str) -> None:
+        done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"no network namespace can be made here: ip {' '.join(words)}: {done.stderr.strip()}")
+            pytest.skip(f"no network namespace can be made here: ip {' '.join(arguments)}: {done.stderr.strip()}")
 
     try:
         ip("netns", "add", name)

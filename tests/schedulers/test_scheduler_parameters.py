@@ -146,7 +146,7 @@ def test_choices_options_and_flags_are_checked_too(registered):
     ("made", "part"),
     [(NoDefault, "'d' has no default"), (NoContext, "'context' as its first field"), (Plain, "not a dataclass")],
 )
-def test_what_is_no_scheduler_is_refused_with_the_reason(registered, made, part):
+def test_object_that_is_not_a_scheduler_is_refused(registered, made, part):
     registered("foreign", made)
     message = refusal("foreign", {})
     assert part in message
