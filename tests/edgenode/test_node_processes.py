@@ -323,7 +323,7 @@ _HANDOVER = {
         ("GET", "/nowhere", None, 404, ""),
     ],
 )
-def test_bad_request_is_refused_with_the_wrong_value(
+def test_bad_request_problem_names_the_wrong_value(
     playing: tuple[Fleet, int], method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     fleet, episode = playing
