@@ -121,7 +121,7 @@ def test_what_memory_does_not_take_is_counted_and_said(disk: SmallDisk, caplog: 
     for slot in range(20):
         outbox.append(_record(slot))
     assert outbox.in_memory == 5 and outbox.dropped == 20 - outbox.waiting > 0
-    assert f"{outbox.dropped} were dropped" in (outbox.problem or "")
+    assert f"{outbox.dropped} dropped" in (outbox.problem or "")
     assert [r.levelno for r in caplog.records if "the maximum" in r.getMessage()] == [logging.ERROR]
 
 
