@@ -137,7 +137,7 @@ def _pod(pod: dict[str, Any] | None) -> str:
     """The state of a node's pod in Kubernetes: `ready, restarts: 1`."""
     if pod is None:
         return "[red]none[/]"
-    words = ["leaving" if pod["leaving"] else "ready" if pod["ready"] else pod["phase"]]
+    words = ["terminating" if pod["leaving"] else "ready" if pod["ready"] else pod["phase"]]
     words += [f"restarts: {pod['restarts']}"] if pod["restarts"] else []
     words += [f"[red]{pod['reason']}[/]"] if pod["reason"] else []
     return ", ".join(words)

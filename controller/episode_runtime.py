@@ -234,8 +234,8 @@ class Episodes:
                     else:
                         trouble[node] = answer.detail
             if waiting and time.monotonic() > until:
-                words = "; ".join(f"node {node}: {text}" for node, text in sorted(trouble.items()))
-                raise OpeningError(f"the episode could not be opened on all nodes: {words}")
+                message = "; ".join(f"node {node}: {text}" for node, text in sorted(trouble.items()))
+                raise OpeningError(f"the episode could not be opened on all nodes: {message}")
             if waiting:
                 self._stopping.wait(_RETRY_S)
 

@@ -135,10 +135,10 @@ class Readiness:
             if self._fleet is not None and time.monotonic() > until:
                 self._fleet.addresses(0)  # raises FleetError, which names the nodes and their logs
             why = f"; {refused}" if refused else ""
-            words = f"{len(ready)} of {nodes} edge nodes are ready{self._words_of_pods(missing)}{why}"
-            if words != logged:
-                _logger.info("%s", words)
-                logged = words
+            message = f"{len(ready)} of {nodes} edge nodes are ready{self._pod_reasons(missing)}{why}"
+            if message != logged:
+                _logger.info("%s", message)
+                logged = message
             self._stopping.wait(_NODES_S)
 
     def _refused(self) -> str | None:
@@ -149,7 +149,7 @@ class Readiness:
                 return f"node {one.instance} refuses: {one.metadata.get('problem')}"
         return None
 
-    def _words_of_pods(self, nodes: Sequence[int]) -> str:
+    def _pod_reasons(self, nodes: Sequence[int]) -> str:
         """Why the pods of these nodes do not work, as Kubernetes reports it; empty if nothing is known."""
         pods = {} if self._pods is None else self._pods.seen()
         reasons = [f"{pods[node].name}: {pods[node].reason}" for node in nodes if node in pods and pods[node].reason]
@@ -157,8 +157,8 @@ class Readiness:
 
     def _log_clocks(self) -> None:
         for one in self._patiently(self._services.registered_nodes):
-            if words := clock_words(one):
-                _logger.warning("%s", words)
+            if message := clock_words(one):
+                _logger.warning("%s", message)
 
     def _patiently(self, call: Callable[[], _Result]) -> _Result:
         return patiently(call, stopping=self._stopping)

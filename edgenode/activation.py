@@ -94,7 +94,7 @@ class Activation:
         self.current: ActiveScheduler | None = None
         self.problem: str | None = None
         self.refused: int | None = None
-        """The revision that this node rejected for good. None if it applied the last one, or waits for a service."""
+        """The revision that this node rejected permanently. None if it applied the last one, or waits for a service."""
 
     def apply(self, record: LiveSettings, timeout_s: float = -1) -> None:
         """Make this revision's scheduler the current one. An older revision changes nothing.

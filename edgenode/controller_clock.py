@@ -21,7 +21,7 @@ class ControllerClock:
 
         controller: the controller's address, which is asked several times
 
-        Raises OSError if it does not answer, and LookupError, TypeError or ValueError if the answer holds no instant.
+        Raises OSError if it does not answer, and LookupError, TypeError or ValueError if the answer has no instant.
         """
         with JsonClient(controller, self._access, timeout_s) as client:
 

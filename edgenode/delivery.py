@@ -77,7 +77,7 @@ class Delivery:
         elapsed = start_s - task.slot * self._facts.slot_s
         message = self._handover(task, elapsed, end_s - start_s, clock)
         start, end = (clock.start_s + instant / clock.time_scale for instant in (start_s, end_s))
-        self._peers[effect.destination].carry(Payload(payload_bytes(task.size_bits), start, end, message))
+        self._peers[effect.destination].send_payload(Payload(payload_bytes(task.size_bits), start, end, message))
 
     def hand_over(self, effect: HandOver, clock: EpisodeClock) -> None:
         """With emulated transfers: hand a task over."""

@@ -56,8 +56,8 @@ class Fence:
         with self._changing:
             current = self._current()
             if epoch != current:
-                words = f"{HEADER} is {epoch}; the controller of this run has {current}"
-                raise HTTPProblem(412, "Another controller", words)
+                message = f"{HEADER} is {epoch}; the controller of this run has {current}"
+                raise HTTPProblem(412, "Another controller", message)
             if self._epoch != str(epoch):
                 self._replaced()
                 self._epoch = str(epoch)
@@ -80,7 +80,7 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
     """
     overtaken = threading.Event()
     if (found := current()) != epoch:
-        raise LeaseLost(_words(epoch, found))
+        raise LeaseLost(_message(epoch, found))
 
     def watch() -> None:
         while not overtaken.wait(_WATCH_S):
@@ -89,7 +89,7 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
             except ServiceError:
                 continue  # the next round reads it again; the database's adapter logs an outage
             if found != epoch:
-                _logger.warning("%s; this node ends", _words(epoch, found))
+                _logger.warning("%s; this node ends", _message(epoch, found))
                 overtaken.set()
                 stop.set()
 
@@ -97,5 +97,5 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
     return overtaken
 
 
-def _words(epoch: int, found: int) -> str:
+def _message(epoch: int, found: int) -> str:
     return f"another process controls the run now (epoch {found}) than the one that started this node (epoch {epoch})"

@@ -38,7 +38,7 @@ def own_folder(folder: Path, stopping: threading.Event) -> IO[str] | None:
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
-        _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
+        _logger.warning("%s cannot be locked (%s): do not start a second process of this node", folder, error)
         return None
     until = time.monotonic() + _PATIENCE_S
     while True:
@@ -57,7 +57,7 @@ def own_folder(folder: Path, stopping: threading.Event) -> IO[str] | None:
             ) from None
         except OSError as error:
             # Some network file systems have no locks: another process cannot be kept out there.
-            _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
+            _logger.warning("%s cannot be locked (%s): do not start a second process of this node", folder, error)
             break
     try:
         os.ftruncate(file.fileno(), 0)

@@ -131,9 +131,9 @@ class EpisodeLoop:
         """An announced task will not arrive."""
         self._post(lambda _: self._core.withdrawn(source, slot))
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node has sent its overload bit."""
-        self._post(lambda _: self._core.overload_heard(node, overloaded, sequence))
+        self._post(lambda _: self._core.overload_received(node, overloaded, sequence))
 
     def decided(self, decision: Decision) -> None:
         """The decider thread has made a decision."""

@@ -38,16 +38,18 @@ class Metrics:
         )
         self.in_memory = Gauge(
             "offload_outbox_memory_records",
-            "Records that wait in memory, because the disk takes none",
+            "Records in memory, because the disk is not writable",
             registry=self._registry,
         )
         self.dropped = Gauge(
             "offload_dropped_records",
-            "Records that were lost, because neither disk nor memory took them",
+            "Dropped records: neither disk nor memory could hold them",
             registry=self._registry,
         )
         self.refused = Gauge(
-            "offload_refused_records", "Records that were refused for good, and are kept aside", registry=self._registry
+            "offload_refused_records",
+            "Records set aside: the database refused them permanently, or they are damaged",
+            registry=self._registry,
         )
 
     def text(self) -> bytes:

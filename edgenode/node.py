@@ -121,18 +121,18 @@ class EdgeNode:
 
         episode_uid: detects a sender whose episode has the same number in another database
 
-        Raises WrongEpisode, also if the episode has not been started here. Raises Unsettled if the loop thread is too
-        busy to answer.
+        Raises WrongEpisode if this node has another episode, or has not started this one. Raises Unsettled if the loop
+        thread is too busy to answer.
         """
         runtime = self._runtime_of(episode, episode_uid)
         runtime.clock()
         return runtime.loop.accept(task, elapsed_s)
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node has sent its overload bit. Without an open episode it is ignored."""
         runtime = self._runtime
         if runtime is not None:
-            runtime.loop.overload_heard(node, overloaded, sequence)
+            runtime.loop.overload_received(node, overloaded, sequence)
 
     def clock_of(self, episode: int, episode_uid: str) -> EpisodeClock:
         """The clock of the current episode. Raises WrongEpisode."""

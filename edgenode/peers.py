@@ -100,10 +100,10 @@ class Peer:
         self._stopping = threading.Event()
         self._wire = Wire(address, to, timeout_s, access)
         self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
-        self._carrying: Link | None = None
+        self._sending: Link | None = None
         self._message_thread = threading.Thread(target=self._deliver_messages, name=f"messages-{node}", daemon=True)
         self._message_thread.start()
-        self._payload_thread = threading.Thread(target=self._carry_payloads, name=f"payloads-{node}", daemon=True)
+        self._payload_thread = threading.Thread(target=self._send_payloads, name=f"payloads-{node}", daemon=True)
         if link_of is not None:
             self._payload_thread.start()
 
@@ -116,7 +116,7 @@ class Peer:
         """Queue a control message."""
         self._messages.put(message)
 
-    def carry(self, payload: Payload) -> None:
+    def send_payload(self, payload: Payload) -> None:
         """Queue a task's bytes. Requires links."""
         self._payloads.put(payload)
 
@@ -126,8 +126,8 @@ class Peer:
         self._messages.put(None)
         self._payloads.put(None)
         self._wire.cut()
-        if self._carrying is not None:
-            self._carrying.cut()
+        if self._sending is not None:
+            self._sending.cut()
 
     def join(self, timeout_s: float) -> None:
         """Wait until the threads have ended, at most `timeout_s` real seconds for each."""
@@ -232,14 +232,14 @@ class Peer:
 
     # --- payload thread -----------------------------------------------------------------------------------------
 
-    def _carry_payloads(self) -> None:
+    def _send_payloads(self) -> None:
         for _ in range(_LINKS_AHEAD):
             link = self._new_link()
             with suppress(OSError):  # the first task tries again
                 link.open()
                 self._idle.put(link)
         while (payload := self._payloads.get()) is not None and not self._stopping.is_set():
-            link = self._carrying = self._idle_link()
+            link = self._sending = self._idle_link()
             try:
                 link.open()
                 self._wait_until(payload.start_s)

@@ -70,7 +70,7 @@ class Receivers:
             raise
 
     def has_ended(self, episode: int) -> bool:
-        """Whether the node takes no more links of this episode."""
+        """Whether the node accepts no more links of this episode."""
         return episode <= self._ended
 
     def end(self, episode: int) -> None:

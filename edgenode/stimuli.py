@@ -1,8 +1,8 @@
 """The stimulus log: all events that a node's core has handled, in order, to replay a wrong outcome.
 
 It is off unless `OFFLOAD_STIMULUS_LOG` names a folder. Each episode then has a file `episode-NNNNNN-node-N.jsonl`. Its
-first line holds the facts of the episode; every other line holds one event. The core is deterministic, so the replay
-gives the same effects.
+first line contains the facts of the episode; every other line contains one event. The core is deterministic, so the
+replay gives the same effects.
 
     python -m edgenode.stimuli FILE            prints all events, and the effects of each
     python -m edgenode.stimuli FILE 12/3       prints the events of the task of slot 12 at node 3
@@ -87,10 +87,10 @@ class LoggedCore(NodeCore):
         self._log("execution_ended", key=key, now=now, broken=broken)
         super().execution_ended(key, now, broken)
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """See NodeCore."""
-        self._log("overload_heard", node=node, overloaded=overloaded, sequence=sequence)
-        super().overload_heard(node, overloaded, sequence)
+        self._log("overload_received", node=node, overloaded=overloaded, sequence=sequence)
+        super().overload_received(node, overloaded, sequence)
 
     def advance(self, now: float) -> None:
         """See NodeCore."""

@@ -56,7 +56,7 @@ def _explain(error: Exception) -> HTTPProblem | None:
     if isinstance(error, LeaseLost):
         return HTTPProblem(503, "Another controller", str(error))
     if isinstance(error, OpeningError):
-        return HTTPProblem(502, "Could not open", str(error))
+        return HTTPProblem(502, "Episode could not be opened", str(error))
     if isinstance(error, SettingsError):
         return HTTPProblem(422, "Impossible value", str(error))
     return common_problem(error)

@@ -60,7 +60,7 @@ def blueprint(control: Control) -> Blueprint:
     @routes.post(f"{_EPISODE}/abort")
     def abort(episode: int) -> Response:
         if not control.abort(episode, "aborted by request"):
-            raise HTTPProblem(409, "Not being played", f"episode {episode} is not being played")
+            raise HTTPProblem(409, "Episode not running", f"episode {episode} is not running")
         return done()
 
     @routes.get(f"{_EPISODE}/trace")

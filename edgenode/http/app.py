@@ -78,7 +78,9 @@ class NodeApp:
                 400, "No addressee", f"the header {HEADER} is missing: <run uid>/<node index> of the addressed node"
             )
         raise HTTPProblem(
-            MISDIRECTED, "Misdirected Request", f"this is {self._own}, not {to[:64]}; look its address up again"
+            MISDIRECTED,
+            "Misdirected Request",
+            f"this node is {self._own}, the request is for {to[:64]}; look up that node's address again",
         )
 
 

@@ -29,7 +29,7 @@ def handlers(node: EdgeNode) -> Handlers:
         episode, source = numbers(environ, "episode", "source")
         check_origin(node.identity, source, 0)
         if node.receivers.has_ended(episode):
-            raise HTTPProblem(409, "Another episode", f"episode {episode} is over; it takes no more links")
+            raise HTTPProblem(409, "Wrong episode", f"episode {episode} is over; it accepts no more links")
         connection: LinkConnection = environ[CONNECTION]
         connection.becomes_link = partial(node.receivers.take, connection, source, episode, receive)
         return 101, None

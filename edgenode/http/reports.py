@@ -17,8 +17,10 @@ def handlers(node: EdgeNode) -> Handlers:
 
     def report(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         episode, slot = numbers(environ, "episode", "slot")
-        if not (1 <= episode <= LARGEST and 0 <= slot <= slots):
-            raise HTTPProblem(422, "Impossible value", f"episode: {episode}, slot: {slot}; slots are 0 to {slots}")
+        if not 1 <= episode <= LARGEST:
+            raise HTTPProblem(422, "Impossible value", f"episode: {episode} must be from 1 to {LARGEST}")
+        if not 0 <= slot <= slots:
+            raise HTTPProblem(422, "Impossible value", f"slot: {slot} must be from 0 to {slots}")
         return 200, node.report(episode, slot).to_json()
 
     return {("GET", "/v1/reports"): report}

@@ -45,12 +45,12 @@ def test_it_installs_and_is_ready(release: Release) -> None:
     table = release.execute("offload", "status")
     assert "pod" in table and table.count("ready") >= NODES
     notes = release.notes()
-    for words in (
+    for message in (
         f"port-forward svc/{release.full}-controller",
         "offload set scheduler.name=sed",
         "pipeline.enabled=true",
     ):
-        assert words in notes
+        assert message in notes
 
 
 def test_helm_test_says_that_everything_works(release: Release) -> None:
@@ -102,9 +102,7 @@ def test_no_pod_may_do_more_with_the_api_than_look_at_pods(release: Release) -> 
     assert "No such file" in mounted
 
 
-def test_the_scheduler_is_swapped_while_an_episode_runs_and_nothing_restarts(
-    release: Release, database: Database
-) -> None:
+def test_scheduler_change_during_an_episode_restarts_nothing(release: Release, database: Database) -> None:
     before = release.restarts()
     # by the command
     release.playing()
@@ -142,8 +140,8 @@ def test_a_killed_pod_loses_its_tasks_only_and_takes_part_again(release: Release
     identity = release.pods("node")[name]["metadata"]["uid"]
     episode = release.playing()
     release.kubectl("delete", "pod", name, "--grace-period=0", "--force")
-    told = release.ended(episode)
-    assert told["verdict"] in ("complete", "incomplete"), told
+    ended = release.ended(episode)
+    assert ended["verdict"] in ("complete", "incomplete"), ended
     run = load_run(database, release.run())
     hit = find_episodes(database, run, episode=episode)[0]
     assert sum(hit.outcomes.values()) == hit.tasks
@@ -194,9 +192,7 @@ def test_without_the_kubernetes_api_episodes_go_on_and_it_is_reported(release: R
 
 
 @pytest.mark.whole
-def test_a_pipeline_survives_an_eviction_and_every_pod_decides_by_its_actor(
-    release: Release, database: Database
-) -> None:
+def test_pipeline_survives_an_eviction(release: Release, database: Database) -> None:
     began = time.monotonic()
     release.upgrade({"pipeline": {"enabled": True}})
     run = load_run(database, release.run())

@@ -90,7 +90,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "words"),
+    ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/episodes", b"{", 400, "Invalid JSON"),
         ("POST", "/v1/episodes", {**PLAN, "colour": "red"}, 422, "colour"),
@@ -127,17 +127,17 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
         ("GET", "/v1/nothing", None, 404, ""),
     ],
 )
-def test_a_wrong_request_is_answered_with_what_is_wrong(testbed: Testbed, method, path, body, status, words):
+def test_a_wrong_request_is_answered_with_what_is_wrong(testbed: Testbed, method, path, body, status, message):
     revision = testbed.call("GET", "/v1/configuration")[1]["revision"]
     answered, problem = testbed.call(method, path, body)
     assert answered == status, problem
     assert testbed.content_type == "application/problem+json"
     assert {"type", "title", "status", "detail"} <= set(problem)
-    assert words in problem["detail"]
+    assert message in problem["detail"]
     assert testbed.call("GET", "/v1/configuration")[1]["revision"] == revision
 
 
-def test_a_model_that_the_nodes_cannot_load_is_told_in_their_words(testbed: Testbed):
+def test_model_error_of_the_nodes_is_passed_on(testbed: Testbed):
     status, problem = testbed.call("POST", "/v1/episodes", {**PLAN, "scheduler": "drl", "model": "gone-1"})
     assert status == 502
     assert "gone-1" in problem["detail"]
@@ -146,7 +146,7 @@ def test_a_model_that_the_nodes_cannot_load_is_told_in_their_words(testbed: Test
     assert testbed.play()["verdict"] == "complete"
 
 
-def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
+def test_arrivals_are_continuous_until_stopped(testbed: Testbed):
     assert testbed.call("POST", "/v1/serve")[0] == 204
     wait_until(lambda: "local" not in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
     assert testbed.call("POST", "/v1/episodes", PLAN)[0] == 409
@@ -158,7 +158,7 @@ def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
     assert testbed.play()["verdict"] == "complete"
 
 
-def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_was_set(testbed: Testbed):
+def test_fallback_scheduler_replaces_a_refused_one_visibly(testbed: Testbed):
     assert testbed.call("POST", "/v1/serve")[0] == 204
     testbed.call("PATCH", "/v1/configuration", {"live_settings": {"scheduler": {"name": "drl", "model": "gone-2"}}})
     wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["fallback"] or ""))
@@ -205,7 +205,7 @@ def test_the_page_shows_every_node(testbed: Testbed):
     assert "Success rate" in page
 
 
-def test_prometheus_is_told_of_episodes_and_tasks(testbed: Testbed):
+def test_metrics_count_episodes_and_tasks(testbed: Testbed):
     testbed.play()
     status, text = testbed.call("GET", "/metrics")
     assert status == 200

@@ -84,7 +84,7 @@ def test_another_runs_model_is_taken_where_it_fits(storage):
     assert activation.refused is None
 
 
-def test_a_model_is_named_by_the_scheduler_that_asks_it_and_by_no_other(storage):
+def test_only_schedulers_with_an_actor_name_the_model(storage):
     """PPO trains on records that name a model: a heuristic's choice must not name one."""
     activation = activation_of(storage)
     publish(storage, "m1")
@@ -102,7 +102,7 @@ def test_an_older_revision_changes_nothing(storage):
     assert activation.current.choice.name == "random"
 
 
-def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(storage, tmp_path):
+def test_unfit_or_damaged_model_is_refused_with_the_reason(storage, tmp_path):
     activation = activation_of(storage)
     activation.apply(live(1, "random"))
     publish(storage, "other-n", WIDER)
@@ -123,7 +123,7 @@ def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(stora
     assert "actor.onnx" in refusal(activation, live(7, "drl", "tampered"))
 
 
-def test_an_actor_of_another_size_than_its_manifest_says_is_refused_before_it_decides(storage):
+def test_actor_with_other_size_than_its_manifest_is_refused(storage):
     """If only the manifest were checked, the tasks of the first slots would be lost."""
     activation = activation_of(storage)
     activation.apply(live(1, "random"))
@@ -210,7 +210,7 @@ class AwayStorage:
         return self.storage.read(path)
 
 
-def test_a_model_that_the_storage_refuses_for_good_is_refused_at_once(storage):
+def test_model_that_the_storage_refuses_is_refused_at_once(storage):
     """Waiting would not help: the controller goes on with the fallback scheduler, or stops with the reason."""
 
     class Refusing:
@@ -223,7 +223,7 @@ def test_a_model_that_the_storage_refuses_for_good_is_refused_at_once(storage):
     assert activation.refused == 2
 
 
-def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_before_decides_until_then(storage):
+def test_previous_model_decides_while_the_storage_is_unavailable(storage):
     publish(storage, "m1")
     flapping = AwayStorage(storage)
     activation = activation_of(flapping)

@@ -39,7 +39,7 @@ def wait_until(true: Callable[[], bool], timeout_s: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_a_controller_that_was_replaced_can_change_nothing_on_the_nodes(tmp_path: Path) -> None:
+def test_replaced_controller_cannot_change_the_nodes(tmp_path: Path) -> None:
     with Fleet(tmp_path, SETTINGS) as fleet:
         first, second = (fleet.write_episode(trace_of(fleet, number)) for number in (1, 2))
         fleet.open(first, 1)
@@ -95,7 +95,7 @@ def test_a_node_that_was_restarted_says_that_it_plays_nothing(tmp_path: Path) ->
     with Fleet(tmp_path, SETTINGS) as fleet:
         episode = fleet.write_episode(trace_of(fleet, 1))
         status, problem = fleet.call(0, "POST", f"/v1/episodes/{episode}/close", {})
-        assert (status, problem["title"]) == (409, "Another episode")
+        assert (status, problem["title"]) == (409, "Wrong episode")
 
 
 def test_a_second_process_of_a_node_ends_and_names_the_folder(tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ def test_a_second_process_of_a_node_ends_and_names_the_folder(tmp_path: Path) ->
             check=False,
         )
         assert done.returncode == 2, done.stderr
-        words = done.stderr.strip().splitlines()[-1]
+        message = done.stderr.strip().splitlines()[-1]
         folder = tmp_path / "pods" / "node-1" / "outbox" / fleet.run.uid
-        assert f"OFFLOAD_DATA_DIR: {folder} is used by another process of this node (process {first.pid})" in words
+        assert f"OFFLOAD_DATA_DIR: {folder} is used by another process of this node (process {first.pid})" in message
         assert "Traceback" not in done.stderr
         fleet.play(trace_of(fleet, 1))
 
@@ -130,7 +130,7 @@ def test_a_node_waits_for_its_dying_predecessor_to_leave_the_folder(tmp_path: Pa
         fleet.play(trace_of(fleet, 1))
 
 
-def test_a_node_of_a_local_fleet_ends_when_another_controller_has_the_run(tmp_path: Path) -> None:
+def test_local_node_ends_when_another_controller_takes_over(tmp_path: Path) -> None:
     """Its own controller may be frozen and never end it, and the new controller's nodes need the folder."""
     with Fleet(tmp_path, SETTINGS) as fleet:
         process = subprocess.Popen(
@@ -151,10 +151,9 @@ def test_a_node_of_a_local_fleet_ends_when_another_controller_has_the_run(tmp_pa
             replace_controller(fleet)
             assert process.stderr is not None
             assert process.wait(30) == 0, "its lifeline still holds"
-            words = process.stderr.read()
-            assert (
-                "another process controls the run now (epoch 2) than the one that started this node (epoch 1)" in words
-            )
+            log = process.stderr.read()
+            reason = "another process controls the run now (epoch 2) than the one that started this node (epoch 1)"
+            assert reason in log
         finally:
             process.kill()
         late = subprocess.run(

@@ -23,7 +23,7 @@ from offload.records import DecisionRecord
 
 
 class _Database:
-    """Accepts what `deliver_records` accepts. `away` makes it fail, with a secret in the driver's words."""
+    """Accepts what `deliver_records` accepts. `away` makes it fail, with a secret in the driver's message."""
 
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
@@ -88,7 +88,7 @@ def test_the_thread_delivers_by_itself_and_goes_on_after_an_outage(tmp_path: Pat
     outbox.stop()
 
 
-def test_what_a_stopped_node_could_not_deliver_is_delivered_at_the_next_start(tmp_path: Path) -> None:
+def test_undelivered_records_are_delivered_at_the_next_start(tmp_path: Path) -> None:
     database = _Database()
     outbox = _outbox(tmp_path, database)
     outbox.append(_record(0))
@@ -155,7 +155,7 @@ def test_refused_records_are_kept_aside_and_counted(tmp_path: Path) -> None:
 
 
 def test_what_is_appended_while_a_delivery_is_under_way_is_not_lost(tmp_path: Path) -> None:
-    """A segment that was still being written was delivered in part and deleted: tasks lost their outcomes."""
+    """Regression: a segment was delivered in part while it was written, and deleted. So tasks lost their outcomes."""
     database = _Database()
     outbox = _outbox(tmp_path, database)
     total, done = 3000, threading.Event()
