@@ -35,12 +35,14 @@ class EpisodeRuntime:
     """One episode in this node.
 
     addresses: all nodes' addresses, by index
+    offset_s: the controller's monotonic clock minus this machine's
     """
 
     def __init__(
         self,
         facts: EpisodeFacts,
         addresses: Sequence[str],
+        offset_s: float,
         identity: NodeIdentity,
         activation: Activation,
         outbox: Outbox,
@@ -49,6 +51,7 @@ class EpisodeRuntime:
     ) -> None:
         self.facts = facts
         self.addresses = list(addresses)
+        self.offset_s = offset_s
         self.incarnation = time.time_ns()
         node = identity.settings.node
         self._answer_timeout_s, self._probe_timeout_s = node.request_timeout_s, node.probe_timeout_s
