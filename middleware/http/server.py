@@ -24,9 +24,9 @@ from cheroot.wsgi import Gateway_10
 from cheroot.wsgi import Server as WSGIServer
 
 from middleware.http.access import OPEN, WSGI, Access, guarded
+from middleware.http.address import reachable_address
 from middleware.http.problems import MEDIA_TYPE, HTTPProblem
 from middleware.http.sockets import end_with_the_other, shut_down
-from middleware.registry import reachable_address
 from offload.settings import SettingsError
 
 _IDLE_S = 60
