@@ -25,7 +25,7 @@ from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.probing import Prober
 from edgenode.reports import Report, SlotReports
-from edgenode.stimuli import core_for
+from edgenode.stimuli import close_log, core_for
 from offload.protocols import Application
 
 _ENDING_S = 5.0
@@ -57,8 +57,8 @@ class EpisodeRuntime:
         self._answer_timeout_s, self._probe_timeout_s = node.request_timeout_s, node.probe_timeout_s
         self._clock: EpisodeClock | None = None
         self._beginning, self._begun = threading.Lock(), threading.Event()
-        core = core_for(facts, identity.stimulus_log)
-        self.loop = EpisodeLoop(core, node.overload_refresh_s, self._answer_timeout_s)
+        self._core = core_for(facts, identity.stimulus_log, self.incarnation)
+        self.loop = EpisodeLoop(self._core, node.overload_refresh_s, self._answer_timeout_s)
         reports = SlotReports(facts.episode)
         delivery = Delivery(facts, identity, addresses, self.loop.handover_settled)
         prober = Prober(delivery.address_of, identity.addressee, self._probe_timeout_s, identity.access)
@@ -126,3 +126,4 @@ class EpisodeRuntime:
         self._parts.delivery.stop()
         for thread in threads:
             thread.join(_ENDING_S)
+        close_log(self._core)
