@@ -118,7 +118,10 @@ class EpisodeRuntime:
         return given_up
 
     def stop(self) -> None:
-        """End all threads of the episode."""
+        """End the episode's threads. Waits for the loop, the decider and the executor, at most 5 s for each.
+
+        It does not wait for the peers' threads: one that connects or paces bytes ends after that (`peers.py`).
+        """
         self._parts.reports.close()
         threads = (self.loop, self._parts.decider, self._parts.executor)
         for thread in threads:
