@@ -39,9 +39,10 @@ from middleware.configuration import LiveSettings, watch_file, watched_file
 from middleware.database import LeaseHolder, LeaseLost, holder_of, record_pod_event
 from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
 from middleware.errors import ServiceError
+from middleware.http.address import loopback_beside
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
 from middleware.patience import bear, patiently
-from middleware.registry import CONTROLLER, loopback_beside
+from middleware.registry import CONTROLLER
 from offload.settings import Settings, SettingsError
 
 _SWITCH_S: Final = 0.0005

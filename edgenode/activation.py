@@ -129,9 +129,9 @@ class Activation:
             self._try_out(scheduler)
         except ServiceUnavailable as error:
             problem = f"{what} waits: {error}"
-            if self.problem is None:
+            if self.problem is None or self.refused is not None:
                 _logger.warning("%s", problem)
-            self.problem = problem
+            self.problem, self.refused = problem, None
             raise ModelUnavailable(problem) from None
         except Exception as error:  # a scheduler is third-party code: it may raise anything
             foreseen = isinstance(error, ValueError | OSError | ServiceError)

@@ -93,7 +93,7 @@ class Delivery:
             peer.send(Message("/v1/overload", body))
 
     def stop(self) -> None:
-        """End the peers' threads. What they have not delivered stays undelivered."""
+        """Have the peers' threads end. What they have not delivered stays undelivered."""
         for peer in self._peers.values():
             peer.stop()
 

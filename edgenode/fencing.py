@@ -11,8 +11,8 @@ the run's lease. Two cases follow:
 A node of a local fleet belongs to the controller that started it. It ends when another controller controls the run. It
 has to watch the lease for that: a frozen controller does not close the pipe that reports the controller's end.
 
-Concurrency: request threads call `check`. `_changing` admits one at a time of those that change the epoch. A separate
-thread watches the lease.
+Concurrency: request threads call `check`, and `check_again` before they act after a wait. `_changing` admits one at a
+time of those that change the epoch. While the epoch changes, it is None. A separate thread watches the lease.
 """
 
 from __future__ import annotations
@@ -59,8 +59,18 @@ class Fence:
                 message = f"{HEADER} is {epoch}; the controller of this run has {current}"
                 raise HTTPProblem(412, "Another controller", message)
             if self._epoch != str(epoch):
+                self._epoch = None  # from here on `check_again` rejects the requests of the controller before
                 self._replaced()
                 self._epoch = str(epoch)
+
+    def check_again(self, environ: Mapping[str, Any]) -> None:
+        """Check that no other controller was admitted since `check` admitted this request. Takes no lock.
+
+        Raises HTTPProblem: 412.
+        """
+        if str(sent := _parsed(environ.get(ENVIRON))) != self._epoch:
+            words = f"{HEADER} is {sent}; another controller took over the run while the node handled the request"
+            raise HTTPProblem(412, "Another controller", words)
 
 
 def _parsed(sent: str | None) -> int:

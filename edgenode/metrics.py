@@ -32,7 +32,9 @@ class Metrics:
         self.queue_length = Gauge(
             "offload_queue_length", "Tasks in the queues of this node", ["queue"], registry=self._registry
         )
-        self.pending = Gauge("offload_pending_tasks", "Tasks that this node owns", registry=self._registry)
+        self.pending = Gauge(
+            "offload_pending_tasks", "Tasks that this node owns, and ticks to process", registry=self._registry
+        )
         self.outbox = Gauge(
             "offload_outbox_records", "Records that wait for the database on this node", registry=self._registry
         )

@@ -13,8 +13,10 @@ While the disk is not writable, at most `most_in_memory` records are kept in mem
 written when the disk is writable again. Further records are dropped and counted. The controller notices at the close
 that the episode lacks records.
 
-Concurrency: any thread may call `append`. `_lock` guards the current segment, the memory and the counts. The delivery
-thread and `flush` deliver, one at a time (`_delivering`). `stop` ends the thread after one last attempt.
+Concurrency: any thread may call `append`. `_lock` guards the current segment, the memory, the counts and the disk's
+problem. The delivery thread and `flush` deliver, one at a time (`_delivering`), and only they use what was delivered
+and what has to be set aside. Any thread may read the counts without a lock. `stop` ends the thread after one last
+attempt.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ class Outbox:
         except OSError as error:
             if error.errno not in FULL_DISK:
                 raise
-            self._disk_failed(error)
+            with self._lock:
+                self._disk_failed(error)
         self._writer: WholeWriter | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -192,7 +195,7 @@ class Outbox:
                 self._disk_failed(error)
 
     def _disk_failed(self, error: OSError) -> None:
-        """Log the problem once, until the disk is writable again."""
+        """Log the problem once, until the disk is writable again. Requires `_lock`."""
         if self._disk_trouble is None:
             _logger.error(
                 "%s is not writable (%s); up to %d records are kept in memory",
@@ -224,7 +227,8 @@ class Outbox:
                         del self._memory[: len(some)]
                     more = bool(self._memory)
         except OSError as error:
-            self._disk_failed(error)
+            with self._lock:
+                self._disk_failed(error)
             return
         with self._lock:
             if self._memory or self._aside:
@@ -270,7 +274,8 @@ class Outbox:
             _logger.error("%s has vanished, with the records in it", segment)
         except OSError as error:
             if segment in self._delivered:  # the disk is read-only now: the file is deleted later
-                self._disk_failed(error)
+                with self._lock:
+                    self._disk_failed(error)
                 return None
             return f"{segment.name} cannot be read ({error.strerror or error})"
         self._delivered.discard(segment)
@@ -299,7 +304,8 @@ class Outbox:
     def _keep_damaged(self, segment: Path, lines: Sequence[bytes]) -> None:
         if not lines:
             return
-        self.refused += len(lines)
+        with self._lock:
+            self.refused += len(lines)
         self._keep(f"{segment.stem}.damaged", b"\n".join(lines) + b"\n")
         _logger.warning(
             "%s: %d lines are not records, as after a power loss; kept in %s.damaged",
@@ -309,7 +315,8 @@ class Outbox:
     def _keep_refused(self, refused: Sequence[Refused]) -> None:
         if not refused:
             return
-        self.refused += len(refused)
+        with self._lock:
+            self.refused += len(refused)
         self._keep(REFUSED, b"".join(line_of(one.content, refused=one.reason) for one in refused))
         _logger.warning(
             "%d records were refused, the first because: %s; kept in %s", len(refused), refused[0].reason, REFUSED
@@ -319,10 +326,11 @@ class Outbox:
         try:
             append(self._folder / name, piece)
         except OSError as error:
-            self._disk_failed(error)
-            if len(self._aside) < _MOST_ASIDE:
+            lost = piece.count(b"\n") if len(self._aside) >= _MOST_ASIDE else 0
+            with self._lock:
+                self._disk_failed(error)
+                self.dropped += lost
+            if not lost:
                 self._aside.append((name, piece))
                 return
-            lost = piece.count(b"\n")
-            self.dropped += lost
             _logger.error("%d refused records could not be set aside: they are lost", lost)

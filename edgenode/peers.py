@@ -8,8 +8,15 @@ come with the work.
 * The payload thread (`payloads-N`) exists with payload transfers only. It sends tasks' bytes in the order of the link.
 
 The message thread also waits for the answers to the tasks' bytes. Meanwhile the payload thread can send the next task
-on another connection. Waiting for an answer never occupies the modelled link: the core determines its timing. `stop`
-ends both threads. What they have not delivered by then stays undelivered.
+on another connection. Waiting for an answer never occupies the modelled link: the core determines its timing.
+
+`stop` has both threads end, and nobody waits for them. A wait for a message's answer ends at once. A connection attempt
+and a wait for a task's answer end within the time-out, and the pacing of bytes ends at its next instant. What they have
+not delivered stays undelivered.
+
+Threads share three things. The message thread owns `_wire`, and replaces it when the address changes; other threads
+read its address, and `stop` cuts it. The payload thread sets `_sending`, the link that it uses; `stop` cuts it. Both
+threads put links into `_idle`, a queue; the payload thread takes them, and the message thread closes what is left.
 
 A `Fanout` (`middleware/http/fanout.py`) over all peers would not do. The messages to one peer have an order, a handover
 is repeated until it is settled, and bytes are paced. A thread per peer that may block is the simplest solution.
@@ -101,11 +108,9 @@ class Peer:
         self._wire = Wire(address, to, timeout_s, access)
         self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
         self._sending: Link | None = None
-        self._message_thread = threading.Thread(target=self._deliver_messages, name=f"messages-{node}", daemon=True)
-        self._message_thread.start()
-        self._payload_thread = threading.Thread(target=self._send_payloads, name=f"payloads-{node}", daemon=True)
+        threading.Thread(target=self._deliver_messages, name=f"messages-{node}", daemon=True).start()
         if link_of is not None:
-            self._payload_thread.start()
+            threading.Thread(target=self._send_payloads, name=f"payloads-{node}", daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -121,19 +126,13 @@ class Peer:
         self._payloads.put(payload)
 
     def stop(self) -> None:
-        """End the threads, even while they wait for an answer; `join` waits until they have ended."""
+        """Have the threads end, even while they wait for an answer. Does not wait for them."""
         self._stopping.set()
         self._messages.put(None)
         self._payloads.put(None)
         self._wire.cut()
         if self._sending is not None:
             self._sending.cut()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until the threads have ended, at most `timeout_s` real seconds for each."""
-        for thread in (self._message_thread, self._payload_thread):
-            if thread.is_alive():
-                thread.join(timeout_s)
 
     # --- message thread -----------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from edgenode.activation import Activation, ActivationError, ModelUnavailable
 from edgenode.applications import create_application
-from edgenode.controller_clock import ControllerClock
+from edgenode.controller_clock import offset_of_controller
 from edgenode.environment import NodeEnvironment
 from edgenode.fencing import Fence, end_with_controller
 from edgenode.folder import own_folder
@@ -78,7 +78,7 @@ class Process:
     def __init__(self, environment: Mapping[str, str], who: NodeEnvironment, stop: threading.Event) -> None:
         self._who = who
         self._stop = stop
-        access = Access.read(environment)
+        self._access = access = Access.read(environment)
         services = load_settings(environment=environment).services
         self._database = database = Database.connect(services.database)
         self._patiently(database.check_schema)
@@ -109,7 +109,6 @@ class Process:
         self._node = EdgeNode(identity, self._activation, self._outbox, application, self._metrics)
         # A peer may wait for a report and hand a task over at the same time.
         self._server = node_server(who.bind, 2 * network.nodes + 8, access)
-        self._clock = ControllerClock(access)
 
     def serve(self) -> None:
         """Run until `stop` is set. Then run until the open episode is over, if the environment allows it."""
@@ -117,7 +116,7 @@ class Process:
         stop_watching = self._configuration.watch(self._run.name, self._apply, _WATCH_S)
         self._outbox.start()
         fence = Fence(self._epoch_now, self._node.change_controller)
-        self._server.start(NodeApp(self._node, self._open_episode, self._clock.here, self._metrics, fence))
+        self._server.start(NodeApp(self._node, self._open_episode, self._metrics, fence))
         gc.freeze()  # the garbage collector then skips all objects that exist now
         self._registration.begin(
             self._server.address, lambda: _acknowledgement(self._activation, self._stop.is_set(), who.epoch)
@@ -177,22 +176,22 @@ class Process:
             self._registration.soon()
             raise  # the watcher calls again
 
-    def _open_episode(self, body: OpenEpisode) -> dict[str, Any]:
+    def _open_episode(self, body: OpenEpisode, check_again: Callable[[], None]) -> dict[str, Any]:
         """Open an episode for the controller; see `Opener` in `edgenode/http/episodes.py`."""
-        node, clock = self._node, self._clock
+        node = self._node
         if self._stop.is_set() and body.episode != node.status()["episode"]:
             raise ServiceUnavailable(f"node {self._who.node} is leaving")
         timeout_s = self._run.settings.node.request_timeout_s
         active = self._activation.catch_up(lambda: self._configuration.read(self._run.name), body.revision, timeout_s)
         try:
-            error = clock.map(body.controller, timeout_s)
+            offset_s, error = offset_of_controller(body.controller, self._access, timeout_s)
         except (OSError, LookupError, TypeError, ValueError) as trouble:
             raise ServiceUnavailable(
                 f"the controller's clock at {body.controller} does not answer: {trouble!r}"
             ) from None
-        node.open_episode(body.episode, body.episode_uid, body.trace, body.peers)
+        node.open_episode(body.episode, body.episode_uid, body.trace, body.peers, offset_s, check_again)
         if body.start_s is not None:
-            node.start_episode(body.episode, clock.here(body.start_s))
+            node.start_episode(body.episode, body.start_s)
         return {"revision": active.revision, "model": active.model, "offset_error_s": error}
 
     # --- end ----------------------------------------------------------------------------------------------------

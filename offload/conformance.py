@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from offload.draws import Draws
 from offload.network import Network, draw_network
+from offload.parameters import fault_of_form
 from offload.profiles import make_profile
 from offload.protocols import Choice, Scheduler, SchedulerContext
 from offload.settings import Settings, resolve_settings
@@ -153,19 +154,8 @@ def _check_form(where: str, scheduler: Scheduler) -> None:
         enough is None or (isinstance(enough, int) and enough >= 1),
         f"{where}: enough_reports is {enough!r}; it is None or a whole number of at least 1",
     )
-    kind: Any = type(scheduler)
-    parameters: Any = getattr(kind, "__dataclass_params__", None)
-    _require(
-        parameters is not None and parameters.frozen,
-        f"{where} is not a frozen dataclass; its fields are its parameters, and it keeps no state",
-    )
-    made = [field for field in fields(kind) if field.init]
-    _require(bool(made) and made[0].name == "context", f"{where}: its first field is not 'context'")
-    for field in made[1:]:
-        _require(
-            field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING,
-            f"{where}: its parameter '{field.name}' has no default",
-        )
+    fault = fault_of_form(type(scheduler), with_types=False)
+    _require(fault is None, f"{where} {fault}")
 
 
 def _check_probes(where: str, probes: IntArray, states: LocalState) -> None:

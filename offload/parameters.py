@@ -18,8 +18,11 @@ from offload.settings import SettingsError
 _TYPE_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def fault_of_form(made: Any) -> str | None:
-    """Why a class does not have the form that this module's docstring describes; None if it has."""
+def fault_of_form(made: Any, with_types: bool = True) -> str | None:
+    """Why a class does not have the form that this module's docstring describes; None if it has.
+
+    with_types: also check that the types of the parameters can be read, which `checked_parameters` needs
+    """
     if not (isinstance(made, type) and dataclasses.is_dataclass(made)):
         return "is not a dataclass"
     if not getattr(made, "__dataclass_params__").frozen:  # noqa: B009 - types do not know it
@@ -31,7 +34,8 @@ def fault_of_form(made: Any) -> str | None:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             return f"has a parameter '{field.name}' without a default"
     try:
-        typing.get_type_hints(made)
+        if with_types:
+            typing.get_type_hints(made)
     except NameError as error:
         return f"has types that cannot be read ({error}); its module must import them outside of TYPE_CHECKING"
     return None

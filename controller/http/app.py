@@ -15,9 +15,9 @@ from controller.episode_runtime import BusyError, OpeningError
 from controller.http import episodes, health, live_settings, models, run, serving, status
 from middleware.database import LeaseLost
 from middleware.http.access import Access
+from middleware.http.address import bound
 from middleware.http.problems import HTTPProblem, as_response, common_problem
 from middleware.http.server import PodServer
-from middleware.registry import bound
 from offload.settings import SettingsError
 
 _THREADS = 12

@@ -247,3 +247,16 @@ def test_previous_model_decides_while_the_storage_is_unavailable(storage):
     stop()
     assert (activation.current.choice.name, activation.problem) == ("drl", None)
     assert set(brought) == {2}
+
+
+def test_a_revision_that_waits_after_a_refused_one_is_logged_and_not_acknowledged_as_refused(storage, caplog):
+    flapping = AwayStorage(storage)
+    activation = activation_of(flapping)
+    activation.apply(live(1, "ratc"))
+    refusal(activation, live(2, "nobody"))
+    assert activation.refused == 2
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable):
+            activation.apply(live(3, "drl", "m1"))
+    assert activation.refused is None
+    assert caplog.text.count("revision 3 (drl, model m1) waits: ") == 1

@@ -173,3 +173,26 @@ def test_what_is_appended_while_a_delivery_is_under_way_is_not_lost(tmp_path: Pa
     outbox.flush()
     assert sorted(row["slot"] for row in database.rows) == list(range(total))
     assert outbox.waiting == 0
+
+
+def test_the_counts_change_only_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delivery thread and `append` increased `dropped` at the same time: the status lacked lost records."""
+    changed: dict[str, list[bool]] = {name: [] for name in ("refused", "dropped", "waiting", "_disk_trouble")}
+
+    class Watched(Outbox):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in changed and hasattr(self, "_writer"):  # it is made
+                changed[name].append(self._lock.locked())
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr("edgenode.outbox._MOST_ASIDE", 0)
+    database = _Database()
+    database.closed = {1}
+    outbox = Watched(tmp_path, database.write, 60.0)
+    (tmp_path / "000000000.jsonl").write_bytes(b"torn\n")
+    for name in ("refused.jsonl", "000000000.damaged"):
+        (tmp_path / name).mkdir()  # nothing can be set aside
+    outbox.append(_record(0))
+    outbox.flush()
+    assert (outbox.refused, outbox.dropped) == (2, 2)
+    assert {name: set(locked) for name, locked in changed.items()} == {name: {True} for name in changed}

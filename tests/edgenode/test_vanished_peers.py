@@ -115,7 +115,17 @@ def test_links_end_with_their_episode(fleet: Fleet):
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?episode=1", "?episode=1&source=x", "?episode=1&source=0", "?episode=1&source=9"]
+    "query",
+    [
+        "",
+        "?episode=1",
+        "?episode=1&source=x",
+        "?episode=1&source=0",
+        "?episode=1&source=9",
+        "?episode=99&source=-1",
+        "?episode=0&source=1",
+        "?episode=9223372036854775808&source=1",
+    ],
 )
 def test_a_link_says_whose_it_is_and_of_which_episode(fleet: Fleet, query: str):
     status, answer = fleet.call(0, "GET", f"/v1/link{query}", Upgrade="offload-link", Connection="Upgrade")

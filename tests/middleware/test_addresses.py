@@ -6,20 +6,25 @@ import dataclasses
 import errno
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from controller.nodes import NodeClients
 from edgenode.interface import OpenEpisode
 from middleware.http.access import Access
+from middleware.http.address import bound, loopback_beside, reachable_address
 from middleware.http.server import PodServer
 from middleware.http.wire import Wire
 from middleware.nacos import NacosServer, _host_port
-from middleware.registry import Instance, Registry, bound, loopback_beside, open_registry, reachable_address
+from middleware.registry import Instance, Registry, open_registry
 
 
 def has_ipv6() -> bool:
@@ -211,3 +216,10 @@ def test_a_nacos_server_is_reached_by_ipv6() -> None:
         url = f"nacos://[::1]:{server.server_port}"
         assert NacosServer(url, "registry").version() == "Nacos 9.9"
         server.shutdown()
+
+
+def test_a_pods_server_needs_no_database() -> None:
+    """It imported the registry, and with it SQLAlchemy, to parse an address."""
+    program = "import sys, middleware.http.server; sys.exit('sqlalchemy' in sys.modules)"
+    root = str(Path(__file__).resolve().parents[2])
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": root}, check=True, timeout=120)

@@ -284,6 +284,34 @@ def test_a_record_of_a_version_with_another_name_is_moved(nacos_url) -> None:
     assert (record.revision, record.values["scheduler"]["name"], record.written_by) == (2, "sed", "Ada")
     seen = NacosConfiguration(nacos_url).read("r")
     assert seen is not None and seen.revision == 2
-    assert (
-        server.call("reading", lambda client: client.get_config("r.hot.json", server.group, no_snapshot=True)) is None
-    )
+    assert former_of(server) is None
+    server.call("writing", lambda client: client.publish_config("r.hot.json", server.group, text))
+    again = NacosConfiguration(nacos_url, owner=True).create("r", Settings().live(), "layers")
+    assert again == record, "a controller of that version was still running, and wrote it once more"
+    assert former_of(server) is None
+
+
+def former_of(server: NacosServer) -> str | None:
+    return server.call("reading", lambda client: client.get_config("r.hot.json", server.group, no_snapshot=True))
+
+
+def test_an_edit_of_a_record_with_the_former_name_is_not_lost(nacos_url, caplog) -> None:
+    """No controller had noticed the edit before the record was moved."""
+    server = NacosServer(nacos_url, "configuration")
+    live = Settings().live()
+    record = {**live, "revision": 7, "written_by": "Ada", "written_at": 1.0, "origins": {"helm": live}}
+    edit = json.dumps({**record, "digest": _digest(live), "scheduler": {"name": "sed", "parameters": {"d": 3}}})
+    for content in ("not JSON", edit):
+        server.call(
+            "writing", lambda client, content=content: client.publish_config("r.hot.json", server.group, content)
+        )
+        server.call("removing", lambda client: client.remove_config("r.live.json", server.group))
+        found = NacosConfiguration(nacos_url, owner=True).create("r", live, "layers")
+        if content == "not JSON":
+            assert (found.revision, former_of(server)) == (1, content)
+            assert "the edit of r.hot.json in Nacos is wrong; it is not used" in caplog.text
+            NacosConfiguration(nacos_url, owner=True).create("r", live, "layers")
+            assert former_of(server) == content, "what was not used is kept"
+    assert (found.revision, found.written_by, found.origins) == (8, CONSOLE, {"helm": live})
+    assert found.values["scheduler"] == {"name": "sed", "parameters": {"d": 3}, "model": None}
+    assert former_of(server) is None

@@ -282,7 +282,7 @@ class Half:
         (CountsCalls, "no state may be kept"),
         (NeverEnough, "enough_reports is 0"),
         (Melted, "not a frozen dataclass"),
-        (lambda context: NeedsParameter(context, 2), "'d' has no default"),
+        (lambda context: NeedsParameter(context, 2), "has a parameter 'd' without a default"),
         (Half, "has no 'choose'"),
     ],
 )

@@ -115,6 +115,13 @@ class Plain:
     """Not a dataclass."""
 
 
+@dataclass
+class Melted:
+    """Could keep state between calls."""
+
+    context: SchedulerContext
+
+
 @pytest.fixture
 def registered(monkeypatch):
     """Registers classes as another package would."""
@@ -144,7 +151,12 @@ def test_choices_options_and_flags_are_checked_too(registered):
 
 @pytest.mark.parametrize(
     ("made", "part"),
-    [(NoDefault, "'d' has no default"), (NoContext, "'context' as its first field"), (Plain, "not a dataclass")],
+    [
+        (NoDefault, "has a parameter 'd' without a default"),
+        (NoContext, "has no field 'context' in the first place"),
+        (Plain, "is not a dataclass"),
+        (Melted, "is not a frozen dataclass"),
+    ],
 )
 def test_object_that_is_not_a_scheduler_is_refused(registered, made, part):
     registered("foreign", made)
