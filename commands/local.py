@@ -41,8 +41,8 @@ from middleware.database import (
 )
 from middleware.errors import ServiceError
 from middleware.outages import FULL_DISK
-from middleware.patience import bear, patiently
 from middleware.registry import CONTROLLER, Registry, open_registry
+from middleware.retrying import log_refusal, retry_while_unavailable
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
 from offload.errors import UserError
@@ -127,7 +127,7 @@ def holding(opened: OpenRun) -> Iterator[LeaseHolder]:
     holder = LeaseHolder(
         opened.database, opened.run, new_holder(), threading.Event(), lambda lost: _logger.error("%s", lost)
     )
-    patiently(holder.acquire)
+    retry_while_unavailable(holder.acquire)
     try:
         yield holder
     finally:
@@ -202,7 +202,7 @@ class LocalController:
                 registered = self._opened.registry.instances(CONTROLLER, self._opened.run.name)
                 unavailable = None
             except ServiceError as error:
-                bear(error, "looking for the controller")
+                log_refusal(error, "looking for the controller")
                 registered, unavailable = [], error
             for instance in registered:
                 who = self._process is not None and (self._process.pid, self._environment["OFFLOAD_HOLDER"])

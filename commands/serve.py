@@ -43,7 +43,7 @@ def serve(
     from commands.places import check_places
     from middleware.configuration import load_settings
     from middleware.errors import ServiceError
-    from middleware.patience import bear
+    from middleware.retrying import log_refusal
 
     console = Console()
     # Warnings only after the run is opened: until then, the error that ends the command is enough.
@@ -67,7 +67,7 @@ def serve(
             try:
                 now = controller.address()
             except ServiceError as error:
-                bear(error, "looking for the controller")
+                log_refusal(error, "looking for the controller")
                 continue  # the controller, too, waits until the registry is available again
             if now != address:
                 address = now

@@ -171,7 +171,7 @@ def _took(call: Callable[[], object]) -> float:
 def _words(error: Exception) -> str:
     """The first line of an error. For a service's error, the service's own message."""
     if isinstance(error, ServiceError):
-        return error.said or str(error)
+        return error.service_message or str(error)
     if isinstance(error, UserError | FileNotFoundError):
         return str(error)
     return f"{str(error).splitlines()[0] if str(error) else 'no reason given'} ({type(error).__name__})"

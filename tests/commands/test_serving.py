@@ -93,7 +93,7 @@ def test_attaching_to_nothing_is_reported(workplace: Workplace, monkeypatch: pyt
     from commands.local import ControllerFailed, open_run
     from middleware.configuration import load_settings
 
-    monkeypatch.setattr(attached, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(attached, "_WAIT_LIMIT_S", 0.5)
     services = [f"services.database={workplace.database_url}", f"services.storage=file:{workplace.folder}/storage"]
     opened = open_run(load_settings(None, workplace.folder / "small.yaml", services, {}), "alone")
     with pytest.raises(ControllerFailed, match="no controller of the run 'alone' is ready"):

@@ -189,11 +189,11 @@ def test_a_model_is_not_deployed_while_a_node_is_not_registered(testbed: Testbed
         client = ControllerClient(testbed.address, access=access)
         client.activate = lambda version: None
         with pytest.raises(ControllerError, match="nodes 1 have not acknowledged it within 0 s"):
-            client.deploy("any", patience_s=0)
+            client.deploy("any", timeout_s=0)
     finally:
         testbed.signal_node(1, signal.SIGCONT)
     wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["acknowledged"]["1"] == live["revision"])
-    client.deploy("any", patience_s=0)
+    client.deploy("any", timeout_s=0)
 
 
 def test_the_page_shows_every_node(testbed: Testbed):

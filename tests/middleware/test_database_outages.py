@@ -22,7 +22,7 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(ServiceUnavailable) as away:
         list_runs(db)
     assert str(away.value) == "the database cannot be used now (OperationalError 2003)"
-    assert "Can't connect" in away.value.said
+    assert "Can't connect" in away.value.service_message
 
 
 def test_a_locked_file_is_unavailable_and_usable_afterwards(tmp_path: Path) -> None:

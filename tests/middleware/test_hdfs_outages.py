@@ -45,7 +45,7 @@ def test_a_short_absence_is_borne_with(way) -> None:
 
 def test_a_long_absence_is_told_and_the_old_content_stays(way) -> None:
     forwarder, url = way
-    storage = HdfsStorage(url.replace("http://", "http://offload:secret@"), patience_s=0.6)
+    storage = HdfsStorage(url.replace("http://", "http://offload:secret@"), retry_limit_s=0.6)
     storage.write("models/a", b"old")
     forwarder.cut()
     for act in (
@@ -70,7 +70,7 @@ def test_a_name_node_that_answers_nothing_is_given_up_on(way, monkeypatch) -> No
     port = listener.getsockname()[1]
     began = time.monotonic()
     with pytest.raises(ServiceUnavailable, match="ReadTimeout"):
-        HdfsStorage(f"hdfs+http://127.0.0.1:{port}/x", patience_s=0.5).read("a")
+        HdfsStorage(f"hdfs+http://127.0.0.1:{port}/x", retry_limit_s=0.5).read("a")
     assert time.monotonic() - began < 30, "the client's own default is to wait for ever"
     # Of two name nodes, the one that answers is used.
     both = url.replace("hdfs+http://", f"hdfs+http://127.0.0.1:{port},")
@@ -110,7 +110,7 @@ def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monke
     import requests
     from hdfs.util import HdfsError
 
-    monkeypatch.setattr(hdfs, "_TOLD_AFTER_S", 0.0)
+    monkeypatch.setattr(hdfs, "_LOG_OUTAGE_AFTER_S", 0.0)
     monkeypatch.setattr("middleware.outages._QUIET_S", 0.5)
     storage = HdfsStorage(hdfs_url)
     write, refusals = storage._client().write, []

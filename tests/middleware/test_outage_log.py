@@ -102,6 +102,6 @@ def test_two_transactions_that_meet_are_no_outage(mysql_url: str, caplog: pytest
         first.exec_driver_sql("UPDATE t SET b = 2")
         with pytest.raises(ServiceUnavailable) as met:
             update_briefly()
-    assert "Lock wait timeout" in met.value.said, "it is tried again"
+    assert "Lock wait timeout" in met.value.service_message, "it is tried again"
     assert "away" not in caplog.text
     database.close()

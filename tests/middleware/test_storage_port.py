@@ -205,4 +205,4 @@ def test_statistics_that_are_not_numbers_are_refused_on_every_database(db: Datab
     manifest = publish_model(open_storage(f"file:{tmp_path}", None), run.name, FIELDS, {ACTOR_FILE: b"actor"})
     with pytest.raises(ValueRefused) as refused:
         record_model(db, run, manifest, phase="online", method="m", number=1, statistics={"loss": float("nan")})
-    assert "not JSON compliant" in refused.value.said
+    assert "not JSON compliant" in refused.value.service_message

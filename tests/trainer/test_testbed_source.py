@@ -228,7 +228,7 @@ def test_a_model_is_deployed_when_every_node_has_acknowledged_it(controllers) ->
     controller = controllers()
     client = source_of(controller).controller
     with pytest.raises(ControllerError, match=r"model offline.*nodes 1 have not acknowledged it within 0\.3 s"):
-        client.deploy("offline", patience_s=0.3)
+        client.deploy("offline", timeout_s=0.3)
     controller.acknowledged = [{"0": 2, "1": 1}, {"0": 2, "1": 2}]
     client.deploy("offline")
     assert controller.acknowledged == [{"0": 2, "1": 2}]
