@@ -101,10 +101,10 @@ def table(found: Sequence[dict[str, Any]]) -> str:
         if not runs:
             continue
         told = [one["told_s"] for one in runs if one["told_s"] is not None]
-        away = f"{min(told):.1f} to {max(told):.1f} ({len(told)})" if told else "–"
+        outage = f"{min(told):.1f} to {max(told):.1f} ({len(told)})" if told else "–"
         survived = sum(not one["problems"] for one in runs)
         lines.append(
-            f"| {fault.words} | {len(runs)} | {survived} | {away} | {sum(one['replayed'] for one in runs)} | "
+            f"| {fault.words} | {len(runs)} | {survived} | {outage} | {sum(one['replayed'] for one in runs)} | "
             f"{sum(one['lost'] for one in runs)} | {median(one['wall_s'] for one in runs):.0f} |"
         )
     return "\n".join(lines)

@@ -64,9 +64,9 @@ def test_it_is_the_same_run_by_whatever_way_one_comes_to_its_folder(here: Path, 
     (elsewhere / "netA" / "seed1").mkdir(parents=True)
     (here / "latest").symlink_to(elsewhere / "netA" / "seed1")
     assert name_of(Path("latest")) == "netA.seed1"
-    away = tmp_path / "runs" / "a"
-    away.mkdir(parents=True)
-    monkeypatch.chdir(away)
+    elsewhere = tmp_path / "runs" / "a"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
     assert name_of(Path("b")) == name_of(Path("../a/b")) == "a.b"
 
 

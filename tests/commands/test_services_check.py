@@ -57,9 +57,9 @@ def test_servers_are_used_as_a_run_does(check, mysql_url, hdfs_url, nacos_url) -
     for service in ("registry", "configuration"):
         assert nacos[service]["fine"], nacos
         assert nacos[service]["version"].startswith("Nacos")
-    away = check(registry="nacos://127.0.0.1:1", configuration="nacos://127.0.0.1:1")
-    assert "does not answer" in away["registry"]["problem"]
-    assert "does not answer" in away["configuration"]["problem"]
+    unavailable = check(registry="nacos://127.0.0.1:1", configuration="nacos://127.0.0.1:1")
+    assert "does not answer" in unavailable["registry"]["problem"]
+    assert "does not answer" in unavailable["configuration"]["problem"]
     empty = check(database=mysql_url, storage=hdfs_url)
     assert all(one["fine"] for one in empty.values()), empty
     assert "its tables are created by the first run" in empty["database"]["version"]

@@ -151,7 +151,7 @@ def test_pods_are_listed_and_followed(api: Api, pods: NodePods):
     until(lambda: set(pods.seen()) == {1, 10})
 
 
-def test_an_api_that_is_away_is_told_once_and_what_was_seen_stays(api: Api, pods: NodePods, caplog: Any):
+def test_api_outage_is_logged_once_and_the_seen_pods_stay(api: Api, pods: NodePods, caplog: Any):
     api.pods = [pod("tb-node-0")]
     pods.start()
     until(lambda: set(pods.seen()) == {0})
@@ -163,8 +163,8 @@ def test_an_api_that_is_away_is_told_once_and_what_was_seen_stays(api: Api, pods
     until(lambda: set(pods.seen()) == {0, 1})
     told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert [message.partition(" (")[0].partition(" after")[0] for message in told] == [
-        "the Kubernetes API: away",
-        "the Kubernetes API: back",
+        "the Kubernetes API: unavailable",
+        "the Kubernetes API: available again",
     ]
 
 

@@ -19,10 +19,10 @@ from middleware.errors import ServiceRefused, ServiceUnavailable, ValueRefused
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     db = Database.connect("mysql+pymysql://offload:x@127.0.0.1:1/offload")
-    with pytest.raises(ServiceUnavailable) as away:
+    with pytest.raises(ServiceUnavailable) as unavailable:
         list_runs(db)
-    assert str(away.value) == "the database cannot be used now (OperationalError 2003)"
-    assert "Can't connect" in away.value.service_message
+    assert str(unavailable.value) == "the database cannot be used now (OperationalError 2003)"
+    assert "Can't connect" in unavailable.value.service_message
 
 
 def test_a_locked_file_is_unavailable_and_usable_afterwards(tmp_path: Path) -> None:

@@ -182,9 +182,9 @@ def test_processes_that_start_at_once_on_a_fresh_database_all_find_their_tables(
 def test_the_password_of_a_database_is_not_in_messages() -> None:
     db = Database.connect("mysql+pymysql://root:Geheim-7@127.0.0.1:1/offload")
     assert "Geheim-7" not in repr(db)
-    with pytest.raises(ServiceUnavailable) as away:
+    with pytest.raises(ServiceUnavailable) as unavailable:
         db.check_schema()
-    assert "Geheim-7" not in away.value.in_full
+    assert "Geheim-7" not in unavailable.value.in_full
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])

@@ -25,7 +25,7 @@ def way(hdfs_url):
     forwarder.cut()
 
 
-def test_a_short_absence_is_borne_with(way) -> None:
+def test_storage_retries_during_a_short_outage(way) -> None:
     forwarder, url = way
     storage = HdfsStorage(url)
     storage.write("models/a", b"before")
@@ -43,7 +43,7 @@ def test_a_short_absence_is_borne_with(way) -> None:
     assert storage.read("models/a") == b"after"
 
 
-def test_a_long_absence_is_told_and_the_old_content_stays(way) -> None:
+def test_long_outage_raises_and_the_old_content_stays(way) -> None:
     forwarder, url = way
     storage = HdfsStorage(url.replace("http://", "http://offload:secret@"), retry_limit_s=0.6)
     storage.write("models/a", b"old")
@@ -104,9 +104,9 @@ def test_an_answer_that_got_lost_does_not_undo_what_was_done(hdfs_url, monkeypat
     assert not storage.exists("models/a")
 
 
-@pytest.mark.parametrize("away", ["the data nodes", "one data node"])
-def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monkeypatch, caplog, away) -> None:
-    """The name node answers what needs no data node: each answer would end the outage, each write begin a new one."""
+@pytest.mark.parametrize("unavailable", ["the data nodes", "one data node"])
+def test_repeated_write_errors_are_logged_as_one_outage(hdfs_url, monkeypatch, caplog, unavailable) -> None:
+    """The name node answers calls that need no data node. An answer does not end the outage of the data nodes."""
     import requests
     from hdfs.util import HdfsError
 
@@ -118,7 +118,7 @@ def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monke
     def refuses_every_second(*arguments, **options):
         if len(refusals) % 2 == 0:
             refusals.append(True)
-            if away == "one data node":
+            if unavailable == "one data node":
                 requests.put("http://127.0.0.1:9/webhdfs/v1", timeout=5)  # a port without a server
             raise HdfsError("Cannot create file. Name node is in safe mode.", exception="RetriableException")
         refusals.append(False)
@@ -129,10 +129,10 @@ def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monke
         storage.write(f"models/{number}", b"x")
         storage.list("models")
     said = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
-    assert [line.count(": away (") for line in said] == [1], said
+    assert [line.count(": unavailable (") for line in said] == [1], said
     time.sleep(0.6)
     assert storage.read("models/2") == b"x"
-    assert "back after" in caplog.records[-1].getMessage()
+    assert "available again after" in caplog.records[-1].getMessage()
 
 
 def test_what_hdfs_refuses_is_no_outage(hdfs_url) -> None:

@@ -141,7 +141,7 @@ class Flapping:
     """A registry that loses its entries, and is unavailable at chosen moments, which a real server cannot do."""
 
     def __init__(self) -> None:
-        self.away, self.refuses, self.registered = True, False, 0
+        self.unavailable, self.refuses, self.registered = True, False, 0
 
     def heartbeat(self, instance: Instance) -> bool:
         if not self.registered:
@@ -149,7 +149,7 @@ class Flapping:
         return True
 
     def register(self, instance: Instance) -> None:
-        if self.away:
+        if self.unavailable:
             raise (ServiceRefused if self.refuses else ServiceUnavailable)("nacos://x does not answer")
         self.registered += 1
 
@@ -159,7 +159,7 @@ def test_a_process_stays_alive_and_registers_again_whatever_the_registry_does() 
     for registry.refuses in (False, True, False):
         keep_registered(registry, _instance())
     assert registry.registered == 0
-    registry.away = False
+    registry.unavailable = False
     for _ in range(3):
         keep_registered(registry, _instance())
     assert registry.registered == 1

@@ -204,7 +204,7 @@ def test_the_episode_that_a_killed_trainer_left_running_is_taken(controllers) ->
     assert len(controller.asked) == 1
 
 
-def test_a_controller_that_stays_away_is_said_to(controllers) -> None:
+def test_source_reports_a_controller_that_stays_unavailable(controllers) -> None:
     controller = controllers()
     source = source_of(controller, absence_s=0.3)
     controller.stop()
