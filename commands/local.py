@@ -116,7 +116,8 @@ def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder
     if run.by_twin != by_twin:
         there, here = ("twin", "testbed") if run.by_twin else ("testbed", "twin")
         raise RunConflict(
-            f"the run '{name}' is played by the {there}, not by the {here}. Give this one another name (--out or --run)"
+            f"run '{name}' belongs to the {there}, this command uses the {here}; "
+            "choose another name with --out or --run"
         )
     return OpenRun(run, settings, database, storage, registry)
 
@@ -149,7 +150,7 @@ def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict
 class LocalController:
     """The controller of a run with its local fleet, as a child process. It is restarted when it dies.
 
-    continuously: it begins with continuous arrivals, also after a restart
+    continuously: it starts with continuous arrivals, also after a restart
     Use as a context manager. `address` is available after `__enter__`.
     """
 

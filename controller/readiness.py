@@ -18,7 +18,7 @@ from controller.pods import NodePods
 from controller.run_services import RunServices
 from middleware.configuration import LiveSettings
 from middleware.database import LeaseHolder
-from middleware.registry import clock_words
+from middleware.registry import clock_message
 from middleware.retrying import retry_while_unavailable
 from offload.scheduler_choice import SchedulerChoice
 
@@ -159,7 +159,7 @@ class Readiness:
 
     def _log_clocks(self) -> None:
         for one in self._retry_while_unavailable(self._services.registered_nodes):
-            if words := clock_words(one):
+            if words := clock_message(one):
                 _logger.warning("%s", words)
 
     def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:

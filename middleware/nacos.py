@@ -1,6 +1,6 @@
 """Connects the registry and the configuration to a Nacos server, with the synchronous client of `nacos-sdk-python` 2.0.
 
-The URL is `nacos://[user:password@]host:8848[,host2:8848][/namespace][?group=offload]`. The client uses Nacos' HTTP
+The URL is `nacos://[user@]host:8848[,host2:8848][/namespace][?group=offload]`. The client uses Nacos' HTTP
 interface v1, which servers 1.x to 3.1 have (docs/operations.md says why this client).
 
 This module disables the client's side effects: log files in the home directory, cached snapshots that it returns when
@@ -45,7 +45,7 @@ class NacosServer:
         if form is None:
             raise SettingsError(
                 f"services.{setting}: '{redacted(url)}' is not of the form "
-                "nacos://[user:password@]host:8848[/namespace][?group=name]"
+                "nacos://[user@]host:8848[/namespace][?group=name]"
             )
         require_extra("nacos", "nacos", f"services.{setting}")
         credentials, self._hosts, namespace, group = form.groups()

@@ -183,7 +183,7 @@ class ControllerClient:
             if time.monotonic() >= give_up:
                 raise ControllerError(
                     f"the controller has not answered {method} {path} for {self._absence_s:g} s; the last error: "
-                    f"{_words(trouble)}. Run the same command to resume."
+                    f"{_message(trouble)}. Run the same command to resume."
                 )
             time.sleep(_RETRY_S)
 
@@ -203,5 +203,5 @@ class ControllerClient:
         return self._client
 
 
-def _words(trouble: Exception) -> str:
+def _message(trouble: Exception) -> str:
     return str(trouble) or type(trouble).__name__

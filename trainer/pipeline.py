@@ -80,7 +80,7 @@ class Pipeline:
         """
         unknown = [phase for phase in phases if phase not in PHASES]
         if unknown:
-            raise PipelineError(f"there is no phase '{unknown[0]}'; the phases are {', '.join(PHASES)}")
+            raise PipelineError(f"unknown phase '{unknown[0]}'; phases: {', '.join(PHASES)}")
         self._check_algorithms(phases)
         torch.set_num_threads(1)  # the networks are small: more threads are slower, and take the edge nodes' cores
         steps = {

@@ -1,6 +1,6 @@
 """Stores the live settings in Nacos (`nacos://…`), as a JSON configuration that users may edit in Nacos' console.
 
-The configuration is named `<run>.live.json`. It holds the live settings, a revision, the writer, and a digest.
+The configuration is named `<run>.live.json`. It contains the live settings, a revision, the writer, and a digest.
 
 * Edits: a user who edits the settings leaves the digest unchanged, so that the two no longer match. The run's
   controller (`owner`) then creates a revision, or logs what is wrong. All other processes ignore such content.

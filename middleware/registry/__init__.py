@@ -3,7 +3,7 @@
 from middleware.database.engine import Database
 from middleware.registry.address import bound, loopback_beside, reachable_address
 from middleware.registry.heartbeat import keep_registered
-from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_words
+from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_message
 from middleware.registry.table import TableRegistry
 from offload.settings import SettingsError, redacted
 
@@ -14,7 +14,7 @@ __all__ = [
     "Instance",
     "Registry",
     "bound",
-    "clock_words",
+    "clock_message",
     "keep_registered",
     "loopback_beside",
     "open_registry",

@@ -58,7 +58,7 @@ MISTAKES = [
     # files of settings
     (("run", "--config", "folder"), "folder: cannot be read: Is a directory"),
     (("config", "check", "none.yaml"), "none.yaml: cannot be read: No such file or directory"),
-    (("simulate", "--scheduler", "sed", "--config", "text.db"), "text.db: holds 'not a database', not settings"),
+    (("simulate", "--scheduler", "sed", "--config", "text.db"), "text.db: contains 'not a database', not settings"),
     # models
     (("simulate", "--scheduler", "drl", "--model", "text.db"), "text.db is not a model's folder"),
     (("simulate", "--scheduler", "drl", "--model", "model"), "manifest.json is not a manifest"),
@@ -69,7 +69,7 @@ MISTAKES = [
         "run: Invalid value for '--config': is given twice; leave one out",
     ),
     (("simulate", "--scheduler", "sed", "--seed", "1", "--seed", "2"), "'--seed': is given twice"),
-    (("run", "--config", "x.yaml", "--phase", "colect"), "there is no phase 'colect'; there are collect, offline"),
+    (("run", "--config", "x.yaml", "--phase", "colect"), "unknown phase 'colect'; phases: collect, offline"),
     (("run", "--nix"), "run: No such option: --nix"),
     (("nix",), "No such command 'nix'. (see `offload --help`)"),
     (("simulate",), "simulate: Missing option '--scheduler'"),

@@ -63,7 +63,7 @@ def test_another_experiment_under_the_same_name_is_refused(tmp_path):
     assert first.returncode == 0, first.stdout
     refused = workplace.run(*RUN, "--phase", "collect", "--set", "time.slots=20")
     assert refused.returncode == 2
-    assert "time.slots is 10 there, 20 here" in refused.stdout
+    assert "time.slots: 10 in the recorded run, 20 in these settings" in refused.stdout
     assert "Traceback" not in refused.stdout
 
 

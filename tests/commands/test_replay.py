@@ -117,13 +117,13 @@ def test_a_scheduler_decides(replay) -> None:
             {"decisions": [0, 0, 0], "tasks": {"slot_s": 0.1, "tasks": TASKS["tasks"][::-1]}},
             "tasks[1]: is out of order",
         ),
-        ({"decisions": [], "tasks": {"slot_s": 0.1, "tasks": []}}, "there is no task"),
+        ({"decisions": [], "tasks": {"slot_s": 0.1, "tasks": []}}, "tasks: the list is empty"),
         ({"decisions": [0], "tasks": {"slot_s": 0, "tasks": TASKS["tasks"][:1]}}, "slot_s: 0 must be above 0"),
         (
             {"decisions": [0, 0, 0], "network": '{"nodes": [], "nodes": []}'},
             "the key 'nodes' is given twice in one object",
         ),
-        ({"decisions": [0, 0, 0], "network": {**NETWORK, "delays_s": 1}}, "delays_s: there is no such key"),
+        ({"decisions": [0, 0, 0], "network": {**NETWORK, "delays_s": 1}}, "delays_s: unknown key"),
         (
             {"decisions": [0], "tasks": json.dumps(TASKS).replace("1.0}", "Infinity}")},
             "tasks[0].deadline_s: Infinity is not a finite number; 1e9 s",
@@ -156,7 +156,7 @@ def test_the_longest_deadline_is_as_good_as_none(replay) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--scheduler", "fast"), "there is no scheduler 'fast'"),
+        (("--scheduler", "fast"), "unknown scheduler 'fast'"),
         (("--scheduler", "drl"), "needs an active model"),
         (("--scheduler", "sed", "--set", "scheduler.parameters.d=0"), "at least 1 node is asked"),
         (("--scheduler", "drl", "--model", "/nowhere"), "/nowhere is not a model's folder"),

@@ -36,12 +36,12 @@ def test_a_served_fleet_is_watched_changed_and_ended(workplace: Workplace):
         assert "all 3 edge nodes" in works.stdout and "ended complete" in works.stdout
         refused = workplace.run("set", "scheduler.name=rtac")
         assert refused.returncode == 2
-        assert "there is no scheduler 'rtac'" in refused.stdout
+        assert "unknown scheduler 'rtac'" in refused.stdout
         assert "scheduler rda, revision 2" in workplace.run("status").stdout
         # Nodes reject a model that does not exist, and the fallback scheduler decides: then it is not "applied".
         absent = workplace.run("set", "scheduler.name=drl", "scheduler.model=nope/offline")
         assert absent.returncode == 2, absent.stdout
-        assert "was refused" in absent.stdout or "have not acknowledged it" in absent.stdout
+        assert "was rejected" in absent.stdout or "have not acknowledged it" in absent.stdout
         assert "no model offline of run 'nope'" in absent.stdout
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)

@@ -49,7 +49,7 @@ def logs(workplace: Workplace) -> str:
 
 
 def require_whole(found: list[EpisodeSummary], workplace: Workplace) -> None:
-    """Check that one controller played every episode from its begin to its end."""
+    """Check that one controller played every episode from its start to its end."""
     for one in found:
         words = (
             f"episode {one.episode}: {one.status}, {one.verdict} ({one.reason}), {dict(one.outcomes)}, down {one.down}"

@@ -29,16 +29,19 @@ NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
         (("set", "scheduler.name=rda"), "no controller is running here"),
         (("status", "--database", "nonsense"), "services.database: 'nonsense'"),
         (("database", "migrate", "--database", "nonsense"), "services.database: 'nonsense'"),
-        (("serve", "--preset", "nix"), "there is no preset 'nix'; there are demo"),
+        (("serve", "--preset", "nix"), "unknown preset 'nix'; available: demo"),
         (("serve", "--config", "nix.yaml"), "nix.yaml: cannot be read"),
         (("serve", "--set", "time.slots=many"), "time.slots"),
-        (("serve", "--set", "scheduler.name=rtac"), "there is no scheduler 'rtac'"),
+        (("serve", "--set", "scheduler.name=rtac"), "unknown scheduler 'rtac'"),
         (
             ("serve", "--set", f"services.database={NOWHERE}"),
             "the database cannot be used now (OperationalError 2003): Can't connect",
         ),
         (("status", "--database", NOWHERE.replace("@", ":geheim@")), "set OFFLOAD_DATABASE_PASSWORD to the password"),
-        (("config", "show", "--set", "scheduler.nam=rda"), "did you mean name? Here are: name, parameters, model"),
+        (
+            ("config", "show", "--set", "scheduler.nam=rda"),
+            "did you mean name? Keys of this section: name",
+        ),
         (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
         (("config", "check", "small.yaml", "--set", "evaluation.methods=[rtac]"), "evaluation.methods"),
     ],
@@ -106,7 +109,7 @@ def test_a_run_is_prepared_once_and_waited_for(tmp_path: Path):
     assert watched.stdout == "run r is prepared: 3 edge nodes, seed 5\n", "the controller applies a watched file"
     other = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "time.slots=11")
     assert other.returncode == 2
-    assert "time.slots is 10 there, 11 here" in other.stdout
+    assert "time.slots: 10 in the recorded run, 11 in these settings" in other.stdout
 
 
 def test_a_selftest_without_a_testbed_says_so(tmp_path: Path):

@@ -97,7 +97,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
         ("POST", "/v1/episodes", {**PLAN, "trace": -1}, 422, "trace"),
         ("POST", "/v1/episodes", {**PLAN, "trace": "7"}, 422, "trace"),
         ("POST", "/v1/episodes", {**PLAN, "phase": "holiday"}, 422, "phase"),
-        ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "there is no scheduler 'rtac'"),
+        ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "unknown scheduler 'rtac'"),
         ("POST", "/v1/episodes", {**PLAN, "parameters": {"d": 2}}, 422, "scheduler.parameters.d"),
         ("POST", "/v1/episodes", {**PLAN, "scheduler": "drl"}, 422, "needs a model"),
         ("POST", "/v1/episodes", {**PLAN, "tasks": {"slot_s": 0.1}}, 422, "tasks"),
@@ -119,7 +119,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
             "/v1/configuration",
             {"live_settings": {"scheduler.name": "rtac"}},
             422,
-            "there is no scheduler 'rtac'",
+            "unknown scheduler 'rtac'",
         ),
         ("PATCH", "/v1/configuration", {"live_settings": {"log_level": "LOUD"}}, 422, "log_level"),
         ("POST", "/v1/models/m-1/activate", {}, 404, "there is no model 'm-1'"),
@@ -164,7 +164,7 @@ def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_
     wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["fallback"] or ""))
     status, page = testbed.call("GET", "/")
     assert status == 200
-    assert "ratc decides instead of what was set" in page and "gone-2" in page
+    assert "Fallback scheduler ratc is active" in page and "gone-2" in page
     live = testbed.call("GET", "/v1/configuration")[1]
     assert (live["live_settings"]["scheduler"]["name"], live["written_by"]) == ("ratc", "fallback")
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["ratc"])

@@ -159,7 +159,7 @@ class _Broken:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "destination 3; there are the nodes 0 … 2")]
+    ("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "destination 3 must be a node, 0 … 2")]
 )
 def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, monkeypatch, how, reason):
     entry = importlib.metadata.EntryPoint("broken", f"{__name__}:_Broken", schedulers.GROUP)

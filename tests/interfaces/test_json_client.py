@@ -172,7 +172,10 @@ def test_an_answer_without_content_is_an_empty_object() -> None:
 @pytest.mark.parametrize("body", [b"[1]", b"null", b'"text"', b"<html>", b"\xff\xfe", b"[" * 100_000])
 @pytest.mark.parametrize("status", ["200 OK", "502 Bad Gateway"])
 def test_what_is_no_object_is_malformed(body: bytes, status: str) -> None:
-    with asked(answer(body, status)) as (client, _), pytest.raises(MalformedAnswer, match="is no JSON object") as said:
+    with (
+        asked(answer(body, status)) as (client, _),
+        pytest.raises(MalformedAnswer, match="is not a JSON object") as said,
+    ):
         client.ask("GET", "/")
     assert len(str(said.value)) < 500
 

@@ -133,7 +133,7 @@ def test_what_is_written_is_read_back() -> None:
 def test_a_value_of_the_command_line_or_the_environment_is_refused_alike(text: str, words: str) -> None:
     for sets, environment, where in (
         ([f"seed={text}"], {}, "--set seed: "),
-        ([], {"OFFLOAD_SEED": text}, "the environment's OFFLOAD_SEED: "),
+        ([], {"OFFLOAD_SEED": text}, "environment variable OFFLOAD_SEED: "),
     ):
         with pytest.raises(SettingsError) as refused:
             load_settings(None, None, sets, environment)

@@ -106,7 +106,10 @@ def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> N
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"scheduler.nmae": "rda"}, r"scheduler\.nmae: is not a setting, did you mean name\? Here are: name"),
+        (
+            {"scheduler.nmae": "rda"},
+            r"scheduler\.nmae: is not a setting, did you mean name\? Keys of this section",
+        ),
         ({"scheduler.name": ""}, r"scheduler\.name: "),
         ({"log_level": "LOUD"}, "log_level: .*LOUD"),
         ({"network.nodes": 3}, "network: is not a live setting.*scheduler, log_level"),

@@ -20,9 +20,9 @@ from offload.settings import Settings, resolve_settings
 _INFINITE, _NAN = (np.array([0.5, value], "<f4").tobytes() for value in (np.inf, np.nan))
 
 DAMAGED: list[tuple[dict[str, Any], str]] = [
-    ({"table": "decision"}, "a record of table 'decision'"),
-    ({"table": ["decisions"]}, "a record of table"),
-    ({"table": None}, "a record of table None"),
+    ({"table": "decision"}, "unknown table 'decision'"),
+    ({"table": ["decisions"]}, "unknown table"),
+    ({"table": None}, "unknown table None"),
     ({"colour": "red"}, "unknown columns: colour"),
     ({"slot": None}, "slot is None, not a whole number"),
     ({"slot": "3"}, "slot is '3', not a whole number"),
@@ -40,8 +40,8 @@ DAMAGED: list[tuple[dict[str, Any], str]] = [
     ({"observation": bytes(24_580)}, "observation is 24580 bytes long, at most 24576"),
     ({"observation": b"abc"}, "observation is 3 bytes long, which is not a multiple of the four"),
     ({"observation": "text"}, "observation is 'text', not bytes"),
-    ({"observation": _NAN}, "observation holds numbers that are not finite"),
-    ({"scores": _INFINITE}, "scores holds an infinity"),
+    ({"observation": _NAN}, "observation contains numbers that are not finite"),
+    ({"scores": _INFINITE}, "scores contains an infinity"),
     ({"run": 77}, "a record of run 77"),
 ]
 

@@ -74,7 +74,7 @@ def test_who_a_pod_is_is_no_setting() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("network.nodse", "3", r"network\.nodse: is not a setting, did you mean nodes\? Here are: nodes"),
+        ("network.nodse", "3", r"network\.nodse: is not a setting, did you mean nodes\? Keys of this section: nodes"),
         ("netwrok.nodes", "3", "netwrok: is not a setting"),
         ("network.nodes", "0", r"network\.nodes: 0 is not a whole number from 1 to 1000"),
         ("network.arrival_probability", "[0, 1.5]", r"network\.arrival_probability: .*not probabilities"),
@@ -109,9 +109,9 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
         load_settings(None, tmp_path / "nowhere.yaml", (), {})
     for text, words in (
         ("a: [", "is not YAML"),
-        ("- 1", "holds \\[1\\], not settings"),
-        ("preset: dmeo", "no preset 'dmeo', did you mean demo"),
-        ("preset: [demo]", "no preset"),
+        ("- 1", "contains \\[1\\], not settings"),
+        ("preset: dmeo", "unknown preset 'dmeo', did you mean demo"),
+        ("preset: [demo]", "unknown preset"),
         ("time.slots: 3\ntime: {slots: 4}", "twice|as well"),
     ):
         with pytest.raises(SettingsError, match=words):
@@ -122,7 +122,7 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_preset_that_does_not_exist_is_answered_with_those_that_do() -> None:
-    with pytest.raises(SettingsError, match=r"no preset 'x'; there are demo, paper-testbed"):
+    with pytest.raises(SettingsError, match=r"unknown preset 'x'; available: demo, paper-testbed"):
         load_settings("x", None, (), {})
 
 

@@ -42,7 +42,7 @@ def test_equal_choices_are_one_key() -> None:
     [
         ("sed", "scheduler: 'sed' is not an object"),
         ({"name": "sed", "parameters": {}}, "scheduler.model: is missing"),
-        ({**SED, "modell": None}, "scheduler.modell: there is no such key"),
+        ({**SED, "modell": None}, "scheduler.modell: unknown key"),
         ({**SED, "name": ""}, "scheduler.name: '' is not a name"),
         ({**SED, "model": 3}, "scheduler.model: 3 is not a name"),
         ({**SED, "parameters": [3]}, "scheduler.parameters: "),

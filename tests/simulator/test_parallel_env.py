@@ -258,7 +258,7 @@ def test_numpys_integers_are_actions() -> None:
 
 
 def test_wrong_makings_and_resets_are_refused() -> None:
-    with pytest.raises(ValueError, match="there is no preset 'papers'; there are demo"):
+    with pytest.raises(ValueError, match="unknown preset 'papers', did you mean paper"):
         OffloadingParallelEnv("papers")
     with pytest.raises(ValueError, match="the network has 5 nodes, the settings say 20"):
         OffloadingParallelEnv("paper-simulation", network=NETWORK)

@@ -174,7 +174,7 @@ def test_what_is_no_action_is_refused(actions, complaint) -> None:
 def test_wrong_makings_and_resets_are_refused() -> None:
     with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
         OffloadingVectorEnv(SETTINGS, episodes=0)
-    with pytest.raises(ValueError, match="there is no preset 'papers'"):
+    with pytest.raises(ValueError, match="unknown preset 'papers'"):
         OffloadingVectorEnv("papers")
     vector = OffloadingVectorEnv(SETTINGS, episodes=EPISODES)
     with pytest.raises(ValueError, match="give one seed"):

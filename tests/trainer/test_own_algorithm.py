@@ -108,11 +108,11 @@ def test_the_algorithm_is_listed_with_parameters_and_curves(package):
     [
         (
             {"algorithm": "clonign"},
-            "offline.algorithm: there is no algorithm 'clonign', did you mean cloning? There are ",
+            "offline.algorithm: unknown algorithm 'clonign', did you mean cloning? Available: ",
         ),
         ({"algorithm": "ppo"}, "offline.algorithm: 'ppo' trains online; it can be online.algorithm"),
         ({"parameters": {"rate": 1}}, "offline.parameters.rate: 'cloning' has no such parameter"),
-        ({"parameters": {"learning_rat": 1}}, "did you mean learning_rate? It has: learning_rate"),
+        ({"parameters": {"learning_rat": 1}}, "did you mean learning_rate? Parameters: learning_rate"),
         ({"parameters": {"learning_rate": "much"}}, "offline.parameters.learning_rate: 'much' is not a number"),
         ({"parameters": {"learning_rate": -1}}, "offline.parameters.learning_rate: -1 must be above 0"),
         (
