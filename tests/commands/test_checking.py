@@ -61,23 +61,23 @@ WRONG = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize(("written", "words"), WRONG)
-def test_every_command_refuses_what_cannot_be_done_before_it_does_anything(
+@pytest.mark.parametrize(("written", "expected"), WRONG)
+def test_every_command_rejects_mistakes_before_it_starts(
     offload: Offload,  # noqa: F811
     tmp_path: Path,
     command: str,
     written: str,
-    words: str,
+    expected: str,
 ) -> None:
     (tmp_path / "x.yaml").write_text(written)
     ended = offload(*COMMANDS[command])
     assert ended.code == 2
-    assert words in ended.err
+    assert expected in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"], "something was begun"
 
 
-def test_everything_that_is_wrong_is_said_at_once(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
+def test_all_problems_of_the_settings_are_reported_together(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "x.yaml").write_text(
         "evaluation: {methods: [sedd, drl]}\noffline: {heuristic: rattc}\nnode: {profile: papr, application: cppu}\n"
         "scheduler: {name: sed, parameters: {dd: 1, d: x}}\n"
@@ -108,7 +108,7 @@ def test_a_device_that_this_machine_lacks_is_refused_where_it_would_train(
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
 
 
-def test_a_data_set_that_is_not_on_this_machine_is_refused_where_it_would_be_learned_from(
+def test_run_rejects_a_data_set_that_is_not_on_its_machine(
     offload: Offload,  # noqa: F811
     tmp_path: Path,
 ) -> None:

@@ -16,7 +16,7 @@ NO_DATABASE = "text.db is not an SQLite database; name another file"
 A_FOLDER = "services.database: folder is a folder; write sqlite:///folder/offload.db"
 
 MISTAKES = [
-    # a file that is no database
+    # a file that is not a database
     (("run", "--config", "x.yaml", "--set", f"services.database={TEXT}"), NO_DATABASE),
     (("run", "--twin", "--config", "x.yaml", "--set", f"services.database={FOLDER}"), A_FOLDER),
     (
@@ -96,18 +96,18 @@ def seen(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), MISTAKES, ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else ""
+    ("arguments", "expected"), MISTAKES, ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else ""
 )
 def test_a_mistake_is_one_line_before_anything_is_done(
     offload: Offload,  # noqa: F811
     place: Path,
     arguments: tuple[str, ...],
-    words: str,
+    expected: str,
 ) -> None:
     before = seen(place)
     ended = offload(*arguments)
     assert ended.code == 2, ended
-    assert words in ended.err
+    assert expected in ended.err
     assert ended.err.startswith("offload: ")
     assert len(ended.err.strip().splitlines()) == 1
     assert seen(place) == before

@@ -63,9 +63,9 @@ def test_the_tables_of_the_documentation(replay) -> None:
             "execution_waiting_s": 0.0, "execution_s": 0.0, "end_s": 0.5,
         },
     ]  # fmt: skip
-    told = replay(decisions=[1, 1, 1])
-    assert told.exit_code == 0
-    assert "3 tasks: 2 success, 1 dropped" in told.stdout
+    done = replay(decisions=[1, 1, 1])
+    assert done.exit_code == 0
+    assert "3 tasks: 2 success, 1 dropped" in done.stdout
 
 
 def test_failures_are_drawn_by_seed_and_episode(replay) -> None:
@@ -83,8 +83,8 @@ def test_failures_are_drawn_by_seed_and_episode(replay) -> None:
     assert [failed("--failures", "drawn", "--seed", str(seed)) for seed in seeds] == [drawn(seed, 0) for seed in seeds]
     assert any(drawn(seed, 0) for seed in seeds)
     episodes = range(15)
-    told = [failed("--failures", "drawn", "--seed", "3", "--episode", str(episode)) for episode in episodes]
-    assert told == [drawn(3, episode) for episode in episodes]
+    failures = [failed("--failures", "drawn", "--seed", "3", "--episode", str(episode)) for episode in episodes]
+    assert failures == [drawn(3, episode) for episode in episodes]
     seed = next(seed for seed in seeds if drawn(seed, 0))
     event = tasks_of(
         replay("--json", "--failures", "drawn", "--seed", str(seed), "--failure-timing", "event", decisions=[0, 0, 0])

@@ -28,7 +28,7 @@ def check(tmp_path, monkeypatch):
     return call
 
 
-def test_before_the_first_run_everything_embedded_is_fine_and_nothing_is_made(check, tmp_path) -> None:
+def test_services_check_before_the_first_run_creates_nothing(check, tmp_path) -> None:
     found = check()
     assert all(one["fine"] for one in found.values()), found
     assert found["database"]["version"] == "SQLite, created by the first run"
@@ -78,7 +78,7 @@ def test_a_check_may_follow_another_and_leaves_nothing_behind(check, nacos_url) 
         assert NacosRegistry(nacos_url).instances("check") == []
 
 
-def test_what_is_wrong_is_said_in_words_without_passwords(check, tmp_path) -> None:
+def test_services_check_messages_contain_no_passwords(check, tmp_path) -> None:
     (tmp_path / "foreign.db").touch()
     database = Database.connect(f"sqlite:///{tmp_path}/foreign.db")
     with database.transaction() as connection:

@@ -28,8 +28,8 @@ def rate_of_last_episodes(workplace: Workplace) -> str:
 def test_a_served_fleet_is_watched_changed_and_ended(workplace: Workplace):
     with running(workplace, "serve", "--config", "small.yaml") as process:
         wait_until(lambda: "(ratc)" in rate_of_last_episodes(workplace))
-        told = workplace.run("set", "scheduler.name=rda")
-        assert (told.returncode, told.stdout.strip()) == (0, "revision 2 is applied on all 3 nodes")
+        done = workplace.run("set", "scheduler.name=rda")
+        assert (done.returncode, done.stdout.strip()) == (0, "revision 2 is applied on all 3 nodes")
         wait_until(lambda: "rda" in rate_of_last_episodes(workplace))
         works = workplace.run("selftest")
         assert works.returncode == 0, works.stdout

@@ -72,8 +72,8 @@ def test_the_whole_pipeline_in_the_twin(here) -> None:
         name: one["mean"] for name, one in results["methods"].items()
     }
 
-    told = offload("dataset", "export", "runs/one", "offload/ratc-v0").output
-    assert "6 episodes (ratc)" in told
+    output = offload("dataset", "export", "runs/one", "offload/ratc-v0").output
+    assert "6 episodes (ratc)" in output
     offload("run", "--twin", *sets(**{"offline.dataset": "offload/ratc-v0"}), "--out", "runs/two", "--phase", "offline")
     first, second = (
         json.loads((here / f".offload/storage/models/{run}/offline/manifest.json").read_text())

@@ -133,7 +133,7 @@ def test_tables_have_transactions_whatever_the_servers_default_is(myisam_url: st
 
 
 @pytest.mark.mysql
-def test_tables_without_transactions_are_refused_with_the_statement_that_helps(myisam_url: str) -> None:
+def test_tables_without_transactions_are_refused_with_a_fix(myisam_url: str) -> None:
     db = Database.connect(myisam_url)
     db.migrate()
     with db.transaction() as connection:
@@ -166,7 +166,7 @@ def test_a_database_of_another_application_is_not_touched(database_url: str) -> 
         assert sa.inspect(connection).get_table_names() == ["customers"]
 
 
-def test_processes_that_start_at_once_on_a_fresh_database_all_find_their_tables(database_url: str) -> None:
+def test_simultaneous_processes_migrate_a_fresh_database(database_url: str) -> None:
     program = (
         "import sys; from middleware.database import Database; db = Database.connect(sys.argv[1]); "
         "db.migrate(); db.check_schema()"

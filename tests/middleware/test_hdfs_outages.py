@@ -55,9 +55,9 @@ def test_long_outage_raises_and_the_old_content_stays(way) -> None:
         lambda: storage.list("models"),
         lambda: storage.delete("models/a"),
     ):
-        with pytest.raises(ServiceUnavailable, match=r"has been unavailable for \d+ s") as said:
+        with pytest.raises(ServiceUnavailable, match=r"has been unavailable for \d+ s") as error:
             act()
-        assert "secret" not in str(said.value)
+        assert "secret" not in str(error.value)
     forwarder.restore()
     assert storage.read("models/a") == b"old"
     assert storage.list("models") == ["models/a"]
@@ -128,8 +128,8 @@ def test_repeated_write_errors_are_logged_as_one_outage(hdfs_url, monkeypatch, c
     for number in range(3):
         storage.write(f"models/{number}", b"x")
         storage.list("models")
-    said = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
-    assert [line.count(": unavailable (") for line in said] == [1], said
+    logged = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
+    assert [line.count(": unavailable (") for line in logged] == [1], logged
     time.sleep(0.6)
     assert storage.read("models/2") == b"x"
     assert "available again after" in caplog.records[-1].getMessage()

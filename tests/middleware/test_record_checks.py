@@ -46,15 +46,15 @@ DAMAGED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "words"), DAMAGED, ids=[words[:40] for _, words in DAMAGED])
-def test_a_damaged_record_is_refused_alone(db: Database, run: Run, change: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("change", "expected"), DAMAGED, ids=[expected[:40] for _, expected in DAMAGED])
+def test_a_damaged_record_is_refused_alone(db: Database, run: Run, change: dict[str, Any], expected: str) -> None:
     """One damaged record kept all later records of its node out of the database, and every episode from its close."""
     episode, trace = opened(db, run)
     sound = contents(decisions_of(trace, episode))
     damaged = {**sound[4], **change}
     ended = contents(outcomes_of(run, trace, episode))
     (refused,) = deliver_records(db, run.number, [*sound[:4], damaged, *sound[5:], *ended])
-    assert refused.content is damaged and words in refused.reason
+    assert refused.content is damaged and expected in refused.reason
     summary = close_episode(db, run, episode)
     assert summary.verdict == "incomplete" and "1 decision records are missing" in (summary.reason or "")
     assert summary.refused_records == 1

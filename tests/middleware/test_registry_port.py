@@ -154,7 +154,7 @@ class Flapping:
         self.registered += 1
 
 
-def test_a_process_stays_alive_and_registers_again_whatever_the_registry_does() -> None:
+def test_process_registers_again_after_registry_errors() -> None:
     registry = Flapping()
     for registry.refuses in (False, True, False):
         keep_registered(registry, _instance())
@@ -189,7 +189,7 @@ def test_ages_by_heartbeats_of_clocks_that_differ() -> None:
         "right": (7.0, 0.0), "behind": (7.0, -34.0), "ahead": (7.0, 40.0),
     }, "after seven seconds nobody knows when the second one's came"  # fmt: skip
     now[0] = 1009.0
-    assert look(right=999.0, behind=968.0)["right"] == (8.0, 0.0), "an old answer is no heartbeat"
+    assert look(right=999.0, behind=968.0)["right"] == (8.0, 0.0), "an old answer is not a heartbeat"
 
 
 FOREIGN = [

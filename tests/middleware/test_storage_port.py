@@ -141,7 +141,7 @@ def test_a_published_model_is_fetched_and_verified(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "expected"),
     [
         (ACTOR_FILE, b"act", "actor.onnx has 3 bytes, its manifest says 5: truncated"),
         (ACTOR_FILE, b"ACTOR", "actor.onnx does not have the SHA-256"),
@@ -149,10 +149,10 @@ def test_a_published_model_is_fetched_and_verified(storage: Storage) -> None:
         (MANIFEST_FILE, b'{"versi', "manifest.json is not a manifest"),
     ],
 )
-def test_a_damaged_model_is_refused(storage: Storage, name: str, content: bytes, words: str) -> None:
+def test_a_damaged_model_is_refused(storage: Storage, name: str, content: bytes, expected: str) -> None:
     _published(storage)
     storage.write(f"{model_folder('run', 'v1')}/{name}", content)
-    with pytest.raises(ManifestError, match=words):
+    with pytest.raises(ManifestError, match=expected):
         fetch_model(storage, "run", "v1")
 
 

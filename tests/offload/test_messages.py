@@ -97,13 +97,13 @@ def layer(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
-@pytest.mark.parametrize(("path", "value", "words"), WRONG)
-def test_a_message_names_the_key_the_value_and_what_is_right(path: str, value: Any, words: str) -> None:
+@pytest.mark.parametrize(("path", "value", "expected"), WRONG)
+def test_a_message_names_the_key_the_value_and_what_is_right(path: str, value: Any, expected: str) -> None:
     with pytest.raises(SettingsError) as refused:
         resolve_settings([layer(path, value)])
     message = str(refused.value)
     assert message.startswith(f"{path}: ")
-    assert words in message
+    assert expected in message
     assert len(message.splitlines()) == 1
     for jargon in JARGON:
         assert jargon not in message

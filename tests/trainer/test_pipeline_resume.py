@@ -109,7 +109,7 @@ def pipeline(
     return Pipeline(db, storage, run, source, activate, MortalProgress(reaper))
 
 
-def test_killed_at_every_moment_it_comes_to_the_same_result_and_plays_nothing_twice(tmp_path: Path) -> None:
+def test_pipeline_killed_at_any_step_resumes_to_the_same_result(tmp_path: Path) -> None:
     settings = small_settings()
     straight = pipeline(tmp_path / "straight", settings)
     straight.execute(TRAINED)

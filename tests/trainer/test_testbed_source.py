@@ -161,7 +161,7 @@ def test_an_episode_that_is_complete_already_is_not_played_again(controllers) ->
     assert other.episode != first.episode
 
 
-def test_an_episode_whose_opening_was_not_answered_is_the_one_that_a_resumed_run_finds(controllers) -> None:
+def test_resumed_run_finds_an_episode_opened_without_an_answer(controllers) -> None:
     """Otherwise the run trains on the second one, and after a restart on the first."""
     controller = controllers("unanswered")
     assert source_of(controller).play(PLAN).episode == 1
@@ -235,8 +235,8 @@ def test_a_model_is_deployed_when_every_node_has_acknowledged_it(controllers) ->
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"null", b"<html>", b"\xff", b"{}", b'{"episode": "7"}'])
-def test_an_answer_that_is_no_controllers_is_waited_out_and_then_said_to(controllers, answer: bytes) -> None:
-    """Another server had the controller's address for a moment: the run ended in a traceback."""
+def test_source_retries_and_then_reports_a_malformed_answer(controllers, answer: bytes) -> None:
+    """Regression: another server had the controller's address for a moment, and the run ended in a traceback."""
     controller = controllers()
 
     class Stranger(BaseHTTPRequestHandler):
