@@ -95,7 +95,7 @@ def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder
     """Open the run `name`. Creates the run, its network and the database schema if they do not exist yet.
 
     folder: where its results are written; if `name` is None, the name follows from the folder (`commands/naming.py`)
-    Raises RunConflict when a run of this name has other settings, or was played by the twin and not by the testbed (or
+    Raises RunConflict when a run of this name has other settings, or belongs to the twin and not to the testbed (or
     the reverse); SchemaError for a database of another application; SettingsError for a service without an adapter.
     """
     database = Database.connect(settings.services.database)

@@ -102,7 +102,7 @@ def test_records_and_logs_are_the_testbeds(here) -> None:
 
 def test_a_run_is_played_by_one_of_them(here) -> None:
     opened()
-    with pytest.raises(RunConflict, match="played by the twin, not by the testbed"):
+    with pytest.raises(RunConflict, match="belongs to the twin, this command uses the testbed"):
         open_run(resolve_settings([SMALL]), "one")
 
 

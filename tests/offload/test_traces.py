@@ -77,7 +77,7 @@ def test_a_slot_without_a_task_and_the_tick_after_the_last_slot_have_none():
         ({"slot_s": 0.1, "slots": 5, "tasks": [task(), task(slot=5)]}, ["tasks[1].slot: 5 must be from 0 to 4"]),
         ({"slot_s": 0.1, "slots": 5, "tasks": [task(source=3)]}, ["tasks[0].source: 3 must be from 0 to 2"]),
         ({"slot_s": 0.1, "slots": 5, "tasks": [task(slot=-1)]}, ["tasks[0].slot: -1 must be from 0 to 4"]),
-        ({"slot_s": 0.1, "slots": 5, "tasks": [task(), task()]}, ["two tasks in slot 0 at node 0"]),
+        ({"slot_s": 0.1, "slots": 5, "tasks": [task(), task()]}, ["slot 0 has two tasks at node 0"]),
         ({"slot_s": 0.1, "slots": 5, "tasks": [task(size_bits=0)]}, ["tasks[0].size_bits: 0 must be above 0"]),
         (
             {"slot_s": 0.1, "slots": 5, "tasks": [task(cycles=float("inf"))]},

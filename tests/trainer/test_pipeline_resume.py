@@ -215,7 +215,7 @@ def test_a_phase_without_its_predecessor_says_what_to_run_first(tmp_path: Path) 
         empty.execute(["online"])
     with pytest.raises(PipelineError, match="run the phase offline first"):
         empty.execute(["evaluate"])
-    with pytest.raises(PipelineError, match="no phase 'train'; the phases are collect, offline"):
+    with pytest.raises(PipelineError, match="unknown phase 'train'; phases: collect, offline"):
         empty.execute(["train"])
 
 
