@@ -38,8 +38,8 @@ from middleware.descriptors import descriptors_of_node, provide_descriptors
 from middleware.errors import ServiceUnavailable
 from middleware.http.access import Access
 from middleware.lifeline import end_with_any_thread, end_with_parent
-from middleware.patience import patiently
 from middleware.registry import open_registry
+from middleware.retrying import retry_while_unavailable
 from middleware.storage import open_storage
 from offload.network import Network
 from offload.profiles import make_profile
@@ -81,9 +81,9 @@ class Process:
         self._access = access = Access.read(environment)
         services = load_settings(environment=environment).services
         self._database = database = Database.connect(services.database)
-        self._patiently(database.check_schema)
-        self._run = run = self._patiently(lambda: load_run(database, who.run))
-        network = self._patiently(lambda: load_network(database, run))
+        self._retry_while_unavailable(database.check_schema)
+        self._run = run = self._retry_while_unavailable(lambda: load_run(database, who.run))
+        network = self._retry_while_unavailable(lambda: load_network(database, run))
         self._overtaken = self._watch_controller()
         _check_place(who, run, network)
         storage = open_storage(services.storage, database)
@@ -147,7 +147,7 @@ class Process:
         started_by = self._who.epoch
         if started_by is None:
             return threading.Event()
-        return self._patiently(lambda: end_with_controller(started_by, self._epoch_now, self._stop))
+        return self._retry_while_unavailable(lambda: end_with_controller(started_by, self._epoch_now, self._stop))
 
     def _open_outbox(self, folder: Path, network: Network) -> Outbox:
         database, run = self._database, self._run
@@ -161,8 +161,8 @@ class Process:
     def _epoch_now(self) -> int:
         return current_epoch(self._database, self._run)
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        return patiently(call, stopping=self._stop)
+    def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:
+        return retry_while_unavailable(call, stopping=self._stop)
 
     # --- callbacks ----------------------------------------------------------------------------------------------
 

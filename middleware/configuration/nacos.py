@@ -1,6 +1,6 @@
 """Stores the live settings in Nacos (`nacos://…`), as a JSON configuration that users may edit in Nacos' console.
 
-The configuration is named `<run>.live.json`. It holds the live settings, a revision, the writer, and a digest.
+The configuration is named `<run>.live.json`. It contains the live settings, a revision, the writer, and a digest.
 
 * Edits: a user who edits the settings leaves the digest unchanged, so that the two no longer match. The run's
   controller (`owner`) then creates a revision, or logs what is wrong. All other processes ignore such content.
@@ -48,20 +48,20 @@ class NacosConfiguration:
         self._lock = threading.RLock()
         self._good: dict[str, LiveSettings] = {}
         self._complained: dict[str, str] = {}
-        self._absences = 0
+        self._outage_count = 0
 
     def read(self, run_name: str) -> LiveSettings | None:
         """See `Configuration.read`. Until the owner has processed an edit, this returns the record before the edit."""
         with self._lock:
             content = self._get(run_name)
             known, parsed = self._good.get(run_name), None if content is None else _parsed(content)
-            absences, self._absences = self._absences, self._server.absences
+            outage_count, self._outage_count = self._outage_count, self._server.outage_count
             if known is None and content is None:
                 return None
             if known is not None and (content is None or (parsed is not None and parsed.revision < known.revision)):
                 if not self._owner:
                     return known
-                if content is None or absences != self._absences:
+                if content is None or outage_count != self._outage_count:
                     _logger.warning("Nacos has lost revision %d of %s; writing it again", known.revision, run_name)
                     return self._put(run_name, known)
                 parsed = None

@@ -1,4 +1,4 @@
-"""Opens an episode: writes its row and its tasks. It takes records while its status is `open`."""
+"""Opens an episode: writes its row and its tasks. It accepts records while its status is `open`."""
 
 from __future__ import annotations
 

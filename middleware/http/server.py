@@ -36,7 +36,7 @@ _KEPT_CONNECTIONS = 10_000
 _BACKLOG = 1024
 """At an episode's start, all peers connect at the same time, each up to four times. A dropped one retries after 1 s."""
 _REQUEST_S, _BYTES_PER_S = 4.0, 256 * 1024
-"""Time limit of a request: so many seconds, plus the body's length divided by this rate."""
+"""Time limit of a request: a base in seconds, and a rate in bytes/s for its body."""
 _CHECK_S = 0.5
 CONNECTION = "offload.connection"
 """The key of the request's connection in a WSGI environment."""

@@ -2,7 +2,7 @@
 
 from middleware.database.engine import Database
 from middleware.registry.heartbeat import keep_registered
-from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_words
+from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_message
 from middleware.registry.table import TableRegistry
 from offload.settings import SettingsError, redacted
 
@@ -12,7 +12,7 @@ __all__ = [
     "MAX_AGE_S",
     "Instance",
     "Registry",
-    "clock_words",
+    "clock_message",
     "keep_registered",
     "open_registry",
 ]

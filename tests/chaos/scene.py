@@ -49,8 +49,8 @@ _RUN = ("run", "--config", "small.yaml", "--out", "runs/chaos")
 _LONGEST_S = 300.0
 _OUTAGE_LOGGED_S = 15.0
 """Seconds that a run continues after a service is available again; by then the outage must have been logged."""
-_AWAY = re.compile(r"(the database|the storage|Nacos) [^\n]*: away \(")
-_BACK = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:back|answered) after ([\d.]+) s")
+_UNAVAILABLE = re.compile(r"(the database|the storage|Nacos) [^\n]*: unavailable \(")
+_AVAILABLE_AGAIN = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:available again|answered) after ([\d.]+) s")
 
 
 @dataclass
@@ -411,16 +411,16 @@ class Scene:
                 if sign in text:
                     line = next(line for line in text.splitlines() if sign in line)
                     found.problems.append(f"{log.name}: {line.strip()}: {_after(text, sign)}")
-            away = [match[1] for match in _AWAY.finditer(text)]
-            back = [(match[1], float(match[2])) for match in _BACK.finditer(text)]
+            unavailable = [match[1] for match in _UNAVAILABLE.finditer(text)]
+            ended = [(match[1], float(match[2])) for match in _AVAILABLE_AGAIN.finditer(text)]
             if all(fault.spares_episodes for fault in faults):
                 if text.count(" answers at ") > 1 and log != self._output:
                     found.problems.append(f"{log.name}: its process was restarted, though no fault was to end one")
-                for service, times in Counter(away).items():
+                for service, times in Counter(unavailable).items():
                     if times > expected[service] and not any(fault.repeated for fault in faults):
                         found.problems.append(f"{log.name}: logs {times} outages of {service}")
-            noticed |= any(service in expected for service in away)
-            outages_s += [seconds for service, seconds in back if service in expected]
+            noticed |= any(service in expected for service in unavailable)
+            outages_s += [seconds for service, seconds in ended if service in expected]
         if outages_s:
             found.longest_outage_s = max(outages_s)
         elif noticed and self._went_on_s > _OUTAGE_LOGGED_S:

@@ -388,11 +388,11 @@ def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path,
     fine = _checked(tmp_path, monkeypatch, settings__offline={"buffer_slots": 1e6})
     assert fine.returncode == 0, fine.stderr
     for wrong, message in (
-        ({"settings__scheduler": {"name": "sedd"}}, "scheduler.name: there is no scheduler 'sedd', did you mean sed?"),
+        ({"settings__scheduler": {"name": "sedd"}}, "scheduler.name: unknown scheduler 'sedd', did you mean sed?"),
         ({"settings__evaluation": {"methods": ["ratc", "drl"]}}, "evaluation.methods: 'drl' needs a model"),
         (
             {"settings__node": {"application": "cppu"}},
-            "node.application: there is no application 'cppu', did you mean cpu?",
+            "node.application: unknown application 'cppu', did you mean cpu?",
         ),
         (
             {"mysql__enabled": False, "mysql__host": "db:x", "mysql__existingSecret": "s"},

@@ -130,7 +130,7 @@ def test_a_wrong_value_is_refused_before_anything_changes(release: Release) -> N
     with pytest.raises(CommandFailed, match=r"settings\.time|slot_seconds"):
         release.upgrade({"settings": {"time": {"slot_seconds": 3}}})
     del release.values["settings"]["time"]["slot_seconds"]
-    with pytest.raises(CommandFailed, match="there is no scheduler 'best'"):
+    with pytest.raises(CommandFailed, match="unknown scheduler 'best'"):
         release.execute("offload", "set", "scheduler.name=best")
     assert release.plays_complete()
 
@@ -184,11 +184,13 @@ def test_a_killed_controller_is_followed_by_another_that_goes_on(release: Releas
 def test_without_the_kubernetes_api_episodes_go_on_and_it_is_reported(release: Release) -> None:
     release.kubectl("delete", "rolebinding", f"{release.full}-controller")
     log = ("logs", f"deploy/{release.full}-controller", "-c", "controller")
-    until(lambda: "the Kubernetes API: away (403 Forbidden)" in release.kubectl(*log), "the watch is refused", 150)
+    until(
+        lambda: "the Kubernetes API: unavailable (403 Forbidden)" in release.kubectl(*log), "the watch is refused", 150
+    )
     assert release.plays_complete()
     assert all(node["pod"] for node in release.status()["nodes"]), "what was seen stays"
     release.upgrade({})
-    until(lambda: "the Kubernetes API: back after" in release.kubectl(*log), "the watch goes on", 60)
+    until(lambda: "the Kubernetes API: available again after" in release.kubectl(*log), "the watch goes on", 60)
 
 
 @pytest.mark.whole

@@ -71,9 +71,9 @@ def test_refusal_has_the_nodes_own_message():
 
 def test_unreachable_nodes_are_waited_for_together():
     """Regression: opening, start, drain and close waited for each of them in turn, one second each."""
-    away = [Unreachable() for _ in range(6)]
+    unreachable = [Unreachable() for _ in range(6)]
     node = Node()
-    clients = NodeClients({index: one.address for index, one in enumerate([*away, node])}, "0" * 32)
+    clients = NodeClients({index: one.address for index, one in enumerate([*unreachable, node])}, "0" * 32)
     began = time.monotonic()
     answers = clients.ask("POST", "/v1/episodes", {index: {} for index in range(7)}, 10.0)
     took_s = time.monotonic() - began
@@ -81,7 +81,7 @@ def test_unreachable_nodes_are_waited_for_together():
     assert "cannot be reached" in answers[0].detail
     assert took_s < 4.0, "six unreachable nodes, at most one second for all of them"
     clients.close()
-    for one in (*away, node):
+    for one in (*unreachable, node):
         one.close()
 
 

@@ -163,8 +163,8 @@ def test_api_outage_is_logged_once_and_pods_stay_known(api: Api, pods: NodePods,
     until(lambda: set(pods.seen()) == {0, 1})
     messages = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
     assert [message.partition(" (")[0].partition(" after")[0] for message in messages] == [
-        "the Kubernetes API: away",
-        "the Kubernetes API: back",
+        "the Kubernetes API: unavailable",
+        "the Kubernetes API: available again",
     ]
 
 

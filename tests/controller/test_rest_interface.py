@@ -97,7 +97,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
         ("POST", "/v1/episodes", {**PLAN, "trace": -1}, 422, "trace"),
         ("POST", "/v1/episodes", {**PLAN, "trace": "7"}, 422, "trace"),
         ("POST", "/v1/episodes", {**PLAN, "phase": "holiday"}, 422, "phase"),
-        ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "there is no scheduler 'rtac'"),
+        ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "unknown scheduler 'rtac'"),
         ("POST", "/v1/episodes", {**PLAN, "parameters": {"d": 2}}, 422, "scheduler.parameters.d"),
         ("POST", "/v1/episodes", {**PLAN, "scheduler": "drl"}, 422, "needs a model"),
         ("POST", "/v1/episodes", {**PLAN, "tasks": {"slot_s": 0.1}}, 422, "tasks"),
@@ -119,7 +119,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
             "/v1/configuration",
             {"live_settings": {"scheduler.name": "rtac"}},
             422,
-            "there is no scheduler 'rtac'",
+            "unknown scheduler 'rtac'",
         ),
         ("PATCH", "/v1/configuration", {"live_settings": {"log_level": "LOUD"}}, 422, "log_level"),
         ("POST", "/v1/models/m-1/activate", {}, 404, "there is no model 'm-1'"),
@@ -164,7 +164,7 @@ def test_fallback_scheduler_replaces_a_refused_one_visibly(testbed: Testbed):
     wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["fallback"] or ""))
     status, page = testbed.call("GET", "/")
     assert status == 200
-    assert "ratc decides instead of what was set" in page and "gone-2" in page
+    assert "Fallback scheduler ratc is active" in page and "gone-2" in page
     live = testbed.call("GET", "/v1/configuration")[1]
     assert (live["live_settings"]["scheduler"]["name"], live["written_by"]) == ("ratc", "fallback")
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["ratc"])
@@ -189,11 +189,11 @@ def test_a_model_is_not_deployed_while_a_node_is_not_registered(testbed: Testbed
         client = ControllerClient(testbed.address, access=access)
         client.activate = lambda version: None
         with pytest.raises(ControllerError, match="nodes 1 have not acknowledged it within 0 s"):
-            client.deploy("any", patience_s=0)
+            client.deploy("any", timeout_s=0)
     finally:
         testbed.signal_node(1, signal.SIGCONT)
     wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["acknowledged"]["1"] == live["revision"])
-    client.deploy("any", patience_s=0)
+    client.deploy("any", timeout_s=0)
 
 
 def test_the_page_shows_every_node(testbed: Testbed):

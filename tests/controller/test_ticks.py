@@ -65,9 +65,9 @@ def late_slots(ticks: Ticks, nodes: Iterable[int], slots: int) -> int:
 def test_unreachable_nodes_delay_nobodys_ticks():
     """Regression: each connection to one took a second of the player thread, so other nodes' ticks were slots late."""
     quick = Node()
-    away = [Unreachable() for _ in range(3)]
-    addresses = {0: away[0].address, 1: quick.address, 2: away[1].address, 3: away[2].address}
-    with ticks_to(addresses, quick, *away) as ticks:
+    unreachable = [Unreachable() for _ in range(3)]
+    addresses = {0: unreachable[0].address, 1: quick.address, 2: unreachable[1].address, 3: unreachable[2].address}
+    with ticks_to(addresses, quick, *unreachable) as ticks:
         assert late_slots(ticks, addresses, 40) <= 8, "a busy machine makes some late, not most"
         assert [body["slot"] for body in quick.asked] == list(range(40))
         assert ticks.finish(5.0) == {node: list(range(40)) for node in (0, 2, 3)}

@@ -159,7 +159,7 @@ class _Broken:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "destination 3; there are the nodes 0 … 2")]
+    ("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "destination 3 must be a node, 0 … 2")]
 )
 def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, monkeypatch, how, reason):
     entry = importlib.metadata.EntryPoint("broken", f"{__name__}:_Broken", schedulers.GROUP)
@@ -202,10 +202,10 @@ class AwayStorage:
     """A storage that is unavailable until the test says otherwise."""
 
     def __init__(self, storage) -> None:
-        self.storage, self.away = storage, True
+        self.storage, self.unavailable = storage, True
 
     def read(self, path: str) -> bytes:
-        if self.away:
+        if self.unavailable:
             raise ServiceUnavailable("hdfs+http://x:9870/offload has been unavailable for 20 s")
         return self.storage.read(path)
 
@@ -223,7 +223,7 @@ def test_model_that_the_storage_refuses_is_refused_at_once(storage):
     assert activation.refused == 2
 
 
-def test_previous_model_decides_while_the_storage_is_unavailable(storage):
+def test_model_is_activated_when_the_storage_is_available_again(storage):
     publish(storage, "m1")
     flapping = AwayStorage(storage)
     activation = activation_of(flapping)
@@ -241,7 +241,7 @@ def test_previous_model_decides_while_the_storage_is_unavailable(storage):
     assert activation.current.choice.name == "ratc"
     assert "waits" in activation.problem
     assert "has been unavailable for 20 s" in activation.problem
-    flapping.away = False
+    flapping.unavailable = False
     while activation.current.revision < 2 and time.monotonic() < until:
         time.sleep(0.01)
     stop()

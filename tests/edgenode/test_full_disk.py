@@ -31,11 +31,11 @@ _NO_SPACE = os.strerror(28)
 class _Database:
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
-        self.away = False
+        self.unavailable = False
         self.refuses = False
 
     def write(self, records: Sequence[Mapping[str, Any]]) -> list[Refused]:
-        if self.away:
+        if self.unavailable:
             raise ServiceUnavailable("the database cannot be used now (OperationalError 2003)", "no")
         if self.refuses:
             return [Refused(record, "a test") for record in records]
@@ -63,7 +63,7 @@ def _lines(folder: Path) -> list[dict[str, Any] | None]:
 
 def test_records_stay_in_memory_while_the_disk_is_full(disk: SmallDisk, caplog: Any) -> None:
     database = _Database()
-    database.away = True
+    database.unavailable = True
     outbox = Outbox(disk.folder / "outbox", database.write, 60.0)
     outbox.append(_record(0))
     disk.fill()
@@ -80,7 +80,7 @@ def test_records_stay_in_memory_while_the_disk_is_full(disk: SmallDisk, caplog: 
     assert sorted(record["slot"] for record in _lines(disk.folder / "outbox") if record) == list(range(40))
     assert None not in _lines(disk.folder / "outbox"), "half a line spoils the one after it"
     outbox.append(_record(40))
-    database.away = False
+    database.unavailable = False
     outbox.flush()
     assert database.slots == list(range(41)) and outbox.waiting == 0 and outbox.problem is None
     logged = [record.getMessage() for record in caplog.records if "writable" in record.getMessage()]
@@ -115,7 +115,7 @@ def test_a_node_starts_on_a_full_disk(disk: SmallDisk) -> None:
 
 def test_what_memory_does_not_take_is_counted_and_said(disk: SmallDisk, caplog: Any) -> None:
     database = _Database()
-    database.away = True
+    database.unavailable = True
     outbox = Outbox(disk.folder / "outbox", database.write, 60.0, most_in_memory=5)
     disk.fill()
     for slot in range(20):
@@ -165,12 +165,12 @@ def test_concurrent_appends_lose_nothing_during_disk_failures(disk: SmallDisk) -
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        database.away = not database.away
+        database.unavailable = not database.unavailable
         disk.fill()
         time.sleep(0.03)
         disk.empty()
         time.sleep(0.03)
-    database.away = False
+    database.unavailable = False
     outbox.stop()
     assert outbox.waiting == outbox.dropped == outbox.refused == 0
     assert database.slots == sorted(first + slot for first in (0, 1000, 2000) for slot in range(400))

@@ -187,8 +187,8 @@ def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
         for one in filling:
             one.setblocking(False)
             one.connect_ex(full.getsockname())
-        away = f"http://127.0.0.1:{full.getsockname()[1]}"
-        addresses = {1: away, 2: away, 3: alive, 4: away, 5: second}
+        unavailable = f"http://127.0.0.1:{full.getsockname()[1]}"
+        addresses = {1: unavailable, 2: unavailable, 3: alive, 4: unavailable, 5: second}
         prober = Prober(addresses.__getitem__, str, timeout_s=1.0)
         prober.connect(list(addresses))
         for slot in range(5):

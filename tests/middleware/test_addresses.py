@@ -72,7 +72,7 @@ def test_a_server_on_the_ipv6_loopback_is_reached_by_every_client(serve) -> None
     assert connection.getresponse().read().decode() == place
     connection.close()
     clients = NodeClients({0: address}, "0" * 32)
-    # The answer is the address at which the node was reached; it is no JSON object.
+    # The answer is the address at which the node was reached; it is not a JSON object.
     assert place in clients.ask("GET", "/", {0: None}, 5)[0].detail
     clients.close()
     opened = {
@@ -132,7 +132,7 @@ def test_what_may_be_bound(bind: str, found: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bind", "words"),
+    ("bind", "expected"),
     [
         ("8080", "write host:port or \\[IPv6\\]:port"),
         ("[::1]", "write host:port or \\[IPv6\\]:port"),
@@ -148,8 +148,8 @@ def test_what_may_be_bound(bind: str, found: tuple[str, int]) -> None:
         ("[fe80::1]:80", "on one link only"),
     ],
 )
-def test_what_may_not_be_bound_says_why(bind: str, words: str) -> None:
-    with pytest.raises(ValueError, match=f"OFFLOAD_BIND=.*{words}"):
+def test_what_may_not_be_bound_says_why(bind: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"OFFLOAD_BIND=.*{expected}"):
         bound(bind)
 
 

@@ -91,7 +91,7 @@ def test_an_edit_in_the_console_becomes_a_revision_that_every_node_sees(nacos_ur
     "wrong",
     ["not JSON", "[]", '{"revision": 1, "scheduler": {"nmae": "sed"}}', '{"revision": 1, "log_level": "LOUD"}', "{}"],
 )
-def test_a_wrong_edit_is_told_once_and_changes_nothing(nacos_url, console, caplog, wrong) -> None:
+def test_invalid_edit_is_logged_once_and_changes_nothing(nacos_url, console, caplog, wrong) -> None:
     owner = NacosConfiguration(nacos_url, owner=True)
     first = owner.create("r", Settings().live(), "layers")
     right = console.text()
@@ -105,7 +105,7 @@ def test_a_wrong_edit_is_told_once_and_changes_nothing(nacos_url, console, caplo
     assert owner.read("r").values["log_level"] == "DEBUG"
 
 
-def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
+def test_outage_is_logged_once_with_its_duration(way, caplog) -> None:
     forwarder, url = way
     configuration, registry = NacosConfiguration(url, owner=True), NacosRegistry(url)
     configuration.create("r", Settings().live(), "layers")
@@ -113,7 +113,7 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
     stop = configuration.watch("r", lambda record: seen.append(record.revision), 0.05)
     until(lambda: seen == [1])
     forwarder.cut()
-    until(lambda: "away" in caplog.text)
+    until(lambda: ": unavailable (" in caplog.text)
     for act in (
         lambda: configuration.read("r"),
         lambda: configuration.change("r", {"log_level": "DEBUG"}, "Ada"),
@@ -124,16 +124,14 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
             act()
     time.sleep(0.3)
     forwarder.restore()
-    until(lambda: "back after" in caplog.text)
-    assert caplog.text.count(": away (") == 1, "of the one server that both are"
+    until(lambda: "available again after" in caplog.text)
+    assert caplog.text.count(": unavailable (") == 1, "registry and configuration use the same server"
     assert configuration.change("r", {"log_level": "DEBUG"}, "Ada").revision == 2
     until(lambda: seen == [1, 2])
     stop()
 
 
-def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_is_an_edit(
-    way, nacos_url, caplog
-) -> None:
+def test_lost_revision_is_rewritten_and_a_restored_one_is_an_edit(way, nacos_url, caplog) -> None:
     forwarder, url = way
     owner, node = NacosConfiguration(url, owner=True), NacosConfiguration(url)
     beside = NacosServer(url_of_group(url, nacos_url), "configuration")
@@ -157,7 +155,7 @@ def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_i
         owner.read("r")
     publish_old()
     forwarder.restore()
-    assert owner.read("r") == second, "it was away, and came back without the last revision"
+    assert owner.read("r") == second, "Nacos was unavailable, and lost the last revision"
     publish_old()
     assert node.read("r") == second
     third = owner.read("r")

@@ -30,8 +30,8 @@ def test_an_unknown_scheduler_is_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("name", "parameters", "parts"),
     [
-        ("sed", {"probes": 3}, ["scheduler.parameters.probes", "'sed'", "it has: d"]),
-        ("ratc", {"d": 3}, ["scheduler.parameters.d", "it has: none"]),
+        ("sed", {"probes": 3}, ["scheduler.parameters.probes", "'sed'", "parameters: d"]),
+        ("ratc", {"d": 3}, ["scheduler.parameters.d", "parameters: none"]),
         ("local", {"context": 3}, ["scheduler.parameters.context"]),
         ("rda", {"enough_reports": 3}, ["enough_reports", "per_capacity_hz, threshold_tasks"]),
         ("sed", {"d": "two"}, ["scheduler.parameters.d", "'two'", "a whole number"]),
