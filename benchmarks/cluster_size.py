@@ -6,7 +6,7 @@
 For each N the benchmark installs the chart, with external MySQL, HDFS and Nacos. It plays the preset `paper-testbed`
 with ratc, at real speed. "Held" is defined as in `results.json`: the median error of transmissions and executions is
 at most 2 %, the 95th percentile at most 5 %, and at most 1 % of the tasks are late. "Idle" means slots at 10 Hz
-without tasks. The peer is the same number of edge nodes as local processes on the same machine, with SQLite.
+without tasks. The baseline is the same number of edge nodes as local processes on the same machine, with SQLite.
 
 Writes the figures and a description of the machine to `benchmarks/results/cluster_size.json`.
 """
@@ -47,11 +47,11 @@ def main() -> None:
     arguments.add_argument("--nodes", type=int, nargs="+", default=[10, 15, 20, 30])
     arguments.add_argument("--episodes", type=int, default=6, help="episodes at each size")
     options = arguments.parse_args()
-    found: dict[str, list[dict[str, Any]]] = {"kubernetes": [], "local processes (peer)": []}
+    found: dict[str, list[dict[str, Any]]] = {"kubernetes": [], "local processes (baseline)": []}
     for nodes in options.nodes:
         _add(found, "kubernetes", on_cluster(nodes, options.episodes))
     for nodes in options.nodes:
-        _add(found, "local processes (peer)", as_processes(nodes, options.episodes))
+        _add(found, "local processes (baseline)", as_processes(nodes, options.episodes))
     results = {"machine": machine("numpy"), "scheduler": _SCHEDULER, "episodes": options.episodes, "sizes": found}
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(f"written to {RESULTS}")

@@ -8,7 +8,7 @@ Real node processes play the preset `paper-testbed` at real speed, in two fleets
 * the preset's ten nodes
 
 The measure is `decision_s`: the time from a node's tick to its decision, including the answers of probed nodes.
-The peer is torch: onnxruntime (as in a node) and torch in eager mode evaluate the same actor once every 100 ms. The
+The baseline is torch: onnxruntime (as in a node) and torch in eager mode evaluate the same actor once every 100 ms. The
 caches are cold then, as they are in a node at its next slot.
 
 Writes the figures and a description of the machine to `benchmarks/results/decision_latency.json`.
@@ -79,7 +79,7 @@ def measure(network: dict[str, Any], episodes: int) -> dict[str, Any]:
 
 
 def actor_alone() -> dict[str, Any]:
-    """Measure the preset's actor with onnxruntime and with the peer, outside of a node."""
+    """Measure the preset's actor with onnxruntime and with the baseline, outside of a node."""
     settings = settings_of("paper-testbed", ["drl"])
     profile = make_profile(settings)
     torch.manual_seed(0)
@@ -96,7 +96,7 @@ def actor_alone() -> dict[str, Any]:
         return actor.logits(observation)
 
     np.testing.assert_allclose(by_torch(), by_onnxruntime(), atol=1e-5)
-    found = {"onnxruntime": _cold(by_onnxruntime), "torch (peer)": _cold(by_torch)}
+    found = {"onnxruntime": _cold(by_onnxruntime), "torch (baseline)": _cold(by_torch)}
     for name, figures in found.items():
         print(f"actor alone, {name}: p50 {figures['p50_ms']:.3f} ms, p99 {figures['p99_ms']:.3f} ms")
     return found

@@ -6,8 +6,8 @@ Real node processes play the preset `paper-testbed` with sed, at increasing spee
 and execution durations with size / r and cycles / F. "Held" means: the median error is at most 2 %, the 95th percentile
 at most 5 %, and at most 1 % of the tasks were dropped only because of this error.
 
-The peer is SimPy's `RealtimeEnvironment`, the usual way to run a model in real time. It runs in as many processes as
-the preset has nodes. Each process executes its node's tasks of the same traces, and does nothing else.
+The baseline is SimPy's `RealtimeEnvironment`, the usual way to run a model in real time. It runs in as many processes
+as the preset has nodes. Each process executes its node's tasks of the same traces, and does nothing else.
 
 Writes the figures and a description of the machine to `benchmarks/results/fidelity_by_time_scale.json`.
 """
@@ -32,7 +32,7 @@ from offload.settings import Settings
 from offload.tasks import draw_trace
 
 RESULTS = Path(__file__).parent / "results" / "fidelity_by_time_scale.json"
-PEER = "SimPy (peer)"
+BASELINE = "SimPy (baseline)"
 _TRACE = 3_000_000
 
 
@@ -55,8 +55,8 @@ def main() -> None:
         for scale in options.scales:
             settings = settings_of(options.preset, ["sed"], {"time": {"time_scale": scale}})
             figures = by_simpy(processes, settings, options.episodes)
-            found.setdefault(PEER, []).append({"time_scale": scale, **figures})
-            _show(PEER, scale, figures)
+            found.setdefault(BASELINE, []).append({"time_scale": scale, **figures})
+            _show(BASELINE, scale, figures)
     results = {
         "machine": machine("numpy", "simpy"),
         "preset": options.preset,

@@ -49,7 +49,7 @@ def main() -> None:
     if not server:
         print("OFFLOAD_TEST_NACOS_URL is not set: nothing is measured, and the results file is not changed")
         return
-    found = {"database (peer)": measure(None, options.changes)}
+    found = {"database (baseline)": measure(None, options.changes)}
     found["nacos"] = measure(f"{server}?group=bench-{uuid.uuid4().hex[:8]}", options.changes)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"machine": machine("psutil"), "services": found}, indent=2) + "\n")
@@ -75,7 +75,7 @@ def measure(nacos: str | None, changes: int) -> dict[str, Any]:
             found["idle_share_of_a_core"] = round(max(shares), 4)
             found["node_mb"] = round(max(node.memory_info().rss for node in nodes) / 1e6, 1)
         opened.database.close()
-    print("nacos" if nacos else "database (peer)", found)
+    print("nacos" if nacos else "database (baseline)", found)
     return found
 
 

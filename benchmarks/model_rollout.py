@@ -1,4 +1,4 @@
-"""Measures how long a new model takes from the trainer to every node: HDFS and Nacos, and folder and database (peer).
+"""Measures how long a new model takes from the trainer to every node: HDFS and Nacos; baseline: folder and database.
 
     OFFLOAD_TEST_HDFS_URL=hdfs+http://127.0.0.1:9870/offload OFFLOAD_TEST_NACOS_URL=nacos://127.0.0.1:8848 \\
       python benchmarks/model_rollout.py [--models N]
@@ -51,7 +51,7 @@ def main() -> None:
     name = f"bench-{uuid.uuid4().hex[:8]}"
     group = f"{nacos}?group={name}"
     found = {
-        "folder and database (peer)": measure({}, options.models),
+        "folder and database (baseline)": measure({}, options.models),
         "hdfs and nacos": measure(
             {"storage": f"{hdfs}/{name}", "registry": group, "configuration": group}, options.models
         ),
@@ -98,7 +98,7 @@ def measure(services: dict[str, str], models: int) -> dict[str, Any]:
         "published_s": _of(published),
         "all_nodes_decide_by_it_s": _of(took),
     }
-    print("hdfs and nacos" if services else "folder and database (peer)", found)
+    print("hdfs and nacos" if services else "folder and database (baseline)", found)
     return found
 
 

@@ -6,8 +6,9 @@ The benchmark fills each database with episodes of ten nodes with the default pr
 and controller use. By default the databases are a temporary SQLite file, and the server of OFFLOAD_TEST_MYSQL_URL if it
 is set. The benchmark deletes the file afterwards; in other databases the filled run stays, and is used again.
 
-Then a new process streams all episodes as `EpisodeLog`s and makes `Transitions`. The peer is `pandas.read_sql` with a
-loop over the rows of each episode. It reads a part of the episodes in another process. Both must give the same arrays.
+Then a new process streams all episodes as `EpisodeLog`s and makes `Transitions`. The baseline is `pandas.read_sql` and
+a loop over the rows of each episode. It reads a part of the episodes in another process. Both must give the same
+arrays.
 
 Writes the figures and a description of the machine to `benchmarks/results/transitions_from_logs.json`.
 """
@@ -56,8 +57,8 @@ from trainer.transitions import transitions_of
 
 RESULTS = Path(__file__).parent / "results" / "transitions_from_logs.json"
 _MYSQL = "OFFLOAD_TEST_MYSQL_URL"
-PEER_SHARE = 10
-"""The peer reads every PEER_SHARE-th episode: it is slow, and keeps all rows in memory."""
+BASELINE_SHARE = 10
+"""The baseline reads every BASELINE_SHARE-th episode: it is slow, and keeps all rows in memory."""
 
 
 def main() -> None:
@@ -83,10 +84,10 @@ def measure(url: str, rows: int) -> dict[str, Any]:
     print(f"{redacted(url)}: filling with {rows} decision rows …", flush=True)
     filled_in_s = fill(url, name, rows)
     ours = _alone(stream, url, name)
-    peer = _alone(read_with_pandas, url, name)
-    if ours["checksum"] != peer["checksum"]:
-        raise SystemExit(f"the peer's arrays differ: {ours['checksum']} and {peer['checksum']}")
-    for label, figures in (("streamed", ours), ("pandas.read_sql and a loop", peer)):
+    baseline = _alone(read_with_pandas, url, name)
+    if ours["checksum"] != baseline["checksum"]:
+        raise SystemExit(f"the baseline's arrays differ: {ours['checksum']} and {baseline['checksum']}")
+    for label, figures in (("streamed", ours), ("pandas.read_sql and a loop", baseline)):
         print(
             f"  {label:>27}: {figures['rows']} rows in {figures['seconds']:.2f} s, "
             f"{figures['rows_per_s']:.0f} rows/s, peak {figures['peak_rss_mb']:.0f} MB"
@@ -95,7 +96,7 @@ def measure(url: str, rows: int) -> dict[str, Any]:
         "server": server(url),
         "filled_in_s": filled_in_s,
         "ours": ours,
-        "peer": {"name": "pandas.read_sql", **peer},
+        "baseline": {"name": "pandas.read_sql", **baseline},
     }
 
 
@@ -163,18 +164,18 @@ def stream(url: str, name: str) -> dict[str, Any]:
     for index, log in enumerate(stream_episode_logs(db, run)):
         transitions = transitions_of(log)
         rows += log.actions.size
-        if index % PEER_SHARE == 0:
+        if index % BASELINE_SHARE == 0:
             checksum += _checksum(log)
         assert transitions.slots == run.settings.time.slots
     return _figures(rows, time.perf_counter() - started, checksum)
 
 
 def read_with_pandas(url: str, name: str) -> dict[str, Any]:
-    """The peer, the obvious implementation: reads its episodes in one statement, then loops over the rows."""
+    """The baseline, the obvious implementation: reads its episodes in one statement, then loops over the rows."""
     import pandas as pd  # imported here, so that its memory does not count for the other process
 
     db, run, network = _opened(url, name)
-    episodes = [summary.episode for summary in find_episodes(db, run)][::PEER_SHARE]
+    episodes = [summary.episode for summary in find_episodes(db, run)][::BASELINE_SHARE]
     slots, n = run.settings.time.slots, network.nodes
     chosen = ", ".join(map(str, episodes))
     started = time.perf_counter()

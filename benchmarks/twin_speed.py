@@ -1,16 +1,16 @@
-"""Measures the speed of the numeric twin on one core, and that of common tools for the same purposes (peers).
+"""Measures the speed of the numeric twin on one core, and that of common tools for the same purposes (baselines).
 
     python benchmarks/twin_speed.py [--repeats N]
 
 * Given decisions: whole episodes of the preset `paper-simulation` with failures, 64 side by side, for several N. The
-  peer is SimPy, the usual discrete-event library, with a process per task and the same network, tasks, decisions and
-  failures. The benchmark stops if SimPy's outcomes differ for any task.
+  baseline is SimPy, the usual discrete-event library, with a process per task and the same network, tasks, decisions
+  and failures. The benchmark stops if SimPy's outcomes differ for any task.
 * Observations: the same slot by slot. All observations and masks are built before each slot is decided (profile
   `default`).
 * Schedulers: those of the edge nodes, which decide the tasks of all episodes of a slot at once.
-* PettingZoo: environment steps at N = 10. The peer is MPE's simple_spread with 10 agents.
+* PettingZoo: environment steps at N = 10. The baseline is MPE's simple_spread with 10 agents.
 
-Everything is compiled beforehand. The best of the repeats counts, for the peers too.
+Everything is compiled beforehand. The best of the repeats counts, for the baselines too.
 
 Writes the figures and a description of the machine to `benchmarks/results/twin_speed.json`.
 """
@@ -42,7 +42,7 @@ from simulator.twin import OUTCOMES, Twin
 
 RESULTS = Path(__file__).parent / "results" / "twin_speed.json"
 EPISODES = 64
-PEER_EPISODES = 2
+BASELINE_EPISODES = 2
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def world(nodes: int, episodes: int = EPISODES) -> tuple[Settings, Network, list
 
 
 def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
-    """Task decisions per second with random given destinations; at N = 20, also those of the peer."""
+    """Task decisions per second with random given destinations; at N = 20, also those of the baseline."""
     settings, network, traces = world(nodes)
     destinations = np.random.default_rng(0).integers(0, nodes, (EPISODES, settings.time.slots, nodes))
     tasks = sum(int(trace.has_task.sum()) for trace in traces)
@@ -83,17 +83,18 @@ def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
     print(f"given decisions, N = {nodes}: {tasks / took / 1e6:.2f} million task decisions/s")
     if nodes == 20:
         outcomes = Twin([network], traces, settings).play_given(destinations)
-        peer_took = peer_tasks = 0.0
-        for b in range(PEER_EPISODES):
+        baseline_took = baseline_tasks = 0.0
+        for b in range(BASELINE_EPISODES):
             began = time.perf_counter()
             outcomes = by_simpy(network, traces[b], destinations[b], settings)
-            peer_took += time.perf_counter() - began
-            peer_tasks += len(outcomes)
+            baseline_took += time.perf_counter() - began
+            baseline_tasks += len(outcomes)
             for (slot, source), outcome in outcomes.items():
                 if OUTCOMES[outcomes.outcome[b, slot, source]] is not outcome:
                     raise SystemExit(f"task {slot, source} of episode {b}: {outcome} in SimPy, but not in the twin")
-        found["simpy_decisions_per_s"] = round(peer_tasks / peer_took)
-        print(f"  SimPy (peer), the same outcomes: {peer_tasks / peer_took / 1e6:.4f} million task decisions/s")
+        speed = baseline_tasks / baseline_took
+        found["simpy_decisions_per_s"] = round(speed)
+        print(f"  SimPy (baseline), the same outcomes: {speed / 1e6:.4f} million task decisions/s")
     return found
 
 
@@ -194,7 +195,7 @@ def pettingzoo_steps(repeats: int) -> dict[str, Any]:
     settings = resolve_settings([PRESETS["paper-simulation"], {"network": {"nodes": 10}}])
     ours = steps_per_s(OffloadingParallelEnv(settings), 10, 3000, repeats)
     theirs = steps_per_s(simple_spread_v3.parallel_env(N=10), 5, 200, 1)
-    print(f"PettingZoo, 10 agents: {ours:,.0f} steps/s; MPE simple_spread (peer): {theirs:,.0f} steps/s")
+    print(f"PettingZoo, 10 agents: {ours:,.0f} steps/s; MPE simple_spread (baseline): {theirs:,.0f} steps/s")
     return {"agents": 10, "steps_per_s": round(ours), "simple_spread_steps_per_s": round(theirs)}
 
 

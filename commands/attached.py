@@ -11,11 +11,11 @@ from typing import Self
 from commands.local import ControllerFailed, OpenRun
 from middleware.errors import ServiceError
 from middleware.http.access import Access
-from middleware.patience import bear
 from middleware.registry import CONTROLLER
+from middleware.retrying import log_refusal
 from trainer.controller_client import ControllerClient, ControllerError
 
-_PATIENCE_S = 300.0
+_WAIT_LIMIT_S = 300.0
 _RETRY_S = 0.5
 _GIVING_BACK_S = 10.0
 
@@ -37,20 +37,20 @@ class AttachedController:
 
     def address(self) -> str:
         """The current address of the controller. Waits until it is ready. Raises ControllerFailed."""
-        return self._found(_PATIENCE_S)
+        return self._found(_WAIT_LIMIT_S)
 
-    def _found(self, patience_s: float) -> str:
-        run, until = self._opened.run.name, time.monotonic() + patience_s
+    def _found(self, limit_s: float) -> str:
+        run, until = self._opened.run.name, time.monotonic() + limit_s
         while True:
             try:
                 for one in self._opened.registry.instances(CONTROLLER, run):
                     if one.alive() and one.metadata.get("ready"):
                         return one.address
             except ServiceError as error:
-                bear(error, "looking for the controller")
+                log_refusal(error, "looking for the controller")
             if time.monotonic() > until:
                 raise ControllerFailed(
-                    f"no controller of the run '{run}' is ready after {patience_s:g} s; "
+                    f"no controller of the run '{run}' is ready after {limit_s:g} s; "
                     "is it running, and in the same registry?"
                 )
             time.sleep(_RETRY_S)

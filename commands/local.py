@@ -41,8 +41,8 @@ from middleware.database import (
 )
 from middleware.errors import ServiceError
 from middleware.outages import FULL_DISK
-from middleware.patience import bear, patiently
 from middleware.registry import CONTROLLER, Registry, open_registry
+from middleware.retrying import log_refusal, retry_while_unavailable
 from middleware.storage import Storage, open_storage
 from offload import Settings, draw_network
 from offload.errors import UserError
@@ -95,7 +95,7 @@ def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder
     """Open the run `name`. Creates the run, its network and the database schema if they do not exist yet.
 
     folder: where its results are written; if `name` is None, the name follows from the folder (`commands/naming.py`)
-    Raises RunConflict when a run of this name has other settings, or was played by the twin and not by the testbed (or
+    Raises RunConflict when a run of this name has other settings, or belongs to the twin and not to the testbed (or
     the reverse); SchemaError for a database of another application; SettingsError for a service without an adapter.
     """
     database = Database.connect(settings.services.database)
@@ -116,7 +116,8 @@ def open_run(settings: Settings, name: str | None, by_twin: bool = False, folder
     if run.by_twin != by_twin:
         there, here = ("twin", "testbed") if run.by_twin else ("testbed", "twin")
         raise RunConflict(
-            f"the run '{name}' is played by the {there}, not by the {here}. Give this one another name (--out or --run)"
+            f"run '{name}' belongs to the {there}, this command uses the {here}; "
+            "choose another name with --out or --run"
         )
     return OpenRun(run, settings, database, storage, registry)
 
@@ -127,7 +128,7 @@ def holding(opened: OpenRun) -> Iterator[LeaseHolder]:
     holder = LeaseHolder(
         opened.database, opened.run, new_holder(), threading.Event(), lambda lost: _logger.error("%s", lost)
     )
-    patiently(holder.acquire)
+    retry_while_unavailable(holder.acquire)
     try:
         yield holder
     finally:
@@ -149,7 +150,7 @@ def pod_environment(run: str, services: ServiceSettings, data_dir: Path) -> dict
 class LocalController:
     """The controller of a run with its local fleet, as a child process. It is restarted when it dies.
 
-    continuously: it begins with continuous arrivals, also after a restart
+    continuously: it starts with continuous arrivals, also after a restart
     Use as a context manager. `address` is available after `__enter__`.
     """
 
@@ -202,7 +203,7 @@ class LocalController:
                 registered = self._opened.registry.instances(CONTROLLER, self._opened.run.name)
                 unavailable = None
             except ServiceError as error:
-                bear(error, "looking for the controller")
+                log_refusal(error, "looking for the controller")
                 registered, unavailable = [], error
             for instance in registered:
                 who = self._process is not None and (self._process.pid, self._environment["OFFLOAD_HOLDER"])

@@ -21,7 +21,7 @@ from commands.services import check as check_services
 from commands.simulate import simulate
 from commands.terminal import INTERRUPTED, Commands, Interrupted, degrade_characters
 from commands.upkeep import await_, migrate, prepare
-from commands.usage import OnceEach, UsageError, is_help, usage_words
+from commands.usage import OnceEach, UsageError, is_help, usage_message
 
 app = typer.Typer(
     cls=Commands,
@@ -76,14 +76,14 @@ def main() -> None:
         if is_help(error):
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
-        words = _words(error)
-        if words is None:
+        message = _message(error)
+        if message is None:
             raise
-        print(f"offload: {words}", file=sys.stderr)
+        print(f"offload: {message}", file=sys.stderr)
         sys.exit(2)
 
 
-def _words(error: Exception) -> str | None:
+def _message(error: Exception) -> str | None:
     """The message for an error that the user can correct; None for a defect of the program."""
     from middleware.errors import ServiceError
     from offload.errors import UserError
@@ -93,11 +93,11 @@ def _words(error: Exception) -> str | None:
     if isinstance(error, ServiceError):
         return error.in_full
     if isinstance(error, UsageError):
-        return usage_words(error)
+        return usage_message(error)
     if isinstance(error, OSError):
-        from commands.places import words
+        from commands.places import file_error
 
-        return words(error)
+        return file_error(error)
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)) is not None:
         return f"{error.name} is not installed here: pip install 'offload-testbed[{extra}]', or [all] for everything"
     return None

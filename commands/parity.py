@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -47,11 +47,8 @@ def parity(
                 out.print(f"  {count} tasks: {pair} (testbed → twin)")
 
 
-def run_parity(db: Database, run: Run, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
-    """Parity of all complete episodes that the testbed played; empty if there is none.
-
-    progress: called with the number of episodes replayed so far
-    """
+def run_parity(db: Database, run: Run) -> dict[str, Any]:
+    """Parity of all complete episodes that the testbed played; empty if there is none."""
     from evaluation.parity import measure_parity
     from evaluation.results import EXPERIMENT_PHASES
     from middleware.database import find_episodes, read_tasks
@@ -68,7 +65,6 @@ def run_parity(db: Database, run: Run, progress: Callable[[int], None] = lambda 
         of_episode = [read_tasks(db, run, [number]) for number in part]
         measured += of_episode
         replayed += _replay(db, run, part, of_episode)
-        progress(first + len(part))
     return measure_parity(_joined(measured), _joined(replayed), run.settings.node.transfer)
 
 

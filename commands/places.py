@@ -71,7 +71,7 @@ def check_database(url: str) -> None:
         raise SettingsError(problem)
 
 
-def words(error: OSError) -> str | None:
+def file_error(error: OSError) -> str | None:
     """The error as a message, `runs/demo: Not a directory`; None if no file or disk of the user's is the cause."""
     if error.errno not in _OF_USERS:
         return None

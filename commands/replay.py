@@ -1,6 +1,6 @@
 """Plays given tasks on a given network in the numeric twin, and prints each task's outcome and times.
 
-Use `offload replay` to check the model by hand on a small example (docs/model.md, "Replaying").
+Use `offload replay` to check the model by hand on a small example (docs/twin.md, "Check the model by hand").
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def replay(
     ]
     settings = load_settings(sets=[*base, *(sets or [])])
     twin = Twin([given], [trace], settings, failures=failures == "drawn")
-    with Console(stderr=True).status("playing; the twin is compiled at its first use"):
+    with Console(stderr=True).status("playing; the first use compiles the twin"):
         if decisions is not None:
             played = twin.play_given(_decisions(decisions, trace))
         else:
@@ -118,7 +118,7 @@ def _trace(path: Path, network: Network) -> Trace:
             if places[number] < places[number - 1]:
                 raise ValueError(f"tasks[{number}]: is out of order; sort tasks by slot, then source")
         if not places:
-            raise ValueError("tasks: there is no task")
+            raise ValueError("tasks: the list is empty")
         return trace
     except ValueError as wrong:
         raise _wrong("--tasks", f"{path}: {wrong}") from None
@@ -129,7 +129,7 @@ def _decisions(path: Path, trace: Trace) -> np.ndarray[Any, np.dtype[np.int64]]:
     count = int(trace.has_task.sum())
     if not isinstance(given, list) or len(given) != count:
         found = f"{len(given)} entries" if isinstance(given, list) else f"a {type(given).__name__}"
-        raise _wrong("--decisions", f"{path} holds {found}; write a list of {count} destinations, one per task")
+        raise _wrong("--decisions", f"{path} contains {found}; write a list of {count} destinations, one per task")
     for number, one in enumerate(given):
         if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < trace.nodes:
             raise _wrong(

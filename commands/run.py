@@ -155,9 +155,7 @@ def _wanted(phases: list[str] | None) -> list[str]:
 
     for phase in phases or []:
         if phase not in PHASES:
-            raise typer.BadParameter(
-                f"there is no phase '{phase}'; there are {', '.join(PHASES)}", param_hint="--phase"
-            )
+            raise typer.BadParameter(f"unknown phase '{phase}'; phases: {', '.join(PHASES)}", param_hint="--phase")
     return list(phases or PHASES)
 
 

@@ -43,7 +43,7 @@ def serve(
     from commands.places import check_places
     from middleware.configuration import load_settings
     from middleware.errors import ServiceError
-    from middleware.patience import bear
+    from middleware.retrying import log_refusal
 
     console = Console()
     # Warnings only after the run is opened: until then, the error that ends the command is enough.
@@ -67,7 +67,7 @@ def serve(
             try:
                 now = controller.address()
             except ServiceError as error:
-                bear(error, "looking for the controller")
+                log_refusal(error, "looking for the controller")
                 continue  # the controller, too, waits until the registry is available again
             if now != address:
                 address = now
@@ -93,7 +93,7 @@ def status(run: RunName = None, database: DatabaseUrl = None) -> None:
     if state["trouble"]:
         console.print(f"[red]No episode can be opened:[/] {state['trouble']}")
     if state["fallback"]:
-        console.print(f"[red]{live['name']} decides instead of what was set:[/] {state['fallback']}")
+        console.print(f"[red]Fallback scheduler {live['name']} is active:[/] {state['fallback']}")
     schedulers = f" ({', '.join(last['schedulers'])})" if last["episodes"] else ""
     console.print(f"Success rate of the last {last['episodes']} episodes: {rate}{schedulers}")
     on_kubernetes = any(node["pod"] for node in state["nodes"])
@@ -137,10 +137,10 @@ def _pod(pod: dict[str, Any] | None) -> str:
     """The state of a node's pod in Kubernetes: `ready, restarts: 1`."""
     if pod is None:
         return "[red]none[/]"
-    words = ["leaving" if pod["leaving"] else "ready" if pod["ready"] else pod["phase"]]
-    words += [f"restarts: {pod['restarts']}"] if pod["restarts"] else []
-    words += [f"[red]{pod['reason']}[/]"] if pod["reason"] else []
-    return ", ".join(words)
+    parts = ["terminating" if pod["leaving"] else "ready" if pod["ready"] else pod["phase"]]
+    parts += [f"restarts: {pod['restarts']}"] if pod["restarts"] else []
+    parts += [f"[red]{pod['reason']}[/]"] if pod["reason"] else []
+    return ", ".join(parts)
 
 
 def set_(
@@ -168,7 +168,7 @@ def set_(
             if state["fallback"] and state["revision"] > revision:
                 instead = state["live_settings"]["scheduler"]["name"]
                 raise NoController(
-                    f"revision {revision} was refused, and {instead} decides instead: {state['fallback']}"
+                    f"revision {revision} was rejected; the fallback scheduler {instead} is active: {state['fallback']}"
                 )
             typer.echo(f"revision {revision} is applied on all {len(acknowledged)} nodes")
             return
@@ -227,7 +227,7 @@ def call_controller(address: str, method: str, path: str, body: dict[str, Any] |
         with JsonClient(address, Access.read(os.environ), _TIMEOUT_S) as client:
             answer = client.ask(method, path, body)
     except MalformedAnswer as malformed:
-        raise NoController(f"what answers at {address} is no controller: {method} {path} gives a {malformed}") from None
+        raise NoController(f"{address} is not a controller: {method} {path} returned a {malformed}") from None
     except OSError as error:
         raise NoController(f"the controller at {address} does not answer: {error!r}") from None
     if answer.status >= 400:

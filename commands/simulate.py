@@ -1,4 +1,4 @@
-"""Compares schedulers on many networks in the numeric twin, with two reference planners (`offload simulate`)."""
+"""Compares schedulers with a reference planner and an upper bound, in the numeric twin (`offload simulate`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from offload.settings import Settings
     from offload.tasks import Trace
 
-REFERENCE_PLANNERS = ("central", "ceiling")
+REFERENCES = ("central", "ceiling")
 _MOST_EPISODES = 64
 """Episodes that the twin plays in one batch. A larger batch is not faster."""
 
@@ -25,7 +25,9 @@ _MOST_EPISODES = 64
 def simulate(
     schedulers: Annotated[
         list[str],
-        typer.Option("--scheduler", help="A scheduler, or the reference planner central or ceiling. Repeatable."),
+        typer.Option(
+            "--scheduler", help="A scheduler, the reference planner central, or the upper bound ceiling. Repeatable."
+        ),
     ],
     preset: Annotated[str | None, typer.Option(help="A named experiment: demo, paper-simulation, …")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings; it may name a preset.")] = None,
@@ -82,7 +84,7 @@ def check_schedulers(names: list[str], settings: Settings, model: Path | None) -
     try:
         read = None if model is None else read_model(model, network.nodes)
         for name in names:
-            if name not in REFERENCE_PLANNERS:
+            if name not in REFERENCES:
                 make_scheduler(name, settings.without_model(name).parameters, network, read)
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong), param_hint="--scheduler") from None
@@ -92,7 +94,7 @@ def check_schedulers(names: list[str], settings: Settings, model: Path | None) -
 def success_rate(
     name: str, settings: Settings, network: Network, traces: list[Trace], model: tuple[Actor, Profile] | None
 ) -> float | None:
-    """The mean success rate of a scheduler or reference planner on one network.
+    """The mean success rate of a scheduler, of the reference planner or of the upper bound on one network.
 
     Traces without tasks are left out. None if no trace has tasks.
     """
@@ -161,4 +163,4 @@ def _show(found: dict[str, Any], networks: int, episodes: int, per_second: float
     console = Console()
     console.print(table)
     if per_second is not None:
-        console.print(f"{per_second:,.0f} task decisions per second, without ceiling and the drawing of traces")
+        console.print(f"{per_second:,.0f} task decisions per second (ceiling and trace generation not counted)")

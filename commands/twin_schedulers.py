@@ -33,7 +33,7 @@ def make_scheduler(
 def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
     """The actor in a model's folder (`models/<run>/<version>` of a storage), and the profile it was trained for.
 
-    Raises ManifestError when the folder holds no model, a damaged one, or one for another number of nodes.
+    Raises ManifestError when the folder contains no model, a damaged one, or one for another number of nodes.
     """
     from edgenode.schedulers.actor import OnnxActor
 
@@ -47,7 +47,7 @@ def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
     manifest.check_fit(profile)
     try:
         return OnnxActor(content[ACTOR_FILE]), profile
-    except Exception as error:  # onnxruntime raises various exceptions for a file that is no network
+    except Exception as error:  # onnxruntime raises various exceptions for a file that is not a network
         raise ManifestError(f"{folder / ACTOR_FILE} cannot be read: {' '.join(str(error).split())}") from None
 
 

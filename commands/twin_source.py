@@ -25,7 +25,7 @@ from simulator.twin import Twin
 class TwinSource:
     """An `offload.EpisodeSource` that plays in the twin. It must be used by one thread.
 
-    holder: holds the run's lease; playing raises LeaseLost after the lease was lost
+    holder: of the run's lease; playing raises LeaseLost after the lease was lost
     """
 
     def __init__(self, db: Database, storage: Storage, run: Run, holder: LeaseHolder) -> None:
@@ -65,7 +65,7 @@ class TwinSource:
             decisions = played.decision_records(b, number, uid, choice.model, revision=0)
             records = [*decisions, *played.outcome_records(b, number, uid)]
             refused = write_records(self._db, self._run.number, records)
-            assert not refused, "an episode that has just been opened takes records"
+            assert not refused, "an episode that has just been opened accepts records"
             close_episode(self._db, self._run, number, lease=lease)
             yield played.log(b, number, plan)
 

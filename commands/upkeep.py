@@ -51,18 +51,20 @@ def prepare(
     from commands.local import open_run
     from commands.places import check_places
     from middleware.configuration import load_settings, open_configuration, watched_file
-    from middleware.patience import patiently
+    from middleware.retrying import retry_while_unavailable
 
     settings = load_settings(preset, config, sets or [])
     check_settings(settings)
     check_places(settings.services)
     live, url = settings.live(), settings.services.configuration
-    opened = patiently(lambda: open_run(settings, run))
+    opened = retry_while_unavailable(lambda: open_run(settings, run))
     # As owner, it processes edits in Nacos' console like the controller, which may not run yet.
     configuration = open_configuration(url, opened.database, owner=True)
-    patiently(lambda: configuration.create(run, live, _ORIGIN))
+    retry_while_unavailable(lambda: configuration.create(run, live, _ORIGIN))
     # Only the controller applies a file that it watches: readers of different versions would undo each other's edits.
-    if watched_file(url) is None and (record := patiently(lambda: configuration.adopt(run, live, _ORIGIN))):
+    if watched_file(url) is None and (
+        record := retry_while_unavailable(lambda: configuration.adopt(run, live, _ORIGIN))
+    ):
         typer.echo(f"the live settings were changed: revision {record.revision}")
     typer.echo(f"run {run} is prepared: {settings.network.nodes} edge nodes, seed {settings.seed}")
     opened.database.close()

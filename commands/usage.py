@@ -26,11 +26,11 @@ class OnceEach(TyperCommand):
 
 
 def is_help(error: Exception) -> bool:
-    """Whether the user named a group of commands without a command: it shows its help, which is no error."""
+    """Whether the user named a group of commands without a command: it shows its help, which is not an error."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
-def usage_words(error: Any) -> str:
+def usage_message(error: Any) -> str:
     """The error as a message: `run: Invalid value for '--config': is given twice; leave one out`."""
     command = "" if error.ctx is None else error.ctx.command_path.partition(" ")[2]
     message = " ".join(error.format_message().split()).replace("Input should", "it should")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class SlotClock:
     """The instants of an episode's slots.
 
-    start_s: begin of slot 0 on the monotonic clock, in real seconds
+    start_s: start of slot 0 on the monotonic clock, in real seconds
     slot_s: Δ in model seconds
     time_scale: model seconds per real second
     """

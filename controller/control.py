@@ -22,7 +22,7 @@ from controller.run_services import RunServices
 from middleware.configuration import LiveSettings, changed
 from middleware.database import LeaseHolder, Run, find_episodes, find_models, load_trace
 from middleware.errors import ServiceError, ServiceRefused
-from middleware.patience import bear
+from middleware.retrying import log_refusal
 from offload.episodes import EpisodePlan
 from offload.network import Network
 from offload.scheduler_choice import SchedulerChoice
@@ -192,7 +192,7 @@ class Control:
             self._metrics.nodes_alive.set(len(alive))
             self._metrics.fallback.set(self._fallback.reason(self._read()) is not None)
         except ServiceError as error:  # the other metrics are still needed
-            bear(error, "metrics of nodes and live settings")
+            log_refusal(error, "metrics of nodes and live settings")
         return self._metrics.text()
 
     def report(self, name: str) -> bytes | None:

@@ -13,7 +13,7 @@ Mattern, "Algorithms for distributed termination detection", Distributed Computi
 * So no node owned a task at that instant, and none can own one later.
 
 A restarted node has another `incarnation`, whatever its counters are. A node that cannot be reached, or plays another
-episode, has lost its tasks and owns none. This counts if it holds in both rounds. Each round looks up the node's
+episode, has lost its tasks and owns none. This counts if it is true in both rounds. Each round looks up the node's
 address again, because the node may have moved. If a reachable node does not answer, nothing is known about its tasks.
 
 There is one exception: a handover "in doubt", where the sender gave up without an answer. The receiver may still accept

@@ -36,7 +36,7 @@ from middleware.database import (
 )
 from middleware.errors import ServiceError
 from middleware.http.access import Access
-from middleware.patience import PATIENCE_S, bear, patiently
+from middleware.retrying import RETRY_LIMIT_S, log_refusal, retry_while_unavailable
 from offload.episodes import EpisodePlan, EpisodeStatus
 from offload.network import Network
 from offload.scheduler_choice import SchedulerChoice
@@ -138,7 +138,7 @@ class Episodes:
 
     def live_scheduler(self) -> SchedulerChoice:
         """The scheduler choice of the current live settings. Raises LookupError if the run has none."""
-        record = patiently(lambda: self._configuration.read(self._run.name))
+        record = retry_while_unavailable(lambda: self._configuration.read(self._run.name))
         if record is None:
             raise LookupError(
                 f"run '{self._run.name}' has no live settings; the controller creates them when it starts"
@@ -154,11 +154,11 @@ class Episodes:
         if (playing := self.state) is not None:
             raise BusyError(f"episode {playing.episode} is being played")
         trace = self.trace_of(plan, recorded)
-        self._patiently(self._holder.confirm)
+        self._retry_while_unavailable(self._holder.confirm)
         record = self._set_live_settings(plan)
         uid = uuid.uuid4().hex  # made once: a retry finds what an earlier try wrote
         lease = self._holder.lease
-        number = self._patiently(
+        number = self._retry_while_unavailable(
             lambda: open_episode(self._db, self._run, plan, trace, record.revision, uid, lease=lease)
         )
         state = EpisodeState(number, uid, plan, self._run.settings.time.slots)
@@ -167,7 +167,7 @@ class Episodes:
         except Exception as failed:  # after any failure, the episode must not stay open
             known = isinstance(failed, OpeningError | ServiceError)
             reason = str(failed) if known else f"could not be opened: {type(failed).__name__}"
-            patiently(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
+            retry_while_unavailable(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
             self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
             raise
         self._trace, self._revision = trace, record.revision
@@ -196,10 +196,10 @@ class Episodes:
     # --- opening ------------------------------------------------------------------------------------------------
 
     def _set_live_settings(self, plan: EpisodePlan) -> LiveSettings:
-        record = self._patiently(lambda: self._configuration.read(self._run.name))
+        record = self._retry_while_unavailable(lambda: self._configuration.read(self._run.name))
         if record is not None and record.scheduler == plan.scheduler:
             return record
-        return self._patiently(
+        return self._retry_while_unavailable(
             lambda: self._configuration.change(
                 self._run.name,
                 {"scheduler": plan.scheduler.to_json()},
@@ -214,7 +214,7 @@ class Episodes:
         while waiting:
             if self._stopping.is_set():
                 raise OpeningError("the controller is stopping")
-            addresses = self._patiently(lambda: dict(self._addresses()))
+            addresses = self._retry_while_unavailable(lambda: dict(self._addresses()))
             if addresses != self._clients.addresses:
                 self._clients.close()
                 epoch = self._holder.lease.epoch
@@ -234,13 +234,13 @@ class Episodes:
                     else:
                         trouble[node] = answer.detail
             if waiting and time.monotonic() > until:
-                words = "; ".join(f"node {node}: {text}" for node, text in sorted(trouble.items()))
-                raise OpeningError(f"the episode could not be opened on all nodes: {words}")
+                message = "; ".join(f"node {node}: {text}" for node, text in sorted(trouble.items()))
+                raise OpeningError(f"the episode could not be opened on all nodes: {message}")
             if waiting:
                 self._stopping.wait(_RETRY_S)
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        return patiently(call, stopping=self._stopping)
+    def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:
+        return retry_while_unavailable(call, stopping=self._stopping)
 
     def _opening(
         self, state: EpisodeState, revision: int, addresses: Mapping[int, str], start_s: float | None
@@ -289,7 +289,9 @@ class Episodes:
 
     def _abort(self, state: EpisodeState) -> None:
         reason = state.aborting or "aborted"
-        patiently(lambda: abort_episode(self._db, self._run, state.episode, reason, lease=self._holder.lease))
+        retry_while_unavailable(
+            lambda: abort_episode(self._db, self._run, state.episode, reason, lease=self._holder.lease)
+        )
         self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
 
     def _start_nodes(self, state: EpisodeState, start_s: float) -> None:
@@ -322,7 +324,7 @@ class Episodes:
         try:
             return self._addresses().get(node)
         except ServiceError as error:  # the caller tries again
-            bear(error, "looking for the nodes")
+            log_refusal(error, "looking for the nodes")
             return None
 
     def _drain(self, state: EpisodeState, clock: SlotClock) -> None:
@@ -336,10 +338,10 @@ class Episodes:
     def _close_nodes(self, state: EpisodeState) -> dict[int, int]:
         """Make all nodes deliver their records; return the number of outcomes of each node that answered.
 
-        Raises RuntimeError if a node cannot deliver for `PATIENCE_S` real seconds.
+        Raises RuntimeError if a node cannot deliver for `RETRY_LIMIT_S` real seconds.
         """
         path = f"/v1/episodes/{state.episode}/close"
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + RETRY_LIMIT_S
         waiting = set(range(self._network.nodes))
         unreached: set[int] = set()
         recorded: dict[int, int] = {}
@@ -366,18 +368,18 @@ class Episodes:
             if time.monotonic() > until:
                 raise RuntimeError(
                     f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} have not delivered their "
-                    f"records for {PATIENCE_S:g} s; the last answer: {next(iter(answers.values())).detail}"
+                    f"records for {RETRY_LIMIT_S:g} s; the last answer: {next(iter(answers.values())).detail}"
                 )
             time.sleep(_RETRY_S)
         return recorded
 
     def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
         recorded = self._close_nodes(state)
-        record = patiently(lambda: self._configuration.read(self._run.name))
+        record = retry_while_unavailable(lambda: self._configuration.read(self._run.name))
         mixed = None
         if record is not None and record.revision != self._revision:
             mixed = f"the live settings went from revision {self._revision} to {record.revision} ({record.written_by})"
-        summary = patiently(
+        summary = retry_while_unavailable(
             lambda: close_episode(
                 self._db,
                 self._run,

@@ -19,8 +19,8 @@ from controller.nodes import NodeClients
 from middleware.errors import ServiceError
 from middleware.http.access import OPEN, Access
 from middleware.outages import FULL_DISK
-from middleware.patience import bear
 from middleware.registry import EDGE_NODE, Instance, Registry
+from middleware.retrying import log_refusal
 
 _READY_TIMEOUT_S = 120.0
 _MOST_RESTARTS = 5
@@ -122,7 +122,7 @@ class LocalFleet:
         try:
             return self.ready()
         except ServiceError as error:  # the caller looks again
-            bear(error, "looking for the nodes")
+            log_refusal(error, "looking for the nodes")
             return {}
 
     def pids(self) -> dict[int, int]:
@@ -204,7 +204,7 @@ class LocalFleet:
             try:
                 registered = self._registered()
             except ServiceError as error:  # the next round looks again
-                bear(error, "looking for the nodes")
+                log_refusal(error, "looking for the nodes")
                 continue
             addresses = {node: one.address for node, one in registered.items()}
             clients = NodeClients(addresses, self._run_uid, self._access)

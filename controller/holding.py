@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from middleware.database import LeaseHeld, LeaseHolder
 from middleware.errors import ServiceError
-from middleware.patience import bear
 from middleware.registry import CONTROLLER, Registry
+from middleware.retrying import log_refusal
 
 
 def take_control(holder: LeaseHolder, registry: Registry, run_name: str) -> None:
@@ -29,6 +29,6 @@ def _address(registry: Registry, run_name: str, holder: str) -> str:
     try:
         found = registry.instances(CONTROLLER, run_name)
     except ServiceError as error:  # the message is useful without the address
-        bear(error, "looking for the run's controller")
+        log_refusal(error, "looking for the run's controller")
         found = []
     return next((f", at {one.address}" for one in found if one.metadata.get("holder") == holder), "")

@@ -5,11 +5,12 @@ The routes in `controller/http/` use these models to parse requests and to answe
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from middleware.http.openapi import LARGEST, PATH, Operation
+from offload.episodes import EpisodePhase
 from offload.scheduler_choice import ParameterValue
 
 
@@ -22,7 +23,7 @@ class Body(BaseModel):
 class EpisodeRequest(Body):
     """`POST /v1/episodes`. tasks: a recorded trace, which replaces the trace drawn for the number `trace`."""
 
-    phase: Literal["collect", "checkpoint", "online", "evaluate", "serve", "replay"]
+    phase: EpisodePhase = Field(strict=False)
     method: str = Field(min_length=1, max_length=64)
     trace: int = Field(ge=0, lt=2**32)
     scheduler: str = Field(min_length=1, max_length=64)

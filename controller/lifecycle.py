@@ -1,4 +1,4 @@
-"""Holds the state of the controller process: starting, working, leaving or ended, and why it ended.
+"""Keeps the state of the controller process: starting, working, leaving or ended, and why it ended.
 
 Concurrency: any thread may read everything here.
 

@@ -14,7 +14,7 @@ from controller.interface import Node
 from controller.nodes import NodeClients
 from controller.pods import NodePods
 from controller.run_services import RunServices
-from middleware.registry import Instance, clock_words
+from middleware.registry import Instance, clock_message
 
 _ANSWER_S = 1.0
 _OWN: Final = ("revision", "scheduler", "model", "problem", "pending", "queues", "outbox", "outbox_problem")
@@ -35,7 +35,7 @@ def node_states(services: RunServices, pods: NodePods | None) -> list[Node]:
             "address": instance.address if instance else None,
             "alive": instance is not None and instance.alive(),
             "heartbeat_age_s": round(instance.age_s, 1) if instance else None,
-            "clock": clock_words(instance) if instance else None,
+            "clock": clock_message(instance) if instance else None,
             "capacity_hz": float(services.network.capacity_hz[node]),
             "arrival_probability": float(services.network.arrival_probability[node]),
             "pod": seen.get(node),

@@ -35,7 +35,7 @@ from middleware.database import (
     forget_episodes,
 )
 from middleware.errors import ServiceError
-from middleware.patience import bear, patiently
+from middleware.retrying import log_refusal, retry_while_unavailable
 from offload.episodes import CONTINUOUS_TRACES, EpisodePhase, EpisodePlan, EpisodeStatus
 from offload.settings import SettingsError
 from offload.tasks import Trace
@@ -82,11 +82,11 @@ class Player:
         """Load the last episodes from the database, and abort those that a dead controller left open."""
         database, run = self._services.database, self._services.run
         stopping = self._lifecycle.stopping
-        for episode in patiently(lambda: find_episodes(database, run, status=None), stopping=stopping):
+        for episode in retry_while_unavailable(lambda: find_episodes(database, run, status=None), stopping=stopping):
             if episode.status == EpisodeStatus.OPEN:
                 number, lease = episode.episode, self._holder.lease
                 abort = partial(abort_episode, database, run, number, "its controller died", lease=lease)
-                patiently(abort, stopping=stopping)
+                retry_while_unavailable(abort, stopping=stopping)
                 _logger.warning("aborted episode %d: a controller died and left it open", episode.episode)
             elif episode.status == EpisodeStatus.CLOSED:
                 self._last.append(episode)
@@ -112,7 +112,7 @@ class Player:
                 try:
                     self._episodes.play(state)
                 except ServiceError as error:  # the next controller aborts it
-                    bear(error, f"aborting episode {state.episode}")
+                    log_refusal(error, f"aborting episode {state.episode}")
 
     # --- requests: any thread -----------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Player:
             kept = run.settings.kept_episodes
             forget_episodes(self._services.database, run, SERVE_PHASE, kept, lease=self._holder.lease)
         except ServiceError as error:  # the next episode's end tries again
-            bear(error, "deleting old episodes")
+            log_refusal(error, "deleting old episodes")
 
     def _next(self) -> EpisodeState | None:
         """The next episode to play: a requested one, or one of the continuous arrivals; None if there is none yet."""

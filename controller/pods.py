@@ -102,8 +102,8 @@ class NodePods:
             kind = ServiceUnavailable if error.status in _BUSY or error.status >= 500 else ServiceRefused
             raise kind(f"the Kubernetes API: pod {pod.name} cannot be killed: {error.status} {error.reason}") from None
         except HTTPError as error:
-            words = f"the Kubernetes API: pod {pod.name} cannot be killed: {type(error).__name__}"
-            raise ServiceUnavailable(words) from None
+            message = f"the Kubernetes API: pod {pod.name} cannot be killed: {type(error).__name__}"
+            raise ServiceUnavailable(message) from None
         return pod.name
 
     def _watch_all(self) -> None:

@@ -39,9 +39,10 @@ from middleware.configuration import LiveSettings, watch_file, watched_file
 from middleware.database import LeaseHolder, LeaseLost, holder_of, record_pod_event
 from middleware.descriptors import descriptors_of_controller, descriptors_of_node, provide_descriptors
 from middleware.errors import ServiceError
+from middleware.http.address import loopback_beside
 from middleware.lifeline import end_with_any_thread, end_with_parent, leaving_s
-from middleware.patience import bear, patiently
-from middleware.registry import CONTROLLER, loopback_beside
+from middleware.registry import CONTROLLER
+from middleware.retrying import log_refusal, retry_while_unavailable
 from offload.settings import Settings, SettingsError
 
 _SWITCH_S: Final = 0.0005
@@ -143,7 +144,7 @@ class Process:
         with ExitStack() as ending:
             ending.callback(services.database.close)
             ending.callback(self._server.stop)
-            self._patiently(lambda: take_control(self._holder, services.registry, services.run.name))
+            self._retry_while_unavailable(lambda: take_control(self._holder, services.registry, services.run.name))
             ending.callback(self._holder.release)
             self._check_choice(services.run.settings, services.run.settings.scheduler.choice)
             self._player.resume()
@@ -174,7 +175,7 @@ class Process:
 
     def _create_live_settings(self) -> None:
         run, configuration = self._services.run, self._services.configuration
-        record = self._patiently(lambda: configuration.create(run.name, run.settings.live(), CONTROLLER))
+        record = self._retry_while_unavailable(lambda: configuration.create(run.name, run.settings.live(), CONTROLLER))
         _logger.info("live settings are at revision %d, written by %s", record.revision, record.written_by)
         self._fallback.recall(record)
 
@@ -240,11 +241,11 @@ class Process:
         try:
             record_pod_event(database, run, node, pod, "killed", "failure injection", episode, slot)
         except ServiceError as error:  # the injection continues
-            bear(error, "recording a failure injection")
+            log_refusal(error, "recording a failure injection")
             _logger.warning("could not record that pod %s was killed", pod)
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        return patiently(call, stopping=self.lifecycle.stopping)
+    def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:
+        return retry_while_unavailable(call, stopping=self.lifecycle.stopping)
 
 
 def _bind(environment: Mapping[str, str]) -> str:

@@ -18,8 +18,8 @@ from controller.pods import NodePods
 from controller.run_services import RunServices
 from middleware.configuration import LiveSettings
 from middleware.database import LeaseHolder
-from middleware.patience import patiently
-from middleware.registry import clock_words
+from middleware.registry import clock_message
+from middleware.retrying import retry_while_unavailable
 from offload.scheduler_choice import SchedulerChoice
 
 FALLBACK: Final = "fallback"
@@ -53,11 +53,13 @@ class Fallback:
         """Set the fallback scheduler. False if it is already set, so it is what the nodes refused."""
         run, configuration = self._services.run, self._services.configuration
         wanted = SchedulerChoice(run.settings.fallback_scheduler)
-        record = self._patiently(lambda: configuration.read(run.name))
+        record = self._retry_while_unavailable(lambda: configuration.read(run.name))
         if record is not None and record.scheduler == wanted:
             return False
-        self._patiently(self._holder.confirm)
-        record = self._patiently(lambda: configuration.change(run.name, {"scheduler": wanted.to_json()}, FALLBACK))
+        self._retry_while_unavailable(self._holder.confirm)
+        record = self._retry_while_unavailable(
+            lambda: configuration.change(run.name, {"scheduler": wanted.to_json()}, FALLBACK)
+        )
         self._why = why
         _logger.error("%s; the fallback scheduler %s is set instead, in revision %d", why, wanted.name, record.revision)
         return True
@@ -76,8 +78,8 @@ class Fallback:
             return None
         return why
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        return patiently(call, stopping=self._stopping)
+    def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:
+        return retry_while_unavailable(call, stopping=self._stopping)
 
 
 class Readiness:
@@ -124,21 +126,21 @@ class Readiness:
         logged, until = "", time.monotonic() + READY_TIMEOUT_S
         nodes = self._services.network.nodes
         while not self._stopping.is_set():
-            ready = set(self._patiently(self.addresses))
+            ready = set(self._retry_while_unavailable(self.addresses))
             missing = sorted(set(range(nodes)) - ready)
             if not missing:
                 self._log_clocks()
                 return
-            refused = self._patiently(self._refused)
+            refused = self._retry_while_unavailable(self._refused)
             if refused is not None and self._fallback.take_over(refused):
                 refused = None
             if self._fleet is not None and time.monotonic() > until:
                 self._fleet.addresses(0)  # raises FleetError, which names the nodes and their logs
             why = f"; {refused}" if refused else ""
-            words = f"{len(ready)} of {nodes} edge nodes are ready{self._words_of_pods(missing)}{why}"
-            if words != logged:
-                _logger.info("%s", words)
-                logged = words
+            message = f"{len(ready)} of {nodes} edge nodes are ready{self._pod_reasons(missing)}{why}"
+            if message != logged:
+                _logger.info("%s", message)
+                logged = message
             self._stopping.wait(_NODES_S)
 
     def _refused(self) -> str | None:
@@ -149,16 +151,16 @@ class Readiness:
                 return f"node {one.instance} refuses: {one.metadata.get('problem')}"
         return None
 
-    def _words_of_pods(self, nodes: Sequence[int]) -> str:
+    def _pod_reasons(self, nodes: Sequence[int]) -> str:
         """Why the pods of these nodes do not work, as Kubernetes reports it; empty if nothing is known."""
         pods = {} if self._pods is None else self._pods.seen()
         reasons = [f"{pods[node].name}: {pods[node].reason}" for node in nodes if node in pods and pods[node].reason]
         return f" ({'; '.join(reasons)})" if reasons else ""
 
     def _log_clocks(self) -> None:
-        for one in self._patiently(self._services.registered_nodes):
-            if words := clock_words(one):
-                _logger.warning("%s", words)
+        for one in self._retry_while_unavailable(self._services.registered_nodes):
+            if message := clock_message(one):
+                _logger.warning("%s", message)
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        return patiently(call, stopping=self._stopping)
+    def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:
+        return retry_while_unavailable(call, stopping=self._stopping)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from middleware.errors import ServiceError
-from middleware.patience import bear, patiently
 from middleware.registry import CONTROLLER, Instance, Registry, keep_registered
+from middleware.retrying import log_refusal, retry_while_unavailable
 
 _HEARTBEAT_S = 1.0
 _ENDING_S = 5.0
@@ -45,7 +45,7 @@ class Registration:
 
     def register(self) -> None:
         """Add the entry. Waits while the registry is unavailable."""
-        patiently(lambda: self._registry.register(self._instance()), stopping=self._stopping)
+        retry_while_unavailable(lambda: self._registry.register(self._instance()), stopping=self._stopping)
 
     def start(self) -> None:
         """Start the heartbeat thread."""
@@ -65,7 +65,7 @@ class Registration:
         try:
             self._registry.deregister(self._instance())
         except ServiceError as error:  # the process ends anyway
-            bear(error, "leaving the registry")
+            log_refusal(error, "leaving the registry")
 
     def _instance(self) -> Instance:
         return Instance(CONTROLLER, "0", self._run_name, self._address, self._metadata(), self._started_at)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from middleware.configuration import Configuration, load_settings, open_configuration
 from middleware.database import Database, Run, load_network, load_run
 from middleware.http.access import Access
-from middleware.patience import patiently
 from middleware.registry import EDGE_NODE, Instance, Registry, open_registry
+from middleware.retrying import retry_while_unavailable
 from middleware.storage import Storage, open_storage
 from offload.network import Network
 from offload.settings import ServiceSettings, SettingsError
@@ -43,11 +43,11 @@ class RunServices:
         access = Access.read(environment)
         addresses = load_settings(environment=environment).services
         database = Database.connect(addresses.database)
-        patiently(database.check_schema)
-        run = patiently(lambda: load_run(database, name))
+        retry_while_unavailable(database.check_schema)
+        run = retry_while_unavailable(lambda: load_run(database, name))
         return cls(
             run=run,
-            network=patiently(lambda: load_network(database, run)),
+            network=retry_while_unavailable(lambda: load_network(database, run)),
             access=access,
             addresses=addresses,
             database=database,

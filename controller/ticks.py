@@ -74,7 +74,7 @@ class Ticks:
 
     def put(self, slot: int, bodies: Mapping[int, Mapping[str, Any]]) -> None:
         """Send the ticks of a slot. A node that has not answered the tick before gets its tick after that answer."""
-        self._welcome()
+        self._send_missed_ticks()
         for node, body in bodies.items():
             line = self._lines[node]
             line.unanswered.add(slot)
@@ -100,7 +100,7 @@ class Ticks:
         for rejoin in self._rejoins:
             # A node must not open this episode after the next one.
             rejoin.join(max(0.0, until - time.monotonic()))
-        self._welcome()
+        self._send_missed_ticks()
         for node, line in self._lines.items():
             if line.asked is not None:
                 self._clients.drop(node)  # a late answer must not be taken as the answer to the next tick
@@ -109,7 +109,7 @@ class Ticks:
     def _step(self, timeout_s: float) -> None:
         for node, answer in self._clients.finished(timeout_s).items():
             self._answered(node, self._lines[node], answer)
-        self._welcome()
+        self._send_missed_ticks()
 
     def _send(self, node: int, line: _Line) -> None:
         if line.asked is None and line.waiting:
@@ -134,11 +134,11 @@ class Ticks:
         """Start a helper thread that opens the episode again when the node returns."""
         line.gone = True
         line.waiting.clear()
-        rejoin = threading.Thread(target=self._bring_back, args=(node,), name=f"rejoin-{node}", daemon=True)
+        rejoin = threading.Thread(target=self._reopen_when_ready, args=(node,), name=f"rejoin-{node}", daemon=True)
         self._rejoins.append(rejoin)
         rejoin.start()
 
-    def _bring_back(self, node: int) -> None:
+    def _reopen_when_ready(self, node: int) -> None:
         """Open the episode on a restarted node as soon as it is ready. The node is down in the slots until then."""
         while not self._over.is_set():
             address = self._address_now(node)
@@ -154,7 +154,7 @@ class Ticks:
                 _logger.warning("the episode could not be opened again: %s", answer.detail)
             self._over.wait(_RETRY_S)
 
-    def _welcome(self) -> None:
+    def _send_missed_ticks(self) -> None:
         """Send ticks again to the nodes that returned."""
         while not self._returned.empty():
             node, address = self._returned.get()

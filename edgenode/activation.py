@@ -94,7 +94,7 @@ class Activation:
         self.current: ActiveScheduler | None = None
         self.problem: str | None = None
         self.refused: int | None = None
-        """The revision that this node rejected for good. None if it applied the last one, or waits for a service."""
+        """The revision that this node rejected permanently. None if it applied the last one, or waits for a service."""
 
     def apply(self, record: LiveSettings, timeout_s: float = -1) -> None:
         """Make this revision's scheduler the current one. An older revision changes nothing.
@@ -129,9 +129,9 @@ class Activation:
             self._try_out(scheduler)
         except ServiceUnavailable as error:
             problem = f"{what} waits: {error}"
-            if self.problem is None:
+            if self.problem is None or self.refused is not None:
                 _logger.warning("%s", problem)
-            self.problem = problem
+            self.problem, self.refused = problem, None
             raise ModelUnavailable(problem) from None
         except Exception as error:  # a scheduler is third-party code: it may raise anything
             foreseen = isinstance(error, ValueError | OSError | ServiceError)

@@ -29,14 +29,14 @@ class EpisodeClock:
         return max(0.0, self.start_s + instant / self.time_scale - time.monotonic())
 
 
-def offset_to(remote_monotonic: Callable[[], float], round_trips: int = _ROUND_TRIPS) -> tuple[float, float]:
+def offset_to(remote_monotonic: Callable[[], float]) -> tuple[float, float]:
     """Measure the offset of a remote clock: (offset, error) in real seconds, with remote clock = own clock + offset.
 
     The fastest of several round trips counts. The error is half of it, because the remote clock may have been read at
     any instant within the round trip.
     """
     fastest, offset = float("inf"), 0.0
-    for _ in range(round_trips):
+    for _ in range(_ROUND_TRIPS):
         before = time.monotonic()
         remote = remote_monotonic()
         after = time.monotonic()

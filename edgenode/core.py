@@ -169,7 +169,7 @@ class NodeCore:
             self._end(task, Outcome.SUCCESS, completion)
         self._advance(now)
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """Store another node's overload bit. A message that is older than the last one changes nothing."""
         if sequence > self._sequences[node]:
             self._sequences[node] = sequence
@@ -308,7 +308,7 @@ class NodeCore:
         self._effects.append(Ended(task, outcome, completion_s, slot, late))
 
     def _local_state(self, slot: int, task: NodeTask | None, now: float) -> LocalState:
-        """The snapshot of slot `slot`. It holds no task of that slot or a later one."""
+        """The snapshot of slot `slot`. It contains no task of that slot or a later one."""
         facts, network = self.facts, self.facts.network
         n, i = network.nodes, facts.node
         sending_length, receiving_length, sending_backlog = [0] * n, [0] * n, [0.0] * n

@@ -77,7 +77,7 @@ class Delivery:
         elapsed = start_s - task.slot * self._facts.slot_s
         message = self._handover(task, elapsed, end_s - start_s, clock)
         start, end = (clock.start_s + instant / clock.time_scale for instant in (start_s, end_s))
-        self._peers[effect.destination].carry(Payload(payload_bytes(task.size_bits), start, end, message))
+        self._peers[effect.destination].send_payload(Payload(payload_bytes(task.size_bits), start, end, message))
 
     def hand_over(self, effect: HandOver, clock: EpisodeClock) -> None:
         """With emulated transfers: hand a task over."""
@@ -93,7 +93,7 @@ class Delivery:
             peer.send(Message("/v1/overload", body))
 
     def stop(self) -> None:
-        """End the peers' threads. What they have not delivered stays undelivered."""
+        """Have the peers' threads end. What they have not delivered stays undelivered."""
         for peer in self._peers.values():
             peer.stop()
 

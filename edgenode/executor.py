@@ -1,7 +1,7 @@
 """Runs the applications of an episode's tasks, one after the other, in a thread.
 
 Concurrency: the loop thread calls `execute`. The executor thread reports each end through the callback. Any thread may
-call `stop`, also while an application runs; the end of that application is then not reported.
+call `stop`, even while an application runs; the end of that application is then not reported.
 """
 
 from __future__ import annotations

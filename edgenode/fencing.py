@@ -11,8 +11,8 @@ the run's lease. Two cases follow:
 A node of a local fleet belongs to the controller that started it. It ends when another controller controls the run. It
 has to watch the lease for that: a frozen controller does not close the pipe that reports the controller's end.
 
-Concurrency: request threads call `check`. `_changing` admits one at a time of those that change the epoch. A separate
-thread watches the lease.
+Concurrency: request threads call `check`, and `check_again` before they act after a wait. `_changing` admits one at a
+time of those that change the epoch. While the epoch changes, it is None. A separate thread watches the lease.
 """
 
 from __future__ import annotations
@@ -56,11 +56,21 @@ class Fence:
         with self._changing:
             current = self._current()
             if epoch != current:
-                words = f"{HEADER} is {epoch}; the controller of this run has {current}"
-                raise HTTPProblem(412, "Another controller", words)
+                message = f"{HEADER} is {epoch}; the controller of this run has {current}"
+                raise HTTPProblem(412, "Another controller", message)
             if self._epoch != str(epoch):
+                self._epoch = None  # from here on `check_again` rejects the requests of the controller before
                 self._replaced()
                 self._epoch = str(epoch)
+
+    def check_again(self, environ: Mapping[str, Any]) -> None:
+        """Check that no other controller was admitted since `check` admitted this request. Takes no lock.
+
+        Raises HTTPProblem: 412.
+        """
+        if str(sent := _parsed(environ.get(ENVIRON))) != self._epoch:
+            words = f"{HEADER} is {sent}; another controller took over the run while the node handled the request"
+            raise HTTPProblem(412, "Another controller", words)
 
 
 def _parsed(sent: str | None) -> int:
@@ -80,7 +90,7 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
     """
     overtaken = threading.Event()
     if (found := current()) != epoch:
-        raise LeaseLost(_words(epoch, found))
+        raise LeaseLost(_message(epoch, found))
 
     def watch() -> None:
         while not overtaken.wait(_WATCH_S):
@@ -89,7 +99,7 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
             except ServiceError:
                 continue  # the next round reads it again; the database's adapter logs an outage
             if found != epoch:
-                _logger.warning("%s; this node ends", _words(epoch, found))
+                _logger.warning("%s; this node ends", _message(epoch, found))
                 overtaken.set()
                 stop.set()
 
@@ -97,5 +107,5 @@ def end_with_controller(epoch: int, current: Callable[[], int], stop: threading.
     return overtaken
 
 
-def _words(epoch: int, found: int) -> str:
+def _message(epoch: int, found: int) -> str:
     return f"another process controls the run now (epoch {found}) than the one that started this node (epoch {epoch})"

@@ -25,10 +25,10 @@ class FolderInUse(UserError):
     """Another process uses the folder. The message names the folder and the process."""
 
 
-def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PATIENCE_S) -> IO[str] | None:
+def own_folder(folder: Path, stopping: threading.Event) -> IO[str] | None:
     """Make the folder, and lock it until the returned file is closed or this process ends, even by a crash.
 
-    Waits for the process that holds the lock, up to `patience_s` real seconds or until `stopping` is set. Returns None
+    Waits for the process that holds the lock, up to `_PATIENCE_S` real seconds or until `stopping` is set. Returns None
     if the disk is too full for a lock file: the node then keeps its records in memory (`outbox.py`). Raises
     FolderInUse.
     """
@@ -38,9 +38,9 @@ def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PAT
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
-        _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
+        _logger.warning("%s cannot be locked (%s): do not start a second process of this node", folder, error)
         return None
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + _PATIENCE_S
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,7 +57,7 @@ def own_folder(folder: Path, stopping: threading.Event, patience_s: float = _PAT
             ) from None
         except OSError as error:
             # Some network file systems have no locks: another process cannot be kept out there.
-            _logger.warning("%s cannot be locked (%s): keep other processes of this node away from it", folder, error)
+            _logger.warning("%s cannot be locked (%s): do not start a second process of this node", folder, error)
             break
     try:
         os.ftruncate(file.fileno(), 0)

@@ -3,9 +3,9 @@
 A link is a connection for one episode. A connection becomes a link by HTTP's upgrade (`GET /v1/link`, `Upgrade:
 offload-link`). From then on it carries one task after the other:
 
-1. The sender sends a line of JSON (the handover of docs/contracts.md), then ⌈size/8⌉ bytes. 2. The receiver answers
-with a line of JSON that has a `status`. 3. The sender sends the next task after that answer. To send it earlier, it
-uses another connection.
+1. The sender sends a line of JSON (the handover of docs/contracts.md), then ⌈size/8⌉ bytes.
+2. The receiver answers with a line of JSON that has a `status`.
+3. The sender sends the next task after that answer. To send it earlier, it uses another connection.
 
 The receiver measures the transmission's duration, from the arrival of the first byte to that of the last. On Linux it
 uses the kernel's timestamps, so that a thread that wakes late does not shorten a transmission. With TLS there are no

@@ -1,9 +1,9 @@
 """Runs the loop of an episode: it owns the core, and carries out the core's effects.
 
 Concurrency: only the loop thread uses the core, the held ticks, the overload bit and `_finished`. Other threads put
-calls into the inbox. In each round the loop makes one of these calls, advances the core to the current instant, and
-carries out the effects. Then it sleeps until the next planned instant or call. Other threads may read `queue_lengths`,
-`last_slot`, `pending` and `outcomes`. These numbers can be slightly out of date.
+calls into the inbox, and ticks into a queue beside it. In each round the loop makes one of these calls, advances the
+core to the current instant, and carries out the effects. Then it sleeps until the next planned instant or call. Other
+threads may read `queue_lengths`, `last_slot`, `pending` and `outcomes`. These numbers can be slightly out of date.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class EpisodeLoop:
         self._overload = OverloadPush(core, overload_refresh_s)
         self._answer_timeout_s = answer_timeout_s
         self._inbox: queue.SimpleQueue[Callable[[float], Any]] = queue.SimpleQueue()
+        self._arrived_ticks: queue.SimpleQueue[tuple[float, int, Task | None]] = queue.SimpleQueue()
         self._held_ticks: list[tuple[float, int, Task | None]] = []
         self._finished = False
         self._given_up = 0
@@ -116,12 +117,13 @@ class EpisodeLoop:
 
     @property
     def pending(self) -> int:
-        """Tasks that this node owns, in the core or on their way into it."""
-        return self._core.progress.owned + self._inbox.qsize() + len(self._held_ticks)
+        """Tasks that this node owns, and ticks that it has not processed, with or without a task."""
+        return self._core.progress.owned + self._arrived_ticks.qsize() + len(self._held_ticks)
 
     def hold_tick(self, slot: int, task: Task | None, at_s: float) -> None:
         """Hold a slot's tick until the model instant `at_s`."""
-        self._post(lambda _: bisect.insort(self._held_ticks, (at_s, slot, task), key=lambda held: held[:2]))
+        self._arrived_ticks.put((at_s, slot, task))
+        self._post(lambda _: bisect.insort(self._held_ticks, self._arrived_ticks.get(), key=lambda held: held[:2]))
 
     def announced(self, source: int, slot: int, cycles: float, forget_after_s: float) -> None:
         """Another node has announced a task."""
@@ -131,9 +133,9 @@ class EpisodeLoop:
         """An announced task will not arrive."""
         self._post(lambda _: self._core.withdrawn(source, slot))
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node has sent its overload bit."""
-        self._post(lambda _: self._core.overload_heard(node, overloaded, sequence))
+        self._post(lambda _: self._core.overload_received(node, overloaded, sequence))
 
     def decided(self, decision: Decision) -> None:
         """The decider thread has made a decision."""

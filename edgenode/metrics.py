@@ -32,22 +32,26 @@ class Metrics:
         self.queue_length = Gauge(
             "offload_queue_length", "Tasks in the queues of this node", ["queue"], registry=self._registry
         )
-        self.pending = Gauge("offload_pending_tasks", "Tasks that this node owns", registry=self._registry)
+        self.pending = Gauge(
+            "offload_pending_tasks", "Tasks that this node owns, and ticks to process", registry=self._registry
+        )
         self.outbox = Gauge(
             "offload_outbox_records", "Records that wait for the database on this node", registry=self._registry
         )
         self.in_memory = Gauge(
             "offload_outbox_memory_records",
-            "Records that wait in memory, because the disk takes none",
+            "Records in memory, because the disk is not writable",
             registry=self._registry,
         )
         self.dropped = Gauge(
             "offload_dropped_records",
-            "Records that were lost, because neither disk nor memory took them",
+            "Dropped records: neither disk nor memory could hold them",
             registry=self._registry,
         )
         self.refused = Gauge(
-            "offload_refused_records", "Records that were refused for good, and are kept aside", registry=self._registry
+            "offload_refused_records",
+            "Records set aside: the database refused them permanently, or they are damaged",
+            registry=self._registry,
         )
 
     def text(self) -> bytes:

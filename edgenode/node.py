@@ -11,7 +11,7 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgenode.activation import Activation
@@ -51,16 +51,27 @@ class EdgeNode:
         self._opened_s = -math.inf
         self._opening = threading.Lock()
 
-    def open_episode(self, episode: int, episode_uid: str, trace: int, peers: Sequence[str]) -> None:
+    def open_episode(
+        self,
+        episode: int,
+        episode_uid: str,
+        trace: int,
+        peers: Sequence[str],
+        offset_s: float,
+        check: Callable[[], None],
+    ) -> None:
         """Prepare an episode, and end the one before.
 
         peers: all nodes' addresses, by index
+        offset_s: the controller's monotonic clock minus this machine's; it belongs to the episode
+        check: called first; no other controller is admitted between it and the opening. Its error opens nothing
 
-        A repeated request for the open episode changes nothing, with one exception. If a peer's address has changed
-        before the start, the node prepares the episode anew. Otherwise tasks to that peer would be lost. A delayed
-        request must not reopen an episode that is over: raises WrongEpisode.
+        A repeated request for the open episode changes only `offset_s`, with one exception. If a peer's address has
+        changed before the start, the node prepares the episode anew. Otherwise tasks to that peer would be lost. A
+        delayed request must not reopen an episode that is over: raises WrongEpisode.
         """
         with self._opening:
+            check()
             if self._runtime is not None:
                 facts = self._runtime.facts
                 here = facts.episode
@@ -68,12 +79,14 @@ class EdgeNode:
                     raise WrongEpisode(f"episode {episode} is over; this node's current episode is {here}")
                 same = (episode, episode_uid) == (here, facts.episode_uid)
                 if same and (self._runtime.has_begun or self._runtime.addresses == list(peers)):
+                    self._runtime.offset_s = offset_s
                     return
             self.end_episode()
             self.receivers.end(episode - 1)
             self._runtime = EpisodeRuntime(
                 self.identity.facts(episode, episode_uid, trace),
                 peers,
+                offset_s,
                 self.identity,
                 self.activation,
                 self.outbox,
@@ -90,9 +103,10 @@ class EdgeNode:
             self._closed = 0
 
     def start_episode(self, episode: int, start_s: float) -> None:
-        """Start the episode at `start_s` of this machine's monotonic clock. Raises WrongEpisode."""
+        """Start the episode at `start_s` of the controller's monotonic clock. Raises WrongEpisode."""
         with self._opening:
-            self._runtime_of(episode).begin(EpisodeClock(start_s, self.identity.settings.time.time_scale))
+            runtime = self._runtime_of(episode)
+            runtime.begin(EpisodeClock(start_s - runtime.offset_s, self.identity.settings.time.time_scale))
 
     def tick(self, episode: int, slot: int, task: Task | None) -> None:
         """Take a slot's tick, with a task or None. An early tick is held until the slot's planned instant.
@@ -121,18 +135,18 @@ class EdgeNode:
 
         episode_uid: detects a sender whose episode has the same number in another database
 
-        Raises WrongEpisode, also if the episode has not been started here. Raises Unsettled if the loop thread is too
-        busy to answer.
+        Raises WrongEpisode if this node has another episode, or has not started this one. Raises Unsettled if the loop
+        thread is too busy to answer.
         """
         runtime = self._runtime_of(episode, episode_uid)
         runtime.clock()
         return runtime.loop.accept(task, elapsed_s)
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """Another node has sent its overload bit. Without an open episode it is ignored."""
         runtime = self._runtime
         if runtime is not None:
-            runtime.loop.overload_heard(node, overloaded, sequence)
+            runtime.loop.overload_received(node, overloaded, sequence)
 
     def clock_of(self, episode: int, episode_uid: str) -> EpisodeClock:
         """The clock of the current episode. Raises WrongEpisode."""

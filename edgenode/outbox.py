@@ -6,15 +6,17 @@
 * Records that a killed node left behind are delivered at its next start. The operating system keeps what was written
   before the process was killed. Only a crash of the machine can lose the records of the last second.
 
-Some lines cannot be delivered and are set aside in the same folder. Records that the database refuses for good go to
-`refused.jsonl`, with the reason. Lines of segment NNN that are not records go to `NNN.damaged`, unchanged.
+Some lines cannot be delivered and are set aside in the same folder. Records that the database refuses permanently go
+to `refused.jsonl`, with the reason. Lines of segment NNN that are not records go to `NNN.damaged`, unchanged.
 
-While the disk takes no records, at most `most_in_memory` of them are kept in memory. They are delivered from there, or
-written when the disk takes records again. Further ones are dropped and counted. The controller notices at the close
+While the disk is not writable, at most `most_in_memory` records are kept in memory. They are delivered from there, or
+written when the disk is writable again. Further records are dropped and counted. The controller notices at the close
 that the episode lacks records.
 
-Concurrency: any thread may call `append`. `_lock` guards the current segment, the memory and the counts. The delivery
-thread and `flush` deliver, one at a time (`_delivering`). `stop` ends the thread after one last attempt.
+Concurrency: any thread may call `append`. `_lock` guards the current segment, the memory, the counts and the disk's
+problem. The delivery thread and `flush` deliver, one at a time (`_delivering`), and only they use what was delivered
+and what has to be set aside. Any thread may read the counts without a lock. `stop` ends the thread after one last
+attempt.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ from edgenode.segments import (
     WholeWriter,
     append,
     content_of,
+    is_writable,
     line_of,
     lines_of,
     number,
     read_segment,
     segments_in,
-    takes_records,
 )
 from middleware.database import Refused
 from middleware.errors import ServiceError
@@ -44,7 +46,7 @@ from middleware.outages import FULL_DISK
 from offload.records import Record
 
 Deliver = Callable[[Sequence[Mapping[str, Any]]], Sequence[Refused]]
-"""Writes records to the database; returns those that are refused for good."""
+"""Writes records to the database; returns those that the database refuses permanently."""
 
 _logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 5.0
@@ -52,7 +54,7 @@ _MOST_IN_MEMORY = 100_000
 _AT_ONCE = 256
 """How many records are written from memory to the disk at once, while `append` waits."""
 _MOST_ASIDE = 1000
-"""How many deliveries' refused records are kept in memory while the disk takes none."""
+"""How many deliveries' refused records are kept in memory while the disk is not writable."""
 
 
 def most_records(nodes: int, slots: int) -> int:
@@ -64,7 +66,7 @@ def most_records(nodes: int, slots: int) -> int:
 
 
 class OutboxError(RuntimeError):
-    """Records are still on this node, because the database does not take them now. The message says why."""
+    """Records are still on this node, because the database does not accept them now. The message says why."""
 
 
 class Outbox:
@@ -101,26 +103,27 @@ class Outbox:
         except OSError as error:
             if error.errno not in FULL_DISK:
                 raise
-            self._disk_failed(error)
+            with self._lock:
+                self._disk_failed(error)
         self._writer: WholeWriter | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     @property
     def in_memory(self) -> int:
-        """How many records are in memory, because the disk takes none."""
+        """How many records are in memory, because the disk is not writable."""
         return len(self._memory)
 
     @property
     def problem(self) -> str | None:
         """Why records wait, and what is wrong with the disk; None if nothing is wrong."""
-        return "; ".join(words for words in (self._trouble, self._disk_words()) if words) or None
+        return "; ".join(message for message in (self._trouble, self._disk_message()) if message) or None
 
     def start(self) -> None:
         """Start the delivery thread."""
         self._thread.start()
 
     def append(self, record: Record) -> None:
-        """Write a record to the disk, or to memory while the disk takes none."""
+        """Write a record to the disk, or to memory while the disk is not writable."""
         line = line_of(record.content())
         with self._lock:
             # While older records are in memory, the delivery thread tests the disk. So not every record has to try it.
@@ -137,7 +140,7 @@ class Outbox:
                 return
             self.dropped += 1
             if self.dropped == 1:
-                _logger.error("%d records are in memory, the maximum: further ones are lost", len(self._memory))
+                _logger.error("%d records are in memory, the maximum: further records are dropped", len(self._memory))
 
     def flush(self) -> None:
         """Deliver the records that were appended before the call. Raises OutboxError if that is not possible now."""
@@ -192,23 +195,23 @@ class Outbox:
                 self._disk_failed(error)
 
     def _disk_failed(self, error: OSError) -> None:
-        """Log the problem once, until the disk takes records again."""
+        """Log the problem once, until the disk is writable again. Requires `_lock`."""
         if self._disk_trouble is None:
             _logger.error(
-                "%s takes no records (%s): they are kept in memory, at most %d",
+                "%s is not writable (%s); up to %d records are kept in memory",
                 self._folder, error.strerror or error, self._most_in_memory,
             )  # fmt: skip
         self._disk_trouble = error.strerror or str(error)
 
-    def _disk_words(self) -> str | None:
+    def _disk_message(self) -> str | None:
         if self._disk_trouble is None:
             return None
-        lost = f", {self.dropped} were dropped" if self.dropped else ""
-        return f"the disk takes no records ({self._disk_trouble}): {len(self._memory)} are in memory{lost}"
+        dropped = f", {self.dropped} dropped" if self.dropped else ""
+        return f"the disk is not writable ({self._disk_trouble}): {len(self._memory)} records in memory{dropped}"
 
     def _leave_memory(self) -> None:
-        """If the disk takes records again, write those in memory to it, and those that have to be set aside."""
-        if not (self._disk_trouble or self._memory or self._aside) or not takes_records(self._folder):
+        """If the disk is writable again, write the records in memory to it, and those that have to be set aside."""
+        if not (self._disk_trouble or self._memory or self._aside) or not is_writable(self._folder):
             return
         try:
             while self._aside:
@@ -224,13 +227,14 @@ class Outbox:
                         del self._memory[: len(some)]
                     more = bool(self._memory)
         except OSError as error:
-            self._disk_failed(error)
+            with self._lock:
+                self._disk_failed(error)
             return
         with self._lock:
             if self._memory or self._aside:
                 return  # the disk has refused another record meanwhile
             self._disk_trouble = None
-        _logger.warning("%s takes records again", self._folder)
+        _logger.warning("%s is writable again", self._folder)
 
     # --- delivery -----------------------------------------------------------------------------------------------
 
@@ -252,7 +256,7 @@ class Outbox:
             self._deliver_memory()
         except ServiceError as error:
             troubles.append(f"{error}; {self.waiting} records wait on this node")
-        self._tell("; ".join(troubles) or None)
+        self._log_trouble("; ".join(troubles) or None)
 
     def _deliver_segment(self, segment: Path) -> str | None:
         """Deliver one segment. Returns why it could not be read, or None. Raises the database's errors."""
@@ -270,7 +274,8 @@ class Outbox:
             _logger.error("%s has vanished, with the records in it", segment)
         except OSError as error:
             if segment in self._delivered:  # the disk is read-only now: the file is deleted later
-                self._disk_failed(error)
+                with self._lock:
+                    self._disk_failed(error)
                 return None
             return f"{segment.name} cannot be read ({error.strerror or error})"
         self._delivered.discard(segment)
@@ -286,7 +291,7 @@ class Outbox:
                 del self._memory[: len(lines)]
                 self.waiting = max(0, self.waiting - len(lines))
 
-    def _tell(self, trouble: str | None) -> None:
+    def _log_trouble(self, trouble: str | None) -> None:
         """Log once that records wait, and once that they are delivered."""
         if trouble is not None and self._trouble is None:
             _logger.warning("%s", trouble)
@@ -299,7 +304,8 @@ class Outbox:
     def _keep_damaged(self, segment: Path, lines: Sequence[bytes]) -> None:
         if not lines:
             return
-        self.refused += len(lines)
+        with self._lock:
+            self.refused += len(lines)
         self._keep(f"{segment.stem}.damaged", b"\n".join(lines) + b"\n")
         _logger.warning(
             "%s: %d lines are not records, as after a power loss; kept in %s.damaged",
@@ -309,7 +315,8 @@ class Outbox:
     def _keep_refused(self, refused: Sequence[Refused]) -> None:
         if not refused:
             return
-        self.refused += len(refused)
+        with self._lock:
+            self.refused += len(refused)
         self._keep(REFUSED, b"".join(line_of(one.content, refused=one.reason) for one in refused))
         _logger.warning(
             "%d records were refused, the first because: %s; kept in %s", len(refused), refused[0].reason, REFUSED
@@ -319,10 +326,11 @@ class Outbox:
         try:
             append(self._folder / name, piece)
         except OSError as error:
-            self._disk_failed(error)
-            if len(self._aside) < _MOST_ASIDE:
+            lost = piece.count(b"\n") if len(self._aside) >= _MOST_ASIDE else 0
+            with self._lock:
+                self._disk_failed(error)
+                self.dropped += lost
+            if not lost:
                 self._aside.append((name, piece))
                 return
-            lost = piece.count(b"\n")
-            self.dropped += lost
             _logger.error("%d refused records could not be set aside: they are lost", lost)

@@ -8,8 +8,15 @@ come with the work.
 * The payload thread (`payloads-N`) exists with payload transfers only. It sends tasks' bytes in the order of the link.
 
 The message thread also waits for the answers to the tasks' bytes. Meanwhile the payload thread can send the next task
-on another connection. Waiting for an answer never occupies the modelled link: the core determines its timing. `stop`
-ends both threads. What they have not delivered by then stays undelivered.
+on another connection. Waiting for an answer never occupies the modelled link: the core determines its timing.
+
+`stop` has both threads end, and nobody waits for them. A wait for a message's answer ends at once. A connection attempt
+and a wait for a task's answer end within the time-out, and the pacing of bytes ends at its next instant. What they have
+not delivered stays undelivered.
+
+Threads share three things. The message thread owns `_wire`, and replaces it when the address changes; other threads
+read its address, and `stop` cuts it. The payload thread sets `_sending`, the link that it uses; `stop` cuts it. Both
+threads put links into `_idle`, a queue; the payload thread takes them, and the message thread closes what is left.
 
 A `Fanout` (`middleware/http/fanout.py`) over all peers would not do. The messages to one peer have an order, a handover
 is repeated until it is settled, and bytes are paced. A thread per peer that may block is the simplest solution.
@@ -100,12 +107,10 @@ class Peer:
         self._stopping = threading.Event()
         self._wire = Wire(address, to, timeout_s, access)
         self._idle: queue.SimpleQueue[Link] = queue.SimpleQueue()
-        self._carrying: Link | None = None
-        self._message_thread = threading.Thread(target=self._deliver_messages, name=f"messages-{node}", daemon=True)
-        self._message_thread.start()
-        self._payload_thread = threading.Thread(target=self._carry_payloads, name=f"payloads-{node}", daemon=True)
+        self._sending: Link | None = None
+        threading.Thread(target=self._deliver_messages, name=f"messages-{node}", daemon=True).start()
         if link_of is not None:
-            self._payload_thread.start()
+            threading.Thread(target=self._send_payloads, name=f"payloads-{node}", daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -116,24 +121,18 @@ class Peer:
         """Queue a control message."""
         self._messages.put(message)
 
-    def carry(self, payload: Payload) -> None:
+    def send_payload(self, payload: Payload) -> None:
         """Queue a task's bytes. Requires links."""
         self._payloads.put(payload)
 
     def stop(self) -> None:
-        """End the threads, even while they wait for an answer; `join` waits until they have ended."""
+        """Have the threads end, even while they wait for an answer. Does not wait for them."""
         self._stopping.set()
         self._messages.put(None)
         self._payloads.put(None)
         self._wire.cut()
-        if self._carrying is not None:
-            self._carrying.cut()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until the threads have ended, at most `timeout_s` real seconds for each."""
-        for thread in (self._message_thread, self._payload_thread):
-            if thread.is_alive():
-                thread.join(timeout_s)
+        if self._sending is not None:
+            self._sending.cut()
 
     # --- message thread -----------------------------------------------------------------------------------------
 
@@ -232,14 +231,14 @@ class Peer:
 
     # --- payload thread -----------------------------------------------------------------------------------------
 
-    def _carry_payloads(self) -> None:
+    def _send_payloads(self) -> None:
         for _ in range(_LINKS_AHEAD):
             link = self._new_link()
             with suppress(OSError):  # the first task tries again
                 link.open()
                 self._idle.put(link)
         while (payload := self._payloads.get()) is not None and not self._stopping.is_set():
-            link = self._carrying = self._idle_link()
+            link = self._sending = self._idle_link()
             try:
                 link.open()
                 self._wait_until(payload.start_s)

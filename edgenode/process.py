@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from edgenode.activation import Activation, ActivationError, ModelUnavailable
 from edgenode.applications import create_application
-from edgenode.controller_clock import ControllerClock
+from edgenode.controller_clock import offset_of_controller
 from edgenode.environment import NodeEnvironment
 from edgenode.fencing import Fence, end_with_controller
 from edgenode.folder import own_folder
@@ -38,8 +38,8 @@ from middleware.descriptors import descriptors_of_node, provide_descriptors
 from middleware.errors import ServiceUnavailable
 from middleware.http.access import Access
 from middleware.lifeline import end_with_any_thread, end_with_parent
-from middleware.patience import patiently
 from middleware.registry import open_registry
+from middleware.retrying import retry_while_unavailable
 from middleware.storage import open_storage
 from offload.network import Network
 from offload.profiles import make_profile
@@ -78,12 +78,12 @@ class Process:
     def __init__(self, environment: Mapping[str, str], who: NodeEnvironment, stop: threading.Event) -> None:
         self._who = who
         self._stop = stop
-        access = Access.read(environment)
+        self._access = access = Access.read(environment)
         services = load_settings(environment=environment).services
         self._database = database = Database.connect(services.database)
-        self._patiently(database.check_schema)
-        self._run = run = self._patiently(lambda: load_run(database, who.run))
-        network = self._patiently(lambda: load_network(database, run))
+        self._retry_while_unavailable(database.check_schema)
+        self._run = run = self._retry_while_unavailable(lambda: load_run(database, who.run))
+        network = self._retry_while_unavailable(lambda: load_network(database, run))
         self._overtaken = self._watch_controller()
         _check_place(who, run, network)
         storage = open_storage(services.storage, database)
@@ -109,7 +109,6 @@ class Process:
         self._node = EdgeNode(identity, self._activation, self._outbox, application, self._metrics)
         # A peer may wait for a report and hand a task over at the same time.
         self._server = node_server(who.bind, 2 * network.nodes + 8, access)
-        self._clock = ControllerClock(access)
 
     def serve(self) -> None:
         """Run until `stop` is set. Then run until the open episode is over, if the environment allows it."""
@@ -117,7 +116,7 @@ class Process:
         stop_watching = self._configuration.watch(self._run.name, self._apply, _WATCH_S)
         self._outbox.start()
         fence = Fence(self._epoch_now, self._node.change_controller)
-        self._server.start(NodeApp(self._node, self._open_episode, self._clock.here, self._metrics, fence))
+        self._server.start(NodeApp(self._node, self._open_episode, self._metrics, fence))
         gc.freeze()  # the garbage collector then skips all objects that exist now
         self._registration.begin(
             self._server.address, lambda: _acknowledgement(self._activation, self._stop.is_set(), who.epoch)
@@ -148,7 +147,7 @@ class Process:
         started_by = self._who.epoch
         if started_by is None:
             return threading.Event()
-        return self._patiently(lambda: end_with_controller(started_by, self._epoch_now, self._stop))
+        return self._retry_while_unavailable(lambda: end_with_controller(started_by, self._epoch_now, self._stop))
 
     def _open_outbox(self, folder: Path, network: Network) -> Outbox:
         database, run = self._database, self._run
@@ -162,8 +161,8 @@ class Process:
     def _epoch_now(self) -> int:
         return current_epoch(self._database, self._run)
 
-    def _patiently(self, call: Callable[[], _Result]) -> _Result:
-        return patiently(call, stopping=self._stop)
+    def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:
+        return retry_while_unavailable(call, stopping=self._stop)
 
     # --- callbacks ----------------------------------------------------------------------------------------------
 
@@ -177,22 +176,22 @@ class Process:
             self._registration.soon()
             raise  # the watcher calls again
 
-    def _open_episode(self, body: OpenEpisode) -> dict[str, Any]:
+    def _open_episode(self, body: OpenEpisode, check_again: Callable[[], None]) -> dict[str, Any]:
         """Open an episode for the controller; see `Opener` in `edgenode/http/episodes.py`."""
-        node, clock = self._node, self._clock
+        node = self._node
         if self._stop.is_set() and body.episode != node.status()["episode"]:
             raise ServiceUnavailable(f"node {self._who.node} is leaving")
         timeout_s = self._run.settings.node.request_timeout_s
         active = self._activation.catch_up(lambda: self._configuration.read(self._run.name), body.revision, timeout_s)
         try:
-            error = clock.map(body.controller, timeout_s)
+            offset_s, error = offset_of_controller(body.controller, self._access, timeout_s)
         except (OSError, LookupError, TypeError, ValueError) as trouble:
             raise ServiceUnavailable(
                 f"the controller's clock at {body.controller} does not answer: {trouble!r}"
             ) from None
-        node.open_episode(body.episode, body.episode_uid, body.trace, body.peers)
+        node.open_episode(body.episode, body.episode_uid, body.trace, body.peers, offset_s, check_again)
         if body.start_s is not None:
-            node.start_episode(body.episode, clock.here(body.start_s))
+            node.start_episode(body.episode, body.start_s)
         return {"revision": active.revision, "model": active.model, "offset_error_s": error}
 
     # --- end ----------------------------------------------------------------------------------------------------

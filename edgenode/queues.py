@@ -69,7 +69,7 @@ class FifoServer(Generic[Item]):
         yield from self._waiting
 
     def next_start(self) -> float | None:
-        """When the head would start. None while the resource is held or no job waits."""
+        """When the head would start. None while the resource is in use or no job waits."""
         if self.running is not None or not self._waiting:
             return None
         return max(self._free_at, self._waiting[0].arrival_s)
@@ -95,7 +95,7 @@ class FifoServer(Generic[Item]):
         return running
 
     def length(self, before_slot: int) -> int:
-        """How many jobs the queue holds that are from slots before `before_slot`, including the running one."""
+        """How many jobs of slots before `before_slot` are in the queue, including the running one."""
         return sum(1 for job in self.jobs() if job.slot < before_slot)
 
     def backlog_s(self, now: float, before_slot: int) -> float:

@@ -11,9 +11,10 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+from middleware.http.sockets import shut_down
 
 MOST_PER_PEER: Final = 4
 """How many links of one peer may be open here. A peer uses two, and a third one while an answer is late."""
@@ -70,7 +71,7 @@ class Receivers:
             raise
 
     def has_ended(self, episode: int) -> bool:
-        """Whether the node takes no more links of this episode."""
+        """Whether the node accepts no more links of this episode."""
         return episode <= self._ended
 
     def end(self, episode: int) -> None:
@@ -104,6 +105,4 @@ class Receivers:
 
 def _cut(receiver: _Receiver) -> None:
     """Interrupt the thread that waits on this link."""
-    with suppress(OSError):
-        # Not the method of SSLSocket: it would remove the TLS state that the other thread uses.
-        socket.socket.shutdown(receiver.connection.socket, socket.SHUT_RDWR)
+    shut_down(receiver.connection.socket, socket.SHUT_RDWR)

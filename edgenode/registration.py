@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from middleware.errors import ServiceError
-from middleware.patience import bear
 from middleware.registry import EDGE_NODE, Instance, Registry, keep_registered
+from middleware.retrying import log_refusal
 
 _HEARTBEAT_S = 1.5
 _REGISTER_S = 0.2
@@ -55,7 +55,7 @@ class Registration:
         try:
             self._registry.deregister(self._instance())
         except ServiceError as error:
-            bear(error, "leaving the registry")
+            log_refusal(error, "leaving the registry")
 
     def address_of(self, node: int) -> str | None:
         """Another node's registered address. None if it is unknown, or if the last lookup was less than 0.5 s ago."""
@@ -66,7 +66,7 @@ class Registration:
         try:
             found = self._registry.instances(EDGE_NODE, self._run)
         except ServiceError as error:
-            bear(error, f"looking for node {node}")
+            log_refusal(error, f"looking for node {node}")
             return None
         return next((one.address for one in found if one.instance == str(node)), None)
 
@@ -81,7 +81,7 @@ class Registration:
                 self._registry.register(self._instance())
                 break
             except ServiceError as error:
-                bear(error, "registering")
+                log_refusal(error, "registering")
             self._ending.wait(_REGISTER_S)
         ours = True
         while not self._ending.is_set():

@@ -25,7 +25,7 @@ from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.probing import Prober
 from edgenode.reports import Report, Reservation, SlotReports
-from edgenode.stimuli import core_for
+from edgenode.stimuli import close_log, core_for
 from offload.protocols import Application
 
 _ENDING_S = 5.0
@@ -35,12 +35,14 @@ class EpisodeRuntime:
     """One episode in this node.
 
     addresses: all nodes' addresses, by index
+    offset_s: the controller's monotonic clock minus this machine's
     """
 
     def __init__(
         self,
         facts: EpisodeFacts,
         addresses: Sequence[str],
+        offset_s: float,
         identity: NodeIdentity,
         activation: Activation,
         outbox: Outbox,
@@ -49,13 +51,14 @@ class EpisodeRuntime:
     ) -> None:
         self.facts = facts
         self.addresses = list(addresses)
+        self.offset_s = offset_s
         self.incarnation = time.time_ns()
         node = identity.settings.node
         self._answer_timeout_s, self._probe_timeout_s = node.request_timeout_s, node.probe_timeout_s
         self._clock: EpisodeClock | None = None
         self._beginning, self._begun = threading.Lock(), threading.Event()
-        core = core_for(facts, identity.stimulus_log)
-        self.loop = EpisodeLoop(core, node.overload_refresh_s, self._answer_timeout_s)
+        self._core = core_for(facts, identity.stimulus_log, self.incarnation)
+        self.loop = EpisodeLoop(self._core, node.overload_refresh_s, self._answer_timeout_s)
         reports = SlotReports(facts.episode)
         delivery = Delivery(facts, identity, addresses, self.loop.handover_settled)
         prober = Prober(delivery.address_of, identity.addressee, self._probe_timeout_s, identity.access)
@@ -115,7 +118,10 @@ class EpisodeRuntime:
         return given_up
 
     def stop(self) -> None:
-        """End all threads of the episode."""
+        """End the episode's threads. Waits for the loop, the decider and the executor, at most 5 s for each.
+
+        It does not wait for the peers' threads: one that connects or paces bytes ends after that (`peers.py`).
+        """
         self._parts.reports.close()
         threads = (self.loop, self._parts.decider, self._parts.executor)
         for thread in threads:
@@ -123,3 +129,4 @@ class EpisodeRuntime:
         self._parts.delivery.stop()
         for thread in threads:
             thread.join(_ENDING_S)
+        close_log(self._core)

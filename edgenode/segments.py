@@ -72,8 +72,8 @@ def append(path: Path, piece: bytes) -> None:
         writer.close()
 
 
-def takes_records(folder: Path) -> bool:
-    """Whether a file with content can be made in the folder. Makes the folder too."""
+def is_writable(folder: Path) -> bool:
+    """Whether a file with content can be created in the folder. Creates the folder too."""
     probe = folder / "probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def line_of(content: Mapping[str, Any], **more: Any) -> bytes:
 
 
 def content_of(line: bytes) -> dict[str, Any] | None:
-    """The content of a line. None if it is not a record: no JSON object, cut off, or not encoded by `line_of`."""
+    """The content of a line. None if it is not a record: not a JSON object, cut off, or not encoded by `line_of`."""
     try:
         content = json.loads(line)
         return {key: _parsed(value) for key, value in content.items()}

@@ -1,13 +1,15 @@
 """The stimulus log: all events that a node's core has handled, in order, to replay a wrong outcome.
 
-It is off unless `OFFLOAD_STIMULUS_LOG` names a folder. Each episode then has a file `episode-NNNNNN-node-N.jsonl`. Its
-first line holds the facts of the episode; every other line holds one event. The core is deterministic, so the replay
-gives the same effects.
+It is off unless `OFFLOAD_STIMULUS_LOG` names a folder. Each episode then has a file
+`episode-NNNNNN-UID-node-N-INCARNATION.jsonl`, with the first 8 characters of the episode's uid. A node that opens the
+episode again, as after a crash, has another incarnation, and so another file. The first line contains the facts of the
+episode; every other line contains one event. The core is deterministic, so the replay gives the same effects.
 
     python -m edgenode.stimuli FILE            prints all events, and the effects of each
     python -m edgenode.stimuli FILE 12/3       prints the events of the task of slot 12 at node 3
 
-Concurrency: the loop thread writes.
+Concurrency: the loop thread writes. The thread that stops the episode closes the file, after the loop thread has ended
+or when it no longer waits for it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -44,12 +47,12 @@ class Stimulus:
 class LoggedCore(NodeCore):
     """A core that writes each event into a file before it handles the event."""
 
-    def __init__(self, facts: EpisodeFacts, folder: Path) -> None:
-        """Raises OSError if the file cannot be written."""
+    def __init__(self, facts: EpisodeFacts, folder: Path, incarnation: int) -> None:
+        """Raises OSError if the file cannot be written, or exists."""
         super().__init__(facts)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"episode-{facts.episode:06d}-node-{facts.node}.jsonl"
-        self._file: IO[str] | None = path.open("w", encoding="ascii", buffering=1)
+        name = f"episode-{facts.episode:06d}-{facts.episode_uid[:8]}-node-{facts.node}-{incarnation}.jsonl"
+        self._file: IO[str] | None = (folder / name).open("x", encoding="ascii", buffering=1)
         self._write(_facts_as_json(facts))
 
     def tick(self, slot: int, arrived: Task | None, at_s: float) -> Snapshot | None:
@@ -87,10 +90,10 @@ class LoggedCore(NodeCore):
         self._log("execution_ended", key=key, now=now, broken=broken)
         super().execution_ended(key, now, broken)
 
-    def overload_heard(self, node: int, overloaded: bool, sequence: int) -> None:
+    def overload_received(self, node: int, overloaded: bool, sequence: int) -> None:
         """See NodeCore."""
-        self._log("overload_heard", node=node, overloaded=overloaded, sequence=sequence)
-        super().overload_heard(node, overloaded, sequence)
+        self._log("overload_received", node=node, overloaded=overloaded, sequence=sequence)
+        super().overload_received(node, overloaded, sequence)
 
     def advance(self, now: float) -> None:
         """See NodeCore."""
@@ -101,24 +104,39 @@ class LoggedCore(NodeCore):
         if self._file is not None:
             try:
                 self._write({"event": event, **arguments})
-            except OSError as error:  # a full disk must not end the episode
+            except (OSError, ValueError) as error:  # neither a full disk nor a closed file must end the episode
                 self._file = None
                 _logger.warning("the stimulus log of episode %d ends here: %s", self.facts.episode, error)
 
     def _write(self, content: Mapping[str, Any]) -> None:
-        assert self._file is not None
-        self._file.write(json.dumps(content) + "\n")
+        if (file := self._file) is not None:
+            file.write(json.dumps(content) + "\n")
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()
 
 
-def core_for(facts: EpisodeFacts, folder: Path | None) -> NodeCore:
-    """The core of an episode. It has a stimulus log if a folder is given and can be written."""
+def core_for(facts: EpisodeFacts, folder: Path | None, incarnation: int) -> NodeCore:
+    """The core of an episode. It has a stimulus log if a folder is given and can be written.
+
+    incarnation: differs for each time that the node opens the episode
+    """
     if folder is None:
         return NodeCore(facts)
     try:
-        return LoggedCore(facts, folder)
+        return LoggedCore(facts, folder, incarnation)
     except OSError as error:
         _logger.warning("episode %d has no stimulus log: %s", facts.episode, error)
         return NodeCore(facts)
+
+
+def close_log(core: NodeCore) -> None:
+    """Close the core's stimulus log, if it has one."""
+    if isinstance(core, LoggedCore):
+        core._close()
 
 
 def replay(path: Path) -> Iterator[tuple[Stimulus, list[Effect]]]:

@@ -44,11 +44,12 @@ def _comparison(results: Mapping[str, Any]) -> Table:
     table = Table(
         title=f"{escape(results['run'])}: success rates on the same {len(results['traces'])} traces",
         caption=f"percent of the tasks; ± half the {results['confidence']:.0%} interval over traces, "
-        "paired for differences;\nfailed: in execution or transmission; p99: of a decision, real time",
+        "paired for differences;\nvs: difference in percentage points; failed: in execution or transmission;\n"
+        "p99: of a decision, real time",
         box=SIMPLE,
     )
     table.add_column("method", no_wrap=True)
-    for name in ("success %", f"to {escape(results['best_heuristic'] or '–')}", "dropped", "failed", "lost", "p99 ms"):
+    for name in ("success %", f"vs {escape(results['best_heuristic'] or '–')}", "dropped", "failed", "lost", "p99 ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for method, values in sorted(results["methods"].items(), key=lambda entry: -entry[1]["mean"]):
         counts, total = values["outcomes"], values["tasks"]

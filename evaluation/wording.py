@@ -134,7 +134,7 @@ def conservation_verdict(conservation: Mapping[str, Any]) -> str:
         return "Conservation: no episode has been closed yet."
     late = conservation["refused_records"]
     refused = (
-        f" {late:,} records were rejected: they were damaged, or arrived after the episode was closed." if late else ""
+        f" {late:,} records were refused: they were damaged, or arrived after the episode was closed." if late else ""
     )
     here = f"in {conservation['episodes']:,} closed episodes"
     if conservation["conserved"]:

@@ -5,6 +5,6 @@
 * `registry` (table, Nacos): addresses of the running pods
 * `configuration` (table, file, Nacos): settings, and the live settings that change in a running system
 
-`http` is what the HTTP interfaces of all pods share. `errors`, `outages` and `patience` handle a service that is
+`http` is what the HTTP interfaces of all pods share. `errors`, `outages` and `retrying` handle a service that is
 unavailable or refuses a request. This package imports `offload` only.
 """

@@ -66,7 +66,7 @@ def _checked(service: str, url: str, check: Callable[[], _Found]) -> ServiceChec
     try:
         version, latency_s = check()
     except Exception as error:  # every error is reported as the problem of this service
-        return ServiceCheck(service, redacted(url), None, None, _words(error))
+        return ServiceCheck(service, redacted(url), None, None, _message(error))
     return ServiceCheck(service, redacted(url), version, latency_s, None)
 
 
@@ -168,10 +168,10 @@ def _took(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """The first line of an error. For a service's error, the service's own message."""
     if isinstance(error, ServiceError):
-        return error.said or str(error)
+        return error.service_message or str(error)
     if isinstance(error, UserError | FileNotFoundError):
         return str(error)
     return f"{str(error).splitlines()[0] if str(error) else 'no reason given'} ({type(error).__name__})"

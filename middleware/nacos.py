@@ -1,6 +1,6 @@
 """Connects the registry and the configuration to a Nacos server, with the synchronous client of `nacos-sdk-python` 2.0.
 
-The URL is `nacos://[user:password@]host:8848[,host2:8848][/namespace][?group=offload]`. The client uses Nacos' HTTP
+The URL is `nacos://[user@]host:8848[,host2:8848][/namespace][?group=offload]`. The client uses Nacos' HTTP
 interface v1, which servers 1.x to 3.1 have (docs/operations.md says why this client).
 
 This module disables the client's side effects: log files in the home directory, cached snapshots that it returns when
@@ -45,7 +45,7 @@ class NacosServer:
         if form is None:
             raise SettingsError(
                 f"services.{setting}: '{redacted(url)}' is not of the form "
-                "nacos://[user:password@]host:8848[/namespace][?group=name]"
+                "nacos://[user@]host:8848[/namespace][?group=name]"
             )
         require_extra("nacos", "nacos", f"services.{setting}")
         credentials, self._hosts, namespace, group = form.groups()
@@ -54,7 +54,7 @@ class NacosServer:
         self.group = group or DEFAULT_GROUP
         self.shown = redacted(url)
         self._of_thread = threading.local()
-        self.absences = 0
+        self.outage_count = 0
         """How many calls found the server unavailable. After each, the server may have lost the last write."""
         self._outage = _outages.setdefault(self._hosts, OutageLog(_logger, f"Nacos at {self._hosts}"))
 
@@ -66,21 +66,21 @@ class NacosServer:
         began = time.monotonic()
         try:
             result = ask(self._client())
-        except NacosRequestException as away:
-            raise self._away(began, what, f"does not answer ({away})") from None
+        except NacosRequestException as error:
+            raise self._unavailable(began, what, f"does not answer ({error})") from None
         except NacosException as refused:
             if "privilege" in str(refused):
                 raise self._refused(what) from None
-            raise self._away(began, what, f"cannot do it now ({refused})") from None
+            raise self._unavailable(began, what, f"cannot execute the request now ({refused})") from None
         except (OSError, ValueError) as broken:  # an interrupted connection; an answer that is not JSON
             if getattr(broken, "code", None) == 403:
                 raise self._refused(what) from None
-            raise self._away(began, what, f"does not answer ({type(broken).__name__})") from None
+            raise self._unavailable(began, what, f"does not answer ({type(broken).__name__})") from None
         self._outage.answered_after(time.monotonic() - began)
         return result
 
-    def _away(self, began: float, what: str, why: str) -> ServiceUnavailable:
-        self.absences += 1
+    def _unavailable(self, began: float, what: str, why: str) -> ServiceUnavailable:
+        self.outage_count += 1
         self._outage.failed(why, since_s=began)
         return ServiceUnavailable(f"{what}: {self.shown} {why}")
 

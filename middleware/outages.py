@@ -48,7 +48,7 @@ class OutageLog:
             # If several threads waited during an outage, another one may already have logged its end.
             if self._since is None and since >= self._over:
                 self._since = since
-                self._logger.warning("%s: away (%s)", self._what, why)
+                self._logger.warning("%s: unavailable (%s)", self._what, why)
             if self._since is not None:
                 self._refused = now if answers else None
 
@@ -61,7 +61,7 @@ class OutageLog:
             if self._since is None or (self._refused is not None and now - self._refused < _QUIET_S):
                 return
             self._over = now if self._refused is None else self._refused
-            self._logger.warning("%s: back after %.1f s", self._what, self._over - self._since)
+            self._logger.warning("%s: available again after %.1f s", self._what, self._over - self._since)
             self._since = self._refused = None
 
     def answered_after(self, seconds: float) -> None:

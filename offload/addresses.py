@@ -56,17 +56,19 @@ def checked_url(service: str, url: str) -> str:
     for host in match[hosts].split(",") if hosts else ():
         port = _PORT.search(host)
         if port and not (port[1].isdecimal() and 0 < int(port[1]) < 65536):
-            raise ValueError(f"'{redacted(url)}': '{port[1]}' is not a port; a number from 1 to 65535 is needed")
+            raise ValueError(f"'{redacted(url)}': '{port[1]}' is not a port; write a number from 1 to 65535")
         name = _PORT.sub("", host)
         if ":" in name and not name.startswith("["):
-            raise ValueError(f"'{redacted(url)}': '{name}' is not a host; IPv6 addresses stand in brackets, as [::1]")
+            raise ValueError(
+                f"'{redacted(url)}': '{name}' is not a host; write IPv6 addresses in brackets, such as [::1]"
+            )
         if name.startswith("[") and not _IN_BRACKETS.fullmatch(name):
-            raise ValueError(f"'{redacted(url)}': '{name}' is not an IPv6 address in brackets, as [::1]")
+            raise ValueError(f"'{redacted(url)}': '{name}' is not an IPv6 address in brackets, such as [::1]")
         if not name:
             raise ValueError(f"'{redacted(url)}' names no host; write {right}")
     return url
 
 
 def redacted(url: str) -> str:
-    """A URL without its password, to be logged or stored. The password may hold `/`, `[` and `@`, unescaped."""
+    """A URL without its password, to be logged or stored. The password may contain `/`, `[` and `@`, unescaped."""
     return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from offload.draws import Draws
 from offload.network import Network, draw_network
+from offload.parameters import fault_of_form
 from offload.profiles import make_profile
 from offload.protocols import Choice, Scheduler, SchedulerContext
 from offload.settings import Settings, resolve_settings
@@ -157,19 +158,8 @@ def _check_form(where: str, scheduler: Scheduler) -> None:
     )
     reservations = getattr(scheduler, "reservations", False)
     _require(isinstance(reservations, bool), f"{where}: reservations is {reservations!r}; it is True or False")
-    kind: Any = type(scheduler)
-    parameters: Any = getattr(kind, "__dataclass_params__", None)
-    _require(
-        parameters is not None and parameters.frozen,
-        f"{where} is not a frozen dataclass; its fields are its parameters, and it keeps no state",
-    )
-    made = [field for field in fields(kind) if field.init]
-    _require(bool(made) and made[0].name == "context", f"{where}: its first field is not 'context'")
-    for field in made[1:]:
-        _require(
-            field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING,
-            f"{where}: its parameter '{field.name}' has no default",
-        )
+    fault = fault_of_form(type(scheduler), with_types=False)
+    _require(fault is None, f"{where} {fault}")
 
 
 def _check_probes(where: str, probes: IntArray, states: LocalState) -> None:
@@ -196,7 +186,7 @@ def _check_absent(where: str, choice: Choice, states: LocalState, reports: Repor
     chosen = choice.destination[:, None] == reports.node
     silent = (chosen & ~reports.answered).any(axis=1) & (choice.destination != states.node)
     _require(
-        not silent.any(), f"{where}: chose node {choice.destination[silent][:1]}, which was asked and did not answer"
+        not silent.any(), f"{where}: chose node {choice.destination[silent][:1]}, which was probed and did not answer"
     )
     others = (reports.node >= 0) & (reports.node != states.node[:, None])
     nobody = others.any(axis=1) & ~(others & reports.answered).any(axis=1)
@@ -241,13 +231,14 @@ def _check_rows(
         asked = scheduler.probes(one, single)
         _require(
             _same(asked, probes[row]),
-            f"{where}: decision {b} asks {asked.tolist()} alone and {probes[row].tolist()} among {states.batch}",
+            f"{where}: decision {b} probes {asked.tolist()} when computed alone, "
+            f"and {probes[row].tolist()} in a batch of {states.batch}",
         )
         alone = scheduler.choose(one, reports.take(row), single)
         _require(
             alone.destination[0] == choice.destination[b],
-            f"{where}: decision {b} goes to {alone.destination[0]} alone and to {choice.destination[b]} "
-            f"among {states.batch}",
+            f"{where}: decision {b} chooses node {alone.destination[0]} when computed alone, "
+            f"and node {choice.destination[b]} in a batch of {states.batch}",
         )
         for name in ("scores", "log_probability"):
             _require(
@@ -258,7 +249,7 @@ def _check_rows(
                     atol=_TOLERANCE,
                     equal_nan=True,
                 ),
-                f"{where}: {name} of decision {b} differs alone and among {states.batch}",
+                f"{where}: {name} of decision {b} differs when computed alone and in a batch of {states.batch}",
             )
 
 
@@ -280,7 +271,7 @@ def _garbled(reports: Reports) -> Reports:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two dataclasses, tuples or arrays hold the same values. NaN equals NaN."""
+    """Whether two dataclasses, tuples or arrays have the same values. NaN equals NaN."""
     if isinstance(one, tuple):
         return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
     if dataclasses.is_dataclass(one):

@@ -87,8 +87,8 @@ def uniform(
         if isinstance(episode, int) and isinstance(index, int):
             high, more, _, _ = philox4x32((episode, slot, source << 16 | destination, index), (seed, int(purpose)))
             return min(((high << 21 | more >> 11) + 0.5) * _SCALE, _BELOW_ONE)
-    words = [np.asarray(part).astype(np.uint64) for part in (episode, slot, source, destination, index)]
-    e, t, s, d, k = np.broadcast_arrays(*words)
+    parts = [np.asarray(part).astype(np.uint64) for part in (episode, slot, source, destination, index)]
+    e, t, s, d, k = np.broadcast_arrays(*parts)
     a, b = _philox_arrays(e, t, (s << np.uint64(16)) | d, k, (seed, int(purpose)))
     mantissa = (a << np.uint64(21)) | (b >> np.uint64(11))
     return np.minimum((mantissa.astype(np.float64) + 0.5) * _SCALE, _BELOW_ONE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,23 @@ class EpisodePlan:
     method: str
     trace: int
     scheduler: SchedulerChoice
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data without nesting, as a request and a row of `episodes` have it."""
+        return {
+            "phase": self.phase,
+            "method": self.method,
+            "trace": self.trace,
+            "scheduler": self.scheduler.name,
+            "parameters": dict(self.scheduler.parameters),
+            "model": self.scheduler.model,
+        }
+
+    @classmethod
+    def of(cls, source: Any) -> Self:
+        """The plan of an object that has the keys of `to_json` as attributes: a request or a row."""
+        choice = SchedulerChoice(source.scheduler, source.parameters, source.model)
+        return cls(EpisodePhase(source.phase), source.method, source.trace, choice)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,14 +31,14 @@ _KINDS: dict[Any, tuple[str, str, str]] = {
     bool: ("true or false", "values true or false", "true"),
     str: ("a text", "texts", "name"),
 }
-"""Words for one value and for several values of a type, and an example."""
+"""Descriptions of one value and of several values of a type, and an example."""
 _LENGTHS = ((MinLen, "min_length"), (MaxLen, "max_length"))
 
 
 def explain(invalid: ValidationError, model: type[BaseModel], origin: Origin = lambda path: None) -> str:
     """A line per problem of a pydantic error on `model`: `key: value is not …; for example …`.
 
-    Values below `services` are not shown: they may hold passwords.
+    Values below `services` are not shown: they may contain passwords.
     """
     problems = [(*_place(problem, model), problem) for problem in invalid.errors(include_url=False)]
     places = {place for place, _, _ in problems}
@@ -61,9 +61,9 @@ def did_you_mean(word: object, names: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, word: object, names: Sequence[str]) -> str:
-    """A message for an unknown name: `there is no scheduler 'sedd', did you mean sed? There are local, sed`."""
+    """A message for an unknown name: `unknown scheduler 'sedd', did you mean sed? Available: local, sed`."""
     close = did_you_mean(word, names)
-    return f"there is no {kind} {shown(word)}{f'{close} There' if close else '; there'} are {', '.join(names)}"
+    return f"unknown {kind} {shown(word)}{f'{close} Available' if close else '; available'}: {', '.join(names)}"
 
 
 def shown(value: object) -> str:
@@ -107,7 +107,7 @@ def _line(problem: Any, place: KeyPath, spec: _Spec, model: type[BaseModel]) -> 
     if secret:
         return f"{path}: this is not {right}"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{path}: {shown(value)} is not finite; needed is {right}"
+        return f"{path}: {shown(value)} is not finite; expected {right}"
     return f"{path}: {shown(value)} is not {right}{spec.in_quotes(value)}"
 
 
@@ -159,7 +159,7 @@ class _Spec:
         return None
 
     def ends_here(self) -> bool:
-        """Whether the type is known and is no section, so that no settings lie below it."""
+        """Whether the type is known and is not a section, so that no settings are below it."""
         return self.kind is not None and not self._is_section()
 
     def one(self) -> str:
@@ -234,7 +234,7 @@ class _Spec:
         quantity = self._quantity()
         if quantity is not None:
             return (quantity.name, quantity.plural)[which]
-        return _KINDS.get(self.kind, ("the value that is needed", "values", ""))[which]
+        return _KINDS.get(self.kind, ("the expected value", "values", ""))[which]
 
     def _bounds(self) -> str:
         """The bounds as text: ` from 1 to 1000`, ` above 0`, ` of at most 64 characters`."""
@@ -248,8 +248,8 @@ class _Spec:
             return longest or (" of at least one character" if found.get(MinLen) == 1 else "")
         if Ge in found and Le in found:
             return f" from {_plain(found[Ge])} to {_plain(found[Le])}"
-        words = ((Gt, "above"), (Ge, "of at least"), (Lt, "below"), (Le, "of at most"))
-        parts = [f"{word} {_plain(found[kind])}" for kind, word in words if kind in found]
+        terms = ((Gt, "above"), (Ge, "of at least"), (Lt, "below"), (Le, "of at most"))
+        parts = [f"{term} {_plain(found[kind])}" for kind, term in terms if kind in found]
         return f" {' and '.join(parts)}" if parts else ""
 
 
@@ -275,7 +275,7 @@ def _near(place: KeyPath, model: type[BaseModel]) -> str:
         elsewhere = [dotted((*path, place[-1])) for path in _sections(model) if (*path, place[-1]) != place]
         fitting = [path for path in elsewhere if _exists(path, model)]
         close = f", did you mean {fitting[0]}?" if fitting else ""
-    return f"{f'{close} Here' if close else '; here'} are: {', '.join(here)}"
+    return f"{f'{close} Keys' if close else '; keys'} of this section: {', '.join(here)}"
 
 
 def _sections(model: type[BaseModel]) -> list[KeyPath]:

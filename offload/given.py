@@ -24,7 +24,7 @@ def mapping(data: Any, where: str, needed: Sequence[str], optional: Collection[s
             known = [*needed, *optional]
             close = did_you_mean(key, known)
             raise ValueError(
-                f"{at(where, key)}: there is no such key{f'{close} Here' if close else '; here'} are {', '.join(known)}"
+                f"{at(where, key)}: unknown key{f'{close} Known' if close else '; known'} keys: {', '.join(known)}"
             )
     for key in needed:
         if key not in data:
@@ -37,7 +37,7 @@ def sequence(data: Any, where: str, of: str, length: int | None = None) -> Seque
     if not isinstance(data, list | tuple):
         raise ValueError(f"{where}: {shown(data)} is not a list of {of}")
     if length is not None and len(data) != length:
-        raise ValueError(f"{where}: has {len(data)} entries; needed are {length} {of}")
+        raise ValueError(f"{where}: has {len(data)} entries; expected {length} {of}")
     return data
 
 

@@ -62,7 +62,7 @@ class Network:
                 raise ValueError(f"{name} has shape {value.shape}; a network of {n} nodes needs {shape}")
             checked = value[off] if value.ndim == 2 else value
             if not np.isfinite(checked).all():
-                raise ValueError(f"{name} holds a value that is not a finite number")
+                raise ValueError(f"{name} contains a value that is not a finite number")
             if name in ("capacity_hz", "rate_bps") and (checked <= 0).any():
                 raise ValueError(f"{name} must be above 0, got {checked.min()}")
             if (checked < 0).any():

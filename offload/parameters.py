@@ -15,11 +15,14 @@ from typing import Any
 from offload.explanations import did_you_mean, shown
 from offload.settings import SettingsError
 
-_TYPE_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def fault_of_form(made: Any) -> str | None:
-    """Why a class does not have the form that this module's docstring describes; None if it has."""
+def fault_of_form(made: Any, with_types: bool = True) -> str | None:
+    """Why a class does not have the form that this module's docstring describes; None if it has.
+
+    with_types: also check that the types of the parameters can be read, which `checked_parameters` needs
+    """
     if not (isinstance(made, type) and dataclasses.is_dataclass(made)):
         return "is not a dataclass"
     if not getattr(made, "__dataclass_params__").frozen:  # noqa: B009 - types do not know it
@@ -31,7 +34,8 @@ def fault_of_form(made: Any) -> str | None:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             return f"has a parameter '{field.name}' without a default"
     try:
-        typing.get_type_hints(made)
+        if with_types:
+            typing.get_type_hints(made)
     except NameError as error:
         return f"has types that cannot be read ({error}); its module must import them outside of TYPE_CHECKING"
     return None
@@ -53,7 +57,7 @@ def checked_parameters(
     """The configured values as the class takes them: `1e3` becomes an integer for a parameter of type int.
 
     key: the settings' key of the parameters, such as `offline.parameters`; name: the configured name of the class
-    instead: for names that are no parameters, the key that a user may have meant
+    instead: for names that are not parameters: the key that a user may have meant
     Raises SettingsError with a line for every unknown parameter and every value of another type.
     """
     known, hints = defaults_of(made), typing.get_type_hints(made)
@@ -65,7 +69,7 @@ def checked_parameters(
             continue
         values[parameter] = _whole(value) if _wants_whole(hints[parameter]) else value
         if not _fits(values[parameter], hints[parameter]):
-            problems.append(f"{key}.{parameter}: {shown(value)} is not {_in_words(hints[parameter])}")
+            problems.append(f"{key}.{parameter}: {shown(value)} is not {_description(hints[parameter])}")
     if problems:
         raise SettingsError("\n".join(problems))
     return values
@@ -75,7 +79,7 @@ def _instead(parameter: str, known: Mapping[str, Any], instead: Mapping[str, str
     if parameter in instead:
         return f"; write {instead[parameter]}"
     close = did_you_mean(parameter, known)
-    return f"{f'{close} It' if close else '; it'} has: {', '.join(sorted(known)) or 'none'}"
+    return f"{f'{close} Parameters' if close else '; parameters'}: {', '.join(sorted(known)) or 'none'}"
 
 
 def _members(wanted: Any) -> tuple[Any, ...]:
@@ -106,10 +110,12 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _in_words(wanted: Any) -> str:
+def _description(wanted: Any) -> str:
     members = _members(wanted)
     if len(members) > 1:
-        return " or ".join(_in_words(one) for one in members)
+        return " or ".join(_description(one) for one in members)
     if typing.get_origin(wanted) is typing.Literal:
         return "one of " + ", ".join(repr(one) for one in typing.get_args(wanted))
-    return "nothing" if wanted is type(None) else str(_TYPE_IN_WORDS.get(wanted, getattr(wanted, "__name__", wanted)))
+    return (
+        "nothing" if wanted is type(None) else str(_TYPE_DESCRIPTIONS.get(wanted, getattr(wanted, "__name__", wanted)))
+    )

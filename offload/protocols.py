@@ -61,19 +61,19 @@ class Choice:
             return self._wrong_shape(batch, nodes)
         for destination in destinations.tolist():
             if not 0 <= destination < nodes:
-                return f"destination {destination}; there are the nodes 0 … {nodes - 1}"
+                return f"destination {destination} must be a node, 0 … {nodes - 1}"
         for score in scores.ravel().tolist():
             if not -_LARGEST <= score <= _LARGEST and score == score:
-                return f"scores {score}; it must be a finite number, or NaN where it is not defined"
+                return f"scores {score} must be a finite number, or NaN where it is not defined"
         for value in log_probabilities.tolist():
             if not -_LARGEST <= value <= _LARGEST and value == value:
-                return f"log_probability {value}; it must be a finite number, or NaN where it is not defined"
+                return f"log_probability {value} must be a finite number, or NaN where it is not defined"
             if value > _ROUNDING:
-                return f"log_probability {value}; the logarithm of a probability is at most 0"
+                return f"log_probability {value} must be at most 0, as the logarithm of a probability"
         return None
 
     def _wrong_shape(self, batch: int, nodes: int) -> str:
-        for name, shape, kinds, words in (
+        for name, shape, kinds, kind in (
             ("destination", (batch,), "iu", "integer"),
             ("scores", (batch, nodes), "f", "floating"),
             ("log_probability", (batch,), "f", "floating"),
@@ -81,8 +81,8 @@ class Choice:
             value = getattr(self, name)
             if not (isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind in kinds):
                 found = f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}"
-                return f"{name} is {found}; it must be {words} of shape {shape}"
-        raise AssertionError("asked of a choice whose arrays have the right shapes")
+                return f"{name} is {found}; it must be {kind} of shape {shape}"
+        raise AssertionError("all arrays have the right shapes")
 
 
 class Actor(Protocol):

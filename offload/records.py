@@ -23,7 +23,7 @@ from offload.tasks import Task
 CONTROLLER: Final = -1
 """`written_by` of what the controller records at the close."""
 EPISODE_UID: Final = "episode_uid"
-"""The one field that is no column: the database has it in the episode's row."""
+"""The only field that is not a column: the database has it in the episode's row."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Float32:
-    """Bytes that hold little-endian float32, which are finite. nan_allowed: NaN has a meaning there"""
+    """Bytes that contain little-endian float32, which are finite. nan_allowed: NaN has a meaning there"""
 
     nan_allowed: bool = False
 
@@ -78,14 +78,14 @@ class DecisionRecord(Record):
     observation: Annotated[bytes, _OBSERVATION, Float32()]  # by the run's profile
     mask: Annotated[bytes, _PER_NODE]  # `offload.masks.pack_masks` of the N+1 actions
     action: Small  # 0 … N−1 a node, N no task
-    model: Annotated[str, Size(64)] | None  # whose actor this decision asked; None when it asked none
+    model: Annotated[str, Size(64)] | None  # of the actor that decided; None without an actor
     failed: bool = False  # the scheduler raised; the task stayed here
     log_probability: float | None  # None for schedulers without a policy
-    scores: Annotated[bytes, _PER_NODE, Float32(nan_allowed=True)] | None  # (N,), NaN where not looked at
+    scores: Annotated[bytes, _PER_NODE, Float32(nan_allowed=True)] | None  # (N,), NaN for nodes that were not rated
     revision: Whole  # of the live settings that decided
     skew_s: float  # how late the tick was
     decision_s: float  # 0 without a task
-    probes: Small  # how many nodes were asked
+    probes: Small  # number of nodes probed
     execution_queue_length: Small
     sending_queue_length: Small  # over all links
     receiving_queue_length: Small  # over all links
@@ -94,19 +94,19 @@ class DecisionRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeRecord(Record):
-    """What became of a task: one per task, written by its owner, or as lost by the controller at the close."""
+    """The outcome of a task. The owner writes it; for `lost` tasks the controller, at the close."""
 
     table = "outcomes"
     key = "episode", "slot", "source"
 
     source: Whole  # the node that received the task
-    destination: Whole | None  # None when nobody knows: lost before a decision
+    destination: Whole | None  # None if unknown: lost before a decision
     outcome: Annotated[Outcome, Size(24)]
     skew_s: float  # how late the tick was
     decision_s: float
     transmission_waiting_s: float
     transmission_s: float
-    handover_s: float  # flight of the transfer's message; not part of the completion
+    handover_s: float  # travel time of the handover message; not part of the completion
     execution_waiting_s: float
     execution_s: float
     completion_s: float  # from the slot's planned instant to the end
@@ -117,7 +117,7 @@ class OutcomeRecord(Record):
 
     @classmethod
     def lost(cls, task: Task, *, episode: int, episode_uid: str, slot_s: float, slots: int) -> OutcomeRecord:
-        """Of a task whose outcome nobody recorded: it ends at its deadline, and nobody knows where it was.
+        """The record of a task without an outcome. It ends at its deadline, at an unknown node.
 
         slot_s, slots: length and number of the episode's slots
         """
@@ -169,7 +169,7 @@ def fields_of(record: type[Record]) -> tuple[RecordField, ...]:
 
 
 def enumerations_of(record: type[Record]) -> dict[str, type[StrEnum]]:
-    """The fields whose values are of an enumeration of texts, and which."""
+    """The fields whose values are texts of an enumeration, with the enumeration."""
     return _ENUMERATIONS[record.table]
 
 

@@ -1,6 +1,6 @@
 """Defines the settings of an experiment, and merges and validates them.
 
-Layers, weakest first: defaults, preset, file, configuration service, environment, command line. A layer is a nested
+Layers, weakest first: defaults, preset, file, environment, command line. A layer is a nested
 dictionary. `resolve_settings` merges the layers, parses quantities with units, and rejects unknown keys.
 
 `scheduler` and `log_level` are the *live settings*: they can change in a running system. Everything else is fixed for
@@ -112,7 +112,8 @@ class NodeSettings(_Section):
 
     profile: str = Field("default", description="observation profile: default or paper")
     application: str = Field(
-        "emulated", description="emulated, cpu, or a name of the entry points offload.applications"
+        "emulated",
+        description="executes tasks: emulated, cpu, or another name in the entry-point group offload.applications",
     )
     transfer: Literal["emulated", "payload"] = Field(
         "emulated", description="emulated: wait for the modelled time; payload: send real bytes"
@@ -240,7 +241,7 @@ class EvaluationSettings(_Section):
     methods: tuple[str, ...] = Field(
         ("random", "rda", "rda-tuned", "ratc", "sed", "offline-only", "online-only", "o2o-drl"),
         min_length=1,
-        description="names of schedulers, and offline-only, online-only, o2o-drl for what this run trains",
+        description="schedulers to compare; offline-only, online-only and o2o-drl are the actors that this run trains",
     )
     episodes: int = Field(20, ge=1, description="number of traces; every method plays each of them")
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence level of the intervals")
@@ -263,7 +264,10 @@ class ServiceSettings(_Section):
         ),
     )
     registry: Annotated[str, url_of("registry")] = Field(
-        "database:", description="database:, or nacos://[user:password@]host:8848[/namespace][?group=name]"
+        "database:",
+        description=(
+            "database:, or nacos://[user@]host:8848[/namespace][?group=name]; the password is in OFFLOAD_NACOS_PASSWORD"
+        ),
     )
     configuration: Annotated[str, url_of("configuration")] = Field(
         "file:",
@@ -300,7 +304,7 @@ class Settings(_Section):
         ),
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="live setting: of every pod's log; less severe messages are not logged"
+        "INFO", description="live setting: lowest severity that a pod logs"
     )
     learner: LearnerSettings = LearnerSettings()
     offline: OfflineSettings = OfflineSettings()
@@ -328,12 +332,12 @@ class Settings(_Section):
         return {"scheduler": self.scheduler.choice.to_json(), "log_level": self.log_level}
 
     def without_model(self, scheduler: str) -> SchedulerChoice:
-        """A scheduler without a model: with the configured parameters where the settings choose the same one."""
+        """The choice of a scheduler without a model. The configured scheduler keeps its configured parameters."""
         chosen = self.scheduler
         return SchedulerChoice(scheduler, chosen.parameters if chosen.name == scheduler else {})
 
     def experiment(self) -> dict[str, Any]:
-        """What defines a run's results: everything but the services, whose addresses may change and hold secrets."""
+        """What defines a run's results: everything but the services, whose addresses may change and contain secrets."""
         return self.model_dump(mode="json", exclude={"services"})
 
     def fixed(self) -> dict[str, Any]:

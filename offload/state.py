@@ -1,6 +1,6 @@
 """Defines a node's state when it decides (`LocalState`), and the answers of probed nodes (`Reports`).
 
-Both hold an array per quantity, in SI units, with a leading batch dimension B: 1 in a node, thousands in a simulator.
+Both have an array per quantity, in SI units, with a leading batch dimension B: 1 in a node, thousands in a simulator.
 """
 
 from __future__ import annotations

@@ -116,9 +116,7 @@ class Trace:
             slot = whole(task["slot"], f"tasks[{k}].slot", 0, slots - 1)
             source = whole(task["source"], f"tasks[{k}].source", 0, nodes - 1)
             if has_task[slot, source]:
-                raise ValueError(
-                    f"tasks[{k}]: there are two tasks in slot {slot} at node {source}; there is at most one"
-                )
+                raise ValueError(f"tasks[{k}]: slot {slot} has two tasks at node {source}; at most one is possible")
             for key, bounds in _FACTS.items():
                 values[key][slot, source] = number(task[key], f"tasks[{k}].{key}", above=True, **bounds)
             has_task[slot, source] = True

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgenode.schedulers import create_scheduler
 from offload import draw_network, draw_trace, resolve_settings
 from offload.draws import MAX_SEED
+from offload.explanations import unknown_name
 from offload.network import Network
 from offload.presets import PRESETS
 from offload.profiles import make_profile
@@ -26,7 +27,7 @@ def settings_of(given: Settings | str) -> Settings:
     if isinstance(given, Settings):
         return given
     if given not in PRESETS:
-        raise ValueError(f"there is no preset {given!r}; there are {', '.join(PRESETS)}")
+        raise ValueError(unknown_name("preset", given, tuple(PRESETS)))
     return resolve_settings([PRESETS[given]])
 
 

@@ -63,7 +63,7 @@ class Observer:
         return observations, masks
 
     def _fixed_parts(self) -> NDArray[np.float32]:
-        """(K, N, O) the elements that never change, per network. The other elements hold their present values."""
+        """(K, N, O) the elements that never change, per network. The other elements keep their present values."""
         of, first = np.unique(self._twin.network_of, return_index=True)
         template = np.zeros((int(of[-1]) + 1, *self.shape[1:]), np.float32)
         template[of] = self._encoded()[first]

@@ -174,7 +174,7 @@ def ceiling(network: Network, trace: Trace, settings: Settings, *, failures: boo
     fails. Raises RuntimeError if the linear program is not solved.
 
     The linear program: maximise Σ p_kj x_kj over x ≥ 0 with Σ_j x_kj ≤ 1. At every node and in every window, the
-    expected executor time of the tasks that arrive in the window is limited: to the time from the window's begin to
+    expected executor time of the tasks that arrive in the window is limited: to the time from the window's start to
     its last arrival, plus the largest deadline. p_kj is the probability that task k succeeds at node j in an idle
     network; it is 0 if the task misses its deadline there.
 

@@ -18,6 +18,8 @@ from simulator.arrays import SUCCESS, UNDECIDED
 from simulator.observations import Observer
 from simulator.twin import OUTCOMES, TaskOutcomes, Twin
 
+_BATCH_BYTES = 2e8
+
 
 @dataclass(frozen=True, eq=False)
 class LoggedEpisodes:
@@ -176,8 +178,8 @@ def play_logged(twin: Twin, scheduler: Scheduler, profile: Profile) -> LoggedEpi
     )  # fmt: skip
 
 
-def batches(count: int, slots: int, nodes: int, elements: int, most_bytes: float = 2e8) -> Sequence[range]:
-    """Split the episodes 0 … count−1 into ranges whose logs take about `most_bytes` each."""
+def batches(count: int, slots: int, nodes: int, elements: int) -> Sequence[range]:
+    """Split the episodes 0 … count−1 into ranges whose logs take about 200 MB each."""
     of_one = (slots + 1) * nodes * (4 * elements + 5 * nodes + 100)
-    size = max(1, min(count, int(most_bytes / of_one)))
+    size = max(1, min(count, int(_BATCH_BYTES / of_one)))
     return [range(first, min(first + size, count)) for first in range(0, count, size)]

@@ -44,7 +44,7 @@ OUTCOMES: Final = (
 class SlotFacts(NamedTuple):
     """The tasks of one slot.
 
-    tasks: (B, N, COLUMNS), see `arrays`; deadline_s: (B, N) relative to the begin of the slot
+    tasks: (B, N, COLUMNS), see `arrays`; deadline_s: (B, N) relative to the start of the slot
     """
 
     tasks: NDArray[np.float64]

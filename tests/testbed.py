@@ -89,7 +89,7 @@ class Testbed:
         return found
 
     def play(self, **plan: Any) -> Mapping[str, Any]:
-        """Play an episode from begin to end."""
+        """Play an episode from start to end."""
         return self.finish(self.begin(**plan))
 
     def record(self, episode: int) -> EpisodeSummary:

@@ -384,7 +384,7 @@ def _numpy_state() -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two dataclasses of arrays hold the same values; NaN equals NaN."""
+    """Whether two dataclasses of arrays have the same values; NaN equals NaN."""
     for name in one.__dataclass_fields__:
         a, b = getattr(one, name), getattr(other, name)
         if isinstance(a, np.ndarray):

@@ -17,7 +17,7 @@ from middleware.errors import ServiceUnavailable
 from middleware.http.access import OPEN, Access
 from middleware.http.answers import MalformedAnswer
 from middleware.http.client import JsonClient
-from middleware.patience import PATIENCE_S
+from middleware.retrying import RETRY_LIMIT_S
 from offload.episodes import EpisodeError, EpisodePlan, EpisodeStatus
 from offload.errors import UserError
 
@@ -61,16 +61,8 @@ class ControllerClient:
         gets None. Raises EpisodeError if the controller could not open the episode, ControllerError if it refuses the
         plan.
         """
-        body = {
-            "phase": plan.phase,
-            "method": plan.method,
-            "trace": plan.trace,
-            "scheduler": plan.scheduler.name,
-            "parameters": dict(plan.scheduler.parameters),
-            "model": plan.scheduler.model,
-        }
         try:
-            return int(self._call("POST", "/v1/episodes", body, needs={"episode": int})["episode"])
+            return int(self._call("POST", "/v1/episodes", plan.to_json(), needs={"episode": int})["episode"])
         except _RefusedError as refused:
             if refused.status == 409:
                 return None
@@ -126,13 +118,13 @@ class ControllerClient:
         except _RefusedError as refused:
             raise ControllerError(f"the controller does not activate model {version}: {refused}") from None
 
-    def deploy(self, version: str, patience_s: float = PATIENCE_S) -> None:
+    def deploy(self, version: str, timeout_s: float = RETRY_LIMIT_S) -> None:
         """Make a version the active model, and wait until every node has acknowledged it.
 
-        Raises ControllerError naming the nodes that have not acknowledged it within `patience_s` real seconds.
+        Raises ControllerError naming the nodes that have not acknowledged it within `timeout_s` real seconds.
         """
         self.activate(version)
-        give_up = time.monotonic() + patience_s
+        give_up = time.monotonic() + timeout_s
         while True:
             found = self._call("GET", "/v1/configuration", needs={"revision": int, "acknowledged": dict})
             behind = [
@@ -145,7 +137,7 @@ class ControllerClient:
             if time.monotonic() >= give_up:
                 raise ControllerError(
                     f"model {version} is active, but nodes {', '.join(sorted(behind))} have not acknowledged it within "
-                    f"{patience_s:g} s; their status says why"
+                    f"{timeout_s:g} s; their status says why"
                 )
             time.sleep(_RETRY_S)
 
@@ -183,7 +175,7 @@ class ControllerClient:
             if time.monotonic() >= give_up:
                 raise ControllerError(
                     f"the controller has not answered {method} {path} for {self._absence_s:g} s; the last error: "
-                    f"{_words(trouble)}. Run the same command to resume."
+                    f"{_message(trouble)}. Run the same command to resume."
                 )
             time.sleep(_RETRY_S)
 
@@ -203,5 +195,5 @@ class ControllerClient:
         return self._client
 
 
-def _words(trouble: Exception) -> str:
+def _message(trouble: Exception) -> str:
     return str(trouble) or type(trouble).__name__

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from middleware.database import Database, Run, stream_episode_logs
-from middleware.patience import patiently
+from middleware.retrying import retry_while_unavailable
 from middleware.storage import Storage
 from offload.profiles import make_profile
 from offload.settings import Settings
@@ -71,7 +71,7 @@ def load_replay(db: Database, storage: Storage, run: Run, episodes: Sequence[int
         progress.end()
         return buffer
 
-    return patiently(build)
+    return retry_while_unavailable(build)
 
 
 def train_offline(versions: ModelVersions, buffer: ReplayBuffer, progress: Progress) -> None:

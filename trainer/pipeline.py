@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from middleware.database import Database, Run, read_episode_log
-from middleware.patience import patiently
+from middleware.retrying import retry_while_unavailable
 from middleware.storage import Storage
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.errors import UserError
@@ -80,7 +80,7 @@ class Pipeline:
         """
         unknown = [phase for phase in phases if phase not in PHASES]
         if unknown:
-            raise PipelineError(f"there is no phase '{unknown[0]}'; the phases are {', '.join(PHASES)}")
+            raise PipelineError(f"unknown phase '{unknown[0]}'; phases: {', '.join(PHASES)}")
         self._check_algorithms(phases)
         torch.set_num_threads(1)  # the networks are small: more threads are slower, and take the edge nodes' cores
         steps = {
@@ -150,7 +150,7 @@ class Pipeline:
     def _write_events(self) -> None:
         folder = self.log_dir
         if folder is not None:
-            patiently(lambda: write_events(self.db, self.run, folder))
+            retry_while_unavailable(lambda: write_events(self.db, self.run, folder))
 
     def _report(self) -> dict[str, Any]:
         from evaluation.report import write_report  # takes a second to import, for its figures
@@ -159,7 +159,7 @@ class Pipeline:
             parity = self.parity() if self.parity is not None else None
             return write_report(self.db, self.storage, self.run, self.out_dir, parity)
 
-        results: dict[str, Any] = patiently(write)
+        results: dict[str, Any] = retry_while_unavailable(write)
         return results
 
     @property
@@ -205,7 +205,7 @@ class Pipeline:
         for plan in plans:
             number = numbers.get(plan)
             if number is not None:
-                logs[plan] = patiently(partial(read_episode_log, self.db, self.run, number))
+                logs[plan] = retry_while_unavailable(partial(read_episode_log, self.db, self.run, number))
                 self.progress.advance(1, f"{plan.scheduler.model}: played before")
         for log in self.source.play_all([plan for plan in plans if plan not in logs]):
             logs[log.plan] = log

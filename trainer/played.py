@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from middleware.database import Database, Run, find_episodes
-from middleware.patience import patiently
+from middleware.retrying import retry_while_unavailable
 from offload.episodes import EpisodePlan, EpisodeStatus, Verdict
 
 
@@ -15,7 +15,7 @@ def played(db: Database, run: Run, plans: Iterable[EpisodePlan]) -> dict[Episode
     numbers: dict[EpisodePlan, int] = {}
     for phase in sorted({plan.phase for plan in plans}):
         query = partial(find_episodes, db, run, phase=phase, status=EpisodeStatus.CLOSED, verdict=Verdict.COMPLETE)
-        for summary in patiently(query):
+        for summary in retry_while_unavailable(query):
             numbers.setdefault(summary.plan, summary.episode)
     return numbers
 
@@ -32,4 +32,4 @@ def completed(db: Database, run: Run, plan: EpisodePlan) -> int | None:
         status=EpisodeStatus.CLOSED,
         verdict=Verdict.COMPLETE,
     )
-    return next((summary.episode for summary in patiently(query) if summary.plan == plan), None)
+    return next((summary.episode for summary in retry_while_unavailable(query) if summary.plan == plan), None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from middleware.database import Database, ModelRow, Run, find_models, record_model
-from middleware.patience import patiently
+from middleware.retrying import retry_while_unavailable
 from middleware.storage import Storage, fetch_model, publish_model
 from offload.manifest import ACTOR_FILE, LEARNER_FILE, ModelManifest
 from offload.profiles import make_profile
@@ -56,8 +56,8 @@ class ModelVersions:
             "steps": learner.step,
         }
         files = {ACTOR_FILE: actor_to_onnx(learner.actor), LEARNER_FILE: learner.to_bytes()}
-        manifest = patiently(lambda: publish_model(self.storage, self.run.name, fields, files))
-        patiently(
+        manifest = retry_while_unavailable(lambda: publish_model(self.storage, self.run.name, fields, files))
+        retry_while_unavailable(
             lambda: record_model(
                 self.db,
                 self.run,
@@ -72,13 +72,15 @@ class ModelVersions:
 
     def learner_bytes(self, version: str) -> bytes:
         """A version's learner, verified. Raises ManifestError when it is damaged or does not fit this run's network."""
-        manifest, files = patiently(lambda: fetch_model(self.storage, self.run.name, version, names=(LEARNER_FILE,)))
+        manifest, files = retry_while_unavailable(
+            lambda: fetch_model(self.storage, self.run.name, version, names=(LEARNER_FILE,))
+        )
         manifest.check_fit(make_profile(self.run.settings))
         return files[LEARNER_FILE]
 
     def recorded(self, method: str) -> list[ModelRow]:
         """The recorded versions of a method, ordered by number."""
-        return patiently(lambda: find_models(self.db, self.run, method=method))
+        return retry_while_unavailable(lambda: find_models(self.db, self.run, method=method))
 
 
 def _finite(values: Any) -> Any:

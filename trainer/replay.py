@@ -32,7 +32,7 @@ class ReplayBuffer:
 
     def __init__(self, capacity: int, nodes: int, observation_size: int) -> None:
         if capacity < 2:
-            raise ValueError(f"a replay buffer of {capacity} ticks holds no transition; it needs at least 2")
+            raise ValueError(f"a replay buffer of {capacity} ticks cannot contain a transition; it needs at least 2")
         self.capacity = capacity
         self._arrays = {
             "observations": np.zeros((capacity, nodes, observation_size), np.float32),

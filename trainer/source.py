@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from middleware.database import Database, Run, read_episode_log
 from middleware.http.access import OPEN, Access
-from middleware.patience import patiently
+from middleware.retrying import retry_while_unavailable
 from offload.episodes import EpisodeError, EpisodeLog, EpisodePlan, EpisodeStatus, Verdict
 from offload.settings import Settings
 from trainer.controller_client import ABSENCE_S, ControllerClient, ControllerError
@@ -100,7 +100,7 @@ class TestbedSource:
             time.sleep(_RETRY_S)
             number = completed(self._db, self._run, plan)
         found = number
-        return patiently(lambda: read_episode_log(self._db, self._run, found))
+        return retry_while_unavailable(lambda: read_episode_log(self._db, self._run, found))
 
     def _await_complete(self, number: int) -> None:
         give_up = time.monotonic() + self._longest_s

@@ -15,9 +15,9 @@ from controller.episode_runtime import BusyError, OpeningError
 from controller.http import episodes, health, live_settings, models, run, serving, status
 from middleware.database import LeaseLost
 from middleware.http.access import Access
+from middleware.http.address import bound
 from middleware.http.problems import HTTPProblem, as_response, common_problem
 from middleware.http.server import PodServer
-from middleware.registry import bound
 from offload.settings import SettingsError
 
 _THREADS = 12
@@ -56,7 +56,7 @@ def _explain(error: Exception) -> HTTPProblem | None:
     if isinstance(error, LeaseLost):
         return HTTPProblem(503, "Another controller", str(error))
     if isinstance(error, OpeningError):
-        return HTTPProblem(502, "Could not open", str(error))
+        return HTTPProblem(502, "Episode could not be opened", str(error))
     if isinstance(error, SettingsError):
         return HTTPProblem(422, "Impossible value", str(error))
     return common_problem(error)

@@ -19,8 +19,7 @@ from controller.interface import Asked, EpisodeRequest
 from middleware.http.openapi import LARGEST
 from middleware.http.problems import HTTPProblem, parsed
 from middleware.http.responses import answered, done
-from offload.episodes import EpisodePhase, EpisodePlan, EpisodeStatus
-from offload.scheduler_choice import SchedulerChoice
+from offload.episodes import EpisodePlan, EpisodeStatus
 from offload.tasks import Trace
 
 _LONGEST_WAIT_S = 60.0
@@ -38,10 +37,8 @@ def blueprint(control: Control) -> Blueprint:
     def post_episode() -> Response:
         control.require_ready()
         body = parsed(EpisodeRequest, request.get_data())
-        choice = SchedulerChoice(body.scheduler, body.parameters, body.model)
-        plan = EpisodePlan(EpisodePhase(body.phase), body.method, body.trace, choice)
         recorded = None if body.tasks is None else _recorded(control, body.tasks)
-        return answered(Asked(episode=control.request_episode(plan, recorded)), 202)
+        return answered(Asked(episode=control.request_episode(EpisodePlan.of(body), recorded)), 202)
 
     @routes.get(_EPISODE)
     def get_episode(episode: int) -> Response:
@@ -63,7 +60,7 @@ def blueprint(control: Control) -> Blueprint:
     @routes.post(f"{_EPISODE}/abort")
     def abort(episode: int) -> Response:
         if not control.abort(episode, "aborted by request"):
-            raise HTTPProblem(409, "Not being played", f"episode {episode} is not being played")
+            raise HTTPProblem(409, "Episode not running", f"episode {episode} is not running")
         return done()
 
     @routes.get(f"{_EPISODE}/trace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,21 +29,12 @@ class NodeApp:
 
     It first rejects requests that are addressed to another node (`middleware/http/addressee.py`). It answers frequent
     requests without Flask, whose routing and request objects would take half of their time. Flask answers the rest.
-
-    start_s_here: converts an instant of the controller's clock to this machine's
     """
 
-    def __init__(
-        self,
-        node: EdgeNode,
-        opener: Opener,
-        start_s_here: Callable[[float], float],
-        metrics: Metrics,
-        fence: Fence,
-    ) -> None:
+    def __init__(self, node: EdgeNode, opener: Opener, metrics: Metrics, fence: Fence) -> None:
         self._frequent = _frequent(node, fence)
         self._methods = {path: method for method, path in self._frequent}
-        self._flask = _flask(node, opener, start_s_here, metrics, fence)
+        self._flask = _flask(node, opener, metrics, fence)
         self._own = node.identity.addressee(node.identity.node)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -78,7 +69,9 @@ class NodeApp:
                 400, "No addressee", f"the header {HEADER} is missing: <run uid>/<node index> of the addressed node"
             )
         raise HTTPProblem(
-            MISDIRECTED, "Misdirected Request", f"this is {self._own}, not {to[:64]}; look its address up again"
+            MISDIRECTED,
+            "Misdirected Request",
+            f"this node is {self._own}, the request is for {to[:64]}; look up that node's address again",
         )
 
 
@@ -99,14 +92,12 @@ def _frequent(node: EdgeNode, fence: Fence) -> Handlers:
     }
 
 
-def _flask(
-    node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], metrics: Metrics, fence: Fence
-) -> Flask:
+def _flask(node: EdgeNode, opener: Opener, metrics: Metrics, fence: Fence) -> Flask:
     """The Flask application for the other requests."""
     app = Flask("edgenode")
     app.register_blueprint(health.blueprint(node, metrics))
     app.register_blueprint(status.blueprint(node))
-    app.register_blueprint(episodes.blueprint(node, opener, start_s_here, fence))
+    app.register_blueprint(episodes.blueprint(node, opener, fence))
 
     @app.errorhandler(Exception)
     def problem(error: Exception) -> Any:

@@ -16,12 +16,16 @@ from middleware.http.responses import answered, done
 
 _EPISODE = f"/v1/episodes/<int(min=1, max={LARGEST}):episode>"
 
-Opener = Callable[[OpenEpisode], dict[str, Any]]
-"""Opens an episode: applies the revision, maps the clock. Returns the answer. Raises ActivationError, ServiceError."""
+Opener = Callable[[OpenEpisode, Callable[[], None]], dict[str, Any]]
+"""Opens an episode: applies the revision, maps the clock. Returns the answer.
+
+It calls its second argument after the waits, right before it opens the episode. This raises HTTPProblem if another
+controller took over meanwhile. Also raises ActivationError, RevisionLate, ServiceError, WrongEpisode.
+"""
 
 
-def blueprint(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], float], fence: Fence) -> Blueprint:
-    """The routes. `start_s_here` converts an instant of the controller's clock to this machine's."""
+def blueprint(node: EdgeNode, opener: Opener, fence: Fence) -> Blueprint:
+    """The routes."""
     routes = Blueprint("episodes", __name__)
     n = node.identity.network.nodes
 
@@ -33,13 +37,14 @@ def blueprint(node: EdgeNode, opener: Opener, start_s_here: Callable[[float], fl
                 422, "Impossible value", f"peers: {len(body.peers)} addresses; this network has {n} nodes"
             )
         fence.check(request.environ)
-        return answered(opener(body))
+        environ = request.environ
+        return answered(opener(body, lambda: fence.check_again(environ)))
 
     @routes.post(f"{_EPISODE}/start")
     def start_episode(episode: int) -> Response:
         body = parsed(StartEpisode, request.get_data())
         fence.check(request.environ)
-        node.start_episode(episode, start_s_here(body.start_s))
+        node.start_episode(episode, body.start_s)
         return done()
 
     @routes.get(f"{_EPISODE}/progress")

@@ -14,6 +14,7 @@ from edgenode.http.server import LinkConnection
 from edgenode.interface import Handover
 from edgenode.links import PROTOCOL, Accept, payload_bytes, receive_tasks
 from edgenode.node import EdgeNode
+from middleware.http.openapi import LARGEST
 from middleware.http.problems import HTTPProblem, parsed
 from middleware.http.server import CONNECTION
 
@@ -28,8 +29,10 @@ def handlers(node: EdgeNode) -> Handlers:
             raise HTTPProblem(426, "Upgrade required", f"a link needs the header Upgrade: {PROTOCOL}")
         episode, source = numbers(environ, "episode", "source")
         check_origin(node.identity, source, 0)
+        if not 1 <= episode <= LARGEST:
+            raise HTTPProblem(422, "Impossible value", f"episode: {episode}; an episode is 1 to {LARGEST}")
         if node.receivers.has_ended(episode):
-            raise HTTPProblem(409, "Another episode", f"episode {episode} is over; it takes no more links")
+            raise HTTPProblem(409, "Wrong episode", f"episode {episode} is over; it accepts no more links")
         connection: LinkConnection = environ[CONNECTION]
         connection.becomes_link = partial(node.receivers.take, connection, source, episode, receive)
         return 101, None

@@ -31,8 +31,10 @@ def handlers(node: EdgeNode) -> Handlers:
     def overload(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = parsed(Overload, content(environ))
         if not (body.node < n and body.node != own):
-            raise HTTPProblem(422, "Impossible value", f"node: {body.node}; another one below {n} is needed")
-        node.overload_heard(body.node, body.overloaded, body.sequence)
+            raise HTTPProblem(
+                422, "Impossible value", f"node: {body.node} must be the index of another node, below {n}"
+            )
+        node.overload_received(body.node, body.overloaded, body.sequence)
         return 204, None
 
     return {

@@ -18,11 +18,11 @@ def explain(error: Exception, path: str) -> HTTPProblem:
     if common is not None:
         return common
     for kind, status, title in (
-        (WrongEpisode, 409, "Another episode"),
+        (WrongEpisode, 409, "Wrong episode"),
         (AlreadyTicked, 409, "Already ticked"),
         (ActivationError, 424, "Revision refused"),
-        (RevisionLate, 503, "Live settings not available yet"),
-        (OutboxError, 503, "Records not delivered"),
+        (RevisionLate, 503, "Revision not available yet"),
+        (OutboxError, 503, "Records not delivered yet"),
         (ProbeTimeout, 503, "No snapshot"),
         (Unsettled, 503, "Not settled yet"),
     ):

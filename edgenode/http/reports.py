@@ -20,8 +20,10 @@ def handlers(node: EdgeNode) -> Handlers:
 
     def report(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         episode, slot = numbers(environ, "episode", "slot")
-        if not (1 <= episode <= LARGEST and 0 <= slot <= slots):
-            raise HTTPProblem(422, "Impossible value", f"episode: {episode}, slot: {slot}; slots are 0 to {slots}")
+        if not 1 <= episode <= LARGEST:
+            raise HTTPProblem(422, "Impossible value", f"episode: {episode} must be from 1 to {LARGEST}")
+        if not 0 <= slot <= slots:
+            raise HTTPProblem(422, "Impossible value", f"slot: {slot} must be from 0 to {slots}")
         reservation = _reservation(environ)
         if reservation is not None:
             check_origin(node.identity, reservation.source, slot)
@@ -39,7 +41,7 @@ def _reservation(environ: Environ) -> Reservation | None:
     try:
         cycles = float(query["cycles"][0])
     except (KeyError, ValueError):
-        raise HTTPProblem(422, "Impossible value", "cycles: a number is needed beside source") from None
+        raise HTTPProblem(422, "Impossible value", "the query needs cycles, a number, beside source") from None
     if not 0 < cycles <= MOST_CYCLES:
         raise HTTPProblem(422, "Impossible value", f"cycles: {cycles:g} must be above 0 and at most {MOST_CYCLES:g}")
     return Reservation(source, cycles)

@@ -28,13 +28,13 @@ def numbers(environ: Environ, *names: str) -> list[int]:
         query = parse_qs(environ["QUERY_STRING"])
         return [int(query[name][0]) for name in names]
     except (KeyError, ValueError):
-        raise HTTPProblem(422, "Impossible value", f"{' and '.join(names)} are needed, as integers") from None
+        raise HTTPProblem(422, "Impossible value", f"the query needs the integers {' and '.join(names)}") from None
 
 
 def check_origin(identity: NodeIdentity, source: int, slot: int) -> None:
     """Raise HTTPProblem unless `source` is another node and `slot` is a slot in which tasks arrive."""
     n, slots = identity.network.nodes, identity.settings.time.slots
-    if not (source < n and source != identity.node):
+    if not (0 <= source < n and source != identity.node):
         raise HTTPProblem(422, "Impossible value", f"source: {source} must be another node, with an index below {n}")
     if slot >= slots:
-        raise HTTPProblem(422, "Impossible value", f"slot: {slot}; tasks arrive in the slots 0 to {slots - 1}")
+        raise HTTPProblem(422, "Impossible value", f"slot: {slot} must be from 0 to {slots - 1}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from middleware.http.access import Access
+from middleware.http.address import bound
 from middleware.http.server import PodConnection, PodServer
-from middleware.registry import bound
 
 _LONGEST_BODY = 64 * 1024
 

@@ -24,7 +24,7 @@ def handlers(node: EdgeNode, fence: Fence) -> Handlers:
             raise HTTPProblem(
                 422,
                 "Impossible value",
-                f"slot: {body.slot}; tasks arrive in the slots 0 to {slots - 1}, and the tick {slots} has none",
+                f"slot: {body.slot}; ticks with a task are 0 to {slots - 1}, tick {slots} has no task",
             )
         task = None if body.task is None else Task(body.slot, node.identity.node, **body.task.model_dump())
         node.tick(body.episode, body.slot, task)

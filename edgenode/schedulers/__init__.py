@@ -8,14 +8,12 @@ This package imports `offload` only, so that the same objects run in a node and 
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from offload.entry_points import entry_names, find_entry, load_entry
-from offload.parameters import checked_parameters, defaults_of
+from offload.parameters import checked_parameters, defaults_of, fault_of_form
 from offload.protocols import Scheduler, SchedulerContext
 from offload.settings import SettingsError
 
@@ -56,34 +54,17 @@ def create_scheduler(name: str, parameters: Mapping[str, Any], context: Schedule
     Raises SettingsError for an unknown name (listing the known ones), a scheduler that cannot be loaded, an unknown
     parameter or an impossible value. Also raises what the scheduler itself raises.
     """
-    made = _load(name)
-    given = {}
-    if parameters:  # otherwise the types do not matter, which a third-party package may hide
-        _require_types(name, made)
-        given = checked_parameters(made, parameters, "scheduler.parameters", name, {})
+    # Without parameters their types do not matter, which a third-party package may hide.
+    made = _load(name, with_types=bool(parameters))
+    given = checked_parameters(made, parameters, "scheduler.parameters", name, {}) if parameters else {}
     scheduler: Scheduler = made(context, **given)
     return scheduler
 
 
-def _load(name: str) -> Any:
+def _load(name: str, with_types: bool = False) -> Any:
     entry = find_entry(GROUP, "scheduler", name, "scheduler.name")
-    made, value = load_entry(entry, "scheduler.name"), entry.value
-    if not dataclasses.is_dataclass(made):
-        raise SettingsError(f"scheduler.name: '{name}' ({value}) is not a dataclass; see docs/schedulers.md")
-    fields = [field for field in dataclasses.fields(made) if field.init]
-    if not fields or fields[0].name != "context":
-        raise SettingsError(f"scheduler.name: '{name}' ({value}) must have 'context' as its first field")
-    for field in fields[1:]:
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise SettingsError(f"scheduler.name: '{name}' ({value}): its parameter '{field.name}' has no default")
+    made = load_entry(entry, "scheduler.name")
+    fault = fault_of_form(made, with_types)
+    if fault:
+        raise SettingsError(f"scheduler.name: '{name}' ({entry.value}) {fault}; see docs/schedulers.md")
     return made
-
-
-def _require_types(name: str, made: Any) -> None:
-    try:
-        typing.get_type_hints(made)
-    except NameError as error:
-        raise SettingsError(
-            f"scheduler.name: the types of the parameters of '{name}' cannot be read ({error}); "
-            "its module must import them outside of TYPE_CHECKING"
-        ) from None

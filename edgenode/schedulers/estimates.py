@@ -56,23 +56,21 @@ def joined(first: Reports, second: Reports) -> Reports:
     return Reports(**columns)
 
 
-def distinct_others(states: LocalState, draws: Draws, count: int, first_draw: int = 0) -> IntArray:
+def distinct_others(states: LocalState, draws: Draws, count: int) -> IntArray:
     """(B, d) distinct nodes other than the deciding one, uniform. d is `count`, at most N−1."""
-    return _distinct(states, draws, min(count, states.nodes - 1), first_draw, states.nodes - 1, others_only=True)
+    return _distinct(states, draws, min(count, states.nodes - 1), states.nodes - 1, others_only=True)
 
 
-def distinct_nodes(states: LocalState, draws: Draws, count: int, first_draw: int = 0) -> IntArray:
+def distinct_nodes(states: LocalState, draws: Draws, count: int) -> IntArray:
     """(B, d) distinct nodes, uniform, which may include the deciding one. d is `count`, at most N."""
-    return _distinct(states, draws, min(count, states.nodes), first_draw, states.nodes, others_only=False)
+    return _distinct(states, draws, min(count, states.nodes), states.nodes, others_only=False)
 
 
-def _distinct(
-    states: LocalState, draws: Draws, count: int, first_draw: int, population: int, others_only: bool
-) -> IntArray:
+def _distinct(states: LocalState, draws: Draws, count: int, population: int, others_only: bool) -> IntArray:
     """Draw ranks without replacement: the k-th is uniform over those that remain, then shifted past earlier ones."""
     chosen = np.zeros((states.batch, count), dtype=np.int64)
     for k in range(count):
-        rank = np.floor(draws.uniform(first_draw + k) * (population - k)).astype(np.int64)
+        rank = np.floor(draws.uniform(k) * (population - k)).astype(np.int64)
         for taken in np.sort(chosen[:, :k], axis=1).T:
             rank += rank >= taken
         chosen[:, k] = rank

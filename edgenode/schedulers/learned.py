@@ -67,14 +67,14 @@ class DRL(_Learned):
 
 @dataclass(frozen=True, eq=False)
 class DRLProbe(_Learned):
-    """The actor proposes d nodes to ask; the lowest estimated delay among them and itself is taken."""
+    """Probes d nodes that the actor proposes; takes the lowest estimated delay, including its own."""
 
     d: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.d < 1:
-            raise ValueError(f"scheduler.parameters.d: {self.d}; at least 1 node is asked")
+            raise ValueError(f"scheduler.parameters.d: {self.d}; it must be at least 1")
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
         """(B, min(d, N−1)) distinct others, sampled without replacement from the masked softmax.

@@ -51,7 +51,7 @@ def first_answered(reports: Reports, count: int) -> BoolArray:
 
 @dataclass(frozen=True, eq=False)
 class RDA(_Reactive):
-    """Itself while its execution queue is short; else the faster of the first two others that answer a broadcast."""
+    """Keeps the task while its queue is short; else sends it to the faster of the first two that answer a broadcast."""
 
     threshold_tasks: float = 3.0
     """The node broadcasts from this many tasks in its execution queue, per `per_capacity_hz` of capacity."""
@@ -72,7 +72,7 @@ class RDA(_Reactive):
 
 @dataclass(frozen=True, eq=False)
 class TunedRDA(_Reactive):
-    """RDA with its threshold in seconds of execution backlog: a strong baseline that the papers do not show."""
+    """RDA with its threshold in seconds of execution backlog: a strong baseline that is not in the papers."""
 
     threshold_s: float = 0.5
 

@@ -1,4 +1,4 @@
-"""SED: shortest expected delay among itself and a few random nodes. A baseline that the papers do not show."""
+"""SED: shortest expected delay among itself and a few random nodes. A baseline that is not in the papers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offload.state import FloatArray, IntArray, LocalState, Reports, report_of
 
 @dataclass(frozen=True, eq=False)
 class SED:
-    """The lowest estimated delay among itself and d uniform probes."""
+    """Probes d random nodes; takes the lowest estimated delay, including its own."""
 
     context: SchedulerContext
     d: int = 2
@@ -24,7 +24,7 @@ class SED:
 
     def __post_init__(self) -> None:
         if self.d < 1:
-            raise ValueError(f"scheduler.parameters.d: {self.d}; at least 1 node is asked")
+            raise ValueError(f"scheduler.parameters.d: {self.d}; it must be at least 1")
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
         """d distinct others."""

@@ -14,7 +14,7 @@ from offload.state import FloatArray, IntArray, LocalState, Reports
 
 
 @dataclass(frozen=True, eq=False)
-class _AsksNobody:
+class _WithoutProbes:
     context: SchedulerContext
 
     enough_reports: ClassVar[int | None] = None
@@ -25,8 +25,8 @@ class _AsksNobody:
 
 
 @dataclass(frozen=True, eq=False)
-class Random(_AsksNobody):
-    """Uniform over all N nodes, itself included, whatever their load."""
+class Random(_WithoutProbes):
+    """Chooses uniformly among all N nodes, including itself, regardless of their load."""
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """⌊u·N⌋."""
@@ -35,8 +35,8 @@ class Random(_AsksNobody):
 
 
 @dataclass(frozen=True, eq=False)
-class Local(_AsksNobody):
-    """Always the node itself: no offloading."""
+class Local(_WithoutProbes):
+    """Executes every task at its own node: no offloading."""
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """The own index."""
@@ -44,8 +44,8 @@ class Local(_AsksNobody):
 
 
 @dataclass(frozen=True, eq=False)
-class Weighted(_AsksNobody):
-    """Random in proportion to computation capacity, over the nodes that do not report an overload."""
+class Weighted(_WithoutProbes):
+    """Chooses randomly among the nodes without overload, in proportion to their computation capacity."""
 
     def __post_init__(self) -> None:
         capacity_hz = self.context.capacity_hz

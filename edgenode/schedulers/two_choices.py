@@ -16,7 +16,7 @@ from offload.state import IntArray, LocalState, Reports
 
 @dataclass(frozen=True, eq=False)
 class RATC:
-    """Asks two random nodes, itself allowed: the more reliable one if both can meet the deadline, else the faster."""
+    """Probes two random nodes, maybe itself; takes the more reliable one if both meet the deadline, else the faster."""
 
     context: SchedulerContext
 

@@ -72,7 +72,7 @@ def read_document(content: bytes | str, where: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
-        raise SettingsError(f"{where}{place}: {_words(error)}") from None
+        raise SettingsError(f"{where}{place}: {_message(error)}") from None
     except RecursionError:
         raise SettingsError(f"{where}: is nested too deeply to be settings") from None
     finally:
@@ -224,7 +224,7 @@ def _at_character(text: str, position: int) -> str:
     return f"line {before.count(chr(10)) + 1}, column {position - before.rfind(chr(10))}: "
 
 
-def _words(error: yaml.MarkedYAMLError) -> str:
+def _message(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem)
     if "'\\t'" in problem:
         return "is not YAML: a tab; indent with spaces"

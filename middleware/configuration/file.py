@@ -14,7 +14,7 @@ from pathlib import Path
 from middleware.configuration.layers import settings_in
 from middleware.configuration.port import Configuration
 from middleware.errors import ServiceError
-from middleware.patience import bear
+from middleware.retrying import log_refusal
 from offload.settings import SettingsError
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def watch_file(configuration: Configuration, run_name: str, path: Path, interval
             except LookupError as absent:
                 _logger.warning("an edit of %s is not applied yet: %s", path, absent)
             except ServiceError as error:
-                bear(error, f"an edit of {path} is not applied yet")
+                log_refusal(error, f"an edit of {path} is not applied yet")
             stopping.wait(interval_s)
 
     thread = threading.Thread(target=poll, name="file-watch", daemon=True)

@@ -1,4 +1,4 @@
-"""Builds settings from layers: defaults < preset < file < (configuration service) < environment < command line."""
+"""Builds settings from layers, weakest first: defaults, preset, file, environment, command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from offload.settings import Settings, SettingsError, resolve_settings
 
 _PREFIX = "OFFLOAD_"
 _TOP_LEVEL = tuple(name for name, value in Settings() if not isinstance(value, BaseModel))
-"""Settings outside any section: `OFFLOAD_SEED`, `OFFLOAD_LOG_LEVEL`. (`OFFLOAD_NODE` is a pod's index, no setting.)"""
+"""Settings outside any section: `OFFLOAD_SEED`, `OFFLOAD_LOG_LEVEL`. (`OFFLOAD_NODE`, a pod's index, is not one.)"""
 
 
 class Layer(NamedTuple):
@@ -72,7 +72,7 @@ def _resolved(layers: Sequence[Layer]) -> Settings:
 def _file_layers(preset: str | None, content: Document, where: str) -> list[Layer]:
     values = {} if content.values is None else content.values
     if not isinstance(values, dict):
-        raise SettingsError(f"{where}: holds {shown(values)}, not settings; write sections such as `network:`")
+        raise SettingsError(f"{where}: contains {shown(values)}, not settings; write sections such as `network:`")
     own = Layer(
         nested({key: value for key, value in values.items() if key != "preset"}),
         {path: f"{where}, line {line}" for path, line in content.lines.items() if path},
@@ -105,10 +105,10 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
             continue
         path = name.removeprefix(_PREFIX).lower().replace("__", ".")
         if "__" in name or path in _TOP_LEVEL:
-            flat[path] = _value(path, text, f"the environment's {name}")
+            flat[path] = _value(path, text, f"environment variable {name}")
             origins[tuple(path.split("."))] = name
         elif meant := _meant(path):
-            raise SettingsError(f"the environment's {name} is not a setting; did you mean {_PREFIX}{meant.upper()}?")
+            raise SettingsError(f"environment variable {name} is not a setting; did you mean {_PREFIX}{meant.upper()}?")
     return Layer(nested(flat), origins)
 
 

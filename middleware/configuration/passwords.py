@@ -36,7 +36,7 @@ def with_passwords(settings: Settings, environment: Mapping[str, str]) -> Settin
 
 
 def refuse_password(path: str, url: str) -> None:
-    """Raise SettingsError for a URL on the command line that holds a password."""
+    """Raise SettingsError for a URL on the command line that contains a password."""
     service = path.removeprefix("services.")
     if redacted(url) != url and service in SECRETS:
         raise SettingsError(

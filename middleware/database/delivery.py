@@ -47,14 +47,14 @@ def _write_apart(db: Database, run_number: int, records: Sequence[Record], unfit
         return write_checked(db, run_number, records)
     except (ValueRefused, *_OF_DAMAGED_VALUES) as error:
         if len(records) == 1:
-            unfit.append(Refused(records[0].content(), _words(error)[:_LONGEST_REASON]))
+            unfit.append(Refused(records[0].content(), _message(error)[:_LONGEST_REASON]))
             return []
     half = len(records) // 2
     first = _write_apart(db, run_number, records[:half], unfit)
     return first + _write_apart(db, run_number, records[half:], unfit)
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, ValueRefused):
         return error.in_full
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -46,7 +46,7 @@ class Database:
         self.url = url
         self.engine = engine
         self._outage = OutageLog(_logger, f"the database {redacted(url)}")
-        _tell_outages(engine, self._outage)
+        _log_outages(engine, self._outage)
 
     @classmethod
     def connect(cls, url: str) -> Database:
@@ -93,10 +93,10 @@ class Database:
         """The product and version that the server reports, for people. Raises ServiceError."""
         question = "SELECT sqlite_version()" if self.is_sqlite else "SELECT VERSION()"
         with self.reading() as connection:
-            said = str(connection.execute(sa.text(question)).scalar_one())
+            reported = str(connection.execute(sa.text(question)).scalar_one())
         if self.is_sqlite:
-            return f"SQLite {said}"
-        return f"MariaDB {said.partition('-')[0]}" if "mariadb" in said.lower() else f"MySQL {said}"
+            return f"SQLite {reported}"
+        return f"MariaDB {reported.partition('-')[0]}" if "mariadb" in reported.lower() else f"MySQL {reported}"
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -149,7 +149,7 @@ class Database:
         return f"Database({redacted(self.url)})"
 
 
-def _tell_outages(engine: Engine, outage: OutageLog) -> None:
+def _log_outages(engine: Engine, outage: OutageLog) -> None:
     """Log each outage of the database once, for all uses of the engine."""
 
     @event.listens_for(engine, "handle_error")

@@ -1,7 +1,7 @@
 """Ends episodes: closes them with a verdict once every task has its one outcome, aborts them, or deletes them.
 
-An episode takes records while its status is `open`. `close_episode` and `write_records` lock the episode's row, so that
-a record is either counted in the close or refused, never both.
+An episode accepts records while its status is `open`. `close_episode` and `write_records` lock the episode's row, so
+that a record is either counted in the close or refused, never both.
 
 Each function takes the caller's `lease`. If another process controls the run now, the function changes nothing and
 raises LeaseLost. None means that the caller is the run's only writer.

@@ -1,4 +1,4 @@
-"""Opens an episode: writes its row and its tasks. It takes records while its status is `open`."""
+"""Opens an episode: writes its row and its tasks. It accepts records while its status is `open`."""
 
 from __future__ import annotations
 
@@ -66,12 +66,7 @@ def _episode_row(run: Run, number: int, uid: str, plan: EpisodePlan, revision: i
         "run": run.number,
         "episode": number,
         "uid": uid,
-        "phase": plan.phase,
-        "method": plan.method,
-        "trace": plan.trace,
-        "scheduler": plan.scheduler.name,
-        "parameters": dict(plan.scheduler.parameters),
-        "model": plan.scheduler.model,
+        **plan.to_json(),
         "revision": revision,
         "status": EpisodeStatus.OPEN,
         "down": {},

@@ -13,7 +13,6 @@ from middleware.database.runs import Run
 from middleware.database.schema import episodes, outcomes, tasks
 from offload.episodes import EpisodePhase, EpisodePlan, EpisodeStatus, Verdict
 from offload.outcomes import Outcome
-from offload.scheduler_choice import SchedulerChoice
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,7 @@ def _summaries(db: Database, run: Run, *conditions: Any) -> list[EpisodeSummary]
     return [
         EpisodeSummary(
             episode=row.episode,
-            plan=EpisodePlan(
-                EpisodePhase(row.phase),
-                row.method,
-                row.trace,
-                SchedulerChoice(row.scheduler, row.parameters, row.model),
-            ),
+            plan=EpisodePlan.of(row),
             status=EpisodeStatus(row.status),
             verdict=None if row.verdict is None else Verdict(row.verdict),
             reason=row.reason,

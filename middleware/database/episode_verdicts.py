@@ -29,12 +29,12 @@ def find_verdict(
         _refused_records(refused_records),
         _missing_outcome(connection, run, episode, recorded),
     )
-    words = "; ".join(one for one in missing if one is not None)
-    return (Verdict.INCOMPLETE, words) if words else (Verdict.COMPLETE, None)
+    reason = "; ".join(one for one in missing if one is not None)
+    return (Verdict.INCOMPLETE, reason) if reason else (Verdict.COMPLETE, None)
 
 
 def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapping[int, Sequence[int]]) -> str | None:
-    """How many decisions of running nodes are not recorded, and the first one, in words. None if none is missing."""
+    """How many decisions of running nodes are not recorded, and the first one, as text. None if none is missing."""
     count = connection.execute(
         sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)
     ).scalar_one()
@@ -60,7 +60,7 @@ def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapp
 
 
 def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | None:
-    """How many decisions failed because the scheduler raised, and the first one, in words. None if none failed."""
+    """How many decisions failed because the scheduler raised, and the first one, as text. None if none failed."""
     failed = connection.execute(
         sa.select(decisions.c.slot, decisions.c.node)
         .where(decisions.c.run == run.number, decisions.c.episode == episode, decisions.c.failed)
@@ -75,14 +75,14 @@ def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | N
 
 
 def _refused_records(count: int) -> str | None:
-    """How many records of the episode were refused, in words. None if none was."""
+    """How many records of the episode were refused, as text. None if none was."""
     if not count:
         return None
     return f"{count} of its records were refused; see refused.jsonl of the nodes"
 
 
 def _missing_outcome(connection: Connection, run: Run, episode: int, recorded: Mapping[int, int]) -> str | None:
-    """The first node with outcomes that are missing in the database, in words. None if all are there."""
+    """The first node with outcomes that are missing in the database, as text. None if all are there."""
     here = outcomes.c.run == run.number, outcomes.c.episode == episode
     counted = sa.select(outcomes.c.written_by, sa.func.count().label("count")).where(*here)
     there = {

@@ -77,13 +77,13 @@ def service_errors() -> Iterator[None]:
 def translated(error: StatementError | PoolTimeoutError) -> ServiceError:
     """The error as a ServiceError."""
     if is_unavailable(error):
-        return ServiceUnavailable(f"the database cannot be used now ({reason(error)})", _said(error))
+        return ServiceUnavailable(f"the database cannot be used now ({reason(error)})", _service_message(error))
     kind: type[ServiceRefused] = ServiceRefused
     if isinstance(error, IntegrityError):
         kind = ConstraintRefused
     elif _refuses_value(error):
         kind = ValueRefused
-    return kind(f"the database refuses the request ({reason(error)})", _said(error))
+    return kind(f"the database refuses the request ({reason(error)})", _service_message(error))
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -137,7 +137,7 @@ def reason(error: BaseException) -> str:
     return type(error).__name__ if code is None else f"{type(error).__name__} {code}"
 
 
-def _said(error: BaseException) -> str:
+def _service_message(error: BaseException) -> str:
     """The driver's message in one line, without its code, the statement and the parameters."""
     original = getattr(error, "orig", None)
     if original is None:

@@ -44,11 +44,11 @@ _logger = logging.getLogger(__name__)
 
 
 class LeaseHeld(UserError):
-    """Another process, `holder`, holds the lease and renews it. words: replaces the default message"""
+    """Another process, `holder`, has the lease and renews it. message: replaces the default message"""
 
-    def __init__(self, run: str, holder: str, words: str | None = None) -> None:
+    def __init__(self, run: str, holder: str, message: str | None = None) -> None:
         super().__init__(
-            words
+            message
             or f"run '{run}' is already controlled by {holder}; stop that process, or choose another name for this run"
         )
         self.holder = holder

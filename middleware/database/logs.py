@@ -19,10 +19,9 @@ from middleware.database.engine import Database
 from middleware.database.runs import Run
 from middleware.database.schema import decisions, nodes, outcomes
 from middleware.database.schema import episodes as episode_table
-from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan, EpisodeStatus, Verdict
+from offload.episodes import EpisodeLog, EpisodePlan, EpisodeStatus, Verdict
 from offload.masks import unpack_masks
 from offload.outcomes import Outcome
-from offload.scheduler_choice import SchedulerChoice
 
 _FEEDBACK = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=-1)
 _SUCCESS = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=0)
@@ -90,12 +89,10 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
 
     observations = np.frombuffer(b"".join(observation), dtype="<f4").reshape(len(rows), -1)
     packed = np.frombuffer(b"".join(mask), dtype=np.uint8).reshape(len(rows), -1)
-    choice = SchedulerChoice(row.scheduler, row.parameters, row.model)
-    plan = EpisodePlan(EpisodePhase(row.phase), row.method, row.trace, choice)
     rewards, generated, successes = _rewards(connection, run, episode, slots)
     return EpisodeLog(
         episode=episode,
-        plan=plan,
+        plan=EpisodePlan.of(row),
         observations=placed(observations.astype(np.float32, copy=False)),
         masks=placed(unpack_masks(packed, n + 1)),
         actions=placed(np.asarray(action, dtype=np.int64)),

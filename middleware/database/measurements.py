@@ -1,7 +1,7 @@
 """Reads the records of chosen episodes as NumPy columns, for the evaluation.
 
 Each function runs one query per episode over a range of the primary key. A field of `TaskColumns` or
-`DecisionColumns` holds the database column of the same name, with that column's type.
+`DecisionColumns` has the database column of the same name, with that column's type.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def parsed_record(content: Mapping[str, Any], run_number: int) -> Record:
     """
     table = content.get("table")
     if not isinstance(table, str) or table not in RECORDS:
-        raise UnfitRecord(f"a record of table {table!r}; there are {', '.join(RECORDS)}")
+        raise UnfitRecord(f"unknown table {table!r}; tables: {', '.join(RECORDS)}")
     unknown = content.keys() - _KEYS[table]
     if unknown:
         raise UnfitRecord(f"a record of {table} has unknown columns: {', '.join(sorted(str(key) for key in unknown))}")
@@ -184,7 +184,7 @@ def _floats(bytes_: Check, nan_allowed: bool) -> Check:
             return None
         if np.isfinite(values).all() or (nan_allowed and not np.isinf(values).any()):
             return None
-        return f"holds {'an infinity' if nan_allowed else 'numbers that are not finite'}"
+        return f"contains {'an infinity' if nan_allowed else 'numbers that are not finite'}"
 
     return check
 

@@ -94,9 +94,9 @@ def load_run(db: Database, name: str) -> Run:
     with db.reading() as connection:
         row = connection.execute(sa.select(runs).where(runs.c.name == name)).one_or_none()
         if row is None:
-            there = connection.execute(sa.select(runs.c.name).order_by(runs.c.id)).scalars().all()
-            known = ", ".join(there) if there else "none yet"
-            raise UnknownRun(f"there is no run '{name}' in {redacted(db.url)}; there are: {known}")
+            names = connection.execute(sa.select(runs.c.name).order_by(runs.c.id)).scalars().all()
+            known = ", ".join(names) if names else "none yet"
+            raise UnknownRun(f"there is no run '{name}' in {redacted(db.url)}; existing runs: {known}")
     return _run(row)
 
 
@@ -160,12 +160,12 @@ def _run(row: Row[Any]) -> Run:
     return Run(row.id, row.uid, row.name, settings, row.services, row.versions, row.created_at)
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "") -> list[str]:
+def _differences(recorded: Mapping[str, Any], given: Mapping[str, Any], path: str = "") -> list[str]:
     lines = []
-    for key in sorted({*there, *here}):
-        old, new = there.get(key), here.get(key)
+    for key in sorted({*recorded, *given}):
+        old, new = recorded.get(key), given.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping) and key != "parameters":
             lines += _differences(old, new, f"{path}{key}.")
         elif old != new:
-            lines.append(f"{path}{key} is {old!r} there, {new!r} here")
+            lines.append(f"{path}{key}: {old!r} in the recorded run, {new!r} in these settings")
     return lines

@@ -2,7 +2,7 @@
 
 Server side:
 
-* `server`: a pod's HTTP server; `access`: token and TLS
+* `server`: a pod's HTTP server; `access`: token and TLS; `address`: where it listens and is reached
 * `problems`: errors as problem details, and request bodies as models; `responses`: JSON responses
 * `openapi`: the description of an interface
 

@@ -40,5 +40,5 @@ def json_object(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise MalformedAnswer(f"malformed answer: {content[:_SHOWN]!r} is no JSON object")
+        raise MalformedAnswer(f"malformed answer: {content[:_SHOWN]!r} is not a JSON object")
     return found

@@ -15,7 +15,6 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -25,9 +24,9 @@ from cheroot.wsgi import Gateway_10
 from cheroot.wsgi import Server as WSGIServer
 
 from middleware.http.access import OPEN, WSGI, Access, guarded
+from middleware.http.address import reachable_address
 from middleware.http.problems import MEDIA_TYPE, HTTPProblem
-from middleware.http.sockets import end_with_the_other
-from middleware.registry import reachable_address
+from middleware.http.sockets import end_with_the_other, shut_down
 from offload.settings import SettingsError
 
 _IDLE_S = 60
@@ -37,7 +36,7 @@ _KEPT_CONNECTIONS = 10_000
 _BACKLOG = 1024
 """At an episode's start, all peers connect at the same time, each up to four times. A dropped one retries after 1 s."""
 _REQUEST_S, _BYTES_PER_S = 4.0, 256 * 1024
-"""Time limit of a request: so many seconds, plus the body's length divided by this rate."""
+"""Time limit of a request: a base in seconds, and a rate in bytes/s for its body."""
 _CHECK_S = 0.5
 CONNECTION = "offload.connection"
 """The key of the request's connection in a WSGI environment."""
@@ -124,9 +123,7 @@ class PodConnection(HTTPConnection):
 
     def cut_off(self) -> None:
         """Shut down the receiving side, so that the worker's read ends. Called by the deadline thread."""
-        with suppress(OSError):
-            # The shutdown of the TLS socket would make the worker continue to read without TLS.
-            socket.socket.shutdown(self.socket, socket.SHUT_RD)
+        shut_down(self.socket, socket.SHUT_RD)
 
 
 class PodGateway(Gateway_10):

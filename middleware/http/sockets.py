@@ -1,8 +1,9 @@
-"""Configures the kernel to close a connection whose other end is lost, for all connections between pods."""
+"""Ends connections between pods: by the kernel if the other end is lost, and by another thread of this process."""
 
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Final
 
 _SETTINGS: Final = (
@@ -24,3 +25,13 @@ def end_with_the_other(connection: socket.socket) -> None:
     for name, value in _SETTINGS:
         if (option := getattr(socket, name, None)) is not None:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def shut_down(connection: socket.socket, how: int) -> None:
+    """End the wait of another thread that uses this connection, with or without TLS. `how`: as in `socket.shutdown`.
+
+    Any thread may call this. `SSLSocket.shutdown` would remove the TLS state first. The other thread could then raise
+    ValueError, or continue without TLS.
+    """
+    with suppress(OSError):
+        socket.socket.shutdown(connection, how)

@@ -9,13 +9,12 @@ Concurrency: a `Wire` belongs to one thread. Only `cut` may be called by another
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 from middleware.http.access import OPEN, Access
 from middleware.http.addressee import HEADER
 from middleware.http.exchange import NotConnected, WireError, head_of
-from middleware.http.sockets import end_with_the_other
+from middleware.http.sockets import end_with_the_other, shut_down
 
 _READ_BYTES = 64 * 1024
 _LONGEST_LINE = 64 * 1024
@@ -111,8 +110,7 @@ class Wire:
         """End the current wait of the connection's thread. Any thread may call this."""
         made = self._socket
         if made is not None:
-            with suppress(OSError):
-                made.shutdown(socket.SHUT_RDWR)
+            shut_down(made, socket.SHUT_RDWR)
 
     def _receive(self) -> tuple[int, bytes]:
         made = self._socket

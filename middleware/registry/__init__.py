@@ -1,9 +1,8 @@
 """Registers pods and finds the running ones, in a database table (`database:`) or in Nacos (`nacos://…`)."""
 
 from middleware.database.engine import Database
-from middleware.registry.address import bound, loopback_beside, reachable_address
 from middleware.registry.heartbeat import keep_registered
-from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_words
+from middleware.registry.port import CONTROLLER, EDGE_NODE, MAX_AGE_S, Instance, Registry, clock_message
 from middleware.registry.table import TableRegistry
 from offload.settings import SettingsError, redacted
 
@@ -13,12 +12,9 @@ __all__ = [
     "MAX_AGE_S",
     "Instance",
     "Registry",
-    "bound",
-    "clock_words",
+    "clock_message",
     "keep_registered",
-    "loopback_beside",
     "open_registry",
-    "reachable_address",
 ]
 
 

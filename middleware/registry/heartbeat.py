@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from middleware.errors import ServiceError
-from middleware.patience import bear
 from middleware.registry.port import Instance, Registry
+from middleware.retrying import log_refusal
 
 
 def keep_registered(registry: Registry, instance: Instance) -> bool:
@@ -19,5 +19,5 @@ def keep_registered(registry: Registry, instance: Instance) -> bool:
         except LookupError:
             registry.register(instance)
     except ServiceError as error:
-        bear(error, f"the heartbeat of {instance.service} {instance.instance}")
+        log_refusal(error, f"the heartbeat of {instance.service} {instance.instance}")
     return True

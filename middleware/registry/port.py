@@ -77,7 +77,7 @@ def checked_seconds(value: Any) -> float:
     return float(value)
 
 
-def clock_words(instance: Instance) -> str | None:
+def clock_message(instance: Instance) -> str | None:
     """What is wrong with the clock of an instance's machine, and what to do. None if no error is known."""
     off_s = instance.clock_off_s
     if off_s is None or abs(off_s) <= MAX_AGE_S:

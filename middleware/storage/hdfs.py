@@ -6,8 +6,8 @@
 * `user:password@` uses HTTP basic authentication, which only a gateway in front of HDFS needs.
 
 A file is written under a temporary name, and then replaces the target in one atomic step. A step with a temporary error
-is retried with growing pauses. This is safe, because no other process knows the temporary name. After `PATIENCE_S`, the
-error is raised as ServiceUnavailable. Thread-safe: each thread has its own client.
+is retried with growing pauses. This is safe, because no other process knows the temporary name. After `RETRY_LIMIT_S`,
+the error is raised as ServiceUnavailable. Thread-safe: each thread has its own client.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from offload.settings import SettingsError
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 5.0
 """Limit for a single answer. By default, the `hdfs` package would wait for a frozen name node forever."""
-PATIENCE_S = 20.0
+RETRY_LIMIT_S = 20.0
 """Real seconds of retries. A name node returns a dead data node for about 15 s before it detects the failure."""
 
 _USER = "offload"
 _ASIDE = ".aside-"
 _VERSION = "/jmx?qry=Hadoop:service=NameNode,name=NameNodeInfo"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
-_TOLD_AFTER_S = 1.0
+_LOG_OUTAGE_AFTER_S = 1.0
 """Real seconds of failures before an outage is logged. A data node that just died costs only one attempt."""
 _FINAL = {"AccessControlException", "SecurityException", "FileNotFoundException", "IllegalArgumentException"}
 """Permanent errors of HDFS: a retry would fail again."""
@@ -53,7 +53,7 @@ _Result = TypeVar("_Result")
 class HdfsStorage:
     """Files below a folder of HDFS. Raises SettingsError for a URL of another form."""
 
-    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, retry_limit_s: float = RETRY_LIMIT_S) -> None:
         form, self._shown = HDFS.fullmatch(url), redacted(url)
         if form is None:
             raise SettingsError(
@@ -71,7 +71,7 @@ class HdfsStorage:
         self._user = user or _USER
         self._name_nodes = ";".join(f"{scheme}://{host}" for host in hosts.split(","))
         self._root = (root or "/").rstrip("/")
-        self._patience_s = patience_s
+        self._retry_limit_s = retry_limit_s
         self._of_thread = threading.local()
         self._outage = OutageLog(_logger, f"the storage {self._shown}")
         # The client logs every request at INFO.
@@ -156,7 +156,7 @@ class HdfsStorage:
                 raise
 
     def _again(self, what: str, attempt: Callable[[bool], _Result]) -> _Result:
-        """Retry `attempt` until it succeeds or `patience_s` ends. Its argument is whether this is the first attempt.
+        """Retry `attempt` until it succeeds or `retry_limit_s` ends. Its argument is whether this is the first attempt.
 
         Raises FileNotFoundError or ServiceRefused for a permanent error of HDFS, otherwise ServiceUnavailable.
         """
@@ -184,12 +184,12 @@ class HdfsStorage:
             else:
                 self._outage.answered_after(time.monotonic() - began)
                 return result
-            if time.monotonic() - began >= _TOLD_AFTER_S:
-                self._outage.failed(_words(trouble), since_s=began, answers=self._name_node_answers(trouble))
-            if time.monotonic() - began + pause_s > self._patience_s:
+            if time.monotonic() - began >= _LOG_OUTAGE_AFTER_S:
+                self._outage.failed(_message(trouble), since_s=began, answers=self._name_node_answers(trouble))
+            if time.monotonic() - began + pause_s > self._retry_limit_s:
                 raise ServiceUnavailable(
                     f"{what}: {self._shown} has been unavailable for {time.monotonic() - began:.0f} s "
-                    f"({_words(trouble)})"
+                    f"({_message(trouble)})"
                 ) from trouble
             _logger.debug("%s: %s; trying again", what, trouble)
             time.sleep(pause_s)
@@ -248,7 +248,7 @@ def _inner(error: BaseException) -> str:
     return str(getattr(inner, "verify_message", "") or inner)
 
 
-def _words(trouble: Exception) -> str:
+def _message(trouble: Exception) -> str:
     """The first line of HDFS' message. For a connection error, only its type, because its text is long."""
     from hdfs.util import HdfsError
 

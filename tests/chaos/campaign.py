@@ -1,4 +1,4 @@
-"""Injects every fault many times, each time at another instant, and writes the table of the results (`make chaos`).
+"""Injects every fault many times, each time at another instant. Writes the table of the results (`make chaos`).
 
 python tests/chaos/campaign.py --runs 20 --workers 2 [--fault NAME …] --results FILE.json --table PAGE.md --keep FOLDER
 
@@ -43,14 +43,14 @@ _BEGIN, _END = "<!-- chaos table -->", "<!-- end of chaos table -->"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the campaign. Returns exit code 1 if a run did not survive its fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=20, help="of each fault")
-    parser.add_argument("--workers", type=int, default=2, help="runs at the same time, each with servers of its own")
-    parser.add_argument("--fault", action="append", choices=[fault.name for fault in FAULTS], help="only this one")
+    parser.add_argument("--runs", type=int, default=20, help="runs of each fault")
+    parser.add_argument("--workers", type=int, default=2, help="number of runs in parallel, each with its own servers")
+    parser.add_argument("--fault", action="append", choices=[fault.name for fault in FAULTS], help="only this fault")
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--results", type=Path, default=ROOT / "docs/results/chaos.json")
-    parser.add_argument("--go-on", action="store_true", help="leave out what the results have already")
-    parser.add_argument("--table", type=Path, help="page whose table is replaced")
-    parser.add_argument("--keep", type=Path, default=Path("runs/chaos"), help="logs of runs that did not survive")
+    parser.add_argument("--go-on", action="store_true", help="skip runs that the results file already has")
+    parser.add_argument("--table", type=Path, help="Markdown page whose table is replaced")
+    parser.add_argument("--keep", type=Path, default=Path("runs/chaos"), help="folder for the logs of failed runs")
     chosen = parser.parse_args(arguments)
     if not os.environ.get(_NAMESPACE) and os.geteuid() == 0 and shutil.which("iptables"):
         # Faults of the network drop and redirect packets. They need a separate namespace, which ends with this process.
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.execvpe("unshare", ["unshare", "--net", *inside], {**os.environ, _NAMESPACE: "yes"})
     possible = [fault.name for fault in FAULTS if os.environ.get(_NAMESPACE) or not fault.network]
     if len(possible) < len(FAULTS):
-        print("without root and iptables: faults of the network are left out")
+        print("network faults are left out: they need root and iptables")
     names = [name for name in chosen.fault or possible if name in possible]
     work = [(name, chosen.first_seed + number) for number in range(chosen.runs) for name in names]
     found: list[dict[str, Any]] = []
@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for one in _played(work, chosen.workers, chosen.keep):
             found.append(one)
             progress.advance(bar)
-            words = "; ".join(one["problems"]) or "survived"
-            progress.console.print(f"{one['fault']} {one['seed']}: {words}", style="red" if one["problems"] else "")
+            result = "; ".join(one["problems"]) or "survived"
+            progress.console.print(f"{one['fault']} {one['seed']}: {result}", style="red" if one["problems"] else "")
             _write(chosen.results, found, chosen.workers)
     if chosen.table:
         page = chosen.table.read_text()
@@ -85,26 +85,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(found))
     missing = len(names) * chosen.runs - len(found)
     if missing > 0:
-        print(f"{missing} runs are missing: a worker died")
+        print(f"{missing} runs are missing: a worker process was killed")
     return 1 if missing > 0 or any(one["problems"] for one in found) else 0
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """The injected faults and what survived, as a Markdown table."""
     lines = [
-        "| injected | runs | survived | longest outage logged, s | episodes played again | tasks lost "
-        "| a run takes, s |",
+        "| injected | runs | survived | longest outage logged, s | episodes repeated | tasks lost "
+        "| median run time, s |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for fault in FAULTS:
         runs = [one for one in found if one["fault"] == fault.name]
         if not runs:
             continue
-        told = [one["told_s"] for one in runs if one["told_s"] is not None]
-        away = f"{min(told):.1f} to {max(told):.1f} ({len(told)})" if told else "–"
+        outages_s = [one["longest_outage_s"] for one in runs if one["longest_outage_s"] is not None]
+        outage = f"{min(outages_s):.1f} to {max(outages_s):.1f} ({len(outages_s)})" if outages_s else "–"
         survived = sum(not one["problems"] for one in runs)
         lines.append(
-            f"| {fault.words} | {len(runs)} | {survived} | {away} | {sum(one['replayed'] for one in runs)} | "
+            f"| {fault.description} | {len(runs)} | {survived} | {outage} | {sum(one['replayed'] for one in runs)} | "
             f"{sum(one['lost'] for one in runs)} | {median(one['wall_s'] for one in runs):.0f} |"
         )
     return "\n".join(lines)
@@ -158,8 +158,8 @@ def _work(todo: Any, done: Any, keep: Path, place: int) -> None:
                     try:
                         found = scene.play(faults[name])
                     except Exception:
-                        words = f"the campaign itself failed: {traceback.format_exc(limit=-2)}"
-                        found = Findings(name, seed, problems=[words])
+                        message = f"the campaign itself failed: {traceback.format_exc(limit=-2)}"
+                        found = Findings(name, seed, problems=[message])
                         servers.restore()
                     if found.problems:
                         scene.keep_logs(keep / f"{name}-{seed}")

@@ -71,15 +71,20 @@ def _answers_to_commit_lost(scene: Scene, draw: Random) -> None:
 FAULTS = (
     Fault(
         "controller-stutters",
-        "the controller frozen for 2 to 20 ms again and again for 5 s",
+        "the controller frozen repeatedly for 2 to 20 ms, for 5 s",
         None,
         _controller_stutters,
         unharmed=True,
     ),
-    Fault("begun-anew", "everything killed, begun anew under the same name with an empty database", None, _begun_anew),
+    Fault(
+        "begun-anew",
+        "all processes killed, then the run started under the same name with an empty database",
+        None,
+        _begun_anew,
+    ),
     Fault(
         "answers-lost",
-        "the database's answers to COMMIT lost, again and again for 6 s",
+        "the database's answers to COMMIT dropped repeatedly, for 6 s",
         "the database",
         _answers_to_commit_lost,
         prepare=_put_forwarder_between,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Fault:
     """A fault that a run must survive.
 
-    words: its description; service: the service that is unavailable, None if the fault affects a process of the testbed
+    description: what the fault does, for the table
+    service: the service that is unavailable, None if the fault affects a process of the testbed
     inject: injects the fault during an episode; the fault has ended when it returns
     prepare: what must exist before the run starts
     unharmed: the fault may not cause a lost task, a refused record or a restart (for example an unavailable service)
@@ -25,7 +26,7 @@ class Fault:
     """
 
     name: str
-    words: str
+    description: str
     service: str | None
     inject: Callable[[Scene, Random], None]
     prepare: Callable[[Scene], None] | None = None

@@ -77,7 +77,7 @@ def _node_frozen(scene: Scene, draw: Random) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
-def _node_frozen_for_good(scene: Scene, draw: Random) -> None:
+def _node_frozen_permanently(scene: Scene, draw: Random) -> None:
     os.kill(draw.choice(scene.processes("commands.node")), signal.SIGSTOP)
 
 
@@ -86,7 +86,8 @@ def _controller_killed(scene: Scene, draw: Random) -> None:
 
 
 def _controller_replaced(scene: Scene, draw: Random) -> None:
-    # Longer than the lease: the command, started again, takes over the run. The time that takes depends on the machine.
+    # Frozen for longer than the lease lasts, so the second copy takes over the run. How long that takes depends on the
+    # machine.
     (controller,) = scene.processes("commands.controller")
     epoch = scene.epoch()
     os.kill(controller, signal.SIGSTOP)
@@ -103,7 +104,7 @@ def _second_command(scene: Scene, draw: Random) -> None:
 
 
 def _trainer_killed(scene: Scene, draw: Random) -> None:
-    # At any instant, also while the trainer trains or publishes, and not only at the start of an episode.
+    # At any instant: not only at the start of an episode, but even while the trainer trains or publishes.
     time.sleep(draw.uniform(0.0, 6.0))
     scene.kill_trainer()
 
@@ -137,17 +138,17 @@ def _nothing(scene: Scene, draw: Random) -> None:
 
 FAULTS = (
     Fault("none", "nothing, for comparison", None, _nothing),
-    Fault("database-killed", "database killed, back after 10 s", "the database", _database_killed),
+    Fault("database-killed", "database killed, restarted after 10 s", "the database", _database_killed),
     Fault("database-frozen", "database frozen for 10 s", "the database", _database_frozen),
     Fault("database-read-only", "database read only for 2 to 10 s", "the database", _database_read_only),
     Fault("data-node-killed", "one of two HDFS data nodes killed", "the storage", _data_node_killed),
     Fault("name-node-frozen", "HDFS name node frozen for 3 to 15 s", "the storage", _name_node_frozen),
     Fault("name-node-killed", "HDFS name node killed, restarted within 8 s", "the storage", _name_node_killed),
-    Fault("nacos-killed", "Nacos killed, back after 2 to 15 s", "Nacos", _nacos_killed),
+    Fault("nacos-killed", "Nacos killed, restarted after 2 to 15 s", "Nacos", _nacos_killed),
     Fault("nacos-frozen", "Nacos frozen for 2 to 15 s", "Nacos", _nacos_frozen),
     Fault("node-killed", "an edge node killed", None, _node_killed),
     Fault("node-frozen", "an edge node frozen for 0.3 to 6 s", None, _node_frozen),
-    Fault("node-frozen-for-good", "an edge node frozen for good", None, _node_frozen_for_good),
+    Fault("node-frozen-for-good", "an edge node frozen permanently", None, _node_frozen_permanently),
     Fault(
         "disk-full",
         "the disk of all edge nodes and the controller full for 2 to 10 s",
@@ -156,16 +157,16 @@ FAULTS = (
         unharmed=True,
         small_disk=True,
     ),
-    Fault("poison", "random bytes and records that are none in the outboxes", None, _poison, unharmed=True),
+    Fault("poison", "random bytes and malformed records written into the outboxes", None, _poison, unharmed=True),
     Fault("controller-killed", "the controller killed", None, _controller_killed),
     Fault(
         "controller-replaced",
-        "the controller frozen until the same command, given again, has the run, and 0 to 8 s more",
+        "the controller frozen until a second copy of the command has taken over the run, then resumed after 0 to 8 s",
         None,
         _controller_replaced,
     ),
-    Fault("second-command", "the same command given while it runs", None, _second_command),
-    Fault("trainer-killed", "the trainer killed, started again", None, _trainer_killed),
+    Fault("second-command", "the same command started a second time during the run", None, _second_command),
+    Fault("trainer-killed", "the trainer killed, then restarted with the same command", None, _trainer_killed),
     *control_faults.FAULTS,
     *network_faults.FAULTS,
 )

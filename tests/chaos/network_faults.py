@@ -30,14 +30,14 @@ def _rules(*rules: str) -> Iterator[None]:
     added = []
     try:
         for rule in rules:
-            words = rule.split()
-            place = 2 if words[0] == "-t" else 0
-            added.append((words[:place], words[place:]))
-            subprocess.run(["iptables", *words[:place], "-A", *words[place:]], check=True, capture_output=True)
+            parts = rule.split()
+            place = 2 if parts[0] == "-t" else 0
+            added.append((parts[:place], parts[place:]))
+            subprocess.run(["iptables", *parts[:place], "-A", *parts[place:]], check=True, capture_output=True)
         yield
     finally:
-        for table, words in added:
-            subprocess.run(["iptables", *table, "-D", *words], check=True, capture_output=True)
+        for table, rest in added:
+            subprocess.run(["iptables", *table, "-D", *rest], check=True, capture_output=True)
 
 
 def _ports(scene: Scene) -> list[int]:
@@ -96,7 +96,7 @@ def _peers_vanish(scene: Scene, draw: Random) -> None:
 FAULTS = (
     Fault(
         "addresses-swapped",
-        "two edge nodes answer at each other's address for 3 to 6 s",
+        "the addresses of two edge nodes swapped for 3 to 6 s",
         None,
         _addresses_swapped,
         network=True,

@@ -1,4 +1,4 @@
-"""Plays one run of the whole pipeline with faults during its episodes, and checks the result."""
+"""Executes one run of the whole pipeline with faults during its episodes, and checks the result."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _EPISODES = 6
 _EPISODE_S = 2.6
 _RUN = ("run", "--config", "small.yaml", "--out", "runs/chaos")
 _LONGEST_S = 300.0
-_BACK_IS_NOTICED_S = 15.0
+_OUTAGE_LOGGED_S = 15.0
 """Seconds that a run continues after a service is available again; by then the outage must have been logged."""
-_AWAY = re.compile(r"(the database|the storage|Nacos) [^\n]*: away \(")
-_BACK = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:back|answered) after ([\d.]+) s")
+_UNAVAILABLE = re.compile(r"(the database|the storage|Nacos) [^\n]*: unavailable \(")
+_AVAILABLE_AGAIN = re.compile(r"(the database|the storage|Nacos) [^\n]*: (?:available again|answered) after ([\d.]+) s")
 
 
 @dataclass
@@ -60,8 +60,8 @@ class Findings:
     fault: the names of the faults
     hits: for each fault, the episode in which it was injected, and the seconds after the episode's opening
     wall_s: duration of the whole run
-    told_s: the longest outage of a service in the logs, None if no outage was logged
-    replayed: episodes that were played again; lost: lost tasks; refused: records that arrived after the close
+    longest_outage_s: the longest outage of a service in the logs, None if no outage was logged
+    replayed: episodes that were repeated; lost: lost tasks; refused: records that arrived after the close
     problems: everything that a run must not have
     """
 
@@ -69,7 +69,7 @@ class Findings:
     seed: int
     hits: list[tuple[int, float]] = field(default_factory=list)
     wall_s: float = 0.0
-    told_s: float | None = None
+    longest_outage_s: float | None = None
     replayed: int = 0
     lost: int = 0
     refused: int = 0
@@ -220,8 +220,8 @@ class Scene:
         self._trainer = second if takes_over else first
         return first if takes_over else second
 
-    def expect_end(self, process: subprocess.Popen[bytes], words: str) -> None:
-        """Wait for a process that must leave the run to another one, and check that it logs this."""
+    def expect_end(self, process: subprocess.Popen[bytes], message: str) -> None:
+        """Wait for the end of a process that must leave the run to another one. Check that it logs `message`."""
         try:
             code = process.wait(120)
         except subprocess.TimeoutExpired:
@@ -229,9 +229,11 @@ class Scene:
             return
         if code == 0 and self._trainer is not process and self._trainer is not None and self._trainer.wait(10) == 0:
             return  # the run ended before
-        said = self._output.read_text(errors="replace")
-        if code != 2 or words not in said:
-            self._problems.append(f"the process that had to leave the run ended with code {code}: {self._last_words()}")
+        logged = self._output.read_text(errors="replace")
+        if code != 2 or message not in logged:
+            self._problems.append(
+                f"the process that had to leave the run ended with code {code}: {self._last_output_lines()}"
+            )
 
     # --- the run ------------------------------------------------------------------------------------------------
 
@@ -260,9 +262,9 @@ class Scene:
             found.wall_s = round(time.monotonic() - began, 1)
             self._went_on_s = time.monotonic() - injected_at
             if code != 0:
-                found.problems.append(f"the run ended with code {code}: {self._last_words()}")
+                found.problems.append(f"the run ended with code {code}: {self._last_output_lines()}")
             self.servers.restore()
-            self._look(faults, found)
+            self._check(faults, found)
         finally:
             if self._trainer is not None and self._trainer.poll() is None:
                 self._trainer.kill()
@@ -325,23 +327,23 @@ class Scene:
 
     # --- what must be true --------------------------------------------------------------------------------------
 
-    def _look(self, faults: Sequence[Fault], found: Findings) -> None:
+    def _check(self, faults: Sequence[Fault], found: Findings) -> None:
         database = Database.connect(self._workplace.database_url)
         try:
-            self._look_at_records(faults, found, database)
-            self._look_at_models(found, database)
-            self._look_at_results(found)
-            self._look_at_logs(faults, found)
+            self._check_records(faults, found, database)
+            self._check_models(found, database)
+            self._check_results(found)
+            self._check_logs(faults, found)
         finally:
             database.close()
 
-    def _look_at_records(self, faults: Sequence[Fault], found: Findings, database: Database) -> None:
+    def _check_records(self, faults: Sequence[Fault], found: Findings, database: Database) -> None:
         counts = self._workplace.accounts("chaos")
         if not counts["tasks"] == counts["outcomes"] == counts["matched"] > 0:
             found.problems.append(f"conservation: {counts}")
         contradictions = self._contradictions(database)
         if contradictions:
-            found.problems.append(f"{contradictions} outcomes say that a task went elsewhere than its decision says")
+            found.problems.append(f"{contradictions} tasks ended at another node than their decision names")
         played = find_episodes(database, load_run(database, "chaos"), status=None)
         found.replayed = sum(one.verdict != "complete" for one in played)
         found.lost = sum(one.outcomes.get("lost", 0) for one in played if one.status == "closed")
@@ -363,7 +365,7 @@ class Scene:
 
     @staticmethod
     def _contradictions(database: Database) -> int:
-        """The number of tasks of complete episodes that ended on another node than their decision says."""
+        """The number of tasks of complete episodes that ended at another node than their decision names."""
         place = sa.and_(
             decisions.c.run == outcomes.c.run,
             decisions.c.episode == outcomes.c.episode,
@@ -380,7 +382,7 @@ class Scene:
         with database.reading() as connection:
             return int(connection.execute(counting).scalar_one())
 
-    def _look_at_models(self, found: Findings, database: Database) -> None:
+    def _check_models(self, found: Findings, database: Database) -> None:
         run = load_run(database, "chaos")
         published = {row.version for row in find_models(database, run)}
         with database.reading() as connection:
@@ -392,16 +394,16 @@ class Scene:
         for version in published:
             fetch_model(storage, "chaos", version, names=(ACTOR_FILE, LEARNER_FILE))  # raises for a damaged model
 
-    def _look_at_results(self, found: Findings) -> None:
+    def _check_results(self, found: Findings) -> None:
         file = self._workplace.folder / "runs/chaos/results.json"
         results = json.loads(file.read_text()) if file.exists() else {"methods": {}, "missing": ["results.json"]}
         if results["missing"] or set(results["methods"]) != _METHODS:
             found.problems.append(f"the results lack {results['missing']}")
 
-    def _look_at_logs(self, faults: Sequence[Fault], found: Findings) -> None:
+    def _check_logs(self, faults: Sequence[Fault], found: Findings) -> None:
         logs = sorted((self._workplace.folder / ".offload/chaos/logs").glob("*.log"))
         expected = Counter(fault.service for fault in faults if fault.service)
-        told: list[float] = []
+        outages_s: list[float] = []
         noticed = False
         for log in [*logs, self._output]:
             text = log.read_text(errors="replace")
@@ -409,22 +411,22 @@ class Scene:
                 if sign in text:
                     line = next(line for line in text.splitlines() if sign in line)
                     found.problems.append(f"{log.name}: {line.strip()}: {_after(text, sign)}")
-            away = [match[1] for match in _AWAY.finditer(text)]
-            back = [(match[1], float(match[2])) for match in _BACK.finditer(text)]
+            unavailable = [match[1] for match in _UNAVAILABLE.finditer(text)]
+            ended = [(match[1], float(match[2])) for match in _AVAILABLE_AGAIN.finditer(text)]
             if all(fault.spares_episodes for fault in faults):
                 if text.count(" answers at ") > 1 and log != self._output:
                     found.problems.append(f"{log.name}: its process was restarted, though no fault was to end one")
-                for service, times in Counter(away).items():
+                for service, times in Counter(unavailable).items():
                     if times > expected[service] and not any(fault.repeated for fault in faults):
-                        found.problems.append(f"{log.name}: says {times} times that {service} is away")
-            noticed |= any(service in expected for service in away)
-            told += [seconds for service, seconds in back if service in expected]
-        if told:
-            found.told_s = max(told)
-        elif noticed and self._went_on_s > _BACK_IS_NOTICED_S:
+                        found.problems.append(f"{log.name}: logs {times} outages of {service}")
+            noticed |= any(service in expected for service in unavailable)
+            outages_s += [seconds for service, seconds in ended if service in expected]
+        if outages_s:
+            found.longest_outage_s = max(outages_s)
+        elif noticed and self._went_on_s > _OUTAGE_LOGGED_S:
             found.problems.append("no log has the duration of a service's outage")
 
-    def _last_words(self) -> str:
+    def _last_output_lines(self) -> str:
         lines = [line for line in self._output.read_text(errors="replace").splitlines() if line.strip()]
         return " | ".join(lines[-3:])
 

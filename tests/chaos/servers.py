@@ -43,7 +43,7 @@ class RealServer:
         self.url = done.stdout.strip().partition("=")[2]
 
     def stop(self) -> None:
-        """End the server, also if it is frozen or partly stopped."""
+        """End the server, even if it is frozen or partly stopped."""
         subprocess.run([self._script, "stop", self._folder], check=True, capture_output=True)
 
     def signal(self, number: int, process: str) -> None:

@@ -46,7 +46,7 @@ def test_an_older_kubernetes_is_refused():
 
 
 @pytest.mark.parametrize("file", VALUES_FILES)
-def test_names_fit_and_labels_tell_whose_an_object_is(file):
+def test_names_fit_and_labels_identify_the_release(file):
     long = "a-name-as-long-as-helm-allows-it-to-be-with-53-chars"
     objects = render(file, name=long, pipeline__enabled=True)
     names = [(one["kind"], one["metadata"]["name"]) for one in objects]
@@ -57,7 +57,7 @@ def test_names_fit_and_labels_tell_whose_an_object_is(file):
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == long
 
 
-def test_our_own_pods_keep_to_the_restricted_standard_and_to_a_read_only_root():
+def test_own_pods_are_restricted_with_a_read_only_root():
     for component, spec in pods(render(pipeline__enabled=True)):
         if component not in OURS:
             continue
@@ -109,7 +109,7 @@ def test_there_are_as_many_pods_as_nodes_and_their_ordinal_is_the_index():
     assert service["clusterIP"] == "None" and service["publishNotReadyAddresses"] is True
 
 
-def test_an_upgrade_of_live_settings_changes_no_pod_and_any_other_makes_another_run():
+def test_live_settings_upgrade_changes_no_pod():
     def templates(**values):
         return {
             one["metadata"]["name"]: one["spec"]["template"]
@@ -149,7 +149,7 @@ def test_the_mounted_settings_are_what_the_program_reads():
     assert settings.tasks.size_bits == (4e6, 20e6)
 
 
-def test_a_controllers_restarted_container_is_known_by_its_pod_and_no_two_pods_run_at_once():
+def test_controller_pod_is_recreated_and_is_the_lease_holder():
     rendered = render()
     (deployment,) = of_kind(rendered, "Deployment")
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
@@ -307,7 +307,7 @@ def test_a_trainer_with_a_gpu_asks_for_one():
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"settings__network__nodes": 0}, "settings.network.nodes"),
         ({"settings__network__nodez": 3}, "nodez"),
@@ -325,8 +325,8 @@ def test_a_trainer_with_a_gpu_asks_for_one():
         ({"nacos__url": "nacos://there:8848"}, "set nacos.enabled=false"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_refused_before_anything_is_installed(values, words):
-    assert words in refused(**values)
+def test_what_is_wrong_is_refused_before_anything_is_installed(values, message):
+    assert message in refused(**values)
 
 
 def test_quantities_with_units_are_taken():
@@ -387,12 +387,12 @@ def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path,
     assert "secretKeyRef" not in json.dumps(pod)
     fine = _checked(tmp_path, monkeypatch, settings__offline={"buffer_slots": 1e6})
     assert fine.returncode == 0, fine.stderr
-    for wrong, words in (
-        ({"settings__scheduler": {"name": "sedd"}}, "scheduler.name: there is no scheduler 'sedd', did you mean sed?"),
+    for wrong, message in (
+        ({"settings__scheduler": {"name": "sedd"}}, "scheduler.name: unknown scheduler 'sedd', did you mean sed?"),
         ({"settings__evaluation": {"methods": ["ratc", "drl"]}}, "evaluation.methods: 'drl' needs a model"),
         (
             {"settings__node": {"application": "cppu"}},
-            "node.application: there is no application 'cppu', did you mean cpu?",
+            "node.application: unknown application 'cppu', did you mean cpu?",
         ),
         (
             {"mysql__enabled": False, "mysql__host": "db:x", "mysql__existingSecret": "s"},
@@ -401,7 +401,7 @@ def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path,
     ):
         refused = _checked(tmp_path, monkeypatch, **wrong)
         assert refused.returncode == 2
-        assert words in refused.stderr
+        assert message in refused.stderr
 
 
 def test_a_device_that_is_none_is_refused_by_the_schema():

@@ -24,60 +24,60 @@ COMMANDS = {
 WRONG = [
     (
         "evaluation: {methods: [local, sedd]}",
-        "evaluation.methods: there is no scheduler 'sedd', did you mean sed? There are ",
+        "evaluation.methods: unknown scheduler 'sedd', did you mean sed? Available: ",
     ),
     (
         "evaluation: {methods: [ratc, drl]}",
         "evaluation.methods: 'drl' needs a model, and there is none for this key; write offline-only, online-",
     ),
     ("evaluation: {methods: [ratc, ratc]}", "evaluation.methods: 'ratc' is listed twice"),
-    ("evaluation: {methods: [o2o_drl]}", "there is no scheduler 'o2o_drl', did you mean o2o-drl?"),
-    ("offline: {heuristic: rattc}", "offline.heuristic: there is no scheduler 'rattc', did you mean ratc?"),
+    ("evaluation: {methods: [o2o_drl]}", "unknown scheduler 'o2o_drl', did you mean o2o-drl?"),
+    ("offline: {heuristic: rattc}", "offline.heuristic: unknown scheduler 'rattc', did you mean ratc?"),
     ("offline: {heuristic: drl-probe}", "offline.heuristic: 'drl-probe' needs a model, and there is none for this key"),
     (
         "offline: {algorithm: sac_cql}",
-        "offline.algorithm: there is no algorithm 'sac_cql', did you mean sac-cql? There are ",
+        "offline.algorithm: unknown algorithm 'sac_cql', did you mean sac-cql? Available: ",
     ),
     ("online: {algorithm: sac-cql}", "online.algorithm: 'sac-cql' trains offline; it can be offline.algorithm"),
     ("online: {parameters: {clip: 0.1}}", "online.parameters.clip: 'ppo' has no such parameter; write online.clip"),
     ("fallback_scheduler: drl", "fallback_scheduler: 'drl' needs a model, and there is none for this key"),
-    ("fallback_scheduler: rcta", "fallback_scheduler: there is no scheduler 'rcta', did you mean ratc?"),
-    ("scheduler: {name: off}", "scheduler.name: there is no scheduler 'off'; there are drl, "),
+    ("fallback_scheduler: rcta", "fallback_scheduler: unknown scheduler 'rcta', did you mean ratc?"),
+    ("scheduler: {name: off}", "scheduler.name: unknown scheduler 'off'; available: drl, "),
     (
         "scheduler: {name: drl}",
         "scheduler.model: 'drl' needs a model; write VERSION for a model of this run, or RUN/VERSION",
     ),
     (
         "scheduler: {name: sed, parameters: {dd: 3}}",
-        "scheduler.parameters.dd: 'sed' has no such parameter, did you mean d? It has: d",
+        "scheduler.parameters.dd: 'sed' has no such parameter, did you mean d? Parameters: d",
     ),
     ("scheduler: {name: sed, parameters: {d: two}}", "scheduler.parameters.d: 'two' is not a whole number"),
     ("scheduler: {name: sed, parameters: {d: 0}}", "scheduler.parameters.d: 0"),
-    ("node: {profile: papr}", "node.profile: there is no profile 'papr', did you mean paper?"),
-    ("node: {application: cppu}", "node.application: there is no application 'cppu', did you mean cpu?"),
+    ("node: {profile: papr}", "node.profile: unknown profile 'papr', did you mean paper?"),
+    ("node: {application: cppu}", "node.application: unknown application 'cppu', did you mean cpu?"),
     ("learner: {device: gpu}", "learner.device: 'gpu' is not a device; write auto, cpu, mps, cuda, or cuda:0"),
     ("services: {storage: 'hdfs+http://h:port/x'}", "services.storage: 'hdfs+http://h:port/x': 'port' is not a port"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize(("written", "words"), WRONG)
-def test_every_command_refuses_what_cannot_be_done_before_it_does_anything(
+@pytest.mark.parametrize(("written", "expected"), WRONG)
+def test_every_command_rejects_mistakes_before_it_starts(
     offload: Offload,  # noqa: F811
     tmp_path: Path,
     command: str,
     written: str,
-    words: str,
+    expected: str,
 ) -> None:
     (tmp_path / "x.yaml").write_text(written)
     ended = offload(*COMMANDS[command])
     assert ended.code == 2
-    assert words in ended.err
+    assert expected in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"], "something was begun"
 
 
-def test_everything_that_is_wrong_is_said_at_once(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
+def test_all_problems_of_the_settings_are_reported_together(offload: Offload, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "x.yaml").write_text(
         "evaluation: {methods: [sedd, drl]}\noffline: {heuristic: rattc}\nnode: {profile: papr, application: cppu}\n"
         "scheduler: {name: sed, parameters: {dd: 1, d: x}}\n"
@@ -108,7 +108,7 @@ def test_a_device_that_this_machine_lacks_is_refused_where_it_would_train(
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
 
 
-def test_a_data_set_that_is_not_on_this_machine_is_refused_where_it_would_be_learned_from(
+def test_run_rejects_a_data_set_that_is_not_on_its_machine(
     offload: Offload,  # noqa: F811
     tmp_path: Path,
 ) -> None:
@@ -132,13 +132,13 @@ def test_callers_from_python_get_the_same_error() -> None:
     from offload.conformance import example_context
     from offload.profiles import make_profile
 
-    with pytest.raises(SettingsError, match=r"node\.profile: there is no profile 'papr'"):
+    with pytest.raises(SettingsError, match=r"node\.profile: unknown profile 'papr'"):
         make_profile(resolve_settings([{"node": {"profile": "papr"}}]))
-    with pytest.raises(SettingsError, match=r"node\.application: there is no application 'cppu'"):
+    with pytest.raises(SettingsError, match=r"node\.application: unknown application 'cppu'"):
         create_application("cppu")
-    with pytest.raises(SettingsError, match=r"scheduler\.name: there is no scheduler 'sedd'"):
+    with pytest.raises(SettingsError, match=r"scheduler\.name: unknown scheduler 'sedd'"):
         create_scheduler("sedd", {}, example_context(3))
-    with pytest.raises(SettingsError, match=r"evaluation\.methods: there is no scheduler"):
+    with pytest.raises(SettingsError, match=r"evaluation\.methods: unknown scheduler"):
         check_settings(resolve_settings([{"evaluation": {"methods": ["sedd"]}}]))
 
 

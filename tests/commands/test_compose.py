@@ -124,7 +124,7 @@ def test_the_settings_name_what_the_servers_make_at_their_first_start():
     assert f"/webhdfs/v1{folder}?" in SERVICES["namenode"]["healthcheck"]["test"][1]
 
 
-def test_the_settings_hold_no_password_and_are_those_of_the_demonstration_otherwise():
+def test_compose_settings_are_the_demo_without_passwords():
     services = load_settings(file=SETTINGS, environment={}).services
     for url in services.model_dump().values():
         assert sa.make_url(url).password is None
@@ -144,7 +144,7 @@ def test_the_data_node_announces_the_address_at_which_it_is_published():
 
 
 @pytest.mark.parametrize("name", ["namenode", "datanode"])
-def test_hadoop_is_told_by_names_that_its_image_understands(name):
+def test_hadoop_variables_have_names_that_its_image_reads(name):
     environment = SERVICES[name]["environment"]
     others = {key for key in environment if not HADOOP.fullmatch(key)}
     assert others <= {"HADOOP_HEAPSIZE_MAX", "ENSURE_NAMENODE_DIR"}

@@ -50,16 +50,16 @@ def test_a_simulation_says_that_it_was_interrupted(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "expected"),
     [
         (("run", "--config", "small.yaml", "--out", "runs/small"), "collect"),
         (("serve", "--config", "small.yaml"), "is served at"),
     ],
 )
-def test_a_run_says_that_it_can_be_resumed(tmp_path: Path, command, words: str):
+def test_a_run_says_that_it_can_be_resumed(tmp_path: Path, command, expected: str):
     workplace = Workplace(tmp_path)
     with terminal(tmp_path, workplace.environment, *command) as shown:
-        shown.wait_for(words)
+        shown.wait_for(expected)
         assert len(workplace.processes("commands.node")) == 3
         shown.press_ctrl_c()
         assert shown.end() == 130

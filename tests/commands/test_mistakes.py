@@ -16,7 +16,7 @@ NO_DATABASE = "text.db is not an SQLite database; name another file"
 A_FOLDER = "services.database: folder is a folder; write sqlite:///folder/offload.db"
 
 MISTAKES = [
-    # a file that is no database
+    # a file that is not a database
     (("run", "--config", "x.yaml", "--set", f"services.database={TEXT}"), NO_DATABASE),
     (("run", "--twin", "--config", "x.yaml", "--set", f"services.database={FOLDER}"), A_FOLDER),
     (
@@ -58,7 +58,7 @@ MISTAKES = [
     # files of settings
     (("run", "--config", "folder"), "folder: cannot be read: Is a directory"),
     (("config", "check", "none.yaml"), "none.yaml: cannot be read: No such file or directory"),
-    (("simulate", "--scheduler", "sed", "--config", "text.db"), "text.db: holds 'not a database', not settings"),
+    (("simulate", "--scheduler", "sed", "--config", "text.db"), "text.db: contains 'not a database', not settings"),
     # models
     (("simulate", "--scheduler", "drl", "--model", "text.db"), "text.db is not a model's folder"),
     (("simulate", "--scheduler", "drl", "--model", "model"), "manifest.json is not a manifest"),
@@ -69,7 +69,7 @@ MISTAKES = [
         "run: Invalid value for '--config': is given twice; leave one out",
     ),
     (("simulate", "--scheduler", "sed", "--seed", "1", "--seed", "2"), "'--seed': is given twice"),
-    (("run", "--config", "x.yaml", "--phase", "colect"), "there is no phase 'colect'; there are collect, offline"),
+    (("run", "--config", "x.yaml", "--phase", "colect"), "unknown phase 'colect'; phases: collect, offline"),
     (("run", "--nix"), "run: No such option: --nix"),
     (("nix",), "No such command 'nix'. (see `offload --help`)"),
     (("simulate",), "simulate: Missing option '--scheduler'"),
@@ -96,18 +96,18 @@ def seen(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), MISTAKES, ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else ""
+    ("arguments", "expected"), MISTAKES, ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else ""
 )
 def test_a_mistake_is_one_line_before_anything_is_done(
     offload: Offload,  # noqa: F811
     place: Path,
     arguments: tuple[str, ...],
-    words: str,
+    expected: str,
 ) -> None:
     before = seen(place)
     ended = offload(*arguments)
     assert ended.code == 2, ended
-    assert words in ended.err
+    assert expected in ended.err
     assert ended.err.startswith("offload: ")
     assert len(ended.err.strip().splitlines()) == 1
     assert seen(place) == before

@@ -64,9 +64,9 @@ def test_it_is_the_same_run_by_whatever_way_one_comes_to_its_folder(here: Path, 
     (elsewhere / "netA" / "seed1").mkdir(parents=True)
     (here / "latest").symlink_to(elsewhere / "netA" / "seed1")
     assert name_of(Path("latest")) == "netA.seed1"
-    away = tmp_path / "runs" / "a"
-    away.mkdir(parents=True)
-    monkeypatch.chdir(away)
+    elsewhere = tmp_path / "runs" / "a"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
     assert name_of(Path("b")) == name_of(Path("../a/b")) == "a.b"
 
 
@@ -81,7 +81,7 @@ def test_two_folders_of_one_last_name_are_two_runs(here: Path) -> None:
     assert recorded_run(database, Path("anything"), "netA.seed1").uid == runs[0].uid
 
 
-def test_a_name_that_another_folder_has_is_refused_while_that_folder_is_there(here: Path, tmp_path: Path) -> None:
+def test_run_name_of_another_existing_folder_is_refused(here: Path, tmp_path: Path) -> None:
     settings = settings_of(here)
     first, second = tmp_path / "a" / "demo", tmp_path / "b" / "demo"
     first.mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_a_name_that_not_every_service_takes_is_refused(here: Path, name: str) -
 
 @pytest.mark.parametrize("name", ["offload.db", "offload.db-journal", "offload.db-wal", "mine.db-shm", "storage"])
 def test_a_run_is_not_called_as_a_file_beside_its_folder(name: str) -> None:
-    """A folder `.offload/offload.db-journal` made the database unreadable for every command."""
+    """Regression: a folder `.offload/offload.db-journal` made the database unreadable for every command."""
     with pytest.raises(SettingsError, match="a run cannot be called"):
         check_name(name)
 

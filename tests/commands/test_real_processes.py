@@ -63,7 +63,7 @@ def test_another_experiment_under_the_same_name_is_refused(tmp_path):
     assert first.returncode == 0, first.stdout
     refused = workplace.run(*RUN, "--phase", "collect", "--set", "time.slots=20")
     assert refused.returncode == 2
-    assert "time.slots is 10 there, 20 here" in refused.stdout
+    assert "time.slots: 10 in the recorded run, 20 in these settings" in refused.stdout
     assert "Traceback" not in refused.stdout
 
 
@@ -110,7 +110,7 @@ def test_a_killed_node_costs_its_tasks_and_nothing_else(tmp_path):
 
 
 @pytest.mark.mysql
-def test_a_database_that_is_away_for_ten_seconds_loses_nothing(tmp_path, mysql_url):
+def test_database_outage_of_ten_seconds_loses_nothing(tmp_path, mysql_url):
     server = sa.make_url(mysql_url)
     forwarder = Forwarder(server.host, server.port)
     url = server.set(host="127.0.0.1", port=forwarder.port).render_as_string(hide_password=False)

@@ -63,9 +63,9 @@ def test_the_tables_of_the_documentation(replay) -> None:
             "execution_waiting_s": 0.0, "execution_s": 0.0, "end_s": 0.5,
         },
     ]  # fmt: skip
-    told = replay(decisions=[1, 1, 1])
-    assert told.exit_code == 0
-    assert "3 tasks: 2 success, 1 dropped" in told.stdout
+    done = replay(decisions=[1, 1, 1])
+    assert done.exit_code == 0
+    assert "3 tasks: 2 success, 1 dropped" in done.stdout
 
 
 def test_failures_are_drawn_by_seed_and_episode(replay) -> None:
@@ -83,8 +83,8 @@ def test_failures_are_drawn_by_seed_and_episode(replay) -> None:
     assert [failed("--failures", "drawn", "--seed", str(seed)) for seed in seeds] == [drawn(seed, 0) for seed in seeds]
     assert any(drawn(seed, 0) for seed in seeds)
     episodes = range(15)
-    told = [failed("--failures", "drawn", "--seed", "3", "--episode", str(episode)) for episode in episodes]
-    assert told == [drawn(3, episode) for episode in episodes]
+    failures = [failed("--failures", "drawn", "--seed", "3", "--episode", str(episode)) for episode in episodes]
+    assert failures == [drawn(3, episode) for episode in episodes]
     seed = next(seed for seed in seeds if drawn(seed, 0))
     event = tasks_of(
         replay("--json", "--failures", "drawn", "--seed", str(seed), "--failure-timing", "event", decisions=[0, 0, 0])
@@ -117,13 +117,13 @@ def test_a_scheduler_decides(replay) -> None:
             {"decisions": [0, 0, 0], "tasks": {"slot_s": 0.1, "tasks": TASKS["tasks"][::-1]}},
             "tasks[1]: is out of order",
         ),
-        ({"decisions": [], "tasks": {"slot_s": 0.1, "tasks": []}}, "there is no task"),
+        ({"decisions": [], "tasks": {"slot_s": 0.1, "tasks": []}}, "tasks: the list is empty"),
         ({"decisions": [0], "tasks": {"slot_s": 0, "tasks": TASKS["tasks"][:1]}}, "slot_s: 0 must be above 0"),
         (
             {"decisions": [0, 0, 0], "network": '{"nodes": [], "nodes": []}'},
             "the key 'nodes' is given twice in one object",
         ),
-        ({"decisions": [0, 0, 0], "network": {**NETWORK, "delays_s": 1}}, "delays_s: there is no such key"),
+        ({"decisions": [0, 0, 0], "network": {**NETWORK, "delays_s": 1}}, "delays_s: unknown key"),
         (
             {"decisions": [0], "tasks": json.dumps(TASKS).replace("1.0}", "Infinity}")},
             "tasks[0].deadline_s: Infinity is not a finite number; 1e9 s",
@@ -156,9 +156,9 @@ def test_the_longest_deadline_is_as_good_as_none(replay) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--scheduler", "fast"), "there is no scheduler 'fast'"),
+        (("--scheduler", "fast"), "unknown scheduler 'fast'"),
         (("--scheduler", "drl"), "needs an active model"),
-        (("--scheduler", "sed", "--set", "scheduler.parameters.d=0"), "at least 1 node is asked"),
+        (("--scheduler", "sed", "--set", "scheduler.parameters.d=0"), "it must be at least 1"),
         (("--scheduler", "drl", "--model", "/nowhere"), "/nowhere is not a model's folder"),
         (("--scheduler", "local", "--episode", "-1"), "-1 is not in 0"),
         (("--scheduler", "local", "--failures", "some"), "some"),

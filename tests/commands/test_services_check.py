@@ -28,7 +28,7 @@ def check(tmp_path, monkeypatch):
     return call
 
 
-def test_before_the_first_run_everything_embedded_is_fine_and_nothing_is_made(check, tmp_path) -> None:
+def test_services_check_before_the_first_run_creates_nothing(check, tmp_path) -> None:
     found = check()
     assert all(one["fine"] for one in found.values()), found
     assert found["database"]["version"] == "SQLite, created by the first run"
@@ -57,9 +57,9 @@ def test_servers_are_used_as_a_run_does(check, mysql_url, hdfs_url, nacos_url) -
     for service in ("registry", "configuration"):
         assert nacos[service]["fine"], nacos
         assert nacos[service]["version"].startswith("Nacos")
-    away = check(registry="nacos://127.0.0.1:1", configuration="nacos://127.0.0.1:1")
-    assert "does not answer" in away["registry"]["problem"]
-    assert "does not answer" in away["configuration"]["problem"]
+    unavailable = check(registry="nacos://127.0.0.1:1", configuration="nacos://127.0.0.1:1")
+    assert "does not answer" in unavailable["registry"]["problem"]
+    assert "does not answer" in unavailable["configuration"]["problem"]
     empty = check(database=mysql_url, storage=hdfs_url)
     assert all(one["fine"] for one in empty.values()), empty
     assert "its tables are created by the first run" in empty["database"]["version"]
@@ -78,7 +78,7 @@ def test_a_check_may_follow_another_and_leaves_nothing_behind(check, nacos_url) 
         assert NacosRegistry(nacos_url).instances("check") == []
 
 
-def test_what_is_wrong_is_said_in_words_without_passwords(check, tmp_path) -> None:
+def test_services_check_messages_contain_no_passwords(check, tmp_path) -> None:
     (tmp_path / "foreign.db").touch()
     database = Database.connect(f"sqlite:///{tmp_path}/foreign.db")
     with database.transaction() as connection:

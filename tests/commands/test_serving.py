@@ -28,20 +28,20 @@ def rate_of_last_episodes(workplace: Workplace) -> str:
 def test_a_served_fleet_is_watched_changed_and_ended(workplace: Workplace):
     with running(workplace, "serve", "--config", "small.yaml") as process:
         wait_until(lambda: "(ratc)" in rate_of_last_episodes(workplace))
-        told = workplace.run("set", "scheduler.name=rda")
-        assert (told.returncode, told.stdout.strip()) == (0, "revision 2 is applied on all 3 nodes")
+        done = workplace.run("set", "scheduler.name=rda")
+        assert (done.returncode, done.stdout.strip()) == (0, "revision 2 is applied on all 3 nodes")
         wait_until(lambda: "rda" in rate_of_last_episodes(workplace))
         works = workplace.run("selftest")
         assert works.returncode == 0, works.stdout
         assert "all 3 edge nodes" in works.stdout and "ended complete" in works.stdout
         refused = workplace.run("set", "scheduler.name=rtac")
         assert refused.returncode == 2
-        assert "there is no scheduler 'rtac'" in refused.stdout
+        assert "unknown scheduler 'rtac'" in refused.stdout
         assert "scheduler rda, revision 2" in workplace.run("status").stdout
         # Nodes reject a model that does not exist, and the fallback scheduler decides: then it is not "applied".
         absent = workplace.run("set", "scheduler.name=drl", "scheduler.model=nope/offline")
         assert absent.returncode == 2, absent.stdout
-        assert "was refused" in absent.stdout or "have not acknowledged it" in absent.stdout
+        assert "was rejected" in absent.stdout or "have not acknowledged it" in absent.stdout
         assert "no model offline of run 'nope'" in absent.stdout
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
@@ -93,7 +93,7 @@ def test_attaching_to_nothing_is_reported(workplace: Workplace, monkeypatch: pyt
     from commands.local import ControllerFailed, open_run
     from middleware.configuration import load_settings
 
-    monkeypatch.setattr(attached, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(attached, "_WAIT_LIMIT_S", 0.5)
     services = [f"services.database={workplace.database_url}", f"services.storage=file:{workplace.folder}/storage"]
     opened = open_run(load_settings(None, workplace.folder / "small.yaml", services, {}), "alone")
     with pytest.raises(ControllerFailed, match="no controller of the run 'alone' is ready"):

@@ -90,7 +90,7 @@ def test_weighted_knows_the_capacities_of_each_network() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("--scheduler", "best"), "there is no scheduler 'best'"),
+        (("--scheduler", "best"), "unknown scheduler 'best'"),
         (("--scheduler", "drl"), "needs an active model"),
         (("--scheduler", "local", "--networks", "0"), "greater than or equal to 1"),
         ((), "--scheduler"),

@@ -72,8 +72,8 @@ def test_the_whole_pipeline_in_the_twin(here) -> None:
         name: one["mean"] for name, one in results["methods"].items()
     }
 
-    told = offload("dataset", "export", "runs/one", "offload/ratc-v0").output
-    assert "6 episodes (ratc)" in told
+    output = offload("dataset", "export", "runs/one", "offload/ratc-v0").output
+    assert "6 episodes (ratc)" in output
     offload("run", "--twin", *sets(**{"offline.dataset": "offload/ratc-v0"}), "--out", "runs/two", "--phase", "offline")
     first, second = (
         json.loads((here / f".offload/storage/models/{run}/offline/manifest.json").read_text())
@@ -102,7 +102,7 @@ def test_records_and_logs_are_the_testbeds(here) -> None:
 
 def test_a_run_is_played_by_one_of_them(here) -> None:
     opened()
-    with pytest.raises(RunConflict, match="played by the twin, not by the testbed"):
+    with pytest.raises(RunConflict, match="belongs to the twin, this command uses the testbed"):
         open_run(resolve_settings([SMALL]), "one")
 
 

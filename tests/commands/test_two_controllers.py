@@ -49,13 +49,13 @@ def logs(workplace: Workplace) -> str:
 
 
 def require_whole(found: list[EpisodeSummary], workplace: Workplace) -> None:
-    """Check that one controller played every episode from its begin to its end."""
+    """Check that one controller played every episode from its start to its end."""
     for one in found:
-        words = (
+        summary = (
             f"episode {one.episode}: {one.status}, {one.verdict} ({one.reason}), {dict(one.outcomes)}, down {one.down}"
         )
-        assert one.verdict == "complete", f"{words}\n{logs(workplace)}"
-        assert "lost" not in one.outcomes and not one.down and not one.refused_records, f"{words}\n{logs(workplace)}"
+        assert one.verdict == "complete", f"{summary}\n{logs(workplace)}"
+        assert "lost" not in one.outcomes and not one.down and not one.refused_records, f"{summary}\n{logs(workplace)}"
 
 
 def test_of_two_that_begin_to_serve_a_run_at_once_one_serves_it(workplace: Workplace):
@@ -63,9 +63,9 @@ def test_of_two_that_begin_to_serve_a_run_at_once_one_serves_it(workplace: Workp
     with running(workplace, *SERVE) as first, running(workplace, *SERVE) as second:
         wait_until(lambda: first.poll() is not None or second.poll() is not None, 60)
         ended, other = (first, second) if first.poll() is not None else (second, first)
-        words = ended.communicate(timeout=30)[0]
-        assert ended.returncode == 2, words
-        assert "run 'r' has a controller already" in words and "Traceback" not in words
+        output = ended.communicate(timeout=30)[0]
+        assert ended.returncode == 2, output
+        assert "run 'r' has a controller already" in output and "Traceback" not in output
         begun = len(closed(workplace, "r"))
         wait_until(lambda: len(closed(workplace, "r")) >= begun + 3)
         assert other.poll() is None
@@ -74,7 +74,7 @@ def test_of_two_that_begin_to_serve_a_run_at_once_one_serves_it(workplace: Workp
         other.wait(30)
 
 
-def test_a_controller_that_was_frozen_until_another_one_took_over_touches_nothing(workplace: Workplace):
+def test_replaced_frozen_controller_changes_nothing(workplace: Workplace):
     with running(workplace, *SERVE) as first:
         wait_until(lambda: len(closed(workplace, "r")) >= 1)
         (controller,) = workplace.processes("commands.controller")
@@ -89,9 +89,9 @@ def test_a_controller_that_was_frozen_until_another_one_took_over_touches_nothin
             wait_until(lambda: len(of_second()) >= 1)
             time.sleep(max(0.0, FROZEN_S - (time.monotonic() - frozen_at)))
             controller.resume()
-            words = first.communicate(timeout=60)[0]
-            assert first.returncode == 2, words
-            assert "another process controls run 'r' now" in words and "Traceback" not in words
+            output = first.communicate(timeout=60)[0]
+            assert first.returncode == 2, output
+            assert "another process controls run 'r' now" in output and "Traceback" not in output
             after = len(of_second())
             wait_until(lambda: len(of_second()) >= after + 3)
             assert second.poll() is None
@@ -122,25 +122,25 @@ def test_of_two_twins_of_one_name_one_plays(workplace: Workplace):
     )
     workplace.run("simulate", "--config", "small.yaml", "--episodes", "1")  # compiles the twin
     with running(workplace, *command) as first, running(workplace, *command) as second:
-        words = {one.pid: one.communicate(timeout=150)[0] for one in (first, second)}
+        output = {one.pid: one.communicate(timeout=150)[0] for one in (first, second)}
     # On a busy machine the second process may begin when the first has ended: then nothing is left to play.
     codes = sorted((first.returncode, second.returncode))
-    assert codes in ([0, 2], [0, 0]), words
+    assert codes in ([0, 2], [0, 0]), output
     if codes == [0, 2]:
         refused = first if first.returncode == 2 else second
-        assert "run 'r' is already controlled" in words[refused.pid]
-        assert "Traceback" not in words[refused.pid]
+        assert "run 'r' is already controlled" in output[refused.pid]
+        assert "Traceback" not in output[refused.pid]
     assert len(episodes_of(workplace, "r")) == plans
 
 
 def test_of_two_pipelines_of_one_name_one_plays(workplace: Workplace):
     command = ("run", "--config", "small.yaml", "--out", "runs/r", "--phase", "collect")
     with running(workplace, *command) as first, running(workplace, *command) as second:
-        words = {one.pid: one.communicate(timeout=150)[0] for one in (first, second)}
-    assert sorted((first.returncode, second.returncode)) == [0, 2], words
+        output = {one.pid: one.communicate(timeout=150)[0] for one in (first, second)}
+    assert sorted((first.returncode, second.returncode)) == [0, 2], output
     refused = first if first.returncode == 2 else second
-    assert "run 'r' has a controller already" in words[refused.pid]
-    assert "Traceback" not in words[refused.pid]
+    assert "run 'r' has a controller already" in output[refused.pid]
+    assert "Traceback" not in output[refused.pid]
     found = episodes_of(workplace, "r")
     assert len(found) == 3
     require_whole(found, workplace)

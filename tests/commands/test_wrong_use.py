@@ -1,4 +1,4 @@
-"""Tests messages for mistyped words and for commands in the wrong order: one clear line, exit code 2."""
+"""Tests messages for mistyped names and for commands in the wrong order: one clear line, exit code 2."""
 
 from __future__ import annotations
 
@@ -23,46 +23,49 @@ NOWHERE = "mysql+pymysql://someone@127.0.0.1:1/x"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (("status", "--database", "sqlite:///none/here.db"), "no controller is running here"),
         (("set", "scheduler.name=rda"), "no controller is running here"),
         (("status", "--database", "nonsense"), "services.database: 'nonsense'"),
         (("database", "migrate", "--database", "nonsense"), "services.database: 'nonsense'"),
-        (("serve", "--preset", "nix"), "there is no preset 'nix'; there are demo"),
+        (("serve", "--preset", "nix"), "unknown preset 'nix'; available: demo"),
         (("serve", "--config", "nix.yaml"), "nix.yaml: cannot be read"),
         (("serve", "--set", "time.slots=many"), "time.slots"),
-        (("serve", "--set", "scheduler.name=rtac"), "there is no scheduler 'rtac'"),
+        (("serve", "--set", "scheduler.name=rtac"), "unknown scheduler 'rtac'"),
         (
             ("serve", "--set", f"services.database={NOWHERE}"),
             "the database cannot be used now (OperationalError 2003): Can't connect",
         ),
         (("status", "--database", NOWHERE.replace("@", ":geheim@")), "set OFFLOAD_DATABASE_PASSWORD to the password"),
-        (("config", "show", "--set", "scheduler.nam=rda"), "did you mean name? Here are: name, parameters, model"),
+        (
+            ("config", "show", "--set", "scheduler.nam=rda"),
+            "did you mean name? Keys of this section: name",
+        ),
         (("config", "check", "small.yaml", "--set", "scheduler.parameters.d=3"), "scheduler.parameters.d"),
         (("config", "check", "small.yaml", "--set", "evaluation.methods=[rtac]"), "evaluation.methods"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str):
+def test_mistake_is_reported_in_one_line(tmp_path: Path, arguments: tuple[str, ...], expected: str):
     workplace = Workplace(tmp_path)
-    said = workplace.run(*arguments)
-    assert said.returncode == 2, said.stdout
-    assert words in said.stdout
-    assert "Traceback" not in said.stdout
-    assert "geheim" not in said.stdout
-    assert len(said.stdout.strip().splitlines()) == 1
+    done = workplace.run(*arguments)
+    assert done.returncode == 2, done.stdout
+    assert expected in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "geheim" not in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1
 
 
 @pytest.mark.mysql
-def test_a_wrong_password_is_told_in_one_line(tmp_path: Path, mysql_url: str):
+def test_wrong_password_is_reported_in_one_line(tmp_path: Path, mysql_url: str):
     workplace = Workplace(tmp_path, sa.make_url(mysql_url).set(password="falsch").render_as_string(hide_password=False))
     for arguments in (("run", "--config", "small.yaml"), ("status",), ("database", "migrate")):
-        said = workplace.run(*arguments)
-        assert said.returncode == 2, said.stdout
-        assert "the database refuses the request (OperationalError 1045): " in said.stdout
-        assert "Access denied" in said.stdout
-        assert "falsch" not in said.stdout
-        assert len(said.stdout.strip().splitlines()) == 1
+        done = workplace.run(*arguments)
+        assert done.returncode == 2, done.stdout
+        assert "the database refuses the request (OperationalError 1045): " in done.stdout
+        assert "Access denied" in done.stdout
+        assert "falsch" not in done.stdout
+        assert len(done.stdout.strip().splitlines()) == 1
 
 
 def test_asking_for_the_status_leaves_nothing_behind(tmp_path: Path):
@@ -106,7 +109,7 @@ def test_a_run_is_prepared_once_and_waited_for(tmp_path: Path):
     assert watched.stdout == "run r is prepared: 3 edge nodes, seed 5\n", "the controller applies a watched file"
     other = workplace.run("prepare", "--run", "r", "--config", "small.yaml", "--set", "time.slots=11")
     assert other.returncode == 2
-    assert "time.slots is 10 there, 11 here" in other.stdout
+    assert "time.slots: 10 in the recorded run, 11 in these settings" in other.stdout
 
 
 def test_a_selftest_without_a_testbed_says_so(tmp_path: Path):
@@ -124,7 +127,7 @@ def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "expected"),
     [
         (SettingsError("time.slots: 0 must be at least 1"), "time.slots: 0 must be at least 1"),
         (ManifestError("there is no model m1"), "there is no model m1"),
@@ -134,8 +137,8 @@ def test_the_schedulers_are_listed_with_their_parameters(tmp_path: Path):
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_what_the_user_can_correct_is_one_line_with_exit_code_2(monkeypatch, capsys, error: Exception, words: str):
-    assert _printed(monkeypatch, capsys, error) == f"offload: {words}\n"
+def test_what_the_user_can_correct_is_one_line_with_exit_code_2(monkeypatch, capsys, error: Exception, expected: str):
+    assert _printed(monkeypatch, capsys, error) == f"offload: {expected}\n"
 
 
 def _printed(monkeypatch, capsys, error: Exception) -> str:
@@ -189,9 +192,9 @@ def test_help_does_not_load_what_takes_long():
 def test_a_room_from_elsewhere_is_noticed(tmp_path: Path):
     (tmp_path / "controller").mkdir()
     (tmp_path / "controller" / "__init__.py").touch()
-    said = Workplace(tmp_path).run("status")
-    assert said.returncode == 2
-    assert f"the package 'controller' comes from {tmp_path}" in said.stdout
+    done = Workplace(tmp_path).run("status")
+    assert done.returncode == 2
+    assert f"the package 'controller' comes from {tmp_path}" in done.stdout
 
 
 def test_a_part_that_is_not_installed_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):

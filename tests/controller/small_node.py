@@ -38,7 +38,7 @@ class Node:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 node.asked.append(body)
                 time.sleep(node.delay_s)
-                content = node.answer or json.dumps({"heard": body, "detail": "its own words"}).encode()
+                content = node.answer or json.dumps({"heard": body, "detail": "its own message"}).encode()
                 try:
                     self.send_response(node.status)
                     self.send_header("Content-Length", str(len(content)))

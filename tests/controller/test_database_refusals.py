@@ -11,7 +11,7 @@ from testbed import Testbed, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_line(tmp_path: Path) -> None:
+def test_controller_ends_if_it_cannot_write_an_episode(tmp_path: Path) -> None:
     with Testbed(tmp_path, {}) as testbed:
         assert testbed.call("POST", "/v1/serve")[0] == 204
         wait_until(lambda: (testbed.call("GET", "/v1/status")[1]["episode"] or {}).get("slot") is not None)
@@ -21,13 +21,13 @@ def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_l
             connection.exec_driver_sql(refused)
         wait_until(lambda: testbed.controller.pid != before)
         log = (tmp_path / "pods/logs/controller.log").read_text()
-        words = "no episode can be played: the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
-        assert f"\noffload-controller: {words}\n" in log
+        reason = "the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
+        assert f"\noffload-controller: no episode can be played: {reason}\n" in log
         assert "Traceback" not in log and "secret" not in log, log
 
 
 def test_nodes_end_while_the_database_refuses_them(tmp_path: Path) -> None:
-    """A node that could not leave the registry never ended: its server's threads kept the process alive."""
+    """Regression: a node that could not leave the registry never ended. Its server's threads kept the process alive."""
     with Testbed(tmp_path, {}) as testbed:
         nodes = list(testbed.node_processes().values())
         with testbed.opened.database.transaction() as connection:
@@ -38,7 +38,7 @@ def test_nodes_end_while_the_database_refuses_them(tmp_path: Path) -> None:
 
 
 def test_a_registry_table_that_is_gone_for_a_while_ends_no_process(tmp_path: Path) -> None:
-    """A restored database or a lost right ended every process: such errors were not retried."""
+    """Regression: a restored database or a lost privilege ended every process, because nothing retried such errors."""
     with Testbed(tmp_path, {}) as testbed:
         before = testbed.controller.pid, {node: one.pid for node, one in testbed.node_processes().items()}
         with testbed.opened.database.transaction() as connection:

@@ -62,7 +62,7 @@ def test_two_rounds_are_enough_when_nothing_happens() -> None:
         assert asked == ["/v1/episodes/7/progress"] * 2
 
 
-def test_a_task_that_was_accepted_and_ended_between_two_rounds_needs_another_one() -> None:
+def test_task_that_ends_between_two_rounds_needs_another_round() -> None:
     """Its counters show tasks after the first round: there may be more."""
     later = {**IDLE, "accepted": 1, "ended": 1}
     with node((200, IDLE), (200, later)) as (one, asked), node((200, IDLE)) as (other, _):
@@ -76,7 +76,7 @@ def test_a_node_that_was_restarted_between_two_rounds_needs_another_one() -> Non
         assert len(asked) == 3
 
 
-def test_a_node_that_owns_a_task_is_waited_for_until_the_last_deadline_only() -> None:
+def test_drain_waits_for_a_task_until_the_last_deadline() -> None:
     with node((200, {**IDLE, "owned": 1})) as (one, asked):
         assert not drained(one, within_s=0.5)
         assert len(asked) > 2
@@ -96,7 +96,7 @@ def test_nodes_that_are_dead_or_play_no_episode_are_not_waited_for() -> None:
 
 
 def test_a_node_that_answers_elsewhere_now_is_asked_there() -> None:
-    """It was opened again at the end of the ticks: its tasks must not be lost."""
+    """The controller opened the episode again on the node at the end of the ticks. Its tasks must not be lost."""
     dead = f"http://127.0.0.1:{free_port()}"
     with node((200, {**IDLE, "owned": 1}), (200, {**IDLE, "ended": 1})) as (moved, asked):
         assert drained(dead, look_up=lambda _: moved)

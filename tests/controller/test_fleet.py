@@ -81,16 +81,16 @@ def test_stop_leaves_no_process(fleet: LocalFleet):
 
 def test_a_node_that_always_dies_is_given_up_with_the_reason(url: str, tmp_path: Path):
     reasons: list[str] = []
-    told = threading.Event()
+    reported = threading.Event()
 
     def failed(reason: str) -> None:
         reasons.append(reason)
-        told.set()
+        reported.set()
 
     fleet = small_fleet.make_fleet(url, tmp_path / "logs", 1, failed, small_fleet.SOON_DEAD)
     fleet.start(1)
     try:
-        assert told.wait(60)
+        assert reported.wait(60)
         assert "node 0 died 6 times" in reasons[0]
         assert "exit code 3" in reasons[0]
         assert "the disk is full" in reasons[0]

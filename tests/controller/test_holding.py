@@ -15,9 +15,7 @@ from offload.settings import resolve_settings
 
 
 @pytest.mark.parametrize(("holder", "address"), [("the first", ", at http://127.0.0.1:7"), ("another", "")])
-def test_the_refusal_says_where_the_controller_answers_where_that_is_known(
-    tmp_path: Path, holder: str, address: str
-) -> None:
+def test_refusal_names_the_address_if_it_is_known(tmp_path: Path, holder: str, address: str) -> None:
     services = {"database": f"sqlite:///{tmp_path}/offload.db", "storage": f"file:{tmp_path}/storage"}
     opened = open_run(resolve_settings([{"network": {"nodes": 2}, "services": services}]), "r")
     stopping = threading.Event()

@@ -23,7 +23,7 @@ def nodes(*made: Node) -> Iterator[NodeClients]:
             node.close()
 
 
-def test_a_dead_and_a_slow_node_do_not_keep_the_others_from_their_ticks():
+def test_dead_and_slow_nodes_do_not_delay_other_ticks():
     first, slow, last = Node(), Node(delay_s=3.0), Node()
     with nodes(first, slow, last) as clients:
         clients.addresses[3] = f"http://127.0.0.1:{free_port()}"
@@ -61,19 +61,19 @@ def test_a_node_whose_server_closed_the_connection_is_reached_again():
             time.sleep(0.2)  # until its close is known here
 
 
-def test_a_refusal_is_told_in_the_nodes_own_words():
+def test_refusal_has_the_nodes_own_message():
     node = Node(status=409)
     with nodes(node) as clients:
         answer = clients.ask("POST", "/v1/episodes", {0: {}}, 5.0)[0]
     assert not answer.ok
-    assert (answer.status, answer.detail) == (409, "its own words")
+    assert (answer.status, answer.detail) == (409, "its own message")
 
 
 def test_unreachable_nodes_are_waited_for_together():
-    """Opening, start, drain and close waited for each of them in turn, one second each."""
-    away = [Unreachable() for _ in range(6)]
+    """Regression: opening, start, drain and close waited for each of them in turn, one second each."""
+    unreachable = [Unreachable() for _ in range(6)]
     node = Node()
-    clients = NodeClients({index: one.address for index, one in enumerate([*away, node])}, "0" * 32)
+    clients = NodeClients({index: one.address for index, one in enumerate([*unreachable, node])}, "0" * 32)
     began = time.monotonic()
     answers = clients.ask("POST", "/v1/episodes", {index: {} for index in range(7)}, 10.0)
     took_s = time.monotonic() - began
@@ -81,7 +81,7 @@ def test_unreachable_nodes_are_waited_for_together():
     assert "cannot be reached" in answers[0].detail
     assert took_s < 4.0, "six unreachable nodes, at most one second for all of them"
     clients.close()
-    for one in (*away, node):
+    for one in (*unreachable, node):
         one.close()
 
 
@@ -93,8 +93,8 @@ def test_what_is_larger_than_the_sockets_buffers_arrives():
 
 
 @pytest.mark.parametrize("answer", [b"[1]", b"null", b'"text"', b"{broken", b"\xff\xfe"])
-def test_an_answer_that_is_no_object_is_nobodys(answer: bytes):
-    """`answer.body.get` raised in the player's thread, which ended the controller."""
+def test_answer_that_is_not_an_object_is_not_the_nodes(answer: bytes):
+    """Regression: `answer.body.get` raised in the player thread, which ended the controller."""
     node = Node(answer=answer)
     with nodes(node) as clients:
         found = clients.ask("POST", "/v1/status", {0: {}}, 5.0)[0]

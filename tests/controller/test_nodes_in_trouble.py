@@ -141,7 +141,7 @@ def test_a_killed_controller_leaves_nothing_open(testbed: Testbed):
 
 
 @pytest.mark.mysql
-def test_serving_survives_a_database_server_that_is_away(tmp_path: Path, mysql_url: str):
+def test_serving_survives_an_outage_of_the_database_server(tmp_path: Path, mysql_url: str):
     server = sa.make_url(mysql_url)
     forwarder = Forwarder(server.host or "", server.port or 3306)
     url = server.set(host="127.0.0.1", port=forwarder.port).render_as_string(hide_password=False)
@@ -163,4 +163,6 @@ def test_serving_survives_a_database_server_that_is_away(tmp_path: Path, mysql_u
             assert conserved(testbed, one.episode)
         log = (tmp_path / "pods" / "logs" / "controller.log").read_text()
         assert f":{server.password}@" not in log
-        assert log.count(": away (") == log.count(": back after ") == 1, "each outage is logged once, with its duration"
+        assert log.count(": unavailable (") == log.count(": available again after ") == 1, (
+            "each outage is logged once, with its duration"
+        )

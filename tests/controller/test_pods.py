@@ -151,7 +151,7 @@ def test_pods_are_listed_and_followed(api: Api, pods: NodePods):
     until(lambda: set(pods.seen()) == {1, 10})
 
 
-def test_an_api_that_is_away_is_told_once_and_what_was_seen_stays(api: Api, pods: NodePods, caplog: Any):
+def test_api_outage_is_logged_once_and_pods_stay_known(api: Api, pods: NodePods, caplog: Any):
     api.pods = [pod("tb-node-0")]
     pods.start()
     until(lambda: set(pods.seen()) == {0})
@@ -161,10 +161,10 @@ def test_an_api_that_is_away_is_told_once_and_what_was_seen_stays(api: Api, pods
     until(lambda: not api.statuses)
     assert set(pods.seen()) == {0}
     until(lambda: set(pods.seen()) == {0, 1})
-    told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [message.partition(" (")[0].partition(" after")[0] for message in told] == [
-        "the Kubernetes API: away",
-        "the Kubernetes API: back",
+    messages = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [message.partition(" (")[0].partition(" after")[0] for message in messages] == [
+        "the Kubernetes API: unavailable",
+        "the Kubernetes API: available again",
     ]
 
 
@@ -224,7 +224,7 @@ def test_a_watch_whose_place_is_too_old_lists_again(api: Api, pods: NodePods, ca
         ({}, None),
     ],
 )  # fmt: skip
-def test_what_keeps_a_pod_from_working_is_said_in_kubernetes_words(
+def test_pod_reason_is_the_one_that_kubernetes_reports(
     api: Api, pods: NodePods, status: dict[str, Any], reason: str | None
 ):
     api.pods = [pod("tb-node-0", **status)]
@@ -275,7 +275,7 @@ class _Counted:
         return None if node == 2 else f"tb-node-{node}"
 
 
-def test_killings_come_at_their_rate_to_every_node_alike_and_are_recorded():
+def test_pod_kills_follow_their_rate_and_are_recorded():
     pods, recorded = _Counted(), []
     killings = Killings(pods, 4, 3600.0 * 50, 1, lambda node, name: recorded.append((node, name)))  # type: ignore[arg-type]
     killings.start()

@@ -90,14 +90,14 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "words"),
+    ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/episodes", b"{", 400, "Invalid JSON"),
         ("POST", "/v1/episodes", {**PLAN, "colour": "red"}, 422, "colour"),
         ("POST", "/v1/episodes", {**PLAN, "trace": -1}, 422, "trace"),
         ("POST", "/v1/episodes", {**PLAN, "trace": "7"}, 422, "trace"),
         ("POST", "/v1/episodes", {**PLAN, "phase": "holiday"}, 422, "phase"),
-        ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "there is no scheduler 'rtac'"),
+        ("POST", "/v1/episodes", {**PLAN, "scheduler": "rtac"}, 422, "unknown scheduler 'rtac'"),
         ("POST", "/v1/episodes", {**PLAN, "parameters": {"d": 2}}, 422, "scheduler.parameters.d"),
         ("POST", "/v1/episodes", {**PLAN, "scheduler": "drl"}, 422, "needs a model"),
         ("POST", "/v1/episodes", {**PLAN, "tasks": {"slot_s": 0.1}}, 422, "tasks"),
@@ -119,7 +119,7 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
             "/v1/configuration",
             {"live_settings": {"scheduler.name": "rtac"}},
             422,
-            "there is no scheduler 'rtac'",
+            "unknown scheduler 'rtac'",
         ),
         ("PATCH", "/v1/configuration", {"live_settings": {"log_level": "LOUD"}}, 422, "log_level"),
         ("POST", "/v1/models/m-1/activate", {}, 404, "there is no model 'm-1'"),
@@ -127,17 +127,17 @@ def test_an_edit_of_the_watched_file_is_a_change(testbed: Testbed):
         ("GET", "/v1/nothing", None, 404, ""),
     ],
 )
-def test_a_wrong_request_is_answered_with_what_is_wrong(testbed: Testbed, method, path, body, status, words):
+def test_a_wrong_request_is_answered_with_what_is_wrong(testbed: Testbed, method, path, body, status, message):
     revision = testbed.call("GET", "/v1/configuration")[1]["revision"]
     answered, problem = testbed.call(method, path, body)
     assert answered == status, problem
     assert testbed.content_type == "application/problem+json"
     assert {"type", "title", "status", "detail"} <= set(problem)
-    assert words in problem["detail"]
+    assert message in problem["detail"]
     assert testbed.call("GET", "/v1/configuration")[1]["revision"] == revision
 
 
-def test_a_model_that_the_nodes_cannot_load_is_told_in_their_words(testbed: Testbed):
+def test_model_error_of_the_nodes_is_passed_on(testbed: Testbed):
     status, problem = testbed.call("POST", "/v1/episodes", {**PLAN, "scheduler": "drl", "model": "gone-1"})
     assert status == 502
     assert "gone-1" in problem["detail"]
@@ -146,7 +146,7 @@ def test_a_model_that_the_nodes_cannot_load_is_told_in_their_words(testbed: Test
     assert testbed.play()["verdict"] == "complete"
 
 
-def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
+def test_arrivals_are_continuous_until_stopped(testbed: Testbed):
     assert testbed.call("POST", "/v1/serve")[0] == 204
     wait_until(lambda: "local" not in testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"])
     assert testbed.call("POST", "/v1/episodes", PLAN)[0] == 409
@@ -158,13 +158,13 @@ def test_arrivals_are_continuous_until_told_otherwise(testbed: Testbed):
     assert testbed.play()["verdict"] == "complete"
 
 
-def test_the_fallback_scheduler_decides_visibly_where_nodes_refuse_the_one_that_was_set(testbed: Testbed):
+def test_fallback_scheduler_replaces_a_refused_one_visibly(testbed: Testbed):
     assert testbed.call("POST", "/v1/serve")[0] == 204
     testbed.call("PATCH", "/v1/configuration", {"live_settings": {"scheduler": {"name": "drl", "model": "gone-2"}}})
     wait_until(lambda: "gone-2" in (testbed.call("GET", "/v1/status")[1]["fallback"] or ""))
     status, page = testbed.call("GET", "/")
     assert status == 200
-    assert "ratc decides instead of what was set" in page and "gone-2" in page
+    assert "Fallback scheduler ratc is active" in page and "gone-2" in page
     live = testbed.call("GET", "/v1/configuration")[1]
     assert (live["live_settings"]["scheduler"]["name"], live["written_by"]) == ("ratc", "fallback")
     wait_until(lambda: testbed.call("GET", "/v1/status")[1]["last_episodes"]["schedulers"] == ["ratc"])
@@ -189,11 +189,11 @@ def test_a_model_is_not_deployed_while_a_node_is_not_registered(testbed: Testbed
         client = ControllerClient(testbed.address, access=access)
         client.activate = lambda version: None
         with pytest.raises(ControllerError, match="nodes 1 have not acknowledged it within 0 s"):
-            client.deploy("any", patience_s=0)
+            client.deploy("any", timeout_s=0)
     finally:
         testbed.signal_node(1, signal.SIGCONT)
     wait_until(lambda: testbed.call("GET", "/v1/configuration")[1]["acknowledged"]["1"] == live["revision"])
-    client.deploy("any", patience_s=0)
+    client.deploy("any", timeout_s=0)
 
 
 def test_the_page_shows_every_node(testbed: Testbed):
@@ -205,7 +205,7 @@ def test_the_page_shows_every_node(testbed: Testbed):
     assert "Success rate" in page
 
 
-def test_prometheus_is_told_of_episodes_and_tasks(testbed: Testbed):
+def test_metrics_count_episodes_and_tasks(testbed: Testbed):
     testbed.play()
     status, text = testbed.call("GET", "/metrics")
     assert status == 200

@@ -99,9 +99,7 @@ def test_an_opening_that_waits_for_nodes_is_given_up(stage: Stage) -> None:
     assert stage.found() == [("aborted", "the controller is stopping")]
 
 
-def test_an_episode_that_waits_to_be_played_is_aborted_and_who_waits_for_it_is_answered(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_aborts_a_queued_episode_and_answers_its_clients(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Episodes, "_open_nodes", lambda *_: None)  # as if all nodes had opened it
     stage.player.request(PLAN)  # the player thread has not started
     state = stage.episodes.state

@@ -63,11 +63,11 @@ def late_slots(ticks: Ticks, nodes: Iterable[int], slots: int) -> int:
 
 
 def test_unreachable_nodes_delay_nobodys_ticks():
-    """Each connection to one of them took a second of the player's thread: the others' ticks were whole slots late."""
+    """Regression: each connection to one took a second of the player thread, so other nodes' ticks were slots late."""
     quick = Node()
-    away = [Unreachable() for _ in range(3)]
-    addresses = {0: away[0].address, 1: quick.address, 2: away[1].address, 3: away[2].address}
-    with ticks_to(addresses, quick, *away) as ticks:
+    unreachable = [Unreachable() for _ in range(3)]
+    addresses = {0: unreachable[0].address, 1: quick.address, 2: unreachable[1].address, 3: unreachable[2].address}
+    with ticks_to(addresses, quick, *unreachable) as ticks:
         assert late_slots(ticks, addresses, 40) <= 8, "a busy machine makes some late, not most"
         assert [body["slot"] for body in quick.asked] == list(range(40))
         assert ticks.finish(5.0) == {node: list(range(40)) for node in (0, 2, 3)}
@@ -120,8 +120,8 @@ def test_nothing_is_sent_after_the_end_to_a_node_that_hung():
         assert [body["slot"] for body in hung.asked] == [0]
 
 
-def test_a_tick_that_no_node_could_take_is_refused_and_the_node_is_not_taken_for_a_restarted_one():
-    """It was: the node was opened again and again, and the episode counted as complete, with all of its tasks lost."""
+def test_invalid_tick_is_refused_and_does_not_reopen_the_episode():
+    """Regression: the controller opened the episode there repeatedly; it was complete, with all of its tasks lost."""
     sound, refusing = Node(), Node(status=422)
     asked: list[int] = []
 
@@ -133,5 +133,5 @@ def test_a_tick_that_no_node_could_take_is_refused_and_the_node_is_not_taken_for
         play(ticks, 2, range(3))
         assert ticks.refused is not None
         assert ticks.refused.startswith("slot 0: ")
-        assert "its own words" in ticks.refused
+        assert "its own message" in ticks.refused
         assert asked == []

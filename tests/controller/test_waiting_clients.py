@@ -38,8 +38,8 @@ def ask(address: str, method: str, path: str, body: Any = None, timeout_s: float
 
 
 @pytest.mark.slow
-def test_fifty_waiting_clients_keep_nobody_from_being_answered(testbed: Testbed):
-    """Twelve clients held all workers until the episode's end, and the kubelet killed the controller."""
+def test_fifty_waiting_clients_do_not_block_other_requests(testbed: Testbed):
+    """Regression: 12 clients occupied all workers until the episode's end, so the kubelet killed the controller."""
     episode = testbed.begin()
     found: list[tuple[int, Any, str | None]] = []
 
@@ -87,11 +87,11 @@ class VanishingState(Episodes):
         return EpisodeState(3, "0" * 32, PLAN, 10) if self._reads == 1 else None
 
 
-def test_an_episode_that_ends_while_another_is_asked_for_is_still_busy():
+def test_request_during_the_end_of_an_episode_is_busy():
     with pytest.raises(BusyError, match="episode 3"):
         VanishingState().open(PLAN)
 
 
 @pytest.mark.parametrize(("episode", "aborted"), [(None, True), (3, True), (4, False)])
-def test_an_episode_that_ends_while_it_is_aborted_is_no_error(episode: int | None, aborted: bool):
+def test_abort_of_an_ending_episode_is_not_an_error(episode: int | None, aborted: bool):
     assert VanishingState().abort("the controller was stopped", episode) is aborted

@@ -84,7 +84,7 @@ def test_another_runs_model_is_taken_where_it_fits(storage):
     assert activation.refused is None
 
 
-def test_a_model_is_named_by_the_scheduler_that_asks_it_and_by_no_other(storage):
+def test_only_schedulers_with_an_actor_name_the_model(storage):
     """PPO trains on records that name a model: a heuristic's choice must not name one."""
     activation = activation_of(storage)
     publish(storage, "m1")
@@ -102,7 +102,7 @@ def test_an_older_revision_changes_nothing(storage):
     assert activation.current.choice.name == "random"
 
 
-def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(storage, tmp_path):
+def test_unfit_or_damaged_model_is_refused_with_the_reason(storage, tmp_path):
     activation = activation_of(storage)
     activation.apply(live(1, "random"))
     publish(storage, "other-n", WIDER)
@@ -123,7 +123,7 @@ def test_models_that_do_not_fit_or_are_damaged_are_refused_with_the_reason(stora
     assert "actor.onnx" in refusal(activation, live(7, "drl", "tampered"))
 
 
-def test_an_actor_of_another_size_than_its_manifest_says_is_refused_before_it_decides(storage):
+def test_actor_with_other_size_than_its_manifest_is_refused(storage):
     """If only the manifest were checked, the tasks of the first slots would be lost."""
     activation = activation_of(storage)
     activation.apply(live(1, "random"))
@@ -159,7 +159,7 @@ class _Broken:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "destination 3; there are the nodes 0 … 2")]
+    ("how", "reason"), [("raises", "ZeroDivisionError"), ("nowhere", "destination 3 must be a node, 0 … 2")]
 )
 def test_a_scheduler_that_cannot_decide_is_refused_whatever_it_raises(storage, monkeypatch, how, reason):
     entry = importlib.metadata.EntryPoint("broken", f"{__name__}:_Broken", schedulers.GROUP)
@@ -202,15 +202,15 @@ class AwayStorage:
     """A storage that is unavailable until the test says otherwise."""
 
     def __init__(self, storage) -> None:
-        self.storage, self.away = storage, True
+        self.storage, self.unavailable = storage, True
 
     def read(self, path: str) -> bytes:
-        if self.away:
+        if self.unavailable:
             raise ServiceUnavailable("hdfs+http://x:9870/offload has been unavailable for 20 s")
         return self.storage.read(path)
 
 
-def test_a_model_that_the_storage_refuses_for_good_is_refused_at_once(storage):
+def test_model_that_the_storage_refuses_is_refused_at_once(storage):
     """Waiting would not help: the controller goes on with the fallback scheduler, or stops with the reason."""
 
     class Refusing:
@@ -223,7 +223,7 @@ def test_a_model_that_the_storage_refuses_for_good_is_refused_at_once(storage):
     assert activation.refused == 2
 
 
-def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_before_decides_until_then(storage):
+def test_model_is_activated_when_the_storage_is_available_again(storage):
     publish(storage, "m1")
     flapping = AwayStorage(storage)
     activation = activation_of(flapping)
@@ -241,9 +241,22 @@ def test_a_model_whose_storage_is_away_is_taken_when_it_is_back_and_the_one_befo
     assert activation.current.choice.name == "ratc"
     assert "waits" in activation.problem
     assert "has been unavailable for 20 s" in activation.problem
-    flapping.away = False
+    flapping.unavailable = False
     while activation.current.revision < 2 and time.monotonic() < until:
         time.sleep(0.01)
     stop()
     assert (activation.current.choice.name, activation.problem) == ("drl", None)
     assert set(brought) == {2}
+
+
+def test_a_revision_that_waits_after_a_refused_one_is_logged_and_not_acknowledged_as_refused(storage, caplog):
+    flapping = AwayStorage(storage)
+    activation = activation_of(flapping)
+    activation.apply(live(1, "ratc"))
+    refusal(activation, live(2, "nobody"))
+    assert activation.refused == 2
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable):
+            activation.apply(live(3, "drl", "m1"))
+    assert activation.refused is None
+    assert caplog.text.count("revision 3 (drl, model m1) waits: ") == 1

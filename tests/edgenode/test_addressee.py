@@ -58,7 +58,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Fleet]:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
 def test_a_request_for_another_node_is_refused_before_anything_else(fleet: _Fleet, operation) -> None:
     path = operation.path.replace("{episode}", "1")
-    misdirected = 421, f"this is {addressee(fleet.run.uid, 1)}, not "
+    misdirected = 421, f"this node is {addressee(fleet.run.uid, 1)}, the request is for "
     for to in (addressee(fleet.run.uid, 2), addressee("0" * 32, 1)):
         status, answer = call(fleet.addresses[1], operation.method, path, b"{}", headers={HEADER: to})
         assert (status, answer["detail"].partition(to)[0]) == misdirected
@@ -71,7 +71,7 @@ def test_a_request_for_another_node_is_refused_before_anything_else(fleet: _Flee
     assert fleet.call(1, operation.method, path, b"{}")[0] not in (400, 421)
 
 
-def test_what_is_meant_for_one_node_is_never_done_by_another(tmp_path: Path) -> None:
+def test_node_never_executes_a_request_for_another_node(tmp_path: Path) -> None:
     """Two nodes die and restart at each other's address, during an episode; node 0 knows the old addresses."""
     has_task = np.zeros((SLOTS, NODES), bool)
     has_task[:, 0] = True

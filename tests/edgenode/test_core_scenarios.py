@@ -99,7 +99,7 @@ def test_executions_start_at_planned_ends_so_lateness_does_not_add_up() -> None:
     assert first.execution_s == pytest.approx(0.17)
 
 
-def test_two_tasks_contend_for_a_link_and_each_is_handed_over_at_its_end() -> None:
+def test_tasks_on_one_link_are_handed_over_one_after_the_other() -> None:
     core = _core()
     _arrive(core, 0, _task(transmission_s=0.25), 1)
     second = _arrive(core, 1, _task(transmission_s=0.2), 1)
@@ -123,7 +123,7 @@ def test_links_to_different_nodes_do_not_wait_for_each_other() -> None:
     assert [effect.task for effect in _take(core, HandOver)] == [other]
 
 
-def test_a_task_that_cannot_be_sent_in_time_is_dropped_at_the_head_and_leaves_the_link_to_the_next() -> None:
+def test_head_that_cannot_be_sent_in_time_is_dropped() -> None:
     core = _core()
     _arrive(core, 0, _task(transmission_s=0.5), 1)
     doomed = _arrive(core, 1, _task(transmission_s=0.4, deadline_s=0.75), 1)  # 0.5 + 0.4 − 0.1 = 0.8 > 0.75
@@ -137,7 +137,7 @@ def test_a_task_that_cannot_be_sent_in_time_is_dropped_at_the_head_and_leaves_th
     assert third.transmission_waiting_s == pytest.approx(0.3)
 
 
-def test_a_task_that_cannot_be_executed_in_time_is_dropped_at_the_head_and_leaves_the_executor_to_the_next() -> None:
+def test_head_that_cannot_be_executed_in_time_is_dropped() -> None:
     core = _core()
     first = _arrive(core, 0, _task(execution_s=0.5), 0)
     doomed = _arrive(core, 1, _task(execution_s=0.4, deadline_s=0.75), 0)
@@ -158,9 +158,7 @@ def test_exactly_at_the_deadline_is_in_time(over_s: float, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(("end_s", "outcome", "late"), [(0.707, "success", False), (0.72, "dropped", True)])
-def test_a_measured_completion_past_the_deadline_by_more_than_a_hundredth_is_late(
-    end_s: float, outcome: str, late: bool
-) -> None:
+def test_completion_over_one_percent_past_the_deadline_is_late(end_s: float, outcome: str, late: bool) -> None:
     core = _core()
     task = _arrive(core, 0, _task(execution_s=0.7, deadline_s=0.7), 0)
     core.execution_ended(task.key, end_s)
@@ -219,7 +217,7 @@ def test_a_transmission_failure_is_withdrawn_and_frees_the_link(timing: str) -> 
     assert not _take(core, HandOver) and len(_take(core, Withdraw)) == 1 and core.progress.owned == 0
 
 
-def test_an_announced_task_counts_as_receiving_work_until_it_is_withdrawn_accepted_or_forgotten() -> None:
+def test_receiving_work_counts_announced_tasks_until_they_end() -> None:
     core = _core()
     for slot in range(3):
         core.announced(1, slot, 0.2 * CAPACITY, forget_at_s=1.0 + slot)
@@ -273,7 +271,7 @@ def test_sending_backlogs_are_per_link() -> None:
     assert states.sending_backlog_s[0] == pytest.approx([0.0, 0.3, 0.0])
 
 
-def test_a_received_task_starts_at_its_logical_arrival_and_the_flight_is_kept_apart() -> None:
+def test_received_task_starts_at_its_logical_arrival() -> None:
     core = _core()
     task = _from_peer(0, 0.2)
     assert core.handed_over(task, elapsed_s=0.10, now=0.13)
@@ -316,7 +314,7 @@ def test_the_execution_queue_is_ordered_by_logical_arrival_then_source() -> None
 
 
 @pytest.mark.parametrize(("result", "outcomes"), [("accepted", []), ("doubt", []), ("refused", ["lost"])])
-def test_a_sender_writes_a_fate_only_when_it_is_sure_to_own_the_task(result: str, outcomes: list[str]) -> None:
+def test_sender_records_an_outcome_only_for_a_task_it_owns(result: str, outcomes: list[str]) -> None:
     core = _core()
     task = _arrive(core, 2, _task(transmission_s=0.1), 1)
     core.advance(0.3)
@@ -328,7 +326,7 @@ def test_a_sender_writes_a_fate_only_when_it_is_sure_to_own_the_task(result: str
         assert ended[0].completion_s == task.deadline_s and ended[0].end_slot == 12
 
 
-def test_an_answer_that_comes_before_the_planned_end_of_the_transmission_is_not_forgotten() -> None:
+def test_answer_before_the_end_of_transmission_is_kept() -> None:
     """Otherwise the task would stay pending for ever, and every drain would reach its time limit."""
     core = _core(transfer="payload")
     task = _arrive(core, 0, _task(transmission_s=0.2), 1)
@@ -367,8 +365,8 @@ def test_a_second_tick_of_a_slot_changes_nothing() -> None:
 
 def test_older_overload_messages_change_nothing() -> None:
     core = _core()
-    core.overload_heard(1, True, 7)
-    core.overload_heard(1, False, 6)
+    core.overload_received(1, True, 7)
+    core.overload_received(1, False, 6)
     assert core.tick(0, None, 0.0).states.overloaded[0].tolist() == [False, True, False]
 
 

@@ -37,7 +37,7 @@ _POISON = {
 
 
 @pytest.mark.parametrize("poison", _POISON)
-def test_lines_that_are_no_records_are_kept_in_a_file_of_their_own(tmp_path: Path, poison: str) -> None:
+def test_lines_that_are_not_records_are_set_aside(tmp_path: Path, poison: str) -> None:
     delivered: list[Mapping[str, Any]] = []
 
     def deliver(records: Any) -> list[Any]:
@@ -55,7 +55,7 @@ def test_lines_that_are_no_records_are_kept_in_a_file_of_their_own(tmp_path: Pat
     assert not list(tmp_path.glob("0*.jsonl"))
 
 
-def test_files_that_are_no_segments_are_left_alone(tmp_path: Path) -> None:
+def test_files_that_are_not_segments_stay_unchanged(tmp_path: Path) -> None:
     for name in ("²".rjust(9, "0") + ".jsonl", "notes.jsonl", "1.jsonl.swp"):
         (tmp_path / name).write_bytes(b"{}\n")
     (tmp_path / "000000001.jsonl").mkdir()
@@ -74,7 +74,7 @@ def _folder(fleet: Fleet, node: int) -> Path:
 
 
 def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Path) -> None:
-    """The node died at the first damaged line, at every start; one refused value blocked all later records."""
+    """Regression: the node ended at the first damaged line of every start; a refused value blocked later records."""
     settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 6}, "scheduler": {"name": "local"}}])
     with Fleet(tmp_path, settings) as fleet:
         before = fleet.play(_trace(fleet, 1))
@@ -116,7 +116,7 @@ def test_a_node_that_finds_damaged_files_starts_delivers_and_closes(tmp_path: Pa
 
 
 def test_a_scheduler_whose_numbers_are_not_finite_is_one_that_fails(tmp_path: Path) -> None:
-    """The database rejected its record, and with it all later records of that node."""
+    """Regression: the database rejected its record, and with it all later records of that node."""
     settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 6}, "scheduler": {"name": "local"}}])
     plugin = tmp_path / "plugin"
     (plugin / "unsure-1.dist-info").mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_a_scheduler_whose_numbers_are_not_finite_is_one_that_fails(tmp_path: Pa
         summary = close_episode(fleet.database, fleet.run, episode)
         assert summary.verdict == "mixed" and "lost" not in summary.outcomes, (summary, fleet.logs())
         assert "the scheduler failed in" in summary.reason
-        assert "scheduler unsure failed in slot" in fleet.logs() and "it must be a finite number" in fleet.logs()
+        assert "scheduler unsure failed in slot" in fleet.logs() and "must be a finite number" in fleet.logs()
         with fleet.database.reading() as connection:
             rows = connection.execute(sa.select(outcomes).where(outcomes.c.episode == episode)).all()
         assert all(row.destination == row.source for row in rows)

@@ -83,9 +83,7 @@ def played(fleet: Fleet, parameters: dict[str, Any]) -> tuple[Any, list[Any]]:
         return summary, list(connection.execute(sa.select(decisions).where(decisions.c.episode == episode)).all())
 
 
-def test_a_choice_that_the_scheduler_did_not_make_is_marked_and_its_episode_is_not_complete(
-    moody: None, tmp_path: Path
-) -> None:
+def test_substitute_decision_makes_the_episode_mixed(moody: None, tmp_path: Path) -> None:
     with Fleet(tmp_path, SETTINGS) as fleet:
         summary, rows = played(fleet, {"raises_in_slot": 3})
         assert (summary.verdict, summary.tasks) == ("mixed", 36), fleet.logs()

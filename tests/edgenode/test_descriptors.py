@@ -44,7 +44,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_a_node_raises_its_soft_limit(fleet: Fleet):
-    """With the usual limit of 1024, a node among 127 others lost connections, and with them tasks."""
+    """Regression: with the usual limit of 1024, a node among 127 others lost connections, and so tasks."""
     for process in fleet.processes.values():
         assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == NEEDED
 

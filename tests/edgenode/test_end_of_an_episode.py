@@ -80,9 +80,7 @@ def status_of(fleet: Fleet, node: int) -> dict[str, Any]:
     return found
 
 
-def test_a_task_that_changes_hands_while_the_nodes_are_asked_is_waited_for(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_end_waits_for_a_task_that_is_handed_over_between_nodes(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Node 0 owns no task when it is asked; before node 1 is asked, it has handed its task to node 0."""
     start = NodeClients.start
 

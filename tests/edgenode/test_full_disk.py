@@ -31,11 +31,11 @@ _NO_SPACE = os.strerror(28)
 class _Database:
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
-        self.away = False
+        self.unavailable = False
         self.refuses = False
 
     def write(self, records: Sequence[Mapping[str, Any]]) -> list[Refused]:
-        if self.away:
+        if self.unavailable:
             raise ServiceUnavailable("the database cannot be used now (OperationalError 2003)", "no")
         if self.refuses:
             return [Refused(record, "a test") for record in records]
@@ -61,16 +61,16 @@ def _lines(folder: Path) -> list[dict[str, Any] | None]:
     return [content_of(line) for path in sorted(folder.glob("0*.jsonl")) for line in path.read_bytes().splitlines()]
 
 
-def test_records_go_to_memory_while_the_disk_is_full_and_to_the_disk_afterwards(disk: SmallDisk, caplog: Any) -> None:
+def test_records_stay_in_memory_while_the_disk_is_full(disk: SmallDisk, caplog: Any) -> None:
     database = _Database()
-    database.away = True
+    database.unavailable = True
     outbox = Outbox(disk.folder / "outbox", database.write, 60.0)
     outbox.append(_record(0))
     disk.fill()
     for slot in range(1, 40):
         outbox.append(_record(slot))
     assert outbox.waiting == 40 and 0 < outbox.in_memory < 40
-    with pytest.raises(OutboxError, match=f"cannot be used now.*{_NO_SPACE}.*are in memory"):
+    with pytest.raises(OutboxError, match=f"cannot be used now.*{_NO_SPACE}.*records in memory"):
         outbox.flush()
     assert outbox.problem is not None and _NO_SPACE in outbox.problem
     disk.empty()
@@ -80,11 +80,11 @@ def test_records_go_to_memory_while_the_disk_is_full_and_to_the_disk_afterwards(
     assert sorted(record["slot"] for record in _lines(disk.folder / "outbox") if record) == list(range(40))
     assert None not in _lines(disk.folder / "outbox"), "half a line spoils the one after it"
     outbox.append(_record(40))
-    database.away = False
+    database.unavailable = False
     outbox.flush()
     assert database.slots == list(range(41)) and outbox.waiting == 0 and outbox.problem is None
-    said = [record.getMessage() for record in caplog.records if "takes" in record.getMessage()]
-    assert len(said) == 2 and "takes no records" in said[0] and "takes records again" in said[1], said
+    logged = [record.getMessage() for record in caplog.records if "writable" in record.getMessage()]
+    assert len(logged) == 2 and "is not writable" in logged[0] and "is writable again" in logged[1], logged
 
 
 def test_the_database_takes_them_from_memory(disk: SmallDisk) -> None:
@@ -115,13 +115,13 @@ def test_a_node_starts_on_a_full_disk(disk: SmallDisk) -> None:
 
 def test_what_memory_does_not_take_is_counted_and_said(disk: SmallDisk, caplog: Any) -> None:
     database = _Database()
-    database.away = True
+    database.unavailable = True
     outbox = Outbox(disk.folder / "outbox", database.write, 60.0, most_in_memory=5)
     disk.fill()
     for slot in range(20):
         outbox.append(_record(slot))
     assert outbox.in_memory == 5 and outbox.dropped == 20 - outbox.waiting > 0
-    assert f"{outbox.dropped} were dropped" in (outbox.problem or "")
+    assert f"{outbox.dropped} dropped" in (outbox.problem or "")
     assert [r.levelno for r in caplog.records if "the maximum" in r.getMessage()] == [logging.ERROR]
 
 
@@ -151,7 +151,7 @@ def test_a_piece_that_does_not_fit_leaves_nothing_behind(disk: SmallDisk) -> Non
     assert (disk.folder / "file").read_bytes() == b"first\nsecond\n"
 
 
-def test_threads_that_append_while_the_disk_comes_and_goes_lose_nothing(disk: SmallDisk) -> None:
+def test_concurrent_appends_lose_nothing_during_disk_failures(disk: SmallDisk) -> None:
     database = _Database()
     outbox = Outbox(disk.folder / "outbox", database.write, 0.01)
     outbox.start()
@@ -165,12 +165,12 @@ def test_threads_that_append_while_the_disk_comes_and_goes_lose_nothing(disk: Sm
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        database.away = not database.away
+        database.unavailable = not database.unavailable
         disk.fill()
         time.sleep(0.03)
         disk.empty()
         time.sleep(0.03)
-    database.away = False
+    database.unavailable = False
     outbox.stop()
     assert outbox.waiting == outbox.dropped == outbox.refused == 0
     assert database.slots == sorted(first + slot for first in (0, 1000, 2000) for slot in range(400))
@@ -192,7 +192,7 @@ def _trace(fleet: Fleet, number: int) -> Trace:
 
 
 def test_nodes_on_a_full_disk_lose_no_task(tmp_path: Path) -> None:
-    """All nodes died of a full disk, repeatedly, and the episode lost all its tasks."""
+    """Regression: a full disk ended all nodes repeatedly, and the episode lost all its tasks."""
     settings = resolve_settings(
         [
             {
@@ -222,7 +222,7 @@ def test_nodes_on_a_full_disk_lose_no_task(tmp_path: Path) -> None:
             fleet.tick(episode, trace, slot, start_s)
         fleet.drain()
         for status, answer in fleet.close(episode):
-            assert status == 503 and "are in memory" in answer["detail"], answer
+            assert status == 503 and "records in memory" in answer["detail"], answer
         with fleet.database.transaction() as connection:
             connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO decisions")
         assert all(status == 200 for status, _ in fleet.close(episode)), fleet.logs()
@@ -239,5 +239,5 @@ def test_nodes_on_a_full_disk_lose_no_task(tmp_path: Path) -> None:
         assert rows
         for node in range(3):
             log = (tmp_path / f"node-{node}.log").read_text()
-            assert log.count("takes no records") == 1 and log.count("takes records again") == 1, log
+            assert log.count("is not writable") == 1 and log.count("is writable again") == 1, log
             assert "Traceback" not in log

@@ -51,7 +51,7 @@ def _left_on_disk(folder: Path) -> None:
             process.wait()
 
 
-def test_another_experiment_of_the_same_name_gets_no_records_of_the_one_before(tmp_path: Path) -> None:
+def test_new_run_of_the_same_name_gets_no_old_records(tmp_path: Path) -> None:
     """The new database also has an open episode 1. It would close as complete, with the decisions of the other one."""
     _left_on_disk(tmp_path)
     with Fleet(tmp_path, _settings(0.1), url=f"sqlite:///{tmp_path}/second.db") as fleet:

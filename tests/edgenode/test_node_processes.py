@@ -191,7 +191,7 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
         assert set(statuses.values()) == {202}, (slot, statuses)
         if slot == 4:
             status, answer = fleet.call(1, "POST", "/v1/episodes", fleet.opening(before, 14))
-            assert (status, answer["title"]) == (409, "Another episode")
+            assert (status, answer["title"]) == (409, "Wrong episode")
             assert f"episode {before} is over" in answer["detail"]
     for thread in threads:
         thread.join()
@@ -201,7 +201,7 @@ def test_an_opening_that_was_held_up_changes_nothing(fleet: Fleet) -> None:
     assert (summary.verdict, summary.reason) == ("complete", None) and "lost" not in summary.outcomes, fleet.logs()
 
 
-def test_the_live_settings_are_applied_while_running_and_a_wrong_one_keeps_the_last_good(fleet: Fleet) -> None:
+def test_refused_live_settings_keep_the_last_valid_ones(fleet: Fleet) -> None:
     revision = fleet.change({"scheduler": {"name": "local", "model": None}})
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
     found = fleet.call(0, "GET", "/v1/status")[1]
@@ -215,11 +215,11 @@ def test_the_live_settings_are_applied_while_running_and_a_wrong_one_keeps_the_l
     fleet.open(fleet.write_episode(_trace(fleet, 7)), 7)
     until = time.monotonic() + 20
     while time.monotonic() < until:  # until all nodes have acknowledged
-        told = [one.metadata for one in fleet.registry.instances("edgenode", "test")]
-        if all(one["revision"] == revision and one["scheduler"] == "random" for one in told):
+        instances = [one.metadata for one in fleet.registry.instances("edgenode", "test")]
+        if all(one["revision"] == revision and one["scheduler"] == "random" for one in instances):
             return
         time.sleep(0.05)
-    raise AssertionError(told)
+    raise AssertionError(instances)
 
 
 def test_a_refused_model_is_reported_to_the_controller_that_opens(fleet: Fleet) -> None:
@@ -230,7 +230,7 @@ def test_a_refused_model_is_reported_to_the_controller_that_opens(fleet: Fleet) 
     fleet.change({"scheduler": {"name": "random", "model": None}})
 
 
-def test_metrics_and_status_tell_the_same_story(fleet: Fleet) -> None:
+def test_metrics_and_status_report_the_same_numbers(fleet: Fleet) -> None:
     fleet.change({"scheduler": {"name": "random", "model": None}})
     episode = fleet.play(_trace(fleet, 8))
     close_episode(fleet.database, fleet.run, episode)
@@ -292,7 +292,7 @@ _HANDOVER = {
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "words"),
+    ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/ticks", b"{not json", 400, "JSON"),
         ("POST", "/v1/ticks", b"", 400, "JSON"),
@@ -328,8 +328,8 @@ _HANDOVER = {
         ("GET", "/nowhere", None, 404, ""),
     ],
 )
-def test_bad_requests_are_refused_with_a_problem_that_names_what_is_wrong(
-    playing: tuple[Fleet, int], method: str, path: str, body: Any, status: int, words: str
+def test_bad_request_problem_names_the_wrong_value(
+    playing: tuple[Fleet, int], method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     fleet, episode = playing
     if isinstance(body, dict):
@@ -337,7 +337,7 @@ def test_bad_requests_are_refused_with_a_problem_that_names_what_is_wrong(
     found, answer = fleet.call(0, method, path, body)
     assert found == status, answer
     assert set(answer) == {"type", "title", "status", "detail"} and answer["status"] == status
-    assert words in answer["detail"]
+    assert message in answer["detail"]
     assert fleet.call(0, "GET", "/healthz")[0] == 200
 
 
@@ -347,7 +347,7 @@ def _answer(connection: socket.socket) -> dict[str, Any]:
     return answer
 
 
-def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_fleet: Fleet) -> None:
+def test_link_receives_and_measures_tasks_in_order(payload_fleet: Fleet) -> None:
     fleet = payload_fleet
     episode, trace = _opened(fleet, 12)
     fleet.tick(episode, trace, 0, fleet.start(episode))
@@ -372,15 +372,15 @@ def test_a_link_takes_tasks_bytes_one_after_the_other_and_measures_them(payload_
 
 
 @pytest.mark.parametrize(
-    ("line", "status", "words"),
+    ("line", "status", "message"),
     [(b"{not json", 400, "JSON"), (b'{"episode": 12345}', 422, "slot"), (b"[]", 422, "")],
 )
-def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: bytes, status: int, words: str) -> None:
+def test_a_link_refuses_what_is_not_a_task(playing: tuple[Fleet, int], line: bytes, status: int, message: str) -> None:
     fleet, episode = playing
     with raw_link(fleet, 0, episode, 1) as link:
         link.sendall(line + b"\n")
         answer = _answer(link)
-        assert answer["status"] == status and words in answer["detail"]
+        assert answer["status"] == status and message in answer["detail"]
         assert link.recv(1) == b""  # the beginning of the next task cannot be determined
     assert fleet.call(0, "GET", "/healthz")[0] == 200
 
@@ -399,7 +399,7 @@ def test_a_link_needs_the_upgrade(playing: tuple[Fleet, int]) -> None:
     assert fleet.call(0, "GET", "/v1/link")[0] == 426
 
 
-def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is(playing: tuple[Fleet, int]) -> None:
+def test_broken_transfer_falls_back_to_the_description(playing: tuple[Fleet, int]) -> None:
     """A link that breaks within a transfer must neither lose the task nor execute it twice."""
     fleet, episode = playing
     task = {"episode": episode, "episode_uid": fleet.uids[episode], **_HANDOVER, "slot": 3, "deadline_s": 1000.0}
@@ -409,7 +409,7 @@ def test_a_transfer_that_breaks_off_is_not_accepted_and_the_description_alone_is
     time.sleep(0.2)
     assert fleet.call(0, "GET", "/v1/status")[1]["pending"] <= before
     foreign = fleet.call(0, "POST", "/v1/handovers", {**task, "episode_uid": "f" * 32})
-    assert (foreign[0], foreign[1]["title"]) == (409, "Another episode"), "of another database's episode of this number"
+    assert (foreign[0], foreign[1]["title"]) == (409, "Wrong episode"), "of another database's episode of this number"
     assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": True})
     assert fleet.call(0, "POST", "/v1/handovers", task) == (200, {"accepted": False})
 
@@ -423,7 +423,7 @@ def test_a_probe_of_a_slot_that_does_not_come_gives_up_in_time(playing: tuple[Fl
 
 
 def test_connections_of_many_peers_are_kept(playing: tuple[Fleet, int]) -> None:
-    """With more than ten kept connections the server closed each after its answer: every message needed a new one."""
+    """Regression: with over ten kept connections the server closed each after its answer."""
     fleet, _ = playing
     connections = [HTTPConnection(urlsplit(fleet.addresses[0]).netloc, timeout=10) for _ in range(24)]
     for _ in range(2):
@@ -437,7 +437,7 @@ def test_connections_of_many_peers_are_kept(playing: tuple[Fleet, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"OFFLOAD_NODE": "7"}, "OFFLOAD_NODE=7"),
         ({"OFFLOAD_NODE": "x"}, "OFFLOAD_NODE='x'"),
@@ -446,7 +446,7 @@ def test_connections_of_many_peers_are_kept(playing: tuple[Fleet, int]) -> None:
         ({"OFFLOAD_BIND": "nonsense"}, "OFFLOAD_BIND"),
     ],
 )
-def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes: dict[str, str], words: str) -> None:
+def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes: dict[str, str], message: str) -> None:
     import subprocess
     import sys
 
@@ -460,7 +460,7 @@ def test_a_wrong_start_ends_with_exit_code_2_and_says_why(fleet: Fleet, changes:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_node_is_small_and_knows_no_torch(fleet: Fleet) -> None:

@@ -23,15 +23,15 @@ from offload.records import DecisionRecord
 
 
 class _Database:
-    """Accepts what `deliver_records` accepts. `away` makes it fail, with a secret in the driver's words."""
+    """Accepts what `deliver_records` accepts. `unavailable` makes it fail, with a secret in the driver's message."""
 
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
-        self.away = False
+        self.unavailable = False
         self.closed: set[int] = set()
 
     def write(self, records: Sequence[Mapping[str, Any]]) -> list[Refused]:
-        if self.away:
+        if self.unavailable:
             raise ServiceUnavailable("the database cannot be used now (OperationalError 2003)", "password=hunter2")
         refused = [Refused(one, "its episode is closed") for one in records if one["episode"] in self.closed]
         self.rows += [one for one in records if one["episode"] not in self.closed]
@@ -56,10 +56,10 @@ def test_flush_delivers_everything_in_order_with_its_bytes(tmp_path: Path) -> No
     assert outbox.waiting == 0 and not list(tmp_path.glob("*.jsonl"))
 
 
-def test_records_wait_on_the_disk_while_the_database_is_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_records_wait_on_the_disk_during_a_database_outage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     database = _Database()
     outbox = _outbox(tmp_path, database)
-    database.away = True
+    database.unavailable = True
     for slot in range(3):
         outbox.append(_record(slot))
         with pytest.raises(OutboxError, match="cannot be used now") as refused:
@@ -67,7 +67,7 @@ def test_records_wait_on_the_disk_while_the_database_is_away(tmp_path: Path, cap
         assert "hunter2" not in str(refused.value)
     assert outbox.waiting == 3 and database.rows == []
     assert "hunter2" not in caplog.text
-    database.away = False
+    database.unavailable = False
     outbox.flush()
     assert [row["slot"] for row in database.rows] == [0, 1, 2] and outbox.waiting == 0
 
@@ -75,12 +75,12 @@ def test_records_wait_on_the_disk_while_the_database_is_away(tmp_path: Path, cap
 def test_the_thread_delivers_by_itself_and_goes_on_after_an_outage(tmp_path: Path) -> None:
     database = _Database()
     outbox = _outbox(tmp_path, database, interval_s=0.02)
-    database.away = True
+    database.unavailable = True
     outbox.start()
     outbox.append(_record(0))
     time.sleep(0.2)
     assert outbox.waiting == 1
-    database.away = False
+    database.unavailable = False
     until = time.monotonic() + 20
     while outbox.waiting and time.monotonic() < until:
         time.sleep(0.02)
@@ -88,13 +88,13 @@ def test_the_thread_delivers_by_itself_and_goes_on_after_an_outage(tmp_path: Pat
     outbox.stop()
 
 
-def test_what_a_stopped_node_could_not_deliver_is_delivered_at_the_next_start(tmp_path: Path) -> None:
+def test_undelivered_records_are_delivered_at_the_next_start(tmp_path: Path) -> None:
     database = _Database()
     outbox = _outbox(tmp_path, database)
     outbox.append(_record(0))
-    database.away = True
+    database.unavailable = True
     outbox.stop()
-    database.away = False
+    database.unavailable = False
     again = _outbox(tmp_path, database)
     assert again.waiting == 1
     again.append(_record(1))
@@ -155,7 +155,7 @@ def test_refused_records_are_kept_aside_and_counted(tmp_path: Path) -> None:
 
 
 def test_what_is_appended_while_a_delivery_is_under_way_is_not_lost(tmp_path: Path) -> None:
-    """A segment that was still being written was delivered in part and deleted: tasks lost their outcomes."""
+    """Regression: a segment was delivered in part while it was written, and deleted. So tasks lost their outcomes."""
     database = _Database()
     outbox = _outbox(tmp_path, database)
     total, done = 3000, threading.Event()
@@ -173,3 +173,26 @@ def test_what_is_appended_while_a_delivery_is_under_way_is_not_lost(tmp_path: Pa
     outbox.flush()
     assert sorted(row["slot"] for row in database.rows) == list(range(total))
     assert outbox.waiting == 0
+
+
+def test_the_counts_change_only_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The delivery thread and `append` increased `dropped` at the same time: the status lacked lost records."""
+    changed: dict[str, list[bool]] = {name: [] for name in ("refused", "dropped", "waiting", "_disk_trouble")}
+
+    class Watched(Outbox):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in changed and hasattr(self, "_writer"):  # it is made
+                changed[name].append(self._lock.locked())
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr("edgenode.outbox._MOST_ASIDE", 0)
+    database = _Database()
+    database.closed = {1}
+    outbox = Watched(tmp_path, database.write, 60.0)
+    (tmp_path / "000000000.jsonl").write_bytes(b"torn\n")
+    for name in ("refused.jsonl", "000000000.damaged"):
+        (tmp_path / name).mkdir()  # nothing can be set aside
+    outbox.append(_record(0))
+    outbox.flush()
+    assert (outbox.refused, outbox.dropped) == (2, 2)
+    assert {name: set(locked) for name, locked in changed.items()} == {name: {True} for name in changed}

@@ -147,7 +147,7 @@ def test_what_a_node_reports_is_a_report() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "message"),
     [
         (b"{broken", "not JSON"),
         (b"\xff\xfe", "not JSON"),
@@ -171,10 +171,10 @@ def test_what_a_node_reports_is_a_report() -> None:
         (_with(execution_queue_length=10**30), "execution_queue_length: 1000"),
     ],
 )
-def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
-    answer: bytes, words: str, caplog: pytest.LogCaptureFixture
+def test_malformed_report_is_logged_once_and_is_not_an_answer(
+    answer: bytes, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was logged as a failed scheduler in every slot, and the task was executed here without the other reports."""
+    """Regression: it counted as a scheduler failure in every slot, and the node executed the task itself."""
     with _node() as sound, _node(answer=answer) as malformed:
         prober = Prober({1: malformed, 2: sound}.__getitem__, str, timeout_s=5.0)
         for _ in range(3):
@@ -183,12 +183,12 @@ def test_a_malformed_report_is_no_answer_and_logged_once_with_its_node(
         logged = [record.getMessage() for record in caplog.records if record.name == "edgenode.probing"]
         assert len(logged) == 1
         assert logged[0].startswith(f"node 1 at {malformed} gives a malformed report")
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=message):
             Report.from_bytes(answer, 4)
 
 
 def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
-    """Connecting to the first one took the whole time-out: no other node was asked."""
+    """Regression: connecting to the first one took the whole time-out, so no other node was probed."""
     with _node() as alive, _node() as second, socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -196,8 +196,8 @@ def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
         for one in filling:
             one.setblocking(False)
             one.connect_ex(full.getsockname())
-        away = f"http://127.0.0.1:{full.getsockname()[1]}"
-        addresses = {1: away, 2: away, 3: alive, 4: away, 5: second}
+        unavailable = f"http://127.0.0.1:{full.getsockname()[1]}"
+        addresses = {1: unavailable, 2: unavailable, 3: alive, 4: unavailable, 5: second}
         prober = Prober(addresses.__getitem__, str, timeout_s=1.0)
         prober.connect(list(addresses))
         for slot in range(5):
@@ -208,7 +208,7 @@ def test_unreachable_nodes_do_not_keep_the_others_from_being_asked() -> None:
 
 
 def test_probes_work_beyond_a_thousand_descriptors() -> None:
-    """select() accepts no descriptor from 1024 on: such a decision was made without any report."""
+    """Regression: select() accepts no descriptor from 1024 on. Such a decision was made without any report."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4096:
         pytest.skip(f"the hard limit of descriptors is {hard} here")

@@ -80,8 +80,8 @@ def assert_answers(fleet: Fleet, episode: int, slot: int) -> None:
 
 
 @pytest.mark.parametrize("amid", [b"", b'{"episode"', None])
-def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, amid: bytes | None):
-    """Each link held a thread as long as its peer's kernel answered: /healthz failed, and the node was killed."""
+def test_silent_links_do_not_block_other_requests(fleet: Fleet, amid: bytes | None):
+    """Regression: each link occupied a thread, so /healthz failed and the kubelet killed the node."""
     episode, _ = begun(fleet, 1)
     before = threads(fleet)
     silent = []
@@ -96,13 +96,13 @@ def test_silent_links_of_a_peer_keep_nobody_from_being_answered(fleet: Fleet, am
             link.sendall(task if amid is None else amid)
         silent.append(link)
     assert_answers(fleet, episode, 2)
-    assert threads(fleet) - before < 20, "each of them holds a thread"
+    assert threads(fleet) - before < 20, "each of them occupies a thread"
     for link in silent:
         link.close()
 
 
 def test_links_end_with_their_episode(fleet: Fleet):
-    """Links were kept in the next episodes, although the peer may have disappeared."""
+    """Regression: links stayed open in the next episodes, although the peer may have disappeared."""
     episode, _ = begun(fleet, 2)
     link = raw_link(fleet, 0, episode, 1)
     after, _ = begun(fleet, 3)
@@ -115,7 +115,17 @@ def test_links_end_with_their_episode(fleet: Fleet):
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?episode=1", "?episode=1&source=x", "?episode=1&source=0", "?episode=1&source=9"]
+    "query",
+    [
+        "",
+        "?episode=1",
+        "?episode=1&source=x",
+        "?episode=1&source=0",
+        "?episode=1&source=9",
+        "?episode=99&source=-1",
+        "?episode=0&source=1",
+        "?episode=9223372036854775808&source=1",
+    ],
 )
 def test_a_link_says_whose_it_is_and_of_which_episode(fleet: Fleet, query: str):
     status, answer = fleet.call(0, "GET", f"/v1/link{query}", Upgrade="offload-link", Connection="Upgrade")
@@ -133,10 +143,10 @@ def other_machine() -> Iterator[tuple[str, str, list[str]]]:
     name = f"ob{os.getpid() % 100_000}"
     subnet = f"10.213.{os.getpid() % 200 + 20}"
 
-    def ip(*words: str) -> None:
-        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    def ip(*arguments: str) -> None:
+        done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"no network namespace can be made here: ip {' '.join(words)}: {done.stderr.strip()}")
+            pytest.skip(f"no network namespace can be made here: ip {' '.join(arguments)}: {done.stderr.strip()}")
 
     try:
         ip("netns", "add", name)
@@ -182,7 +192,7 @@ class ReachableFleet(Fleet):
 
 @pytest.mark.slow
 def test_the_links_of_a_machine_that_vanished_end_soon(tmp_path: Path, other_machine: tuple[str, str, list[str]]):
-    """They were kept for two hours, each with a thread and a descriptor."""
+    """Regression: they stayed for two hours, each with a thread and a descriptor."""
     interface, ReachableFleet.bind, inside = other_machine
     with ReachableFleet(tmp_path, resolve_settings([LAYER])) as fleet:
         episode, _ = begun(fleet, 1)

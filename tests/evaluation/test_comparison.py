@@ -85,7 +85,7 @@ def test_a_repeated_episode_counts_once():
     assert select_comparison(summaries, ["ratc"], 1).rates("ratc") == {1: 0.9}
 
 
-def test_a_method_that_the_settings_do_not_ask_for_cannot_shrink_the_comparison():
+def test_unconfigured_method_cannot_shrink_the_comparison():
     summaries = [
         episode("ratc", 1, 9),
         episode("ratc", 2, 9),

@@ -73,7 +73,7 @@ def test_failures_that_show_early_are_left_out_only_where_they_do():
     assert execution_ratio(failed, NETWORK, "event").size == 1
 
 
-def test_transfers_are_judged_apart_and_local_tasks_belong_to_the_runs_own():
+def test_transfers_are_judged_separately():
     tasks = columns(3, transfer=np.array(["emulated", "payload", ""]))
     found = judged(tasks, transfer="payload")
     assert {kind: values["tasks"] for kind, values in found.items()} == {"emulated": 1, "payload": 2}

@@ -65,7 +65,7 @@ def test_each_part_of_the_promise_counts(changes, held) -> None:
     assert ("NOT held" in parity_verdict("emulated", found)) is not held
 
 
-def test_different_outcomes_are_counted_by_kind_and_kept_out_of_the_durations() -> None:
+def test_different_outcomes_are_counted_but_not_timed() -> None:
     outcome, execution = share(5, "dropped", "success"), share(5, 0.0, 0.3)
     found = measure_parity(measured(outcome=outcome, execution_s=execution), twin(), "emulated")["emulated"]
     assert found["different_outcomes"] == {"dropped → success": 5}
@@ -79,7 +79,7 @@ def test_each_transfer_has_its_own_and_a_local_task_counts_as_the_runs() -> None
     assert {name: one["tasks"] for name, one in found.items()} == {"emulated": 50, "payload": 150}
 
 
-def test_a_stage_that_nobody_reached_is_no_reason_for_anything() -> None:
+def test_stage_without_tasks_does_not_change_the_verdict() -> None:
     nothing = {"transmission_s": 0.0, "outcome": "dropped", "execution_s": 0.0}
     found = measure_parity(measured(**nothing), twin(**nothing), "emulated")["emulated"]
     assert found["transmission_s"]["p95"] is None

@@ -192,7 +192,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     db.close()
 
 
-def test_a_run_without_any_task_is_complete_and_says_why_nothing_is_compared(tmp_path):
+def test_run_without_tasks_is_complete_and_compares_nothing(tmp_path):
     settings = settings_with(network={"arrival_probability": [0.0, 0.0]})
     db, run = open_run(tmp_path, settings)
     play_everything(db, run)
@@ -215,7 +215,7 @@ def test_one_trace_gives_no_interval_and_still_a_report(tmp_path):
     db.close()
 
 
-def test_slow_machines_are_told_that_fidelity_is_not_held(tmp_path):
+def test_report_says_that_fidelity_is_not_held(tmp_path):
     db, run = open_run(tmp_path)
     play(db, run, "evaluate", "random", EVALUATION_TRACES, noise=0.2)
     results = build_results(db, run)

@@ -49,8 +49,8 @@ def test_a_nodes_description_is_its_routes() -> None:
 
 @pytest.mark.parametrize("operations", [NODES, CONTROLLERS], ids=["node", "controller"])
 def test_every_operation_but_the_probes_needs_the_token_where_there_is_one(operations) -> None:
-    told = describe("t", operations, secured=True, open_paths=OPEN_PATHS)
-    for path, methods in told["paths"].items():
+    described = describe("t", operations, secured=True, open_paths=OPEN_PATHS)
+    for path, methods in described["paths"].items():
         for operation in methods.values():
             assert ("security" in operation) == (path not in OPEN_PATHS), path
             assert ("401" in operation["responses"]) == (path not in OPEN_PATHS), path

@@ -48,7 +48,7 @@ def frozen(access: Access) -> Iterator[str]:
 
 @pytest.fixture
 def babbler() -> Iterator[str]:
-    """A server that is no pod and does not speak HTTP."""
+    """A server that is not a pod and does not speak HTTP."""
     import socketserver
     import threading
 
@@ -85,7 +85,7 @@ def test_a_request_and_an_answer_larger_than_all_buffers_arrive_whole(access: Ac
 
 
 def test_connections_end_soon_after_the_other_end_has_vanished(access: Access, pod: str):
-    """A half-open connection was kept for two hours."""
+    """Regression: a half-open connection was kept for two hours."""
     connection = access.connection(pod, 5.0)
     connection.connect()
     assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -102,7 +102,7 @@ def outcomes(fanout: Fanout[str], within_s: float = 30.0) -> dict[str, Outcome]:
     return found
 
 
-def said(outcome: Outcome) -> dict[str, Any]:
+def answer_of(outcome: Outcome) -> dict[str, Any]:
     assert not isinstance(outcome, OSError), outcome
     assert outcome[0] == 200
     return json.loads(outcome[1])
@@ -123,7 +123,10 @@ def test_each_pod_gets_its_headers_and_who_is_not_there_is_an_outcome(access: Ac
     assert len(fanout) == 3
     found = outcomes(fanout)
     assert isinstance(found["b"], NotConnected)
-    assert [(said(found[key])["heard"], said(found[key])["to"]) for key in ("a", "c")] == [("a", "a"), ("c", "c")]
+    assert [(answer_of(found[key])["heard"], answer_of(found[key])["to"]) for key in ("a", "c")] == [
+        ("a", "a"),
+        ("c", "c"),
+    ]
 
 
 def test_connecting_ahead_ends_in_time_and_serves_the_first_request(pod: str, frozen: str, fanout: Fanout[str]):
@@ -133,18 +136,18 @@ def test_connecting_ahead_ends_in_time_and_serves_the_first_request(pod: str, fr
     assert len(fanout) == 0
     assert not fanout.is_connecting("pod")
     fanout.start("pod", pod, "POST", "/", b"x")
-    assert said(outcomes(fanout)["pod"])["heard"] == "x"
+    assert answer_of(outcomes(fanout)["pod"])["heard"] == "x"
 
 
 def test_a_forgotten_answer_is_not_given_and_its_connection_is_kept(pod: str, fanout: Fanout[str]):
     fanout.start("pod", pod, "POST", "/", b"0")
-    first = said(outcomes(fanout)["pod"])
+    first = answer_of(outcomes(fanout)["pod"])
     fanout.start("pod", pod, "POST", "/", b"1")
     fanout.forget_all()
     assert list(fanout.finished(0.0)) == []
     time.sleep(2.0)  # it is there now
     fanout.start("pod", pod, "POST", "/", b"2")
-    assert said(outcomes(fanout)["pod"]) == {**first, "heard": "2"}
+    assert answer_of(outcomes(fanout)["pod"]) == {**first, "heard": "2"}
 
 
 def test_a_connection_that_was_idle_for_longer_than_allowed_is_replaced(access: Access, pod: str):
@@ -152,7 +155,7 @@ def test_a_connection_that_was_idle_for_longer_than_allowed_is_replaced(access: 
     fanout: Fanout[str] = Fanout(lambda _: {}, access, kept_s=0.05)
     for _ in range(2):
         fanout.start("pod", pod, "POST", "/", b"x")
-        ports.append(said(outcomes(fanout)["pod"])["from"])
+        ports.append(answer_of(outcomes(fanout)["pod"])["from"])
         time.sleep(0.2)
     fanout.close()
     assert len(set(ports)) == 2

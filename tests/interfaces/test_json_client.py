@@ -91,7 +91,7 @@ def test_the_connection_is_kept() -> None:
         assert script.connections == 1
 
 
-def test_a_connection_that_is_seen_to_have_ended_is_replaced_whatever_is_asked() -> None:
+def test_closed_connection_is_replaced_for_every_method() -> None:
     with asked(answer(), answer(), closes=True) as (client, script):
         client.ask("POST", "/")
         time.sleep(0.2)  # till its close is known here
@@ -99,7 +99,7 @@ def test_a_connection_that_is_seen_to_have_ended_is_replaced_whatever_is_asked()
         assert (script.connections, script.heard) == (2, ["POST", "POST"])
 
 
-def test_what_may_be_heard_twice_is_asked_again_where_a_kept_connection_breaks_off() -> None:
+def test_repeatable_request_is_retried_on_a_broken_connection() -> None:
     with asked(answer(), b"", answer()) as (client, script):
         client.ask("GET", "/")
         assert client.ask("GET", "/").ok
@@ -152,15 +152,15 @@ def test_a_connection_that_was_idle_for_long_is_replaced(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
-    [(b'{"title": "Busy", "detail": "its own words"}', "its own words"), (b'{"title": "Busy"}', "Busy"), (b"", "409")],
+    ("body", "expected"),
+    [(b'{"title": "Busy", "detail": "its message"}', "its message"), (b'{"title": "Busy"}', "Busy"), (b"", "409")],
 )
-def test_a_refusal_is_an_answer_with_the_pods_own_words(body: bytes, words: str) -> None:
+def test_refused_request_returns_the_message_of_the_pod(body: bytes, expected: str) -> None:
     refusal = answer(body, "409 Conflict", "Content-Type: application/problem+json\r\n")
     with asked(refusal) as (client, _):
         found = client.ask("GET", "/")
     assert (found.status, found.ok) == (409, False)
-    assert words in found.detail
+    assert expected in found.detail
 
 
 def test_an_answer_without_content_is_an_empty_object() -> None:
@@ -172,9 +172,12 @@ def test_an_answer_without_content_is_an_empty_object() -> None:
 @pytest.mark.parametrize("body", [b"[1]", b"null", b'"text"', b"<html>", b"\xff\xfe", b"[" * 100_000])
 @pytest.mark.parametrize("status", ["200 OK", "502 Bad Gateway"])
 def test_what_is_no_object_is_malformed(body: bytes, status: str) -> None:
-    with asked(answer(body, status)) as (client, _), pytest.raises(MalformedAnswer, match="is no JSON object") as said:
+    with (
+        asked(answer(body, status)) as (client, _),
+        pytest.raises(MalformedAnswer, match="is not a JSON object") as error,
+    ):
         client.ask("GET", "/")
-    assert len(str(said.value)) < 500
+    assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -208,8 +211,8 @@ def test_nobody_there_is_an_error_of_the_connection() -> None:
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    said = {"heard": json.loads(environ["wsgi.input"].read()), "from": environ["REMOTE_PORT"]}
-    content = json.dumps(said).encode()
+    received = {"heard": json.loads(environ["wsgi.input"].read()), "from": environ["REMOTE_PORT"]}
+    content = json.dumps(received).encode()
     start_response("200 OK", [("Content-Length", str(len(content)))])
     return [content]
 

@@ -6,20 +6,25 @@ import dataclasses
 import errno
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from controller.nodes import NodeClients
 from edgenode.interface import OpenEpisode
 from middleware.http.access import Access
+from middleware.http.address import bound, loopback_beside, reachable_address
 from middleware.http.server import PodServer
 from middleware.http.wire import Wire
 from middleware.nacos import NacosServer, _host_port
-from middleware.registry import Instance, Registry, bound, loopback_beside, open_registry, reachable_address
+from middleware.registry import Instance, Registry, open_registry
 
 
 def has_ipv6() -> bool:
@@ -67,7 +72,7 @@ def test_a_server_on_the_ipv6_loopback_is_reached_by_every_client(serve) -> None
     assert connection.getresponse().read().decode() == place
     connection.close()
     clients = NodeClients({0: address}, "0" * 32)
-    # The answer is the address at which the node was reached; it is no JSON object.
+    # The answer is the address at which the node was reached; it is not a JSON object.
     assert place in clients.ask("GET", "/", {0: None}, 5)[0].detail
     clients.close()
     opened = {
@@ -127,7 +132,7 @@ def test_what_may_be_bound(bind: str, found: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bind", "words"),
+    ("bind", "expected"),
     [
         ("8080", "write host:port or \\[IPv6\\]:port"),
         ("[::1]", "write host:port or \\[IPv6\\]:port"),
@@ -143,8 +148,8 @@ def test_what_may_be_bound(bind: str, found: tuple[str, int]) -> None:
         ("[fe80::1]:80", "on one link only"),
     ],
 )
-def test_what_may_not_be_bound_says_why(bind: str, words: str) -> None:
-    with pytest.raises(ValueError, match=f"OFFLOAD_BIND=.*{words}"):
+def test_what_may_not_be_bound_says_why(bind: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"OFFLOAD_BIND=.*{expected}"):
         bound(bind)
 
 
@@ -211,3 +216,10 @@ def test_a_nacos_server_is_reached_by_ipv6() -> None:
         url = f"nacos://[::1]:{server.server_port}"
         assert NacosServer(url, "registry").version() == "Nacos 9.9"
         server.shutdown()
+
+
+def test_a_pods_server_needs_no_database() -> None:
+    """It imported the registry, and with it SQLAlchemy, to parse an address."""
+    program = "import sys, middleware.http.server; sys.exit('sqlalchemy' in sys.modules)"
+    root = str(Path(__file__).resolve().parents[2])
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": root}, check=True, timeout=120)

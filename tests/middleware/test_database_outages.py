@@ -19,10 +19,10 @@ from middleware.errors import ServiceRefused, ServiceUnavailable, ValueRefused
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     db = Database.connect("mysql+pymysql://offload:x@127.0.0.1:1/offload")
-    with pytest.raises(ServiceUnavailable) as away:
+    with pytest.raises(ServiceUnavailable) as unavailable:
         list_runs(db)
-    assert str(away.value) == "the database cannot be used now (OperationalError 2003)"
-    assert "Can't connect" in away.value.said
+    assert str(unavailable.value) == "the database cannot be used now (OperationalError 2003)"
+    assert "Can't connect" in unavailable.value.service_message
 
 
 def test_a_locked_file_is_unavailable_and_usable_afterwards(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_no_connection_left_in_the_pool_is_unavailable(tmp_path: Path) -> None:
             held.enter_context(db.reading())
 
 
-def test_what_a_commit_and_a_stream_of_results_raise_is_translated_as_well(tmp_path: Path) -> None:
+def test_errors_of_commits_and_streamed_results_are_translated(tmp_path: Path) -> None:
     db = Database.connect(f"sqlite:///{tmp_path}/offload.db")
     db.migrate()
     with db.transaction() as connection:
@@ -94,18 +94,18 @@ def test_a_defect_of_ours_is_no_error_of_the_databases(db: Database, run: Run) -
         connection.execute(sa.select(blobs)).one()
 
 
-def _of_server(code: int, words: str) -> sa.exc.DBAPIError:
+def _of_server(code: int, expected: str) -> sa.exc.DBAPIError:
     """The driver's error for an answer of the server."""
     err = pytest.importorskip("pymysql.err")
     with pytest.raises(err.Error) as raised:
-        err.raise_mysql_exception(b"\xff" + code.to_bytes(2, "little") + b"#HY000" + words.encode())
+        err.raise_mysql_exception(b"\xff" + code.to_bytes(2, "little") + b"#HY000" + expected.encode())
     made = sa.exc.DBAPIError.instance("INSERT secret", {}, raised.value, err.Error)
     assert isinstance(made, sa.exc.DBAPIError)
     return made
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "expected"),
     [
         (1021, "Disk full"),
         (1040, "Too many connections"),
@@ -125,15 +125,15 @@ def _of_server(code: int, words: str) -> sa.exc.DBAPIError:
         (9999, "what the next version may say"),
     ],
 )
-def test_what_a_server_cannot_do_now_is_tried_again(code: int, words: str) -> None:
+def test_what_a_server_cannot_do_now_is_tried_again(code: int, expected: str) -> None:
     """Each of these errors ended all nodes and the controller, even if it lasted a moment."""
-    error = _of_server(code, words)
+    error = _of_server(code, expected)
     assert isinstance(translated(error), ServiceUnavailable)
     assert still_answers(error), "reads that succeed meanwhile would be logged as the end of it, again and again"
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "expected"),
     [
         (1044, "Access denied to database"),
         (1045, "Access denied (using password: YES)"),
@@ -144,15 +144,15 @@ def test_what_a_server_cannot_do_now_is_tried_again(code: int, words: str) -> No
         (1227, "Access denied; you need the SUPER privilege"),
     ],
 )
-def test_what_trying_again_does_not_help_against_is_said_at_once(code: int, words: str) -> None:
-    error = translated(_of_server(code, words))
+def test_permanent_database_error_is_raised_at_once(code: int, expected: str) -> None:
+    error = translated(_of_server(code, expected))
     assert isinstance(error, ServiceRefused)
     assert not isinstance(error, ValueRefused), "every record would be set aside, one after the other"
-    assert str(code) in str(error) and "secret" not in error.in_full and words in error.in_full
+    assert str(code) in str(error) and "secret" not in error.in_full and expected in error.in_full
 
 
 @pytest.mark.parametrize("code", [1048, 1062, 1153, 1264, 1366, 1406, 1452, 4025])
-def test_a_value_that_is_refused_is_neither_an_outage_nor_a_wrong_statement(code: int) -> None:
+def test_refused_value_is_a_value_refused_error(code: int) -> None:
     assert isinstance(translated(_of_server(code, "of a value")), ValueRefused)
 
 

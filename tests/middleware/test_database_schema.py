@@ -133,7 +133,7 @@ def test_tables_have_transactions_whatever_the_servers_default_is(myisam_url: st
 
 
 @pytest.mark.mysql
-def test_tables_without_transactions_are_refused_with_the_statement_that_helps(myisam_url: str) -> None:
+def test_tables_without_transactions_are_refused_with_a_fix(myisam_url: str) -> None:
     db = Database.connect(myisam_url)
     db.migrate()
     with db.transaction() as connection:
@@ -166,7 +166,7 @@ def test_a_database_of_another_application_is_not_touched(database_url: str) -> 
         assert sa.inspect(connection).get_table_names() == ["customers"]
 
 
-def test_processes_that_start_at_once_on_a_fresh_database_all_find_their_tables(database_url: str) -> None:
+def test_simultaneous_processes_migrate_a_fresh_database(database_url: str) -> None:
     program = (
         "import sys; from middleware.database import Database; db = Database.connect(sys.argv[1]); "
         "db.migrate(); db.check_schema()"
@@ -182,9 +182,9 @@ def test_processes_that_start_at_once_on_a_fresh_database_all_find_their_tables(
 def test_the_password_of_a_database_is_not_in_messages() -> None:
     db = Database.connect("mysql+pymysql://root:Geheim-7@127.0.0.1:1/offload")
     assert "Geheim-7" not in repr(db)
-    with pytest.raises(ServiceUnavailable) as away:
+    with pytest.raises(ServiceUnavailable) as unavailable:
         db.check_schema()
-    assert "Geheim-7" not in away.value.in_full
+    assert "Geheim-7" not in unavailable.value.in_full
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])

@@ -39,7 +39,7 @@ def test_keys_are_texts_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         (
             "network: {nodes: 3}\nnetwork: {index: 1}",
@@ -77,14 +77,14 @@ def test_keys_are_texts_as_they_are_written() -> None:
         ("[" * 5000, "my.yaml: is nested too deeply"),
     ],
 )  # fmt: skip
-def test_what_would_be_read_otherwise_is_refused_with_its_place(text: str | bytes, words: str) -> None:
+def test_what_would_be_read_otherwise_is_refused_with_its_place(text: str | bytes, expected: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read(text)
-    assert words in str(refused.value)
+    assert expected in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_file_of_nothing_is_nothing_and_a_mark_at_its_beginning_is_no_letter() -> None:
+def test_empty_file_is_none_and_byte_order_mark_is_ignored() -> None:
     assert read("") is None
     assert read("# only a comment\n") is None
     assert read("\ufeffa: 1".encode()) == {"a": 1}
@@ -122,7 +122,7 @@ def test_what_is_written_is_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("", "is empty; write a value, or null for none, or leave it out"),
         ("017", "'017' is not a value: 017 is read as different numbers"),
@@ -130,15 +130,15 @@ def test_what_is_written_is_read_back() -> None:
         ("[1, 2", r"'[1, 2' is not a value"),
     ],
 )
-def test_a_value_of_the_command_line_or_the_environment_is_refused_alike(text: str, words: str) -> None:
+def test_a_value_of_the_command_line_or_the_environment_is_refused_alike(text: str, expected: str) -> None:
     for sets, environment, where in (
         ([f"seed={text}"], {}, "--set seed: "),
-        ([], {"OFFLOAD_SEED": text}, "the environment's OFFLOAD_SEED: "),
+        ([], {"OFFLOAD_SEED": text}, "environment variable OFFLOAD_SEED: "),
     ):
         with pytest.raises(SettingsError) as refused:
             load_settings(None, None, sets, environment)
         assert str(refused.value).startswith(where)
-        assert words in str(refused.value)
+        assert expected in str(refused.value)
 
 
 def test_numbers_of_the_documentation_are_numbers_in_every_layer(tmp_path: Path) -> None:

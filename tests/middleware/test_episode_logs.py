@@ -69,7 +69,7 @@ def test_a_scheduler_without_a_policy_has_no_log_probabilities(db: Database, run
     assert np.isnan(read_episode_log(db, run, _play(db, run)).log_probabilities).all()
 
 
-def test_rows_of_a_node_that_was_down_are_zeros_even_where_it_wrote_something(db: Database, run: Run) -> None:
+def test_rows_of_a_down_node_are_zeros(db: Database, run: Run) -> None:
     episode, _ = opened(db, run)
     down = {1: [2, 3], 0: [SLOTS]}
     present = [(slot, node) for slot in range(SLOTS + 1) for node in range(NODES) if (slot, node) != (3, 1)]

@@ -146,9 +146,7 @@ def test_a_decision_whose_scheduler_failed_makes_an_episode_mixed(db: Database, 
 
 
 @pytest.mark.parametrize("slot", [2, SLOTS])
-def test_a_missing_decision_makes_an_episode_incomplete_unless_the_node_was_down(
-    db: Database, run: Run, slot: int
-) -> None:
+def test_missing_decision_of_a_running_node_is_incomplete(db: Database, run: Run, slot: int) -> None:
     for down, verdict in (({}, "incomplete"), ({1: [slot]}, "complete")):
         episode, trace = opened(db, run)
         kept = [row for row in decisions_of(trace, episode) if (row.slot, row.node) != (slot, 1)]
@@ -192,11 +190,11 @@ def test_an_episode_that_lacks_outcomes_which_a_node_recorded_is_incomplete(db: 
     owner = ended[0].written_by
     recorded = sum(one.written_by == owner for one in ended)
     summary = _close(db, run, episode, recorded={owner: recorded})
-    words = f"of the {recorded} outcomes that node {owner} recorded, {recorded - 1} are in the database"
-    assert (summary.verdict, summary.reason) == ("incomplete", words)
+    reason = f"of the {recorded} outcomes that node {owner} recorded, {recorded - 1} are in the database"
+    assert (summary.verdict, summary.reason) == ("incomplete", reason)
 
 
-def test_a_delivery_that_is_repeated_is_written_once_and_the_first_one_stays(db: Database, run: Run) -> None:
+def test_repeated_delivery_is_written_once(db: Database, run: Run) -> None:
     episode, trace = _played(db, run)
     task = next(iter(trace))
     assert write_records(db, run.number, [outcome(run, episode, task.slot, task.source, "dropped")]) == []
@@ -217,14 +215,14 @@ def test_what_comes_after_the_close_is_refused_and_counted(db: Database, run: Ru
         assert connection.execute(sa.select(decisions.c.episode)).scalars().all() == [open_one]
 
 
-def test_a_delivery_whose_answer_was_lost_is_not_refused_when_it_comes_again(db: Database, run: Run) -> None:
+def test_delivery_repeated_after_a_lost_answer_is_accepted(db: Database, run: Run) -> None:
     episode, trace = _played(db, run)
     _close(db, run, episode)
     assert write_records(db, run.number, decisions_of(trace, episode) + outcomes_of(run, trace, episode)) == []
     assert find_episodes(db, run)[0].refused_records == 0
 
 
-def test_records_of_another_databases_episode_are_refused_whatever_its_number(db: Database, run: Run) -> None:
+def test_records_of_another_episode_uid_are_refused(db: Database, run: Run) -> None:
     """Two experiments of one name both have an episode 1: the second must not be closed with decisions of the first."""
     episode, trace = _played(db, run)
     foreign = contents([replace(one, episode_uid="f" * 32) for one in outcomes_of(run, trace, episode)])
@@ -261,20 +259,20 @@ def test_records_of_an_episode_that_nobody_opened_are_refused(db: Database, run:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [({"skew_s": np.nan}, "skew_s is nan, not a finite number"), ({"action": 2**15}, "action is 32768, beyond 32767")],
 )
 def test_of_records_with_an_impossible_one_none_is_written(
-    db: Database, run: Run, change: dict[str, Any], words: str
+    db: Database, run: Run, change: dict[str, Any], expected: str
 ) -> None:
     episode, _ = opened(db, run)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=expected):
         write_records(db, run.number, [decision(episode, 0, 0), replace(decision(episode, 0, 1), **change)])
     with db.reading() as connection:
         assert connection.execute(sa.select(decisions)).all() == []
 
 
-def test_an_aborted_episode_takes_no_records_and_is_not_found_among_the_closed(db: Database, run: Run) -> None:
+def test_aborted_episode_refuses_records_and_is_not_closed(db: Database, run: Run) -> None:
     episode, _ = opened(db, run)
     abort_episode(db, run, episode, "node 2 did not open")
     assert len(write_records(db, run.number, [decision(episode, 0, 0)])) == 1

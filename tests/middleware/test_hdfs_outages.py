@@ -25,7 +25,7 @@ def way(hdfs_url):
     forwarder.cut()
 
 
-def test_a_short_absence_is_borne_with(way) -> None:
+def test_storage_retries_during_a_short_outage(way) -> None:
     forwarder, url = way
     storage = HdfsStorage(url)
     storage.write("models/a", b"before")
@@ -43,9 +43,9 @@ def test_a_short_absence_is_borne_with(way) -> None:
     assert storage.read("models/a") == b"after"
 
 
-def test_a_long_absence_is_told_and_the_old_content_stays(way) -> None:
+def test_long_outage_raises_and_the_old_content_stays(way) -> None:
     forwarder, url = way
-    storage = HdfsStorage(url.replace("http://", "http://offload:secret@"), patience_s=0.6)
+    storage = HdfsStorage(url.replace("http://", "http://offload:secret@"), retry_limit_s=0.6)
     storage.write("models/a", b"old")
     forwarder.cut()
     for act in (
@@ -55,9 +55,9 @@ def test_a_long_absence_is_told_and_the_old_content_stays(way) -> None:
         lambda: storage.list("models"),
         lambda: storage.delete("models/a"),
     ):
-        with pytest.raises(ServiceUnavailable, match=r"has been unavailable for \d+ s") as said:
+        with pytest.raises(ServiceUnavailable, match=r"has been unavailable for \d+ s") as error:
             act()
-        assert "secret" not in str(said.value)
+        assert "secret" not in str(error.value)
     forwarder.restore()
     assert storage.read("models/a") == b"old"
     assert storage.list("models") == ["models/a"]
@@ -70,7 +70,7 @@ def test_a_name_node_that_answers_nothing_is_given_up_on(way, monkeypatch) -> No
     port = listener.getsockname()[1]
     began = time.monotonic()
     with pytest.raises(ServiceUnavailable, match="ReadTimeout"):
-        HdfsStorage(f"hdfs+http://127.0.0.1:{port}/x", patience_s=0.5).read("a")
+        HdfsStorage(f"hdfs+http://127.0.0.1:{port}/x", retry_limit_s=0.5).read("a")
     assert time.monotonic() - began < 30, "the client's own default is to wait for ever"
     # Of two name nodes, the one that answers is used.
     both = url.replace("hdfs+http://", f"hdfs+http://127.0.0.1:{port},")
@@ -104,13 +104,13 @@ def test_an_answer_that_got_lost_does_not_undo_what_was_done(hdfs_url, monkeypat
     assert not storage.exists("models/a")
 
 
-@pytest.mark.parametrize("away", ["the data nodes", "one data node"])
-def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monkeypatch, caplog, away) -> None:
-    """The name node answers what needs no data node: each answer would end the outage, each write begin a new one."""
+@pytest.mark.parametrize("unavailable", ["the data nodes", "one data node"])
+def test_repeated_write_errors_are_logged_as_one_outage(hdfs_url, monkeypatch, caplog, unavailable) -> None:
+    """The name node answers calls that need no data node. An answer does not end the outage of the data nodes."""
     import requests
     from hdfs.util import HdfsError
 
-    monkeypatch.setattr(hdfs, "_TOLD_AFTER_S", 0.0)
+    monkeypatch.setattr(hdfs, "_LOG_OUTAGE_AFTER_S", 0.0)
     monkeypatch.setattr("middleware.outages._QUIET_S", 0.5)
     storage = HdfsStorage(hdfs_url)
     write, refusals = storage._client().write, []
@@ -118,7 +118,7 @@ def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monke
     def refuses_every_second(*arguments, **options):
         if len(refusals) % 2 == 0:
             refusals.append(True)
-            if away == "one data node":
+            if unavailable == "one data node":
                 requests.put("http://127.0.0.1:9/webhdfs/v1", timeout=5)  # a port without a server
             raise HdfsError("Cannot create file. Name node is in safe mode.", exception="RetriableException")
         refusals.append(False)
@@ -128,11 +128,11 @@ def test_files_that_cannot_be_written_for_a_while_are_one_outage(hdfs_url, monke
     for number in range(3):
         storage.write(f"models/{number}", b"x")
         storage.list("models")
-    said = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
-    assert [line.count(": away (") for line in said] == [1], said
+    logged = [record.getMessage() for record in caplog.records if record.name == "middleware.storage.hdfs"]
+    assert [line.count(": unavailable (") for line in logged] == [1], logged
     time.sleep(0.6)
     assert storage.read("models/2") == b"x"
-    assert "back after" in caplog.records[-1].getMessage()
+    assert "available again after" in caplog.records[-1].getMessage()
 
 
 def test_what_hdfs_refuses_is_no_outage(hdfs_url) -> None:

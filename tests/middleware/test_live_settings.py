@@ -104,9 +104,12 @@ def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "expected"),
     [
-        ({"scheduler.nmae": "rda"}, r"scheduler\.nmae: is not a setting, did you mean name\? Here are: name"),
+        (
+            {"scheduler.nmae": "rda"},
+            r"scheduler\.nmae: is not a setting, did you mean name\? Keys of this section",
+        ),
         ({"scheduler.name": ""}, r"scheduler\.name: "),
         ({"log_level": "LOUD"}, "log_level: .*LOUD"),
         ({"network.nodes": 3}, "network: is not a live setting.*scheduler, log_level"),
@@ -118,10 +121,10 @@ def test_parameters_belong_to_their_scheduler(configuration: Configuration) -> N
     ],
 )
 def test_a_wrong_change_is_refused_and_changes_nothing(
-    configuration: Configuration, changes: dict[str, object], words: str
+    configuration: Configuration, changes: dict[str, object], expected: str
 ) -> None:
     before = _now(configuration)
-    with pytest.raises(SettingsError, match=words):
+    with pytest.raises(SettingsError, match=expected):
         configuration.change("r", {"scheduler.model": "v9", **changes}, "Ada")
     assert _now(configuration) == before
 

@@ -29,8 +29,8 @@ from middleware.database import (
 )
 from middleware.database.schema import metadata
 from middleware.errors import ServiceUnavailable
-from middleware.patience import patiently
 from middleware.registry import Instance, open_registry
+from middleware.retrying import retry_while_unavailable
 from middleware.storage import open_storage
 from offload import draw_network, draw_trace, resolve_settings
 from offload.episodes import EpisodePlan
@@ -192,5 +192,5 @@ def test_an_episode_whose_opening_was_answered_at_the_third_try_is_one(lossy: Lo
     """Duplicates would stay open for ever, because no process knows their numbers."""
     on = Prepared(lossy.url)
     lossy.lose = 2
-    assert patiently(lambda: on.open(3)) == 3
+    assert retry_while_unavailable(lambda: on.open(3)) == 3
     assert [one.episode for one in find_episodes(on.db, on.run, status="open")] == [1, 3]

@@ -91,7 +91,7 @@ def test_an_edit_in_the_console_becomes_a_revision_that_every_node_sees(nacos_ur
     "wrong",
     ["not JSON", "[]", '{"revision": 1, "scheduler": {"nmae": "sed"}}', '{"revision": 1, "log_level": "LOUD"}', "{}"],
 )
-def test_a_wrong_edit_is_told_once_and_changes_nothing(nacos_url, console, caplog, wrong) -> None:
+def test_invalid_edit_is_logged_once_and_changes_nothing(nacos_url, console, caplog, wrong) -> None:
     owner = NacosConfiguration(nacos_url, owner=True)
     first = owner.create("r", Settings().live(), "layers")
     right = console.text()
@@ -105,7 +105,7 @@ def test_a_wrong_edit_is_told_once_and_changes_nothing(nacos_url, console, caplo
     assert owner.read("r").values["log_level"] == "DEBUG"
 
 
-def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
+def test_outage_is_logged_once_with_its_duration(way, caplog) -> None:
     forwarder, url = way
     configuration, registry = NacosConfiguration(url, owner=True), NacosRegistry(url)
     configuration.create("r", Settings().live(), "layers")
@@ -113,7 +113,7 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
     stop = configuration.watch("r", lambda record: seen.append(record.revision), 0.05)
     until(lambda: seen == [1])
     forwarder.cut()
-    until(lambda: "away" in caplog.text)
+    until(lambda: ": unavailable (" in caplog.text)
     for act in (
         lambda: configuration.read("r"),
         lambda: configuration.change("r", {"log_level": "DEBUG"}, "Ada"),
@@ -124,16 +124,14 @@ def test_an_absence_is_told_once_and_how_long_it_lasted(way, caplog) -> None:
             act()
     time.sleep(0.3)
     forwarder.restore()
-    until(lambda: "back after" in caplog.text)
-    assert caplog.text.count(": away (") == 1, "of the one server that both are"
+    until(lambda: "available again after" in caplog.text)
+    assert caplog.text.count(": unavailable (") == 1, "registry and configuration use the same server"
     assert configuration.change("r", {"log_level": "DEBUG"}, "Ada").revision == 2
     until(lambda: seen == [1, 2])
     stop()
 
 
-def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_is_an_edit(
-    way, nacos_url, caplog
-) -> None:
+def test_lost_revision_is_rewritten_and_a_restored_one_is_an_edit(way, nacos_url, caplog) -> None:
     forwarder, url = way
     owner, node = NacosConfiguration(url, owner=True), NacosConfiguration(url)
     beside = NacosServer(url_of_group(url, nacos_url), "configuration")
@@ -157,7 +155,7 @@ def test_what_nacos_has_lost_is_written_again_and_what_its_history_brings_back_i
         owner.read("r")
     publish_old()
     forwarder.restore()
-    assert owner.read("r") == second, "it was away, and came back without the last revision"
+    assert owner.read("r") == second, "Nacos was unavailable, and lost the last revision"
     publish_old()
     assert node.read("r") == second
     third = owner.read("r")
@@ -284,6 +282,34 @@ def test_a_record_of_a_version_with_another_name_is_moved(nacos_url) -> None:
     assert (record.revision, record.values["scheduler"]["name"], record.written_by) == (2, "sed", "Ada")
     seen = NacosConfiguration(nacos_url).read("r")
     assert seen is not None and seen.revision == 2
-    assert (
-        server.call("reading", lambda client: client.get_config("r.hot.json", server.group, no_snapshot=True)) is None
-    )
+    assert former_of(server) is None
+    server.call("writing", lambda client: client.publish_config("r.hot.json", server.group, text))
+    again = NacosConfiguration(nacos_url, owner=True).create("r", Settings().live(), "layers")
+    assert again == record, "a controller of that version was still running, and wrote it once more"
+    assert former_of(server) is None
+
+
+def former_of(server: NacosServer) -> str | None:
+    return server.call("reading", lambda client: client.get_config("r.hot.json", server.group, no_snapshot=True))
+
+
+def test_an_edit_of_a_record_with_the_former_name_is_not_lost(nacos_url, caplog) -> None:
+    """No controller had noticed the edit before the record was moved."""
+    server = NacosServer(nacos_url, "configuration")
+    live = Settings().live()
+    record = {**live, "revision": 7, "written_by": "Ada", "written_at": 1.0, "origins": {"helm": live}}
+    edit = json.dumps({**record, "digest": _digest(live), "scheduler": {"name": "sed", "parameters": {"d": 3}}})
+    for content in ("not JSON", edit):
+        server.call(
+            "writing", lambda client, content=content: client.publish_config("r.hot.json", server.group, content)
+        )
+        server.call("removing", lambda client: client.remove_config("r.live.json", server.group))
+        found = NacosConfiguration(nacos_url, owner=True).create("r", live, "layers")
+        if content == "not JSON":
+            assert (found.revision, former_of(server)) == (1, content)
+            assert "the edit of r.hot.json in Nacos is wrong; it is not used" in caplog.text
+            NacosConfiguration(nacos_url, owner=True).create("r", live, "layers")
+            assert former_of(server) == content, "what was not used is kept"
+    assert (found.revision, found.written_by, found.origins) == (8, CONSOLE, {"helm": live})
+    assert found.values["scheduler"] == {"name": "sed", "parameters": {"d": 3}, "model": None}
+    assert former_of(server) is None

@@ -15,7 +15,7 @@ from middleware.errors import ServiceUnavailable
 from middleware.outages import OutageLog
 
 
-def test_an_outage_is_told_once_and_its_end_with_its_length(caplog: pytest.LogCaptureFixture) -> None:
+def test_outage_is_logged_once_and_its_end_with_the_duration(caplog: pytest.LogCaptureFixture) -> None:
     outage = OutageLog(logging.getLogger("t"), "the storage")
     outage.answered()
     assert caplog.text == ""
@@ -26,29 +26,29 @@ def test_an_outage_is_told_once_and_its_end_with_its_length(caplog: pytest.LogCa
         thread.join()
     outage.answered()
     outage.answered()
-    told = [record.getMessage() for record in caplog.records]
-    assert told[0] == "the storage: away (refused)"
-    assert told[1].startswith("the storage: back after 3.")
-    assert len(told) == 2
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged[0] == "the storage: unavailable (refused)"
+    assert logged[1].startswith("the storage: available again after 3.")
+    assert len(logged) == 2
 
 
-def test_a_service_that_refuses_some_of_what_it_is_asked_is_logged_once(
+def test_service_that_refuses_some_calls_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A read-only database answers every read: each would end the outage, and the next write begin a new one."""
+    """A read-only database answers every read: each would end the outage, and the next write would start a new one."""
     monkeypatch.setattr("middleware.outages._QUIET_S", 0.3)
     outage = OutageLog(logging.getLogger("t"), "the database")
     for _ in range(4):
         outage.failed("1290", answers=True)
         outage.answered_after(0.01)
-    assert [record.getMessage() for record in caplog.records] == ["the database: away (1290)"]
+    assert [record.getMessage() for record in caplog.records] == ["the database: unavailable (1290)"]
     time.sleep(0.35)
     outage.answered_after(0.01)
-    assert caplog.records[-1].getMessage() == "the database: back after 0.0 s"
+    assert caplog.records[-1].getMessage() == "the database: available again after 0.0 s"
     assert len(caplog.records) == 2
 
 
-def test_of_several_that_waited_one_tells(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_of_several_waiting_threads_logs(caplog: pytest.LogCaptureFixture) -> None:
     outage = OutageLog(logging.getLogger("t"), "the database")
     for _ in range(3):
         outage.answered_after(9.0)
@@ -58,9 +58,7 @@ def test_of_several_that_waited_one_tells(caplog: pytest.LogCaptureFixture) -> N
 
 
 @pytest.mark.mysql
-def test_an_outage_of_the_database_is_logged_whichever_part_uses_it(
-    mysql_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_database_outage_is_logged_once_for_all_uses(mysql_url: str, caplog: pytest.LogCaptureFixture) -> None:
     server = sa.make_url(mysql_url)
     forwarder = Forwarder(server.host, server.port)
     database = Database.connect(server.set(port=forwarder.port).render_as_string(hide_password=False))
@@ -77,17 +75,17 @@ def test_an_outage_of_the_database_is_logged_whichever_part_uses_it(
     forwarder.restore()
     ask()
     ask()
-    words = [record.getMessage() for record in caplog.records if "the database" in record.getMessage()]
-    assert len(words) == 2, words
-    assert "away (OperationalError 20" in words[0]
-    assert "back after" in words[1]
-    assert "offload:***@" in words[0]
+    lines = [record.getMessage() for record in caplog.records if "the database" in record.getMessage()]
+    assert len(lines) == 2, lines
+    assert "unavailable (OperationalError 20" in lines[0]
+    assert "available again after" in lines[1]
+    assert "offload:***@" in lines[0]
     database.close()
     forwarder.cut()
 
 
 @pytest.mark.mysql
-def test_two_transactions_that_meet_are_no_outage(mysql_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_lock_wait_timeout_is_not_logged_as_an_outage(mysql_url: str, caplog: pytest.LogCaptureFixture) -> None:
     database = Database.connect(mysql_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE t (a INT PRIMARY KEY, b INT)")
@@ -102,6 +100,6 @@ def test_two_transactions_that_meet_are_no_outage(mysql_url: str, caplog: pytest
         first.exec_driver_sql("UPDATE t SET b = 2")
         with pytest.raises(ServiceUnavailable) as met:
             update_briefly()
-    assert "Lock wait timeout" in met.value.said, "it is tried again"
-    assert "away" not in caplog.text
+    assert "Lock wait timeout" in met.value.service_message, "it is tried again"
+    assert "unavailable" not in caplog.text
     database.close()

@@ -20,9 +20,9 @@ from offload.settings import Settings, resolve_settings
 _INFINITE, _NAN = (np.array([0.5, value], "<f4").tobytes() for value in (np.inf, np.nan))
 
 DAMAGED: list[tuple[dict[str, Any], str]] = [
-    ({"table": "decision"}, "a record of table 'decision'"),
-    ({"table": ["decisions"]}, "a record of table"),
-    ({"table": None}, "a record of table None"),
+    ({"table": "decision"}, "unknown table 'decision'"),
+    ({"table": ["decisions"]}, "unknown table"),
+    ({"table": None}, "unknown table None"),
     ({"colour": "red"}, "unknown columns: colour"),
     ({"slot": None}, "slot is None, not a whole number"),
     ({"slot": "3"}, "slot is '3', not a whole number"),
@@ -40,21 +40,21 @@ DAMAGED: list[tuple[dict[str, Any], str]] = [
     ({"observation": bytes(24_580)}, "observation is 24580 bytes long, at most 24576"),
     ({"observation": b"abc"}, "observation is 3 bytes long, which is not a multiple of the four"),
     ({"observation": "text"}, "observation is 'text', not bytes"),
-    ({"observation": _NAN}, "observation holds numbers that are not finite"),
-    ({"scores": _INFINITE}, "scores holds an infinity"),
+    ({"observation": _NAN}, "observation contains numbers that are not finite"),
+    ({"scores": _INFINITE}, "scores contains an infinity"),
     ({"run": 77}, "a record of run 77"),
 ]
 
 
-@pytest.mark.parametrize(("change", "words"), DAMAGED, ids=[words[:40] for _, words in DAMAGED])
-def test_a_damaged_record_is_refused_alone(db: Database, run: Run, change: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("change", "expected"), DAMAGED, ids=[expected[:40] for _, expected in DAMAGED])
+def test_a_damaged_record_is_refused_alone(db: Database, run: Run, change: dict[str, Any], expected: str) -> None:
     """One damaged record kept all later records of its node out of the database, and every episode from its close."""
     episode, trace = opened(db, run)
     sound = contents(decisions_of(trace, episode))
     damaged = {**sound[4], **change}
     ended = contents(outcomes_of(run, trace, episode))
     (refused,) = deliver_records(db, run.number, [*sound[:4], damaged, *sound[5:], *ended])
-    assert refused.content is damaged and words in refused.reason
+    assert refused.content is damaged and expected in refused.reason
     summary = close_episode(db, run, episode)
     assert summary.verdict == "incomplete" and "1 decision records are missing" in (summary.reason or "")
     assert summary.refused_records == 1

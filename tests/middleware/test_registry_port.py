@@ -141,7 +141,7 @@ class Flapping:
     """A registry that loses its entries, and is unavailable at chosen moments, which a real server cannot do."""
 
     def __init__(self) -> None:
-        self.away, self.refuses, self.registered = True, False, 0
+        self.unavailable, self.refuses, self.registered = True, False, 0
 
     def heartbeat(self, instance: Instance) -> bool:
         if not self.registered:
@@ -149,17 +149,17 @@ class Flapping:
         return True
 
     def register(self, instance: Instance) -> None:
-        if self.away:
+        if self.unavailable:
             raise (ServiceRefused if self.refuses else ServiceUnavailable)("nacos://x does not answer")
         self.registered += 1
 
 
-def test_a_process_stays_alive_and_registers_again_whatever_the_registry_does() -> None:
+def test_process_registers_again_after_registry_errors() -> None:
     registry = Flapping()
     for registry.refuses in (False, True, False):
         keep_registered(registry, _instance())
     assert registry.registered == 0
-    registry.away = False
+    registry.unavailable = False
     for _ in range(3):
         keep_registered(registry, _instance())
     assert registry.registered == 1
@@ -189,7 +189,7 @@ def test_ages_by_heartbeats_of_clocks_that_differ() -> None:
         "right": (7.0, 0.0), "behind": (7.0, -34.0), "ahead": (7.0, 40.0),
     }, "after seven seconds nobody knows when the second one's came"  # fmt: skip
     now[0] = 1009.0
-    assert look(right=999.0, behind=968.0)["right"] == (8.0, 0.0), "an old answer is no heartbeat"
+    assert look(right=999.0, behind=968.0)["right"] == (8.0, 0.0), "an old answer is not a heartbeat"
 
 
 FOREIGN = [

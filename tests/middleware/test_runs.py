@@ -40,7 +40,9 @@ def test_other_settings_under_the_same_name_are_refused_and_named(db: Database) 
     network = draw_network(settings.network, settings.seed)
     create_run(db, "exp", settings, network, {})
     other = resolve_settings([{"network": {"nodes": 2}, "tasks": {"deadline_s": 2}, "seed": 5}])
-    with pytest.raises(RunConflict, match=r"seed is 1 there, 5 here; tasks\.deadline_s is 1\.0 there, 2\.0 here"):
+    with pytest.raises(
+        RunConflict, match=r"seed: 1 in the recorded run, 5 in these settings; tasks\.deadline_s: 1\.0 in the"
+    ):
         create_run(db, "exp", other, network, {})
 
 
@@ -73,7 +75,7 @@ def test_an_unknown_run_is_answered_with_what_there_is(db: Database) -> None:
         load_run(db, "x")
     settings = resolve_settings([{"network": {"nodes": 1}}])
     create_run(db, "exp", settings, draw_network(settings.network, 1), {})
-    with pytest.raises(UnknownRun, match="there are: exp"):
+    with pytest.raises(UnknownRun, match="existing runs: exp"):
         load_run(db, "x")
 
 

@@ -141,7 +141,7 @@ def test_a_published_model_is_fetched_and_verified(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "expected"),
     [
         (ACTOR_FILE, b"act", "actor.onnx has 3 bytes, its manifest says 5: truncated"),
         (ACTOR_FILE, b"ACTOR", "actor.onnx does not have the SHA-256"),
@@ -149,10 +149,10 @@ def test_a_published_model_is_fetched_and_verified(storage: Storage) -> None:
         (MANIFEST_FILE, b'{"versi', "manifest.json is not a manifest"),
     ],
 )
-def test_a_damaged_model_is_refused(storage: Storage, name: str, content: bytes, words: str) -> None:
+def test_a_damaged_model_is_refused(storage: Storage, name: str, content: bytes, expected: str) -> None:
     _published(storage)
     storage.write(f"{model_folder('run', 'v1')}/{name}", content)
-    with pytest.raises(ManifestError, match=words):
+    with pytest.raises(ManifestError, match=expected):
         fetch_model(storage, "run", "v1")
 
 
@@ -205,4 +205,4 @@ def test_statistics_that_are_not_numbers_are_refused_on_every_database(db: Datab
     manifest = publish_model(open_storage(f"file:{tmp_path}", None), run.name, FIELDS, {ACTOR_FILE: b"actor"})
     with pytest.raises(ValueRefused) as refused:
         record_model(db, run, manifest, phase="online", method="m", number=1, statistics={"loss": float("nan")})
-    assert "not JSON compliant" in refused.value.said
+    assert "not JSON compliant" in refused.value.service_message

@@ -91,7 +91,7 @@ def test_a_database_behind_tls_is_used_with_its_authority_and_not_without(tls_da
     database = Database.connect(f"{tls_database}?ssl_ca={pki}/another.pem")
     with pytest.raises(ServiceRefused) as refused:  # what is unavailable would be tried for two minutes
         database.check_schema()
-    assert "certificate verify failed" in refused.value.said
+    assert "certificate verify failed" in refused.value.service_message
     database.close()
 
 

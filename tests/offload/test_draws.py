@@ -78,7 +78,7 @@ def test_failures_come_at_their_rate():
     assert instants.mean() == pytest.approx(2.5, rel=0.03)
 
 
-def test_failure_instants_are_the_same_alone_and_together_and_never_come_without_a_rate():
+def test_failure_instants_are_equal_alone_and_in_a_batch():
     together = failure_instant_s(1, Purpose.TRANSMISSION_FAILURE, 7, np.arange(5), 2, 3, np.array([0, 1, 2, 0.5, 1]))
     alone = [failure_instant_s(1, Purpose.TRANSMISSION_FAILURE, 7, t, 2, 3, r) for t, r in enumerate((0, 1, 2, 0.5, 1))]
     np.testing.assert_allclose(together, alone, rtol=1e-15)

@@ -17,7 +17,7 @@ def states(overloaded, node, has_task):
     )
 
 
-def test_overloaded_others_are_illegal_itself_never_is_and_no_task_leaves_only_n():
+def test_mask_excludes_overloaded_nodes_but_never_itself():
     mask = action_mask(states([[0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 1]], [0, 1, 2, 0], [True, True, True, False]))
     assert mask.astype(int).tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]
 

@@ -42,7 +42,7 @@ WRONG = [
     ("tasks.size_bits", {"low": 1}, "{low: 1} is not a range [low, high]"),
     ("tasks.deadline_s", 0, "0 is not a duration above 0 and of at most 1e+09; for example 500 ms"),
     ("tasks.deadline_s", "1 GB", "'1 GB' is not a duration; write a number in SI units or, for example, '500 ms'"),
-    ("tasks.deadline_s", float("inf"), "inf is not finite; needed is a duration above 0"),
+    ("tasks.deadline_s", float("inf"), "inf is not finite; expected a duration above 0"),
     ("tasks.deadline_s", None, "null is not a duration"),
     ("time.time_scale", 1000, "1000 is not a number above 0 and of at most 100; for example 1"),
     ("time.slot_s", float("nan"), "nan is not finite"),
@@ -85,7 +85,7 @@ WRONG = [
     ("services.database", "mysql+pymysql://root@db:x/offload", "'x' is not a port"),
     ("services.storage", "file:", "'file:' is not complete"),
     ("services.storage", "hdfs+http://:9870/x", "names no host"),
-    ("services.registry", "nacos://h:99999", "'99999' is not a port; a number from 1 to 65535 is needed"),
+    ("services.registry", "nacos://h:99999", "'99999' is not a port; write a number from 1 to 65535"),
     ("services.registry", "nacos://h:8848/a/b", "is not complete, or not of this form; write database:, or nacos://"),
     ("services.configuration", "etcd://x", "is not a URL of this service; write file:"),
 ]  # fmt: skip
@@ -97,13 +97,13 @@ def layer(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
-@pytest.mark.parametrize(("path", "value", "words"), WRONG)
-def test_a_message_names_the_key_the_value_and_what_is_right(path: str, value: Any, words: str) -> None:
+@pytest.mark.parametrize(("path", "value", "expected"), WRONG)
+def test_a_message_names_the_key_the_value_and_what_is_right(path: str, value: Any, expected: str) -> None:
     with pytest.raises(SettingsError) as refused:
         resolve_settings([layer(path, value)])
     message = str(refused.value)
     assert message.startswith(f"{path}: ")
-    assert words in message
+    assert expected in message
     assert len(message.splitlines()) == 1
     for jargon in JARGON:
         assert jargon not in message
@@ -143,9 +143,9 @@ def test_an_unknown_key_is_answered_with_the_one_that_was_meant() -> None:
         ({"network": {"node": 3}}, "nodes"),
         ({"netwrok": {}}, "network"),
     ):
-        with pytest.raises(SettingsError, match=rf"is not a setting, did you mean {meant}\? Here are: "):
+        with pytest.raises(SettingsError, match=rf"is not a setting, did you mean {meant}\? Keys of this section: "):
             resolve_settings([given])
-    with pytest.raises(SettingsError, match=r"surprise: is not a setting; here are: seed, network"):
+    with pytest.raises(SettingsError, match=r"surprise: is not a setting; keys of this section: seed, network"):
         resolve_settings([{"surprise": 1}])
 
 

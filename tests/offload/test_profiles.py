@@ -36,7 +36,7 @@ def test_the_papers_profile_has_exactly_the_papers_elements():
     ]  # fmt: skip
 
 
-def test_the_default_profile_begins_with_the_papers_and_adds_backlogs_and_bits():
+def test_default_profile_extends_the_paper_profile():
     paper, default = profile("paper", 3).elements(), profile("default", 3).elements()
     assert default[: len(paper)] == paper
     assert default[len(paper) :] == [
@@ -100,7 +100,7 @@ def test_what_differs_is_said_with_both_sides(other, parts):
         assert part in lines[0]
 
 
-def test_a_manifest_without_a_profile_differs_in_everything_and_does_not_break():
+def test_manifest_without_a_profile_differs_in_everything():
     assert len(profile().differences({})) > 3
 
 

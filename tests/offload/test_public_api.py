@@ -11,7 +11,7 @@ def test_everything_that_is_promised_is_there():
         assert getattr(offload, name).__doc__, name
 
 
-def test_the_vocabulary_and_the_schedulers_load_without_torch_onnxruntime_or_a_web_server():
+def test_schedulers_load_without_torch_and_web_server():
     """An edge node runs where torch is not installed; a simulator needs neither a server nor a database."""
     program = (
         "import sys, offload, offload.conformance, edgenode.schedulers as s; s.describe();"

@@ -38,21 +38,21 @@ def test_equal_choices_are_one_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "expected"),
     [
         ("sed", "scheduler: 'sed' is not an object"),
         ({"name": "sed", "parameters": {}}, "scheduler.model: is missing"),
-        ({**SED, "modell": None}, "scheduler.modell: there is no such key"),
+        ({**SED, "modell": None}, "scheduler.modell: unknown key"),
         ({**SED, "name": ""}, "scheduler.name: '' is not a name"),
         ({**SED, "model": 3}, "scheduler.model: 3 is not a name"),
         ({**SED, "parameters": [3]}, "scheduler.parameters: "),
         ({**SED, "parameters": {"d": None}}, "scheduler.parameters.d: "),
     ],
 )
-def test_what_is_no_choice_is_refused_with_its_place(data: Any, words: str) -> None:
+def test_malformed_choice_is_rejected_with_its_place(data: Any, expected: str) -> None:
     with pytest.raises(ValueError) as refused:
         SchedulerChoice.from_json(data)
-    assert str(refused.value).startswith(words)
+    assert str(refused.value).startswith(expected)
 
 
 def test_the_controller_takes_every_phase() -> None:

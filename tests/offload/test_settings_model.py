@@ -61,7 +61,7 @@ def test_the_papers_testbed_is_what_the_paper_says():
         ({"log_level": "LOUD"}, ["log_level", "'LOUD'"]),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_path_its_value_and_what_would_be_right(layer, parts):
+def test_error_names_path_value_and_expected_value(layer, parts):
     message = refusal(layer)
     for part in parts:
         assert part in message
@@ -142,7 +142,7 @@ def test_merging_leaves_the_layers_as_they_were():
     assert layers[0] == {"scheduler": {"name": "sed", "parameters": {"d": 3}}}
 
 
-def test_the_overload_threshold_is_a_quarter_of_the_deadline_unless_it_is_set():
+def test_overload_threshold_defaults_to_a_quarter_deadline():
     assert resolve_settings([{"tasks": {"deadline_s": 4}}]).overload_threshold_s == 1.0
     assert resolve_settings([{"node": {"overload_threshold_s": "200 ms"}}]).overload_threshold_s == 0.2
 

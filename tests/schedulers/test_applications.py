@@ -15,7 +15,7 @@ def test_an_unknown_application_is_refused_with_those_there_are():
         create_application("gpu")
 
 
-def test_an_application_that_cannot_be_loaded_is_refused_with_its_package_and_the_reason(monkeypatch, tmp_path):
+def test_broken_application_is_refused_with_package_and_reason(monkeypatch, tmp_path):
     (tmp_path / "broken_application.py").write_text("def f(:\n")
     monkeypatch.syspath_prepend(tmp_path)
     entry = importlib.metadata.EntryPoint("gpu", "broken_application:GPU", applications.GROUP)

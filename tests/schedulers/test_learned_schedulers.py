@@ -48,7 +48,7 @@ def test_drl_samples_from_the_softmax_it_does_not_take_the_maximum():
     np.testing.assert_allclose(made.log_probability, np.log(expected)[made.destination], rtol=1e-6)
 
 
-def test_drl_never_chooses_an_overloaded_node_however_much_the_actor_likes_it():
+def test_drl_never_chooses_an_overloaded_node():
     states, draws = many(state(overloaded=[True, False, True, True]), 5_000)
     made = with_logits("drl", -20.0, 0.0, 80.0, 80.0, 80.0).choose(states, silent(), draws)
     assert set(made.destination.tolist()) <= {0, 1}
@@ -82,7 +82,7 @@ def test_learned_schedulers_conform_with_a_real_actor(name):
     check_scheduler(factory, nodes=(1, 2, 10))
 
 
-def test_drl_probe_proposes_distinct_others_as_often_as_the_policy_wants_them():
+def test_drl_probe_proposes_distinct_others_by_probability():
     states, draws = many(state(), 40_000)
     probes = with_logits("drl-probe", 5.0, 1.0, 2.0, 0.0, 9.0).probes(states, draws)
     assert probes.shape == (40_000, 2)
@@ -102,7 +102,7 @@ def test_drl_probe_asks_no_overloaded_node_even_if_fewer_are_left():
     assert made.probes(state(overloaded=[False, True, True, True]), DRAWS).tolist() == [[-1, -1]]
 
 
-def test_drl_probe_proposes_the_second_best_even_if_the_best_has_all_the_probability():
+def test_drl_probe_proposes_a_node_of_negligible_probability():
     made = with_logits("drl-probe", 0.0, 5_000.0, 0.0, -4_000.0, 0.0)
     assert made.probes(state(), DRAWS).tolist() == [[1, 2]]
 
@@ -139,12 +139,12 @@ def test_an_actor_gives_the_networks_logits_for_one_row_and_for_many():
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x80\x04\x95pickle"])
-def test_bytes_that_are_no_model_are_refused_in_words(content):
+def test_bytes_that_are_not_a_model_are_refused_with_a_message(content):
     with pytest.raises(ValueError, match="not an ONNX model"):
         OnnxActor(content)
 
 
-def test_a_truncated_model_is_refused_in_words():
+def test_truncated_model_is_refused_with_a_message():
     torch.manual_seed(0)
     content = actor_to_onnx(mlp(4, (8,), 3))
     with pytest.raises(ValueError, match="not an ONNX model"):

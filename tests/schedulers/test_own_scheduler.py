@@ -54,7 +54,7 @@ def test_the_registered_scheduler_can_be_configured_and_is_listed(package):
     out = run(package, "-c", textwrap.dedent(program))
     assert "0.2\n" in out
     assert "The less busy one of itself and a random other node." in out
-    assert "'less-busy' has no such parameter, did you mean margin_s? It has: margin_s" in out
+    assert "'less-busy' has no such parameter, did you mean margin_s? Parameters: margin_s" in out
 
 
 def test_the_pages_table_has_every_scheduler_and_parameter_that_there_is():

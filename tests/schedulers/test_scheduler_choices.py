@@ -66,7 +66,7 @@ def test_local_stays():
     assert scheduler("local").choose(state(node=2), silent(), DRAWS).destination.tolist() == [2]
 
 
-def test_random_is_uniform_over_all_nodes_itself_included_and_blind_to_overload():
+def test_random_is_uniform_over_all_nodes_despite_overload():
     states, draws = many(state(overloaded=[True, True, False, False]), 20_000)
     made = scheduler("random").choose(states, silent(), draws)
     np.testing.assert_allclose(np.bincount(made.destination, minlength=4) / 20_000, 0.25, atol=0.015)

@@ -30,8 +30,8 @@ def test_an_unknown_scheduler_is_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("name", "parameters", "parts"),
     [
-        ("sed", {"probes": 3}, ["scheduler.parameters.probes", "'sed'", "it has: d"]),
-        ("ratc", {"d": 3}, ["scheduler.parameters.d", "it has: none"]),
+        ("sed", {"probes": 3}, ["scheduler.parameters.probes", "'sed'", "parameters: d"]),
+        ("ratc", {"d": 3}, ["scheduler.parameters.d", "parameters: none"]),
         ("local", {"context": 3}, ["scheduler.parameters.context"]),
         ("rda", {"enough_reports": 3}, ["enough_reports", "per_capacity_hz, threshold_tasks"]),
         ("sed", {"d": "two"}, ["scheduler.parameters.d", "'two'", "a whole number"]),
@@ -47,7 +47,7 @@ def test_an_unknown_scheduler_is_refused_with_those_there_are():
         ("rda", {"per_capacity_hz": 0}, ["scheduler.parameters.per_capacity_hz", "above 0"]),
     ],
 )
-def test_a_wrong_parameter_is_refused_with_its_name_and_what_would_be_right(name, parameters, parts):
+def test_wrong_parameter_is_refused_with_name_and_remedy(name, parameters, parts):
     message = refusal(name, parameters)
     for part in parts:
         assert part in message
@@ -72,7 +72,7 @@ def test_weighted_without_capacities_is_refused_when_it_is_made():
         create_scheduler("weighted", {}, SchedulerContext(nodes=3))
 
 
-def test_the_description_names_every_scheduler_in_one_line_with_its_parameters():
+def test_description_has_a_line_per_scheduler_with_parameters():
     described = {one.name: one for one in describe()}
     assert list(described) == scheduler_names()
     assert all(one.summary and "\n" not in one.summary for one in described.values())
@@ -115,6 +115,13 @@ class Plain:
     """Not a dataclass."""
 
 
+@dataclass
+class Melted:
+    """Could keep state between calls."""
+
+    context: SchedulerContext
+
+
 @pytest.fixture
 def registered(monkeypatch):
     """Registers classes as another package would."""
@@ -144,21 +151,26 @@ def test_choices_options_and_flags_are_checked_too(registered):
 
 @pytest.mark.parametrize(
     ("made", "part"),
-    [(NoDefault, "'d' has no default"), (NoContext, "'context' as its first field"), (Plain, "not a dataclass")],
+    [
+        (NoDefault, "has a parameter 'd' without a default"),
+        (NoContext, "has no field 'context' in the first place"),
+        (Plain, "is not a dataclass"),
+        (Melted, "is not a frozen dataclass"),
+    ],
 )
-def test_what_is_no_scheduler_is_refused_with_the_reason(registered, made, part):
+def test_object_that_is_not_a_scheduler_is_refused(registered, made, part):
     registered("foreign", made)
     message = refusal("foreign", {})
     assert part in message
     assert "foreign_schedulers:" in message
 
 
-def test_a_package_that_cannot_be_imported_is_named_and_does_not_hide_the_others(registered):
+def test_broken_package_does_not_hide_other_schedulers(registered):
     registered("broken", attribute="Missing")
     assert "'broken' (foreign_schedulers:Missing) cannot be loaded" in refusal("broken", {})
     described = {one.name: one.summary for one in describe()}
     assert "cannot be loaded" in described["broken"]
-    assert "itself" in described["sed"]
+    assert "lowest estimated delay" in described["sed"]
 
 
 @pytest.mark.parametrize(
@@ -171,9 +183,7 @@ def test_a_package_that_cannot_be_imported_is_named_and_does_not_hide_the_others
         ("raise ValueError('no licence')", "ValueError: no licence"),
     ],
 )
-def test_whatever_a_package_raises_when_it_is_imported_is_a_refusal_that_names_it(
-    monkeypatch, tmp_path, content, reason
-):
+def test_any_import_error_is_a_refusal_with_the_package(monkeypatch, tmp_path, content, reason):
     """An exception other than ValueError would end `offload schedulers`, and a node that changes its scheduler."""
     module = f"broken_{reason.split(':')[0].lower()}"
     (tmp_path / f"{module}.py").write_text(content + "\n")
@@ -185,7 +195,7 @@ def test_whatever_a_package_raises_when_it_is_imported_is_a_refusal_that_names_i
     assert f"'broken' ({module}:Missing) cannot be loaded: {reason}" in message
     described = {one.name: one.summary for one in describe()}
     assert described["broken"] == message
-    assert "itself" in described["sed"]
+    assert "lowest estimated delay" in described["sed"]
 
 
 def test_two_packages_with_the_same_name_are_refused_with_both(registered):

@@ -68,7 +68,7 @@ class NodeCores:
                 overloaded = core.overloaded(push_at)
                 for j, other in enumerate(self.cores):
                     if i != j:
-                        other.overload_heard(i, overloaded, self._sequence)
+                        other.overload_received(i, overloaded, self._sequence)
         self._pass_until(float("inf"))
         return self.ended
 

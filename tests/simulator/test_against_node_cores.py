@@ -28,7 +28,7 @@ CASES = {
     "links slower than deadlines": _settings(
         "paper-testbed", network={"nodes": 4, "rate_bps": ["1 MB/s", "6 MB/s"], "link_failure_rate": [0, 0.5]}
     ),
-    "deadlines that are no multiple of a slot": _settings(
+    "deadlines that are not a multiple of a slot": _settings(
         "paper-testbed", network={"nodes": 8}, tasks={"deadline_s": 0.73}
     ),
 }  # fmt: skip

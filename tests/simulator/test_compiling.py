@@ -79,7 +79,7 @@ def test_a_file_that_a_power_loss_left_half_is_replaced(tmp_path: Path, kind: st
     assert all(path.stat().st_size > 1000 for path in files)
 
 
-def test_code_that_contains_another_module_is_compiled_anew_when_that_changes(tmp_path: Path) -> None:
+def test_inlined_module_change_triggers_a_new_compilation(tmp_path: Path) -> None:
     """numba checks only a function's own file: `core` would keep using the code of an older `draws`."""
     shutil.copytree("simulator", tmp_path / "simulator", ignore=shutil.ignore_patterns("__pycache__"))
     draws = tmp_path / "simulator/draws.py"

@@ -35,8 +35,8 @@ def test_the_example_trains_an_algorithm_of_another_library() -> None:
         capture_output=True, text=True, timeout=150, check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = {line.split()[0].rstrip(":"): float(line.rsplit(": ", 1)[1]) for line in done.stdout.splitlines()}
-    assert set(told) == {"MaskablePPO", "random", "ratc", "sed"}
-    assert told["sed"] > told["ratc"]
-    assert told["ratc"] > told["random"] + 0.05
-    assert told["MaskablePPO"] > rate_of_any_legal_action() + 0.02
+    rates = {line.split()[0].rstrip(":"): float(line.rsplit(": ", 1)[1]) for line in done.stdout.splitlines()}
+    assert set(rates) == {"MaskablePPO", "random", "ratc", "sed"}
+    assert rates["sed"] > rates["ratc"]
+    assert rates["ratc"] > rates["random"] + 0.05
+    assert rates["MaskablePPO"] > rate_of_any_legal_action() + 0.02

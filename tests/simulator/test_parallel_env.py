@@ -144,17 +144,17 @@ def test_a_seed_draws_other_failures_as_well_and_leaves_the_network() -> None:
     busy = SETTINGS.network.model_copy(update={"arrival_probability": (1.0, 1.0), "failure_rate": (0.4, 0.4)})
     settings = SETTINGS.model_copy(update={"network": busy})
     environment, place = OffloadingParallelEnv(settings), make_profile(settings).elements().index("capacity")
-    told = []
+    seen = []
     for seed in (1, 2, 1):
         observed, _ = environment.reset(seed=seed)
         capacity, rewards = [observed[agent]["observation"][place] for agent in observed], []
         while environment.agents:
             observed, reward, _, _, _ = environment.step(own_node(environment, observed))
             rewards.append(reward["node_0"])
-        told.append((capacity, rewards))
-    assert told[0] == told[2]
-    assert told[0][0] == told[1][0]
-    assert told[0][1] != told[1][1]
+        seen.append((capacity, rewards))
+    assert seen[0] == seen[2]
+    assert seen[0][0] == seen[1][0]
+    assert seen[0][1] != seen[1][1]
 
 
 def test_a_network_may_be_given() -> None:
@@ -185,7 +185,7 @@ def test_no_task_keeps_a_task_and_a_node_for_no_task_is_ignored() -> None:
     wrong, right = OffloadingParallelEnv(SETTINGS), OffloadingParallelEnv(SETTINGS)
     wrong.reset(seed=1)
     observed, _ = right.reset(seed=1)
-    told = 0
+    illegal = 0
     while right.agents:
         idle = {agent: bool(observed[agent]["action_mask"][NODES]) for agent in right.agents}
         mistaken = wrong.step({agent: 2 if idle[agent] else NODES for agent in wrong.agents})
@@ -193,9 +193,9 @@ def test_no_task_keeps_a_task_and_a_node_for_no_task_is_ignored() -> None:
         assert mistaken[1] == reward
         for agent in idle:
             np.testing.assert_array_equal(mistaken[0][agent]["observation"], observed[agent]["observation"])
-        told += sum(one["illegal"] for one in mistaken[4].values())
+        illegal += sum(one["illegal"] for one in mistaken[4].values())
         assert not any(one["illegal"] for one in infos.values())
-    assert told == SLOTS * NODES
+    assert illegal == SLOTS * NODES
 
 
 def test_a_task_for_an_overloaded_node_is_sent_there() -> None:
@@ -230,7 +230,7 @@ def test_a_task_for_an_overloaded_node_is_sent_there() -> None:
         ({"node_2": 2**70}, "node_2: action 1180591620717411303424"),
     ],
 )
-def test_what_is_no_action_is_refused_by_agent_and_value_and_nothing_is_decided(actions, complaint) -> None:
+def test_step_rejects_an_invalid_action_and_names_the_agent(actions, complaint) -> None:
     environment = OffloadingParallelEnv(SETTINGS)
     observed, _ = environment.reset(seed=1)
     right = own_node(environment, observed)
@@ -258,7 +258,7 @@ def test_numpys_integers_are_actions() -> None:
 
 
 def test_wrong_makings_and_resets_are_refused() -> None:
-    with pytest.raises(ValueError, match="there is no preset 'papers'; there are demo"):
+    with pytest.raises(ValueError, match="unknown preset 'papers', did you mean paper"):
         OffloadingParallelEnv("papers")
     with pytest.raises(ValueError, match="the network has 5 nodes, the settings say 20"):
         OffloadingParallelEnv("paper-simulation", network=NETWORK)
@@ -288,8 +288,8 @@ def test_pettingzoo_makes_it_by_its_id() -> None:
     assert set(made.reset(seed=1)[0]) == {f"node_{i}" for i in range(NODES)}
 
 
-def test_learning_does_not_wait_for_it() -> None:
-    """The documentation states 5,000 steps per second at ten nodes, on an idle core. Four times as long is allowed."""
+def test_parallel_env_is_fast_enough_for_learning() -> None:
+    """At least 1,250 steps per second at ten nodes, also on a busy machine."""
     environment = OffloadingParallelEnv("paper-testbed")
     environment.reset()
     environment.step(dict.fromkeys(environment.agents, 0))
@@ -299,4 +299,4 @@ def test_learning_does_not_wait_for_it() -> None:
         while environment.agents:
             environment.step(dict.fromkeys(environment.agents, 3))
             steps += 1
-    assert steps / (time.process_time() - began) > 5000 / 4
+    assert steps / (time.process_time() - began) > 1250

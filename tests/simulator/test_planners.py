@@ -97,7 +97,7 @@ def test_central_does_not_know_that_a_transmission_under_way_will_fail(timing: s
 
 
 @pytest.mark.parametrize("what", ["queued behind", "running"])
-def test_central_does_not_know_when_a_failure_will_free_a_link_or_an_executor(what: str) -> None:
+def test_central_does_not_know_failures_in_advance(what: str) -> None:
     if what == "queued behind":
         # As far as is known, the link is occupied until 0.8; it will be free much earlier.
         net = network([1e9, 2e9], link_failure_rate=[[0, 1], [0, 0]])
@@ -254,7 +254,7 @@ def test_what_an_overloaded_node_can_do_is_its_time_over_that_of_a_task() -> Non
         assert bound(network([1e9]), end, slots=slots) == pytest.approx(1.1 / 2, abs=1e-8)
 
 
-def test_failures_lower_what_a_task_is_worth_and_how_long_it_holds_the_executor() -> None:
+def test_failures_reduce_expected_success_and_executor_time() -> None:
     burst = [(slot, 0, 1e5, 9e8, 1.0) for slot in (20, 21, 22)]
     net = network([1e9], failure_rate=2.0)
     p = math.exp(-2.0 * 0.9)

@@ -19,14 +19,14 @@ def check(found, *expected):
         assert here[1:] == pytest.approx(there[1:], abs=1e-12)
 
 
-def test_a_task_alone_takes_its_size_over_the_rate_and_its_cycles_over_the_capacity() -> None:
+def test_single_task_durations_follow_rate_and_capacity() -> None:
     net = network([1e9, 2e9], rate_bps=[[0, 4e6], [8e6, 0]])
     check(outcomes(net, [(0, 0, 1e6, 1e9, 5)], [1]), ("success", 0, 0.25, 0, 0.5, 0.75))
     check(outcomes(net, [(0, 1, 1e6, 1e9, 5)], [0]), ("success", 0, 0.125, 0, 1.0, 1.125))
     check(outcomes(net, [(3, 0, 1e6, 1e9, 5)], [0]), ("success", 0, 0, 0, 1.0, 1.3))
 
 
-def test_tasks_on_one_link_are_sent_one_after_the_other_and_other_links_do_not_wait() -> None:
+def test_each_link_sends_one_task_at_a_time() -> None:
     tasks = [(0, 0, 5e5, 1e8, 9), (1, 0, 2e5, 1e8, 9), (2, 0, 1e5, 1e8, 9), (2, 1, 1e5, 1e8, 9)]
     check(
         outcomes(network([1e9, 1e9, 1e9]), tasks, [1, 1, 2, 0]),
@@ -67,7 +67,7 @@ def test_the_head_of_a_link_is_dropped_at_once_and_the_link_stays_free() -> None
     )
 
 
-def test_the_head_of_an_execution_queue_is_dropped_at_once_and_the_executor_stays_free() -> None:
+def test_queue_head_past_its_deadline_is_dropped_at_once() -> None:
     tasks = [(0, 0, 1e5, 6e8, 9), (1, 0, 1e5, 6e8, 1.0), (2, 0, 1e5, 3e8, 9)]
     check(
         outcomes(network([1e9]), tasks, [0, 0, 0]),
@@ -99,7 +99,7 @@ def _seed_with(purpose: Purpose, low: float, high: float) -> int:
     return next(seed for seed in range(10_000) if low < uniform(seed, purpose, 0, 0, 0, 1) < high)
 
 
-def test_a_failing_execution_holds_the_executor_to_its_end_or_to_the_failures_instant() -> None:
+def test_failed_execution_frees_the_executor_by_failure_timing() -> None:
     seed = _seed_with(Purpose.EXECUTION_FAILURE, 0.80, 0.85)
     rate = 1.0
     failure = -math.log(uniform(seed, Purpose.EXECUTION_FAILURE, 0, 0, 0, 1)) / rate
@@ -117,7 +117,7 @@ def test_a_failing_execution_holds_the_executor_to_its_end_or_to_the_failures_in
     check(outcomes(net, tasks, [1, 1], seed=seed)[:1], ("success", 0, 0.1, 0, 0.5, 0.6))
 
 
-def test_a_failing_transmission_holds_the_link_to_its_end_or_to_the_failures_instant() -> None:
+def test_failed_transmission_frees_the_link_by_failure_timing() -> None:
     seed = _seed_with(Purpose.TRANSMISSION_FAILURE, 0.80, 0.85)
     failure = -math.log(uniform(seed, Purpose.TRANSMISSION_FAILURE, 0, 0, 0, 1))
     net = network([1e9, 1e9], link_failure_rate=1.0)

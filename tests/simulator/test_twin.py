@@ -61,7 +61,7 @@ def test_another_seed_or_trace_number_fails_other_tasks() -> None:
     np.testing.assert_array_equal(one.outcome > 0, other.outcome > 0)
 
 
-def test_of_a_broadcast_the_first_answers_are_heard_and_their_order_changes() -> None:
+def test_broadcast_reports_the_first_answers_in_changing_order() -> None:
     twin = Twin([NETWORKS[0]], traces(1), SETTINGS)
     asker = np.zeros(1, int)
     others = np.arange(1, 7)[None]

@@ -37,19 +37,19 @@ def own_node(environment: OffloadingVectorEnv):
     return np.where(environment.action_masks()[:, -1], environment.nodes, nodes)
 
 
-def assert_alike(told, expected, where=""):
+def assert_alike(found, expected, where=""):
     """Compares infos: dicts, arrays, and arrays of dicts."""
     if isinstance(expected, dict):
-        assert set(told) == set(expected), where
+        assert set(found) == set(expected), where
         for key, value in expected.items():
-            assert_alike(told[key], value, f"{where} {key}")
+            assert_alike(found[key], value, f"{where} {key}")
     elif expected.dtype == object:
-        assert told.shape == expected.shape
-        for one, other in zip(told, expected, strict=True):
+        assert found.shape == expected.shape
+        for one, other in zip(found, expected, strict=True):
             assert_alike(one, other, where)
     else:
-        assert (told.dtype, told.shape) == (expected.dtype, expected.shape), where
-        np.testing.assert_array_equal(told, expected, err_msg=where)
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape), where
+        np.testing.assert_array_equal(found, expected, err_msg=where)
 
 
 def gathered(vector: OffloadingVectorEnv, infos_of_rows):
@@ -60,7 +60,7 @@ def gathered(vector: OffloadingVectorEnv, infos_of_rows):
     return gathered
 
 
-def test_rows_and_infos_are_those_of_the_parallel_view_vectorized_by_gymnasium() -> None:
+def test_vector_env_equals_the_vectorized_parallel_env() -> None:
     vector = OffloadingVectorEnv(SETTINGS, episodes=EPISODES)
     alone = [OffloadingParallelEnv(SETTINGS) for _ in range(EPISODES)]
     agents = alone[0].possible_agents
@@ -69,14 +69,14 @@ def test_rows_and_infos_are_those_of_the_parallel_view_vectorized_by_gymnasium()
 
     def begun(first):
         both = [one.reset(seed=5, options={"trace": first + b}) for b, one in enumerate(alone)]
-        return [seen[a] for seen, _ in both for a in agents], [told[a] for _, told in both for a in agents]
+        return [seen[a] for seen, _ in both for a in agents], [info[a] for _, info in both for a in agents]
 
-    theirs, told = begun(0)
+    theirs, their_infos = begun(0)
     for slot in range(2 * SLOTS + 3):
         for name in ("observation", "action_mask"):
             np.testing.assert_array_equal(observed[name], np.stack([row[name] for row in theirs]), err_msg=f"{slot}")
         assert vector.observation_space.contains(observed)
-        assert_alike(infos, gathered(vector, told), f"slot {slot}")
+        assert_alike(infos, gathered(vector, their_infos), f"slot {slot}")
         masks = vector.action_masks()
         assert masks.dtype == bool
         np.testing.assert_array_equal(masks, observed["action_mask"])
@@ -88,15 +88,16 @@ def test_rows_and_infos_are_those_of_the_parallel_view_vectorized_by_gymnasium()
             for b, one in enumerate(alone)
         ]
         theirs = [one[0][a] for one in stepped for a in agents]
-        told = [one[4][a] for one in stepped for a in agents]
+        their_infos = [one[4][a] for one in stepped for a in agents]
         np.testing.assert_array_equal(rewards, [one[1][a] for one in stepped for a in agents])
         assert not terminated.any()
         assert truncated.tolist() == [slot % SLOTS == SLOTS - 1] * ROWS
         if truncated[0]:
-            last = zip(theirs, told, strict=True)
-            theirs, told = begun((slot + 1) // SLOTS * EPISODES)
-            told = [
-                {"final_obs": seen, "final_info": final} | new for (seen, final), new in zip(last, told, strict=True)
+            last = zip(theirs, their_infos, strict=True)
+            theirs, their_infos = begun((slot + 1) // SLOTS * EPISODES)
+            their_infos = [
+                {"final_obs": seen, "final_info": final} | new
+                for (seen, final), new in zip(last, their_infos, strict=True)
             ]
 
 
@@ -174,7 +175,7 @@ def test_what_is_no_action_is_refused(actions, complaint) -> None:
 def test_wrong_makings_and_resets_are_refused() -> None:
     with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
         OffloadingVectorEnv(SETTINGS, episodes=0)
-    with pytest.raises(ValueError, match="there is no preset 'papers'"):
+    with pytest.raises(ValueError, match="unknown preset 'papers'"):
         OffloadingVectorEnv("papers")
     vector = OffloadingVectorEnv(SETTINGS, episodes=EPISODES)
     with pytest.raises(ValueError, match="give one seed"):

@@ -80,7 +80,7 @@ def test_a_learner_of_another_kind_or_size_is_refused_and_nothing_changes() -> N
     assert online.to_bytes() == before
 
 
-def test_initialization_depends_on_the_seed_and_leaves_torchs_own_randomness_alone() -> None:
+def test_initialization_depends_only_on_the_seed() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)

@@ -79,7 +79,7 @@ def test_records_of_another_actor_are_refused_by_episode_slot_and_node() -> None
     ppo.update(learner, [replace(log, log_probabilities=recorded)], online, 1, 1)
 
 
-def test_log_probabilities_of_slots_without_a_task_or_of_a_down_node_are_not_compared() -> None:
+def test_only_log_probabilities_of_decided_tasks_are_compared() -> None:
     online = OnlineSettings(episodes=10)
     learner = fresh(online)
     log = play(learner["actor"], 1)

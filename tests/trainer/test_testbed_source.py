@@ -161,7 +161,7 @@ def test_an_episode_that_is_complete_already_is_not_played_again(controllers) ->
     assert other.episode != first.episode
 
 
-def test_an_episode_whose_opening_was_not_answered_is_the_one_that_a_resumed_run_finds(controllers) -> None:
+def test_resumed_run_finds_an_episode_opened_without_an_answer(controllers) -> None:
     """Otherwise the run trains on the second one, and after a restart on the first."""
     controller = controllers("unanswered")
     assert source_of(controller).play(PLAN).episode == 1
@@ -204,7 +204,7 @@ def test_the_episode_that_a_killed_trainer_left_running_is_taken(controllers) ->
     assert len(controller.asked) == 1
 
 
-def test_a_controller_that_stays_away_is_said_to(controllers) -> None:
+def test_source_reports_a_controller_that_stays_unavailable(controllers) -> None:
     controller = controllers()
     source = source_of(controller, absence_s=0.3)
     controller.stop()
@@ -228,15 +228,15 @@ def test_a_model_is_deployed_when_every_node_has_acknowledged_it(controllers) ->
     controller = controllers()
     client = source_of(controller).controller
     with pytest.raises(ControllerError, match=r"model offline.*nodes 1 have not acknowledged it within 0\.3 s"):
-        client.deploy("offline", patience_s=0.3)
+        client.deploy("offline", timeout_s=0.3)
     controller.acknowledged = [{"0": 2, "1": 1}, {"0": 2, "1": 2}]
     client.deploy("offline")
     assert controller.acknowledged == [{"0": 2, "1": 2}]
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"null", b"<html>", b"\xff", b"{}", b'{"episode": "7"}'])
-def test_an_answer_that_is_no_controllers_is_waited_out_and_then_said_to(controllers, answer: bytes) -> None:
-    """Another server had the controller's address for a moment: the run ended in a traceback."""
+def test_source_retries_and_then_reports_a_malformed_answer(controllers, answer: bytes) -> None:
+    """Regression: another server had the controller's address for a moment, and the run ended in a traceback."""
     controller = controllers()
 
     class Stranger(BaseHTTPRequestHandler):

@@ -74,7 +74,7 @@ def drawn(buffer: ReplayBuffer) -> set[tuple[int, int]]:
     return {(int(a), int(b)) for a, b in zip(sample.rewards, sample.next_observations[:, 0, 0], strict=True)}
 
 
-def test_every_slot_is_drawn_with_its_own_successor_and_no_episode_runs_into_the_next() -> None:
+def test_replay_draws_each_slot_with_its_own_successor() -> None:
     buffer = buffer_of(10, *(numbered(k) for k in (1, 2)))
     assert len(buffer) == 8
     assert drawn(buffer) == {(k * 100 + t, k * 100 + t + 1) for k in (1, 2) for t in range(4)}

@@ -2,34 +2,34 @@
 
 import pytest
 
-from middleware import patience
+from middleware import retrying
 from middleware.errors import ServiceRefused, ServiceUnavailable
 
-AWAY = ServiceUnavailable("the database cannot be used now")
+UNAVAILABLE = ServiceUnavailable("the database cannot be used now")
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "_RETRY_S", 0.0)
+    monkeypatch.setattr(retrying, "_RETRY_S", 0.0)
 
 
-def test_a_call_is_repeated_until_the_database_is_back() -> None:
-    troubles = [AWAY, AWAY]
+def test_call_is_repeated_until_the_database_is_available() -> None:
+    troubles = [UNAVAILABLE, UNAVAILABLE]
 
     def call() -> str:
         if troubles:
             raise troubles.pop()
         return "done"
 
-    assert patience.patiently(call) == "done"
+    assert retrying.retry_while_unavailable(call) == "done"
 
 
-def test_patience_ends() -> None:
+def test_retry_ends_at_its_limit() -> None:
     def call() -> None:
-        raise AWAY
+        raise UNAVAILABLE
 
     with pytest.raises(ServiceUnavailable):
-        patience.patiently(call, patience_s=0.0)
+        retrying.retry_while_unavailable(call, limit_s=0.0)
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), ServiceRefused("a wrong password")])
@@ -41,12 +41,12 @@ def test_another_error_is_raised_at_once(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error), match=str(error)):
-        patience.patiently(call)
+        retrying.retry_while_unavailable(call)
     assert len(calls) == 1
 
 
-def test_what_no_adapter_logs_as_an_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_refusal_is_logged_once_and_an_outage_is_not(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
-        patience.bear(ServiceUnavailable("x is away"), "a report")
-        patience.bear(ServiceRefused("x refuses it", "a row"), "a report")
+        retrying.log_refusal(ServiceUnavailable("x is unavailable"), "a report")
+        retrying.log_refusal(ServiceRefused("x refuses it", "a row"), "a report")
     assert [record.getMessage() for record in caplog.records] == ["a report: x refuses it; continuing without it"]

@@ -1,6 +1,6 @@
 """Waits for an unavailable service, or continues without it. The service's adapter logs the outage.
 
-Concurrency: any thread may call `bear`; `_lock` guards the log of logged messages.
+Concurrency: any thread may call `log_refusal`; `_lock` guards the log of logged messages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from middleware.errors import ServiceError, ServiceUnavailable
 
-PATIENCE_S = 120.0
+RETRY_LIMIT_S = 120.0
 """Real seconds to wait for an unavailable service before the error is raised."""
 _RETRY_S = 0.2
 _AGAIN_S = 600.0
@@ -25,29 +25,29 @@ _lock = threading.Lock()
 _logged: dict[str, float] = {}
 
 
-def bear(error: ServiceError, doing: str) -> None:
-    """Continue after a service's error. Use this in reporting threads, and for work that is repeated anyway.
+def log_refusal(error: ServiceError, doing: str) -> None:
+    """Log a refusal, at most once in ten minutes. Does not log an outage, because the service's adapter does.
 
-    Logs a refusal at most once in ten minutes. Does not log an outage, because the adapter does.
+    Use this in reporting threads, and for work that is repeated anyway: the caller continues after the error.
     """
     if isinstance(error, ServiceUnavailable):
         return
-    words = f"{doing}: {error}; continuing without it"
+    message = f"{doing}: {error}; continuing without it"
     with _lock:
         now = time.monotonic()
-        if now - _logged.get(words, -_AGAIN_S) >= _AGAIN_S:
-            _logged[words] = now
-            _logger.warning("%s", words)
+        if now - _logged.get(message, -_AGAIN_S) >= _AGAIN_S:
+            _logged[message] = now
+            _logger.warning("%s", message)
 
 
-def patiently(
-    call: Callable[[], _Result], patience_s: float = PATIENCE_S, stopping: threading.Event | None = None
+def retry_while_unavailable(
+    call: Callable[[], _Result], limit_s: float = RETRY_LIMIT_S, stopping: threading.Event | None = None
 ) -> _Result:
     """The result of a repeatable call, which is retried while a service is unavailable.
 
-    Raises the last ServiceUnavailable after `patience_s` real seconds, or when `stopping` is set.
+    Raises the last ServiceUnavailable after `limit_s` real seconds, or when `stopping` is set.
     """
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + limit_s
     ending = stopping or threading.Event()
     while True:
         try:
