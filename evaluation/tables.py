@@ -48,7 +48,7 @@ def _comparison(results: Mapping[str, Any]) -> Table:
         box=SIMPLE,
     )
     table.add_column("method", no_wrap=True)
-    for name in ("success %", f"to {escape(results['best_heuristic'] or '–')}", "dropped", "failed", "lost", "p99 ms"):
+    for name in ("success %", f"vs {escape(results['best_heuristic'] or '–')}", "dropped", "failed", "lost", "p99 ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for method, values in sorted(results["methods"].items(), key=lambda entry: -entry[1]["mean"]):
         counts, total = values["outcomes"], values["tasks"]
