@@ -1,10 +1,10 @@
-# make setup      install the program and its dependencies in .venv; the other targets do this first
+# make setup      install the testbed and its dependencies in .venv; the other targets do this first
 # make demo       run the O2O-DRL pipeline with real processes and the embedded database
 # make test       run the tests; those that need a server are skipped without one
 # make lint       run ruff, mypy and the check of the import rules
 # make bench      run the benchmarks; results are in benchmarks/results/
 # make soak       play 2,000 short episodes on each database, with each kind of transfer; about an hour
-# make chaos      inject every fault twenty times; more than an hour on two cores
+# make chaos      inject every fault twenty times; about 4.5 hours on two cores
 # make images     build the two images with docker
 # make kind-up, kind-down, minikube-up, minikube-down
 #                 start and delete the testbed on a laptop's cluster

@@ -99,7 +99,10 @@ def _message(error: Exception) -> str | None:
 
         return file_error(error)
     if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)) is not None:
-        return f"{error.name} is not installed here: pip install 'offload-testbed[{extra}]', or [all] for everything"
+        return (
+            f"{error.name} is not installed here: run `pip install -e '.[{extra}]'` in the project's folder, "
+            "or with [all] for everything"
+        )
     return None
 
 

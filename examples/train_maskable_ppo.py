@@ -1,6 +1,6 @@
-"""Somebody else's algorithm on the twin: MaskablePPO of sb3-contrib, one policy that all nodes act by.
+"""Trains MaskablePPO of sb3-contrib on the twin: one policy for all nodes.
 
-`train_maskable_ppo.py [--preset demo] [--steps 400000]` prints success rates, beside those of random and ratc.
+`train_maskable_ppo.py [--preset demo] [--steps 400000]` prints its success rate and those of random, ratc and sed.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from simulator.vector_env import OffloadingVectorEnv
 
 
 class Nodes(VecEnv):
-    """`OffloadingVectorEnv` as stable-baselines3 wants it: each node is an environment, its mask is asked for apart."""
+    """Adapts `OffloadingVectorEnv` to stable-baselines3: each node is one environment with its own mask."""
 
     def __init__(self, twin):
         self.twin = twin
@@ -25,17 +25,17 @@ class Nodes(VecEnv):
 
     def step(self, actions):
         seen, rewards, _, truncated, infos = self.twin.step(actions)
-        last = infos.get("final_obs", ())  # an episode was cut off here: the value after it is bootstrapped
-        told = [{"terminal_observation": one["observation"], "TimeLimit.truncated": True} for one in last]
-        return seen["observation"], rewards, truncated, told or [{}] * self.num_envs
+        last = infos.get("final_obs", ())  # after an end of episodes: their last observations, to bootstrap
+        ended = [{"terminal_observation": one["observation"], "TimeLimit.truncated": True} for one in last]
+        return seen["observation"], rewards, truncated, ended or [{}] * self.num_envs
 
-    def env_method(self, name, *args, indices=None, **options):  # how MaskablePPO asks for `action_masks`
+    def env_method(self, name, *args, indices=None, **options):  # MaskablePPO gets `action_masks` by this method
         return list(getattr(self.twin, name)(*args, **options))
 
     def get_attr(self, name, indices=None):
         return [getattr(self.twin, name)] * self.num_envs
 
-    step_async = step_wait = set_attr = env_is_wrapped = close = None  # abstract there, not needed here
+    step_async = step_wait = set_attr = env_is_wrapped = close = None  # abstract in VecEnv, not used here
 
 
 def success_rate(preset, act):
@@ -48,7 +48,7 @@ def success_rate(preset, act):
 
 options = argparse.ArgumentParser(description=__doc__)
 options.add_argument("--preset", default="demo")
-options.add_argument("--steps", type=int, default=400_000, help="of single nodes")
+options.add_argument("--steps", type=int, default=400_000, help="number of steps, counted per node")
 given = options.parse_args()
 torch.set_num_threads(1)
 nodes = Nodes(OffloadingVectorEnv(given.preset, episodes=8))

@@ -1,6 +1,6 @@
 """Defines the chart's values as a model, and generates `values.schema.json` and `docs/chart-values.md` from it.
 
-`python helm/values.py` writes both files; a test compares them with the model. The section `settings` is the program's
+`python helm/values.py` writes both files; a test compares them with the model. The section `settings` is the testbed's
 own model (`offload.settings`). So Helm rejects the wrong settings that a schema can detect. `offload prepare` checks
 the others.
 """
@@ -63,8 +63,8 @@ class Run(Section):
         "",
         pattern=_NAME,
         max_length=52,
-        description="by default the release's name and a digest of `settings` without the live settings; so other "
-        "settings give another run",
+        description="by default the release name and a digest of the fixed `settings`; a change of a fixed setting "
+        "creates another run",
     )
 
 
@@ -73,7 +73,7 @@ class Token(Section):
 
     enabled: bool = Field(True, description="all requests but /healthz, /readyz and /metrics need the token")
     existingSecret: str = Field(  # noqa: N815
-        "", description="a Secret with the key `token`; the chart makes one by default"
+        "", description="a Secret with the key `token`; the chart creates one by default"
     )
 
 
@@ -82,8 +82,8 @@ class TLS(Section):
 
     existingSecret: str = Field(  # noqa: N815
         "",
-        description="a Secret with the keys `tls.crt`, `tls.key` and `ca.crt`, as cert-manager makes it; the pods then "
-        "use HTTPS only",
+        description="a Secret with the keys `tls.crt`, `tls.key` and `ca.crt`, as cert-manager creates it; the pods "
+        "then use HTTPS only",
     )
 
 
@@ -114,8 +114,8 @@ class Node(Section):
         60,
         ge=0,
         le=3600,
-        description="for how many seconds, at most, a node or the controller waits for the end of the open episode "
-        "before it terminates",
+        description="longest wait, in seconds, of a node or the controller for the end of the open episode before it "
+        "terminates",
     )
 
 
@@ -337,11 +337,14 @@ def reference() -> str:
     lines = [
         "# Values of the chart",
         "",
-        "This page lists all values of the chart. `python helm/values.py` generates it, and `values.schema.json`, from",
-        "one model; a test compares them.",
+        "After reading this page you can set every value of the chart. [kubernetes.md](kubernetes.md) shows",
+        "how to install it. The [glossary](glossary.md) defines the terms.",
         "",
-        "The section `settings` has the experiment's settings, as in [configuration.md](configuration.md), except",
-        "`services`, which the chart sets. `settings.preset` is the name of a preset:",
+        "`python helm/values.py` generates this page and `values.schema.json` from one model. Do not edit",
+        "them.",
+        "",
+        "The section `settings` has the experiment's settings, as in [configuration.md](configuration.md).",
+        "The chart sets `services` itself. `settings.preset` is the name of a preset:",
         ", ".join(f"`{name}`" for name in PRESETS) + ".",
         "",
     ]
@@ -355,7 +358,7 @@ def reference() -> str:
         lines += [f"## {name}", "", (kind.__doc__ or "").strip(), "", "| value | default | meaning |", "|---|---|---|"]
         lines += _rows(name, getattr(Values(), name))
         lines.append("")
-    lines += ["## All pods of the program", "", "These values apply to edge nodes, controller, trainer and jobs.", ""]
+    lines += ["## All pods of the testbed", "", "These values apply to edge nodes, controller, trainer and jobs.", ""]
     lines += ["| value | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | `{json.dumps(default)}` | {meaning} |" for name, default, meaning in top]
     return "\n".join(lines) + "\n"

@@ -11,5 +11,6 @@ def require_extra(module: str, extra: str, setting: str) -> None:
     """Raise SettingsError if a module is not installed. The message names the setting and the package to install."""
     if find_spec(module) is None:
         raise SettingsError(
-            f"{setting}: this value needs a package that is not installed: pip install 'offload-testbed[{extra}]'"
+            f"{setting}: this value needs a package that is not installed: "
+            f"run `pip install -e '.[{extra}]'` in the project's folder"
         )

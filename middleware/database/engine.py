@@ -75,7 +75,8 @@ class Database:
                 )
             except ModuleNotFoundError as missing:
                 raise SettingsError(
-                    f"services.database: MySQL needs the package {missing.name}: pip install 'offload-testbed[mysql]'"
+                    f"services.database: MySQL needs the package {missing.name}: "
+                    "run `pip install -e '.[mysql]'` in the project's folder"
                 ) from missing
         return cls(url, engine)
 

@@ -207,4 +207,4 @@ def test_a_part_that_is_not_installed_is_named_with_the_extra_that_brings_it(mon
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 2
-    assert "torch is not installed here: pip install 'offload-testbed[trainer]'" in capsys.readouterr().err
+    assert "torch is not installed here: run `pip install -e '.[trainer]'`" in capsys.readouterr().err

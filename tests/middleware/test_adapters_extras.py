@@ -21,5 +21,5 @@ from middleware.storage import open_storage
 def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, choose, setting, extra) -> None:
     choose()
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=rf"services\.{setting}: .*offload-testbed\[{extra}\]"):
+    with pytest.raises(ValueError, match=rf"services\.{setting}: .*pip install -e '\.\[{extra}\]'"):
         choose()
