@@ -19,7 +19,7 @@ from controller.player import Player
 from controller.pods import NodePods
 from controller.readiness import Fallback
 from controller.run_services import RunServices
-from middleware.configuration import LiveSettings, changed
+from middleware.configuration import LiveSettings, changed, nested
 from middleware.database import LeaseHolder, Run, find_episodes, find_models, load_trace
 from middleware.errors import ServiceError, ServiceRefused
 from middleware.patience import bear
@@ -139,8 +139,10 @@ class Control:
         if record is not None:
             choice = SchedulerChoice.from_json(changed(record.values, changes)["scheduler"])
             self._check_choice(self.run.settings, choice)
-        self._fallback.forget()
-        return self._services.configuration.change(self.run.name, changes, by)
+        written = self._services.configuration.change(self.run.name, changes, by)
+        if record is None or written.scheduler != record.scheduler or "scheduler" in nested(changes):
+            self._fallback.forget(written.revision)
+        return written
 
     def models(self) -> interface.Models:
         """All model versions, and the active one."""

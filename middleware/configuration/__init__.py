@@ -8,7 +8,7 @@ from pathlib import Path
 
 from middleware.configuration.file import watch_file
 from middleware.configuration.layers import load_settings
-from middleware.configuration.live_settings import changed
+from middleware.configuration.live_settings import changed, nested
 from middleware.configuration.port import Configuration, LiveSettings
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
@@ -21,6 +21,7 @@ __all__ = [
     "TableConfiguration",
     "changed",
     "load_settings",
+    "nested",
     "open_configuration",
     "watch_file",
     "watched_file",

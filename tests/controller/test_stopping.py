@@ -6,64 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from stage import PLAN, Stage
 
 from controller.episode_runtime import OPENING_S, Episodes, OpeningError
-from controller.lifecycle import Lifecycle
-from controller.metrics import Metrics
-from controller.player import Player
-from middleware.configuration import open_configuration
-from middleware.database import Database, LeaseHolder, create_run, find_episodes
-from middleware.http.access import OPEN
-from offload.episodes import EpisodePlan
-from offload.network import draw_network
-from offload.scheduler_choice import SchedulerChoice
-from offload.settings import resolve_settings
-
-PLAN = EpisodePlan("serve", "local", 3, SchedulerChoice("local"))
-
-
-class Stage:
-    """A player without edge nodes. `addresses` gives the ready nodes; by default there are none."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 5}}])
-        self.database = Database.connect(f"sqlite:///{folder}/run.db")
-        self.database.migrate()
-        network = draw_network(settings.network, settings.seed)
-        self.run = create_run(self.database, "stop", settings, network, {})
-        self.lifecycle = Lifecycle(0.0)
-        self.asked = threading.Event()
-        holder = LeaseHolder(self.database, self.run, "test", self.lifecycle.stopping, self.lifecycle.lose)
-        holder.acquire()
-        configuration = open_configuration("file:", self.database)
-        configuration.create("stop", settings.live(), "test")
-        self.episodes = Episodes(
-            self.database,
-            self.run,
-            holder,
-            network,
-            configuration,
-            self._addresses,
-            "http://127.0.0.1:9",
-            Metrics(),
-            OPEN,
-            self.lifecycle.stopping,
-        )
-        services: Any = SimpleNamespace(database=self.database, run=self.run)
-        fallback: Any = None
-        self.player = Player(services, holder, self.episodes, fallback, self.lifecycle, continuously=False)
-
-    def _addresses(self) -> dict[int, str]:
-        self.asked.set()
-        return {}
-
-    def found(self) -> list[tuple[str, str | None]]:
-        """Status and reason of each episode."""
-        return [(str(one.status), one.reason) for one in find_episodes(self.database, self.run, status=None)]
 
 
 @pytest.fixture

@@ -1,0 +1,49 @@
+"""Tests the controller's operations for clients: changes of the live settings, and the problems that they answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stage import Stage
+
+from offload.scheduler_choice import SchedulerChoice
+from offload.settings import SettingsError
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_only_a_change_of_the_scheduler_ends_the_report_of_the_fallback(stage: Stage) -> None:
+    """Every change did, also one of the log level, and one that was refused."""
+    control = stage.control
+
+    def reported() -> bool:
+        gauge = "offload_fallback 1.0" in control.metrics().decode()
+        assert gauge == (stage.fallback.reason(stage.configuration.read("stop")) is not None)
+        return gauge
+
+    control.change({"scheduler": {"name": "drl", "model": "gone"}}, "a client")
+    assert stage.fallback.take_over("node 0 refuses: there is no model 'gone'")
+    assert reported()
+    control.change({"log_level": "DEBUG"}, "a client")
+    assert reported()
+    with pytest.raises(SettingsError):
+        control.change({"log_level": "LOUD"}, "a client")
+    assert reported()
+    # The client chooses the scheduler that the fallback has set. It is the client's choice then.
+    control.change({"scheduler.name": stage.run.settings.fallback_scheduler}, "a client")
+    assert not reported()
+
+
+def test_a_fallback_after_a_clients_change_stays_reported(stage: Stage) -> None:
+    """The nodes may refuse the change before its request is answered."""
+    written = stage.control.change({"scheduler": {"name": "drl", "model": "gone"}}, "a client")
+    stage.fallback.take_over("node 0 refuses")
+    stage.fallback.forget(written.revision)
+    record = stage.configuration.read("stop")
+    assert record is not None
+    assert record.scheduler == SchedulerChoice(stage.run.settings.fallback_scheduler)
+    assert stage.fallback.reason(record) == "node 0 refuses"
