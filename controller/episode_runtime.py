@@ -138,7 +138,7 @@ class Episodes:
 
     def live_scheduler(self) -> SchedulerChoice:
         """The scheduler choice of the current live settings. Raises LookupError if the run has none."""
-        record = patiently(lambda: self._configuration.read(self._run.name))
+        record = self._patiently(lambda: self._configuration.read(self._run.name))
         if record is None:
             raise LookupError(
                 f"run '{self._run.name}' has no live settings; the controller creates them when it starts"
@@ -167,7 +167,7 @@ class Episodes:
         except Exception as failed:  # after any failure, the episode must not stay open
             known = isinstance(failed, OpeningError | ServiceError)
             reason = str(failed) if known else f"could not be opened: {type(failed).__name__}"
-            patiently(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
+            self._patiently(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
             self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
             raise
         self._trace, self._revision = trace, record.revision
@@ -289,7 +289,7 @@ class Episodes:
 
     def _abort(self, state: EpisodeState) -> None:
         reason = state.aborting or "aborted"
-        patiently(lambda: abort_episode(self._db, self._run, state.episode, reason, lease=self._holder.lease))
+        self._patiently(lambda: abort_episode(self._db, self._run, state.episode, reason, lease=self._holder.lease))
         self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
 
     def _start_nodes(self, state: EpisodeState, start_s: float) -> None:

@@ -143,15 +143,18 @@ class Player:
             self._opening.release()
         return state.episode
 
-    def set_serving(self, serving: bool) -> None:
-        """Begin or end continuous arrivals. An end lets the current episode finish."""
+    def set_serving(self, serving: bool, timeout_s: float = threading.TIMEOUT_MAX) -> None:
+        """Begin or end continuous arrivals. An end lets the current episode finish.
+
+        timeout_s: real seconds that an end waits for the opening of an episode
+        """
         if serving:
             self._serving.set()
             self._requested.put(None)
         else:
             self._serving.clear()
-            with self._opening:
-                pass  # if an episode was being opened, it is open now, and the caller can see it
+            if self._opening.acquire(timeout=timeout_s):
+                self._opening.release()  # if an episode was being opened, it is open now, and the caller can see it
 
     # --- the player thread --------------------------------------------------------------------------------------
 
@@ -168,6 +171,9 @@ class Player:
         except LeaseLost as lost:
             self._lifecycle.lose(lost)
         except ServiceError as error:  # the message is enough, a traceback does not help
+            if self._lifecycle.stopping.is_set():
+                bear(error, "ending the last episode")  # the next controller aborts it
+                return
             self._lifecycle.fail(f"no episode can be played: {error}")
         except Exception as error:  # the process must end with the reason, not only this thread
             _logger.exception("the episode failed")

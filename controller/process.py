@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -214,11 +215,12 @@ class Process:
 
     def _leave(self) -> None:
         """Wait for the end of the current episode, for `leaving_s` at most, and then stop."""
-        self._player.set_serving(False)
+        until = time.monotonic() + self.lifecycle.leaving_s
+        self._player.set_serving(False, self.lifecycle.leaving_s)
         state = self._episodes.state
         if state is not None:
             _logger.info("the controller stops when episode %d has ended", state.episode)
-            state.ended.wait(self.lifecycle.leaving_s)
+            state.ended.wait(max(0.0, until - time.monotonic()))
         self.lifecycle.stopping.set()
 
     def _lose(self, lost: LeaseLost) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from sqlalchemy import event
+
 from controller.control import Control
 from controller.episode_runtime import Episodes
 from controller.lifecycle import Lifecycle
@@ -39,13 +41,14 @@ class Stage:
         addresses: Mapping[int, str] | None = None,
         configuration: Configuration | None = None,
         settings: Mapping[str, Any] | None = None,
+        leaving_s: float = 0.0,
     ) -> None:
         resolved = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 5}}, settings or {}])
         self.database = Database.connect(f"sqlite:///{folder}/run.db")
         self.database.migrate()
         self.network = draw_network(resolved.network, resolved.seed)
         self.run = create_run(self.database, "stop", resolved, self.network, {})
-        self.lifecycle = Lifecycle(0.0)
+        self.lifecycle = Lifecycle(leaving_s)
         self.asked = threading.Event()
         self._nodes = dict(addresses or {})
         self.holder = LeaseHolder(self.database, self.run, "test", self.lifecycle.stopping, self.lifecycle.lose)
@@ -87,6 +90,11 @@ class Stage:
             self.metrics,
             lambda settings, choice: None,
         )
+
+    def refuse_writes(self) -> None:
+        """Let the database answer each write like a server in read-only mode: unavailable now."""
+        event.listen(self.database.engine, "connect", lambda one, _: one.execute("PRAGMA query_only = ON"))
+        self.database.engine.dispose()
 
     def _addresses(self) -> dict[int, str]:
         self.asked.set()
