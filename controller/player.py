@@ -212,6 +212,7 @@ class Player:
                 if not self._lifecycle.stopping.is_set():
                     self._note_trouble(refused)
         if state is None:
+            self._forget()  # an opening that failed has left an aborted episode with all its tasks
             self._lifecycle.stopping.wait(_REFUSED_S)
         return state
 
