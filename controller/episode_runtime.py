@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from controller.clock import SlotClock
-from controller.draining import drain, follow
+from controller.closing import close_nodes
+from controller.draining import drain
 from controller.metrics import Metrics
 from controller.nodes import UNREACHABLE, NodeClients
 from controller.ticks import Ticks
@@ -36,7 +37,8 @@ from middleware.database import (
 )
 from middleware.errors import ServiceError
 from middleware.http.access import Access
-from middleware.patience import PATIENCE_S, bear, patiently
+from middleware.http.problems import SERVICE_REFUSED
+from middleware.patience import bear, patiently
 from offload.episodes import EpisodePlan, EpisodeStatus
 from offload.network import Network
 from offload.scheduler_choice import SchedulerChoice
@@ -53,7 +55,7 @@ _LATE_SHARE = 0.1
 _DRAIN_MARGIN_S = 2.0
 _RETRY_S = 0.2
 _REFUSED = 424
-"""The status of a node that cannot apply a revision."""
+"""The status of a node that cannot apply a revision, or of a service that refuses the node's calls."""
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -229,7 +231,8 @@ class Episodes:
                     if answer.ok:
                         waiting.discard(node)
                     elif answer.status not in UNREACHABLE and 400 <= answer.status < 500:
-                        kind = RefusedError if answer.status == _REFUSED else OpeningError
+                        revision = answer.status == _REFUSED and answer.body.get("title") != SERVICE_REFUSED
+                        kind = RefusedError if revision else OpeningError
                         raise kind(f"node {node} refuses: {answer.detail}")
                     else:
                         trouble[node] = answer.detail
@@ -333,46 +336,8 @@ class Episodes:
         until = clock.instant_s(state.slots) + longest / clock.time_scale + _DRAIN_MARGIN_S
         drain(self._clients, state.episode, self._address_now, until, self._timeout_s, state.interrupt)
 
-    def _close_nodes(self, state: EpisodeState) -> dict[int, int]:
-        """Make all nodes deliver their records; return the number of outcomes of each node that answered.
-
-        Raises RuntimeError if a node cannot deliver for `PATIENCE_S` real seconds.
-        """
-        path = f"/v1/episodes/{state.episode}/close"
-        until = time.monotonic() + PATIENCE_S
-        waiting = set(range(self._network.nodes))
-        unreached: set[int] = set()
-        recorded: dict[int, int] = {}
-        while waiting:
-            answers = self._clients.ask("POST", path, {node: {} for node in sorted(waiting)}, self._timeout_s + 60)
-            moved = follow(self._clients, answers, self._address_now)
-            for node, answer in answers.items():
-                if answer.ok and answer.body["abandoned"]:
-                    _logger.warning(
-                        "episode %d: node %d still owned %d tasks when it closed the episode; they are lost",
-                        state.episode, node, answer.body["abandoned"],
-                    )  # fmt: skip
-                # A node that is down, or was restarted after the ticks, delivers nothing more. It counts as down after
-                # two failures, because the first may be a connection that was just closed.
-                unreachable = answer.status in UNREACHABLE and node not in moved
-                if answer.ok or answer.status == 409 or (unreachable and node in unreached):
-                    waiting.discard(node)
-                    if answer.ok:
-                        recorded[node] = int(answer.body["outcomes"])
-                elif unreachable:
-                    unreached.add(node)
-            if not waiting:
-                break
-            if time.monotonic() > until:
-                raise RuntimeError(
-                    f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} have not delivered their "
-                    f"records for {PATIENCE_S:g} s; the last answer: {next(iter(answers.values())).detail}"
-                )
-            time.sleep(_RETRY_S)
-        return recorded
-
     def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
-        recorded = self._close_nodes(state)
+        recorded = close_nodes(self._clients, state.episode, self._address_now, self._timeout_s + 60)
         record = patiently(lambda: self._configuration.read(self._run.name))
         mixed = None
         if record is not None and record.revision != self._revision:

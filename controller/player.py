@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from controller.closing import ClosingError
 from controller.episode_runtime import BusyError, Episodes, EpisodeState, OpeningError, RefusedError
 from controller.lifecycle import Lifecycle
 from controller.readiness import Fallback
@@ -174,10 +175,12 @@ class Player:
             if self._lifecycle.stopping.is_set():
                 bear(error, "ending the last episode")  # the next controller aborts it
                 return
-            self._lifecycle.fail(f"no episode can be played: {error}")
+            self._lifecycle.fail(error, f"no episode can be played: {error}")
+        except ClosingError as error:
+            self._lifecycle.fail(error)
         except Exception as error:  # the process must end with the reason, not only this thread
             _logger.exception("the episode failed")
-            self._lifecycle.fail(f"the player failed: {type(error).__name__}: {error}")
+            self._lifecycle.fail(error, f"the player failed: {type(error).__name__}: {error}")
 
     def _forget(self) -> None:
         """Delete old episodes of the continuous arrivals, so that the database does not grow."""

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from controller.control import CheckChoice, Control
 from controller.episode_runtime import Episodes
-from controller.fleet import LocalFleet
+from controller.fleet import FleetError, LocalFleet
 from controller.holding import take_control
 from controller.http.app import controller_server, make_app
 from controller.killings import Killings, killings_per_hour
@@ -70,8 +70,9 @@ def serve(
     check_choice: raises SettingsError for a choice that no node of a run with these settings could apply
     continuously: begin with continuous arrivals
 
-    Raises UserError for a wrong configuration, ServiceError if a service refuses a request, and FleetError if nodes
-    cannot be kept running. LeaseHeld and LeaseLost are UserErrors: another process controls the run.
+    Raises UserError for a wrong configuration, ServiceError if a service refuses a request or stays unavailable,
+    FleetError if nodes cannot be kept running, and ClosingError. LeaseHeld and LeaseLost are UserErrors: another
+    process controls the run.
     """
     sys.setswitchinterval(_SWITCH_S)
     end_with_any_thread()
@@ -265,7 +266,7 @@ def _local_fleet(
         Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")) / "logs",
         services.registry,
         lifecycle.stopping,
-        lifecycle.fail,
+        lambda reason: lifecycle.fail(FleetError(reason)),
         services.access,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from stage import Stage
 
+from controller.http.app import make_app
 from offload.scheduler_choice import SchedulerChoice
 from offload.settings import SettingsError
 
@@ -47,3 +48,12 @@ def test_a_fallback_after_a_clients_change_stays_reported(stage: Stage) -> None:
     assert record is not None
     assert record.scheduler == SchedulerChoice(stage.run.settings.fallback_scheduler)
     assert stage.fallback.reason(record) == "node 0 refuses"
+
+
+def test_a_database_that_refuses_a_request_is_no_defect_of_the_controller(stage: Stage) -> None:
+    """The answer was 500, as for a defect, with a traceback in the log. Clients repeated the request."""
+    with stage.database.transaction() as connection:
+        connection.exec_driver_sql("ALTER TABLE models RENAME TO elsewhere")
+    answer = make_app(stage.control).test_client().get("/v1/models")
+    assert (answer.status_code, answer.json["title"]) == (424, "Service refused")
+    assert answer.json["detail"].startswith("the database refuses the request")

@@ -15,14 +15,14 @@ def test_a_controller_that_cannot_write_an_episode_ends_with_the_reason_in_one_l
     with Testbed(tmp_path, {}) as testbed:
         assert testbed.call("POST", "/v1/serve")[0] == 204
         wait_until(lambda: (testbed.call("GET", "/v1/status")[1]["episode"] or {}).get("slot") is not None)
-        before = testbed.controller.pid
         with testbed.opened.database.transaction() as connection:
             refused = "CREATE TRIGGER t BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'secret'); END"
             connection.exec_driver_sql(refused)
-        wait_until(lambda: testbed.controller.pid != before)
+        wait_until(lambda: testbed.controller.failure is not None)
         log = (tmp_path / "pods/logs/controller.log").read_text()
-        words = "no episode can be played: the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
-        assert f"\noffload-controller: {words}\n" in log
+        words = "the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
+        assert f": no episode can be played: {words}\n" in log
+        assert testbed.controller.failure == words, "it is not restarted: it would fail again"
         assert "Traceback" not in log and "secret" not in log, log
 
 
