@@ -5,8 +5,10 @@ Concurrency:
 * `open` runs in one thread at a time, which the caller ensures (`player.py` holds a lock). It writes `state`, `_trace`,
   `_revision` and `_clients` for the episode that it opens.
 * `play` runs in the player thread. That thread owns these fields until the episode ends. It then sets `state` to None.
+  After the player thread has ended, `Player.stop` calls `play` in the main thread, to abort a queued episode.
 * Any thread may read `state`, once for each use, and call `abort`.
-* Helper threads open the episode again on restarted nodes (`ticks.py`). They only read what `open` has set.
+* Helper threads open the episode again on restarted nodes (`ticks.py`). They read what `open` has set. They
+  share the episode's dict of addresses (`_ticks`): each writes the entry of its own node, and reads the others.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from controller.draining import drain
 from controller.metrics import Metrics
 from controller.nodes import UNREACHABLE, NodeClients
 from controller.ticks import Ticks
-from middleware.configuration import Configuration, LiveSettings
+from middleware.configuration import Configuration, LiveSettings, NoLiveSettings
 from middleware.database import (
     Database,
     EpisodeSummary,
@@ -139,10 +141,10 @@ class Episodes:
         )
 
     def live_scheduler(self) -> SchedulerChoice:
-        """The scheduler choice of the current live settings. Raises LookupError if the run has none."""
+        """The scheduler choice of the current live settings. Raises NoLiveSettings if the run has none."""
         record = self._patiently(lambda: self._configuration.read(self._run.name))
         if record is None:
-            raise LookupError(
+            raise NoLiveSettings(
                 f"run '{self._run.name}' has no live settings; the controller creates them when it starts"
             )
         return record.scheduler
@@ -152,6 +154,7 @@ class Episodes:
 
         Raises BusyError while another episode is being played, and SettingsError for an impossible scheduler. Raises
         OpeningError if nodes refuse or do not answer, or if the controller is stopping. The episode is then aborted.
+        Raises LeaseLost if another process controls the run, NoLiveSettings if the run has none, and ServiceError.
         """
         if (playing := self.state) is not None:
             raise BusyError(f"episode {playing.episode} is being played")

@@ -133,7 +133,7 @@ class Player:
             raise BusyError("arrivals are continuous; DELETE /v1/serve ends them")
 
     def request(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
-        """Open an episode, queue it, and return its number. Raises BusyError, OpeningError, SettingsError."""
+        """Open an episode, queue it, and return its number. Raises BusyError, and what `Episodes.open` raises."""
         self.require_no_arrivals()
         if not self._opening.acquire(blocking=False):
             raise BusyError("another episode is being opened")

@@ -9,7 +9,7 @@ from pathlib import Path
 from middleware.configuration.file import watch_file
 from middleware.configuration.layers import load_settings
 from middleware.configuration.live_settings import changed, nested
-from middleware.configuration.port import Configuration, LiveSettings
+from middleware.configuration.port import Configuration, LiveSettings, NoLiveSettings
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
 from middleware.home import expanded
@@ -18,6 +18,7 @@ from offload.settings import SettingsError, redacted
 __all__ = [
     "Configuration",
     "LiveSettings",
+    "NoLiveSettings",
     "TableConfiguration",
     "changed",
     "load_settings",

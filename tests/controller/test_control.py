@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from stage import Stage
 
 from controller.http.app import make_app
+from middleware.database import record_model
+from middleware.database.schema import configuration
+from offload.manifest import ModelManifest
 from offload.scheduler_choice import SchedulerChoice
 from offload.settings import SettingsError
 
@@ -57,3 +61,21 @@ def test_a_database_that_refuses_a_request_is_no_defect_of_the_controller(stage:
     answer = make_app(stage.control).test_client().get("/v1/models")
     assert (answer.status_code, answer.json["title"]) == (424, "Service refused")
     assert answer.json["detail"].startswith("the database refuses the request")
+
+
+def test_a_run_without_live_settings_is_not_ready(stage: Stage) -> None:
+    """The answer was 500, as for a defect, with a traceback in the log; for a model it was 404."""
+    client = make_app(stage.control).test_client()
+    with stage.database.transaction() as connection:
+        connection.execute(sa.delete(configuration))
+    manifest = ModelManifest(version="m-1", algorithm="a", profile={}, actions=3, observation_size=1, files={})
+    record_model(stage.database, stage.run, manifest, phase="online", method="m", number=1, statistics={})
+    stage.lifecycle.begun = True
+    plan = {"phase": "evaluate", "method": "local", "trace": 1, "scheduler": "local"}
+    for answer in (
+        client.patch("/v1/configuration", json={"live_settings": {"log_level": "DEBUG"}}),
+        client.post("/v1/models/m-1/activate"),
+        client.post("/v1/episodes", json=plan),
+    ):
+        assert (answer.status_code, answer.json["title"]) == (503, "Not ready"), answer.json
+        assert "live settings of run 'stop'" in answer.json["detail"]
