@@ -26,6 +26,7 @@ def main() -> None:
 
 def _load(chosen: argparse.Namespace) -> Callable[[], None]:
     from commands.checking import check_choice
+    from controller.closing import ClosingError
     from controller.fleet import FleetError
     from controller.process import serve
 
@@ -33,7 +34,7 @@ def _load(chosen: argparse.Namespace) -> Callable[[], None]:
         try:
             # The command that starts a node is passed in, because the controller may not import `edgenode`.
             serve(os.environ, chosen.fleet, [sys.executable, "-m", "commands.node"], check_choice, chosen.serve)
-        except FleetError as error:
+        except (FleetError, ClosingError) as error:
             print(f"offload-controller: {error}", file=sys.stderr)
             sys.exit(1)
 

@@ -2,8 +2,9 @@
 
 Concurrency: one supervisor thread waits for the child. It restarts a child that ended unexpectedly, unless the exit
 code says that a restarted one would end as well. A restarted child acquires the run's lease at once, because it has the
-same holder name. The child's standard input is a pipe from this process. The child ends when the pipe closes, so it
-ends with this process, also if that is killed.
+same holder name. The supervisor starts no child after the main thread has set `_stopping`; `_starting` guards this. The
+child's standard input is a pipe from this process. The child ends when the pipe closes, so it ends with this process,
+also if that is killed.
 """
 
 from __future__ import annotations
@@ -174,6 +175,7 @@ class LocalController:
         }
         self.log_file = data_dir / "logs" / "controller.log"
         self._stopping = threading.Event()
+        self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: str | None = None
         self._supervisor = threading.Thread(target=self._supervise, name="controller-supervisor", daemon=True)
@@ -249,11 +251,17 @@ class LocalController:
                 return
 
     def _start_again(self) -> bool:
-        """Start the controller. If the disk is too full for its log, wait for space. False if waiting does not help."""
+        """Start the controller. If the disk is too full for its log, wait for space.
+
+        False if waiting does not help, or the controller was stopped meanwhile.
+        """
         logged = False
         while True:
             try:
-                self._process = self._start()
+                with self._starting:
+                    if self._stopping.is_set():
+                        return False
+                    self._process = self._start()
                 return True
             except OSError as error:
                 if error.errno not in FULL_DISK:
@@ -273,8 +281,9 @@ class LocalController:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopping.set()
-        process = self._process
+        with self._starting:
+            self._stopping.set()
+        process = self._process  # the last one
         if process is not None and process.poll() is None:
             if process.stdin is not None:
                 process.stdin.close()

@@ -24,6 +24,9 @@ from rich.progress import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from commands.attached import AttachedController
+    from commands.local import LocalController, OpenRun
+    from middleware.database import LeaseHolder
     from offload.protocols import EpisodeSource
     from offload.settings import Settings
 
@@ -192,7 +195,12 @@ def _check_training(settings: Settings, phases: list[str]) -> None:
 
 
 def _execute(
-    opened: Any, controller: Any, out: Path, phases: list[str], console: Console, holder: Any = None
+    opened: OpenRun,
+    controller: LocalController | AttachedController | None,
+    out: Path,
+    phases: list[str],
+    console: Console,
+    holder: LeaseHolder | None = None,
 ) -> dict[str, Any] | None:
     from commands.parity import recorded_parity
     from middleware.http.access import Access
@@ -203,7 +211,7 @@ def _execute(
     def address() -> str:
         if controller is None:
             raise RuntimeError("the phase report needs no controller")
-        return str(controller.address())
+        return controller.address()
 
     database, storage, run = opened.database, opened.storage, opened.run
     source: EpisodeSource
@@ -216,8 +224,9 @@ def _execute(
     else:
         access = Access.read(os.environ)
         client = ControllerClient(address, access=access)
+        takes_over = controller is not None and controller.takes_over
         source, activate, deploy = (
-            TestbedSource(address, database, run, opened.settings, access=access, takes_over=controller.takes_over),
+            TestbedSource(address, database, run, opened.settings, access=access, takes_over=takes_over),
             client.activate,
             client.deploy,
         )

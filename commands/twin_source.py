@@ -25,10 +25,10 @@ from simulator.twin import Twin
 class TwinSource:
     """An `offload.EpisodeSource` that plays in the twin. It must be used by one thread.
 
-    holder: of the run's lease; playing raises LeaseLost after the lease was lost
+    holder: of the run's lease; playing raises LeaseLost after the lease was lost. None if nothing is played
     """
 
-    def __init__(self, db: Database, storage: Storage, run: Run, holder: LeaseHolder) -> None:
+    def __init__(self, db: Database, storage: Storage, run: Run, holder: LeaseHolder | None) -> None:
         self._db, self._storage, self._run, self._holder = db, storage, run, holder
         self._settings = run.settings
         self._network = load_network(db, run)
@@ -50,6 +50,7 @@ class TwinSource:
                 yield from self._play_alike(choice, [same[k] for k in part])
 
     def _play_alike(self, choice: SchedulerChoice, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
+        assert self._holder is not None, "a run's episodes are written by the holder of its lease"
         settings, network = self._settings, self._network
         actor = None if choice.model is None else self._actor(choice.model)
         context = SchedulerContext.of(network, self._profile, actor)

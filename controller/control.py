@@ -19,7 +19,7 @@ from controller.player import Player
 from controller.pods import NodePods
 from controller.readiness import Fallback
 from controller.run_services import RunServices
-from middleware.configuration import LiveSettings, changed
+from middleware.configuration import LiveSettings, changed, nested
 from middleware.database import LeaseHolder, Run, find_episodes, find_models, load_trace
 from middleware.errors import ServiceError, ServiceRefused
 from middleware.retrying import log_refusal
@@ -76,7 +76,7 @@ class Control:
     def request_episode(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
         """Open an episode, queue it for the player, and return its number.
 
-        Raises BusyError, OpeningError, SettingsError.
+        Raises what `Episodes.open` raises.
         """
         self._player.require_no_arrivals()
         self._check_choice(self.run.settings, plan.scheduler)
@@ -133,14 +133,19 @@ class Control:
         )
 
     def change(self, changes: Mapping[str, Any], by: str) -> LiveSettings:
-        """Change live settings. Raises SettingsError, and writes nothing, if no node could apply them."""
+        """Change live settings. Raises SettingsError, and writes nothing, if no node could apply them.
+
+        Raises LeaseLost if another process controls the run, NoLiveSettings if the run has none, and ServiceError.
+        """
         self._holder.confirm()
         record = self._read()
         if record is not None:
             choice = SchedulerChoice.from_json(changed(record.values, changes)["scheduler"])
             self._check_choice(self.run.settings, choice)
-        self._fallback.forget()
-        return self._services.configuration.change(self.run.name, changes, by)
+        written = self._services.configuration.change(self.run.name, changes, by)
+        if record is None or written.scheduler != record.scheduler or "scheduler" in nested(changes):
+            self._fallback.forget(written.revision)
+        return written
 
     def models(self) -> interface.Models:
         """All model versions, and the active one."""
@@ -155,7 +160,7 @@ class Control:
         )
 
     def activate(self, version: str) -> LiveSettings:
-        """Make a version the active model. Raises LookupError if there is no such version."""
+        """Make a version the active model. Raises LookupError if there is no such version, and as `change`."""
         versions = [row.version for row in find_models(self._services.database, self.run)]
         if version not in versions:
             raise LookupError(f"there is no model '{version}'; existing models: {', '.join(versions) or 'none yet'}")

@@ -5,8 +5,10 @@ Concurrency:
 * `open` runs in one thread at a time, which the caller ensures (`player.py` holds a lock). It writes `state`, `_trace`,
   `_revision` and `_clients` for the episode that it opens.
 * `play` runs in the player thread. That thread owns these fields until the episode ends. It then sets `state` to None.
+  After the player thread has ended, `Player.stop` calls `play` in the main thread, to abort a queued episode.
 * Any thread may read `state`, once for each use, and call `abort`.
-* Helper threads open the episode again on restarted nodes (`ticks.py`). They only read what `open` has set.
+* Helper threads open the episode again on restarted nodes (`ticks.py`). They read what `open` has set. They
+  share the episode's dict of addresses (`_ticks`): each writes the entry of its own node, and reads the others.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from controller.clock import SlotClock
-from controller.draining import drain, follow
+from controller.closing import close_nodes
+from controller.draining import drain
 from controller.metrics import Metrics
 from controller.nodes import UNREACHABLE, NodeClients
 from controller.ticks import Ticks
-from middleware.configuration import Configuration, LiveSettings
+from middleware.configuration import Configuration, LiveSettings, NoLiveSettings
 from middleware.database import (
     Database,
     EpisodeSummary,
@@ -36,7 +39,8 @@ from middleware.database import (
 )
 from middleware.errors import ServiceError
 from middleware.http.access import Access
-from middleware.retrying import RETRY_LIMIT_S, log_refusal, retry_while_unavailable
+from middleware.http.problems import SERVICE_REFUSED
+from middleware.retrying import log_refusal, retry_while_unavailable
 from offload.episodes import EpisodePlan, EpisodeStatus
 from offload.network import Network
 from offload.scheduler_choice import SchedulerChoice
@@ -53,7 +57,7 @@ _LATE_SHARE = 0.1
 _DRAIN_MARGIN_S = 2.0
 _RETRY_S = 0.2
 _REFUSED = 424
-"""The status of a node that cannot apply a revision."""
+"""The status of a node that cannot apply a revision, or of a service that refuses the node's calls."""
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -137,10 +141,10 @@ class Episodes:
         )
 
     def live_scheduler(self) -> SchedulerChoice:
-        """The scheduler choice of the current live settings. Raises LookupError if the run has none."""
-        record = retry_while_unavailable(lambda: self._configuration.read(self._run.name))
+        """The scheduler choice of the current live settings. Raises NoLiveSettings if the run has none."""
+        record = self._retry_while_unavailable(lambda: self._configuration.read(self._run.name))
         if record is None:
-            raise LookupError(
+            raise NoLiveSettings(
                 f"run '{self._run.name}' has no live settings; the controller creates them when it starts"
             )
         return record.scheduler
@@ -150,6 +154,7 @@ class Episodes:
 
         Raises BusyError while another episode is being played, and SettingsError for an impossible scheduler. Raises
         OpeningError if nodes refuse or do not answer, or if the controller is stopping. The episode is then aborted.
+        Raises LeaseLost if another process controls the run, NoLiveSettings if the run has none, and ServiceError.
         """
         if (playing := self.state) is not None:
             raise BusyError(f"episode {playing.episode} is being played")
@@ -167,7 +172,7 @@ class Episodes:
         except Exception as failed:  # after any failure, the episode must not stay open
             known = isinstance(failed, OpeningError | ServiceError)
             reason = str(failed) if known else f"could not be opened: {type(failed).__name__}"
-            retry_while_unavailable(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
+            self._retry_while_unavailable(lambda: abort_episode(self._db, self._run, number, reason, lease=lease))
             self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
             raise
         self._trace, self._revision = trace, record.revision
@@ -229,7 +234,8 @@ class Episodes:
                     if answer.ok:
                         waiting.discard(node)
                     elif answer.status not in UNREACHABLE and 400 <= answer.status < 500:
-                        kind = RefusedError if answer.status == _REFUSED else OpeningError
+                        revision = answer.status == _REFUSED and answer.body.get("title") != SERVICE_REFUSED
+                        kind = RefusedError if revision else OpeningError
                         raise kind(f"node {node} refuses: {answer.detail}")
                     else:
                         trouble[node] = answer.detail
@@ -289,7 +295,7 @@ class Episodes:
 
     def _abort(self, state: EpisodeState) -> None:
         reason = state.aborting or "aborted"
-        retry_while_unavailable(
+        self._retry_while_unavailable(
             lambda: abort_episode(self._db, self._run, state.episode, reason, lease=self._holder.lease)
         )
         self._metrics.episodes.labels(EpisodeStatus.ABORTED).inc()
@@ -335,46 +341,8 @@ class Episodes:
         until = clock.instant_s(state.slots) + longest / clock.time_scale + _DRAIN_MARGIN_S
         drain(self._clients, state.episode, self._address_now, until, self._timeout_s, state.interrupt)
 
-    def _close_nodes(self, state: EpisodeState) -> dict[int, int]:
-        """Make all nodes deliver their records; return the number of outcomes of each node that answered.
-
-        Raises RuntimeError if a node cannot deliver for `RETRY_LIMIT_S` real seconds.
-        """
-        path = f"/v1/episodes/{state.episode}/close"
-        until = time.monotonic() + RETRY_LIMIT_S
-        waiting = set(range(self._network.nodes))
-        unreached: set[int] = set()
-        recorded: dict[int, int] = {}
-        while waiting:
-            answers = self._clients.ask("POST", path, {node: {} for node in sorted(waiting)}, self._timeout_s + 60)
-            moved = follow(self._clients, answers, self._address_now)
-            for node, answer in answers.items():
-                if answer.ok and answer.body["abandoned"]:
-                    _logger.warning(
-                        "episode %d: node %d still owned %d tasks when it closed the episode; they are lost",
-                        state.episode, node, answer.body["abandoned"],
-                    )  # fmt: skip
-                # A node that is down, or was restarted after the ticks, delivers nothing more. It counts as down after
-                # two failures, because the first may be a connection that was just closed.
-                unreachable = answer.status in UNREACHABLE and node not in moved
-                if answer.ok or answer.status == 409 or (unreachable and node in unreached):
-                    waiting.discard(node)
-                    if answer.ok:
-                        recorded[node] = int(answer.body["outcomes"])
-                elif unreachable:
-                    unreached.add(node)
-            if not waiting:
-                break
-            if time.monotonic() > until:
-                raise RuntimeError(
-                    f"episode {state.episode} cannot be closed: nodes {sorted(waiting)} have not delivered their "
-                    f"records for {RETRY_LIMIT_S:g} s; the last answer: {next(iter(answers.values())).detail}"
-                )
-            time.sleep(_RETRY_S)
-        return recorded
-
     def _close(self, state: EpisodeState, down: Mapping[int, list[int]], late_slots: int) -> EpisodeSummary:
-        recorded = self._close_nodes(state)
+        recorded = close_nodes(self._clients, state.episode, self._address_now, self._timeout_s + 60)
         record = retry_while_unavailable(lambda: self._configuration.read(self._run.name))
         mixed = None
         if record is not None and record.revision != self._revision:

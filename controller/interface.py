@@ -209,30 +209,30 @@ OPERATIONS: Final = (
     Operation("GET", "/readyz", "whether episodes can be played", answer=State, refusals=(503,)),
     Operation("GET", "/metrics", "for Prometheus", answer="text/plain"),
     Operation("GET", PATH, "this description", answer="application/json"),
-    Operation("GET", "/", "the status as a page", answer="text/html", refusals=(503,)),
+    Operation("GET", "/", "the status as a page", answer="text/html", refusals=(424, 503)),
     Operation("GET", "/v1/clock", "the monotonic clock", answer=Clock),
-    Operation("GET", "/v1/status", "nodes, episode, live settings", answer=Status, refusals=(503,)),
+    Operation("GET", "/v1/status", "nodes, episode, live settings", answer=Status, refusals=(424, 503)),
     Operation(
-        "POST", "/v1/episodes", "play an episode", EpisodeRequest, Asked, status=202, refusals=(409, 502, 503)
+        "POST", "/v1/episodes", "play an episode", EpisodeRequest, Asked, status=202, refusals=(409, 424, 502, 503)
     ),
     Operation(
         "GET", "/v1/episodes/{episode}", "its state, after waiting for its end for `wait_s`", answer=Episode,
-        refusals=(404, 422, 503), parameters={**_EPISODE, **_WAIT}, optional=("wait_s",),
+        refusals=(404, 422, 424, 503), parameters={**_EPISODE, **_WAIT}, optional=("wait_s",),
     ),
     Operation(
         "POST", "/v1/episodes/{episode}/abort", "end it without a verdict", status=204,
         refusals=(404, 409, 413), parameters=_EPISODE,
     ),
     Operation(
-        "GET", "/v1/episodes/{episode}/trace", "its tasks", answer=Trace, refusals=(404, 503), parameters=_EPISODE
+        "GET", "/v1/episodes/{episode}/trace", "its tasks", answer=Trace, refusals=(404, 424, 503), parameters=_EPISODE
     ),
     Operation("GET", "/v1/network", "capacities, rates, failure rates", answer=Network),
-    Operation("GET", "/v1/configuration", "the live settings", answer=Configuration, refusals=(503,)),
-    Operation("PATCH", "/v1/configuration", "change live settings", LiveSettingsChange, Revision, refusals=(503,)),
-    Operation("GET", "/v1/models", "all versions", answer=Models, refusals=(503,)),
+    Operation("GET", "/v1/configuration", "the live settings", answer=Configuration, refusals=(424, 503)),
+    Operation("PATCH", "/v1/configuration", "change live settings", LiveSettingsChange, Revision, refusals=(424, 503)),
+    Operation("GET", "/v1/models", "all versions", answer=Models, refusals=(424, 503)),
     Operation(
         "POST", "/v1/models/{version}/activate", "make a version the active one", answer=Revision,
-        refusals=(404, 405, 413, 422, 503), parameters={"version": {"type": "string", "minLength": 1}},
+        refusals=(404, 405, 413, 422, 424, 503), parameters={"version": {"type": "string", "minLength": 1}},
     ),
     Operation("POST", "/v1/serve", "begin continuous arrivals", status=204, refusals=(413, 503)),
     Operation("DELETE", "/v1/serve", "end them", status=204, refusals=(413,)),

@@ -5,8 +5,8 @@ Concurrency: any thread may read everything here.
 * `stopping`: any thread sets it, once. Every thread of the controller then ends soon.
 * `leaving`: the main thread sets it (`end`, called by a signal handler).
 * `begun`: the main thread writes it.
-* `failure`, `_lost`: the thread that finds the reason (player, fleet watcher, lease) writes them, and then sets
-  `stopping`.
+* `failure`, `_error`, `_lost`: the thread that finds the reason (player, fleet watcher, lease) writes them, and then
+  sets `stopping`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 
-from controller.fleet import FleetError
 from middleware.database import LeaseLost
 
 _logger = logging.getLogger(__name__)
@@ -32,6 +31,7 @@ class Lifecycle:
         self.leaving_s = leaving_s
         self.begun = False
         self.failure: str | None = None
+        self._error: Exception | None = None
         self._lost: LeaseLost | None = None
 
     @property
@@ -45,10 +45,14 @@ class Lifecycle:
         if not (self.leaving_s and self.begun):
             self.stopping.set()
 
-    def fail(self, reason: str) -> None:
-        """End the controller, because the nodes or the player cannot continue."""
-        _logger.error("%s", reason)
-        self.failure = reason
+    def fail(self, error: Exception, reason: str | None = None) -> None:
+        """End the controller, because the nodes or the player cannot continue.
+
+        reason: what is logged and answered to clients; the error's message if it is None
+        """
+        self.failure = reason or str(error)
+        _logger.error("%s", self.failure)
+        self._error = error
         self.stopping.set()
 
     def lose(self, lost: LeaseLost) -> None:
@@ -58,8 +62,8 @@ class Lifecycle:
         self.stopping.set()
 
     def raise_reason(self) -> None:
-        """Raise LeaseLost or FleetError if one of these was the reason why the controller ended."""
+        """Raise the error that ended the controller, if one did. Its type says whether a restart may help."""
         if self._lost is not None:
             raise self._lost
-        if self.failure:
-            raise FleetError(self.failure)
+        if self._error is not None:
+            raise self._error

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from controller.closing import ClosingError
 from controller.episode_runtime import BusyError, Episodes, EpisodeState, OpeningError, RefusedError
 from controller.lifecycle import Lifecycle
 from controller.readiness import Fallback
@@ -132,7 +133,7 @@ class Player:
             raise BusyError("arrivals are continuous; DELETE /v1/serve ends them")
 
     def request(self, plan: EpisodePlan, recorded: Trace | None = None) -> int:
-        """Open an episode, queue it, and return its number. Raises BusyError, OpeningError, SettingsError."""
+        """Open an episode, queue it, and return its number. Raises BusyError, and what `Episodes.open` raises."""
         self.require_no_arrivals()
         if not self._opening.acquire(blocking=False):
             raise BusyError("another episode is being opened")
@@ -143,15 +144,18 @@ class Player:
             self._opening.release()
         return state.episode
 
-    def set_serving(self, serving: bool) -> None:
-        """Begin or end continuous arrivals. An end lets the current episode finish."""
+    def set_serving(self, serving: bool, timeout_s: float = threading.TIMEOUT_MAX) -> None:
+        """Begin or end continuous arrivals. An end lets the current episode finish.
+
+        timeout_s: real seconds that an end waits for the opening of an episode
+        """
         if serving:
             self._serving.set()
             self._requested.put(None)
         else:
             self._serving.clear()
-            with self._opening:
-                pass  # if an episode was being opened, it is open now, and the caller can see it
+            if self._opening.acquire(timeout=timeout_s):
+                self._opening.release()  # if an episode was being opened, it is open now, and the caller can see it
 
     # --- the player thread --------------------------------------------------------------------------------------
 
@@ -168,10 +172,15 @@ class Player:
         except LeaseLost as lost:
             self._lifecycle.lose(lost)
         except ServiceError as error:  # the message is enough, a traceback does not help
-            self._lifecycle.fail(f"no episode can be played: {error}")
+            if self._lifecycle.stopping.is_set():
+                log_refusal(error, "ending the last episode")  # the next controller aborts it
+                return
+            self._lifecycle.fail(error, f"no episode can be played: {error}")
+        except ClosingError as error:
+            self._lifecycle.fail(error)
         except Exception as error:  # the process must end with the reason, not only this thread
             _logger.exception("the episode failed")
-            self._lifecycle.fail(f"the player failed: {type(error).__name__}: {error}")
+            self._lifecycle.fail(error, f"the player failed: {type(error).__name__}: {error}")
 
     def _forget(self) -> None:
         """Delete old episodes of the continuous arrivals, so that the database does not grow."""
@@ -206,6 +215,7 @@ class Player:
                 if not self._lifecycle.stopping.is_set():
                     self._note_trouble(refused)
         if state is None:
+            self._forget()  # an opening that failed has left an aborted episode with all its tasks
             self._lifecycle.stopping.wait(_REFUSED_S)
         return state
 

@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from controller.control import CheckChoice, Control
 from controller.episode_runtime import Episodes
-from controller.fleet import LocalFleet
+from controller.fleet import FleetError, LocalFleet
 from controller.holding import take_control
 from controller.http.app import controller_server, make_app
 from controller.killings import Killings, killings_per_hour
@@ -70,8 +71,9 @@ def serve(
     check_choice: raises SettingsError for a choice that no node of a run with these settings could apply
     continuously: begin with continuous arrivals
 
-    Raises UserError for a wrong configuration, ServiceError if a service refuses a request, and FleetError if nodes
-    cannot be kept running. LeaseHeld and LeaseLost are UserErrors: another process controls the run.
+    Raises UserError for a wrong configuration, ServiceError if a service refuses a request or stays unavailable,
+    FleetError if nodes cannot be kept running, and ClosingError. LeaseHeld and LeaseLost are UserErrors: another
+    process controls the run.
     """
     sys.setswitchinterval(_SWITCH_S)
     end_with_any_thread()
@@ -215,11 +217,12 @@ class Process:
 
     def _leave(self) -> None:
         """Wait for the end of the current episode, for `leaving_s` at most, and then stop."""
-        self._player.set_serving(False)
+        until = time.monotonic() + self.lifecycle.leaving_s
+        self._player.set_serving(False, self.lifecycle.leaving_s)
         state = self._episodes.state
         if state is not None:
             _logger.info("the controller stops when episode %d has ended", state.episode)
-            state.ended.wait(self.lifecycle.leaving_s)
+            state.ended.wait(max(0.0, until - time.monotonic()))
         self.lifecycle.stopping.set()
 
     def _lose(self, lost: LeaseLost) -> None:
@@ -264,7 +267,7 @@ def _local_fleet(
         Path(environment.get("OFFLOAD_DATA_DIR", ".offload/pod")) / "logs",
         services.registry,
         lifecycle.stopping,
-        lifecycle.fail,
+        lambda reason: lifecycle.fail(FleetError(reason)),
         services.access,
     )
 

@@ -42,12 +42,12 @@ class Fallback:
         self._services = services
         self._holder = holder
         self._stopping = stopping
-        self._why: str | None = None
+        self._taken_over: tuple[int, str] | None = None  # revision, reason
 
     def recall(self, record: LiveSettings) -> None:
         """Find out, at the start, whether an earlier controller set the fallback scheduler."""
         if record.written_by == FALLBACK:
-            self._why = "nodes refused the scheduler before this controller started"
+            self._taken_over = record.revision, "nodes refused the scheduler before this controller started"
 
     def take_over(self, why: str) -> bool:
         """Set the fallback scheduler. False if it is already set, so it is what the nodes refused."""
@@ -60,23 +60,27 @@ class Fallback:
         record = self._retry_while_unavailable(
             lambda: configuration.change(run.name, {"scheduler": wanted.to_json()}, FALLBACK)
         )
-        self._why = why
+        self._taken_over = record.revision, why
         _logger.error("%s; the fallback scheduler %s is set instead, in revision %d", why, wanted.name, record.revision)
         return True
 
-    def forget(self) -> None:
-        """Clear the reason, because a client changes the live settings. The scheduler is then the client's choice."""
-        self._why = None
+    def forget(self, revision: int) -> None:
+        """Clear the reason, because a client has set the scheduler in this revision: it is the client's choice.
+
+        A later fallback stays: the nodes may have refused the client's choice already.
+        """
+        if self._taken_over is not None and self._taken_over[0] <= revision:
+            self._taken_over = None
 
     def reason(self, record: LiveSettings | None) -> str | None:
         """Why the fallback scheduler decides; None if it does not, or if a client chose it."""
-        why = self._why
-        if record is None or why is None:
+        taken_over = self._taken_over
+        if record is None or taken_over is None:
             return None
         choice = record.scheduler
         if choice.name != self._services.run.settings.fallback_scheduler or choice.model:
             return None
-        return why
+        return taken_over[1]
 
     def _retry_while_unavailable(self, call: Callable[[], _Result]) -> _Result:
         return retry_while_unavailable(call, stopping=self._stopping)

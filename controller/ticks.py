@@ -23,7 +23,8 @@ from typing import Any
 from controller.nodes import NodeAnswer, NodeClients
 
 _PATIENCE_S = 2.0
-"""A node that does not answer a tick within these real seconds is down in that slot. It then gets the next tick."""
+"""A node that does not answer a tick within these real seconds is down in that slot. It then gets the next tick.
+Longer than a node waits for the start of its episode (`edgenode/runtime.py`)."""
 _LATE = 504
 """The status of a node that was reached, but did not answer in time. It may be frozen or slow."""
 _IMPOSSIBLE = (400, 413, 422)

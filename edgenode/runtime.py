@@ -29,6 +29,9 @@ from edgenode.stimuli import close_log, core_for
 from offload.protocols import Application
 
 _ENDING_S = 5.0
+_START_S = 1.0
+"""Real seconds that a request waits for the episode's start: half of the time that the controller gives a tick. So the
+controller learns that this node missed the start, and opens the episode here again (`controller/ticks.py`)."""
 
 
 class EpisodeRuntime:
@@ -55,6 +58,7 @@ class EpisodeRuntime:
         self.incarnation = time.time_ns()
         node = identity.settings.node
         self._answer_timeout_s, self._probe_timeout_s = node.request_timeout_s, node.probe_timeout_s
+        self._start_timeout_s = min(_START_S, 0.5 * node.request_timeout_s)
         self._clock: EpisodeClock | None = None
         self._beginning, self._begun = threading.Lock(), threading.Event()
         self._core = core_for(facts, identity.stimulus_log, self.incarnation)
@@ -89,7 +93,7 @@ class EpisodeRuntime:
 
     def clock(self) -> EpisodeClock:
         """The episode's clock. Waits for the start, because a peer may know of it earlier. Raises WrongEpisode."""
-        if not self._begun.wait(timeout=self._answer_timeout_s) or self._clock is None:
+        if not self._begun.wait(timeout=self._start_timeout_s) or self._clock is None:
             raise WrongEpisode(f"episode {self.facts.episode} has not been started here")
         return self._clock
 

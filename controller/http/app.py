@@ -13,6 +13,7 @@ from flask import Flask, request
 from controller.control import Control, NotReady
 from controller.episode_runtime import BusyError, OpeningError
 from controller.http import episodes, health, live_settings, models, run, serving, status
+from middleware.configuration import NoLiveSettings
 from middleware.database import LeaseLost
 from middleware.http.access import Access
 from middleware.http.address import bound
@@ -49,7 +50,7 @@ def controller_server(bind: str, access: Access) -> PodServer:
 
 
 def _explain(error: Exception) -> HTTPProblem | None:
-    if isinstance(error, NotReady):
+    if isinstance(error, NotReady | NoLiveSettings):
         return HTTPProblem(503, "Not ready", str(error))
     if isinstance(error, BusyError):
         return HTTPProblem(409, "Busy", str(error))

@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from controller.control import Control
 from controller.interface import Revision
+from middleware.configuration import NoLiveSettings
 from middleware.http.problems import HTTPProblem
 from middleware.http.responses import answered
 
@@ -22,6 +23,8 @@ def blueprint(control: Control) -> Blueprint:
     def activate(version: str) -> Response:
         try:
             return answered(Revision(revision=control.activate(version).revision))
+        except NoLiveSettings:
+            raise
         except LookupError as missing:
             raise HTTPProblem(404, "No such model", str(missing)) from None
 

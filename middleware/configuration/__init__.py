@@ -8,8 +8,8 @@ from pathlib import Path
 
 from middleware.configuration.file import watch_file
 from middleware.configuration.layers import load_settings
-from middleware.configuration.live_settings import changed
-from middleware.configuration.port import Configuration, LiveSettings
+from middleware.configuration.live_settings import changed, nested
+from middleware.configuration.port import Configuration, LiveSettings, NoLiveSettings
 from middleware.configuration.table import TableConfiguration
 from middleware.database.engine import Database
 from middleware.home import expanded
@@ -18,9 +18,11 @@ from offload.settings import SettingsError, redacted
 __all__ = [
     "Configuration",
     "LiveSettings",
+    "NoLiveSettings",
     "TableConfiguration",
     "changed",
     "load_settings",
+    "nested",
     "open_configuration",
     "watch_file",
     "watched_file",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from middleware.configuration.layers import settings_in
-from middleware.configuration.port import Configuration
+from middleware.configuration.port import Configuration, NoLiveSettings
 from middleware.errors import ServiceError
 from middleware.retrying import log_refusal
 from offload.settings import SettingsError
@@ -44,7 +44,7 @@ def watch_file(configuration: Configuration, run_name: str, path: Path, interval
             except SettingsError as wrong:
                 seen = content
                 _logger.error("%s is wrong; the last good configuration stays:\n%s", path, wrong)
-            except LookupError as absent:
+            except NoLiveSettings as absent:
                 _logger.warning("an edit of %s is not applied yet: %s", path, absent)
             except ServiceError as error:
                 log_refusal(error, f"an edit of {path} is not applied yet")

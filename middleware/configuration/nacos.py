@@ -28,7 +28,7 @@ from dataclasses import replace
 from typing import Any
 
 from middleware.configuration.live_settings import LIVE_SECTIONS, changed, edited
-from middleware.configuration.port import LiveSettings
+from middleware.configuration.port import LiveSettings, NoLiveSettings
 from middleware.configuration.watching import watch_record
 from middleware.nacos import NacosServer
 from offload.settings import SettingsError
@@ -82,7 +82,7 @@ class NacosConfiguration:
         with self._lock:
             record = self.read(run_name)
             if record is None:
-                raise LookupError(
+                raise NoLiveSettings(
                     f"the live settings of run '{run_name}' do not exist yet; the controller creates them"
                 )
             values = changed(record.values, changes)
@@ -95,7 +95,7 @@ class NacosConfiguration:
         with self._lock:
             record = self.read(run_name)
             if record is None:
-                raise LookupError(
+                raise NoLiveSettings(
                     f"the live settings of run '{run_name}' do not exist yet; the controller creates them"
                 )
             last = record.origins.get(origin)

@@ -26,6 +26,10 @@ class LiveSettings:
         return SchedulerChoice.from_json(self.values["scheduler"])
 
 
+class NoLiveSettings(LookupError):
+    """The run has no live settings yet, or lost them. Its controller creates them when it starts."""
+
+
 class Configuration(Protocol):
     """Stores live settings by run. The last writer wins.
 
@@ -43,8 +47,8 @@ class Configuration(Protocol):
     def change(self, run_name: str, changes: Mapping[str, Any], by: str) -> LiveSettings:
         """Change live settings, given flat (`scheduler.name`) or nested. Equal values create no new revision.
 
-        Raises SettingsError for an unknown key or an impossible value, and LookupError if there is no record. An error
-        changes nothing.
+        Raises SettingsError for an unknown key or an impossible value, and NoLiveSettings if there is no record. An
+        error changes nothing.
         """
         ...
 
@@ -53,7 +57,7 @@ class Configuration(Protocol):
 
         Only edited sections are written, so that unchanged ones do not undo changes made by other means. The first
         call only stores the origin's values. Returns the record if it has a new revision, else None.
-        Raises LookupError if there is no record.
+        Raises NoLiveSettings if there is no record.
         """
         ...
 

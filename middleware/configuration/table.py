@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from middleware.configuration.live_settings import changed, edited
-from middleware.configuration.port import LiveSettings
+from middleware.configuration.port import LiveSettings, NoLiveSettings
 from middleware.configuration.watching import watch_record
 from middleware.database.engine import Database
 from middleware.database.errors import ConstraintRefused
@@ -103,7 +103,7 @@ def _locked(connection: Connection, run_name: str) -> Any:
     statement = sa.select(configuration).where(configuration.c.key == _key(run_name)).with_for_update()
     row = connection.execute(statement).one_or_none()
     if row is None:
-        raise LookupError(f"the live settings of run '{run_name}' do not exist yet; the controller creates them")
+        raise NoLiveSettings(f"the live settings of run '{run_name}' do not exist yet; the controller creates them")
     return row
 
 

@@ -30,6 +30,7 @@ from offload.records import OutcomeRecord
 
 _ALL = 2**31 - 1  # MySQL knows no offset without a limit
 _REASON_LENGTH = 512
+_MOST_AT_ONCE = 20
 
 
 def close_episode(
@@ -76,12 +77,10 @@ def close_episode(
     return find_episodes(db, run, episode=episode, status=None)[0]
 
 
-def forget_episodes(
-    db: Database, run: Run, phase: str, keep: int, most: int = 20, *, lease: Lease | None = None
-) -> int:
+def forget_episodes(db: Database, run: Run, phase: str, keep: int, *, lease: Lease | None = None) -> int:
     """Delete the oldest ended episodes of a phase with all their records, so that `keep` stay. Returns how many.
 
-    most: how many one call deletes at most
+    Deletes at most `_MOST_AT_ONCE`, so that the transaction stays short. A call after each episode keeps up.
     """
     with fenced(db, lease) as connection:
         old = (
@@ -94,7 +93,7 @@ def forget_episodes(
             )
             .scalars()
             .all()
-        )[::-1][:most]
+        )[::-1][:_MOST_AT_ONCE]
         for table in (outcomes, decisions, refusals, tasks, episodes) if old else ():
             connection.execute(sa.delete(table).where(table.c.run == run.number, table.c.episode.in_(old)))
     return len(old)

@@ -198,7 +198,7 @@ models = Table(
 instances = Table(
     "instances",
     metadata,
-    Column("service", String(32), primary_key=True, comment="edgenode, controller or trainer"),
+    Column("service", String(32), primary_key=True, comment="edgenode or controller"),
     Column("instance", String(64), primary_key=True, comment="a node's index, or 0"),
     Column("run", String(128), primary_key=True, comment="the run's name"),
     Column("address", String(255), nullable=False, comment="http://host:port"),

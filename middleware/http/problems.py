@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from middleware.errors import ServiceUnavailable
+from middleware.errors import ServiceRefused, ServiceUnavailable
 from offload.explanations import explain
 
 if TYPE_CHECKING:
     from werkzeug.exceptions import HTTPException
 
 MEDIA_TYPE: Final = "application/problem+json"
+SERVICE_REFUSED: Final = "Service refused"
+"""The title of the problem for a service that refuses a call. The same request would fail again."""
 
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
 
@@ -45,13 +47,15 @@ def parsed(model: type[_Parsed], content: bytes) -> _Parsed:
 
 
 def common_problem(error: Exception) -> HTTPProblem | None:
-    """The problem for an HTTPProblem, an unavailable service, or an error of Flask. None for another error."""
+    """The problem for an HTTPProblem, an error of a service, or an error of Flask. None for another error."""
     from werkzeug.exceptions import HTTPException
 
     if isinstance(error, HTTPProblem):
         return error
     if isinstance(error, ServiceUnavailable):
         return HTTPProblem(503, "Service unavailable", str(error))
+    if isinstance(error, ServiceRefused):
+        return HTTPProblem(424, SERVICE_REFUSED, str(error))
     if isinstance(error, HTTPException):
         return _of_flask(error)
     return None

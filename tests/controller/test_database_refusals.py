@@ -15,14 +15,14 @@ def test_controller_ends_if_it_cannot_write_an_episode(tmp_path: Path) -> None:
     with Testbed(tmp_path, {}) as testbed:
         assert testbed.call("POST", "/v1/serve")[0] == 204
         wait_until(lambda: (testbed.call("GET", "/v1/status")[1]["episode"] or {}).get("slot") is not None)
-        before = testbed.controller.pid
         with testbed.opened.database.transaction() as connection:
             refused = "CREATE TRIGGER t BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'secret'); END"
             connection.exec_driver_sql(refused)
-        wait_until(lambda: testbed.controller.pid != before)
+        wait_until(lambda: testbed.controller.failure is not None)
         log = (tmp_path / "pods/logs/controller.log").read_text()
         reason = "the database refuses the request (IntegrityError SQLITE_CONSTRAINT_TRIGGER)"
-        assert f"\noffload-controller: no episode can be played: {reason}\n" in log
+        assert f": no episode can be played: {reason}\n" in log
+        assert testbed.controller.failure == reason, "it is not restarted: it would fail again"
         assert "Traceback" not in log and "secret" not in log, log
 
 

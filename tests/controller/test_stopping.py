@@ -1,4 +1,7 @@
-"""Tests that a controller that gets SIGTERM while an episode is being opened, or is queued, leaves no episode open."""
+"""Tests that a controller that gets SIGTERM while an episode is being opened, or is queued, leaves no episode open.
+
+Without the database or the configuration service it ends all the same.
+"""
 
 from __future__ import annotations
 
@@ -10,60 +13,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_node import Node, free_port
+from stage import PLAN, Stage
+from testbed import wait_until
 
 from controller.episode_runtime import OPENING_S, Episodes, OpeningError
-from controller.lifecycle import Lifecycle
-from controller.metrics import Metrics
-from controller.player import Player
+from controller.process import Process
 from middleware.configuration import open_configuration
-from middleware.database import Database, LeaseHolder, create_run, find_episodes
-from middleware.http.access import OPEN
-from offload.episodes import EpisodePlan
-from offload.network import draw_network
-from offload.scheduler_choice import SchedulerChoice
-from offload.settings import resolve_settings
-
-PLAN = EpisodePlan("serve", "local", 3, SchedulerChoice("local"))
-
-
-class Stage:
-    """A player without edge nodes. `addresses` gives the ready nodes; by default there are none."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 5}}])
-        self.database = Database.connect(f"sqlite:///{folder}/run.db")
-        self.database.migrate()
-        network = draw_network(settings.network, settings.seed)
-        self.run = create_run(self.database, "stop", settings, network, {})
-        self.lifecycle = Lifecycle(0.0)
-        self.asked = threading.Event()
-        holder = LeaseHolder(self.database, self.run, "test", self.lifecycle.stopping, self.lifecycle.lose)
-        holder.acquire()
-        configuration = open_configuration("file:", self.database)
-        configuration.create("stop", settings.live(), "test")
-        self.episodes = Episodes(
-            self.database,
-            self.run,
-            holder,
-            network,
-            configuration,
-            self._addresses,
-            "http://127.0.0.1:9",
-            Metrics(),
-            OPEN,
-            self.lifecycle.stopping,
-        )
-        services: Any = SimpleNamespace(database=self.database, run=self.run)
-        fallback: Any = None
-        self.player = Player(services, holder, self.episodes, fallback, self.lifecycle, continuously=False)
-
-    def _addresses(self) -> dict[int, str]:
-        self.asked.set()
-        return {}
-
-    def found(self) -> list[tuple[str, str | None]]:
-        """Status and reason of each episode."""
-        return [(str(one.status), one.reason) for one in find_episodes(self.database, self.run, status=None)]
+from middleware.database import Database
+from middleware.retrying import RETRY_LIMIT_S
 
 
 @pytest.fixture
@@ -119,3 +77,60 @@ def test_nothing_is_opened_once_the_controller_stops(stage: Stage) -> None:
         stage.player.request(PLAN)
     assert time.monotonic() - began < OPENING_S
     assert stage.episodes.state is None
+
+
+def _stops(stage: Stage) -> None:
+    """Stop the player. Fails if it waits as long as for a service of a running controller."""
+    stage.lifecycle.end()
+    stopping, raised = in_thread(stage.player.stop)
+    stopping.join(RETRY_LIMIT_S / 2)
+    assert not stopping.is_alive(), "it waits for the service"
+    assert raised == []
+
+
+def test_continuous_arrivals_end_without_the_configuration_service(tmp_path: Path) -> None:
+    database = Database.connect(f"sqlite:///{tmp_path}/run.db")
+    stage = Stage(tmp_path, configuration=open_configuration(f"nacos://127.0.0.1:{free_port()}", database))
+    stage.player.start()
+    stage.player.set_serving(True)
+    wait_until(stage.player._opening.locked)
+    _stops(stage)
+    assert stage.lifecycle.failure is None
+
+
+def test_a_queued_episode_stays_for_the_next_controller_without_the_database(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Episodes, "_open_nodes", lambda *_: None)
+    stage.player.request(PLAN)
+    stage.refuse_writes()
+    _stops(stage)
+    assert stage.found() == [("open", None)]
+
+
+def test_an_outage_at_the_end_is_not_the_reason_of_the_end(tmp_path: Path) -> None:
+    nodes = [Node(), Node()]
+    addresses = {index: node.address for index, node in enumerate(nodes)}
+    stage = Stage(tmp_path, addresses, settings={"time": {"slots": 500}})
+    stage.player.start()
+    stage.player.request(PLAN)
+    stage.refuse_writes()
+    _stops(stage)
+    stage.player._thread.join(RETRY_LIMIT_S / 2)
+    assert not stage.player._thread.is_alive()
+    assert stage.lifecycle.failure is None
+    assert stage.found() == [("open", None)]
+    for node in nodes:
+        node.close()
+
+
+def test_a_leaving_controller_waits_for_an_opening_at_most_as_long_as_for_an_episode(tmp_path: Path) -> None:
+    """It waited for the whole opening. Kubernetes would have killed it meanwhile."""
+    stage = Stage(tmp_path, leaving_s=0.2)
+    process: Any = SimpleNamespace(lifecycle=stage.lifecycle, _player=stage.player, _episodes=stage.episodes)
+    stage.player.start()
+    stage.player.set_serving(True)
+    assert stage.asked.wait(20)
+    Process._leave(process)
+    stage.player.stop()
+    assert stage.found() == [("aborted", "the controller is stopping")]

@@ -20,6 +20,8 @@ import pytest
 import sqlalchemy as sa
 from small_controller import Fleet, raw_link
 
+from controller.nodes import NodeClients
+from controller.ticks import Ticks
 from middleware.database import close_episode, load_trace
 from middleware.database.schema import decisions, outcomes
 from offload import Settings, Trace, draw_trace, resolve_settings
@@ -158,6 +160,24 @@ def test_a_node_that_comes_back_joins_the_running_episode(tmp_path: Path) -> Non
         assert all(status == 200 for status, _ in fleet.close(episode))
         summary = close_episode(fleet.database, fleet.run, episode)
         assert sum(summary.outcomes.values()) == summary.tasks
+
+
+def test_the_episode_is_opened_again_on_a_node_that_missed_its_start(fleet: Fleet) -> None:
+    """The node kept its tick longer than the controller waited. It was down for the whole episode."""
+    trace = _trace(fleet, 60)
+    episode = fleet.write_episode(trace)
+    fleet.open(episode, trace.episode)
+    start_s = time.monotonic()  # no node is notified
+    clients = NodeClients({0: fleet.addresses[0]}, fleet.run.uid, epoch=1)
+    ticks = Ticks(clients, fleet.addresses.get, lambda *_: fleet.opening(episode, trace.episode, start_s))
+    slots = range(fleet.settings.time.slots)
+    for slot in slots:
+        ticks.put(slot, {0: {"episode": episode, "slot": slot, "task": None}})
+        ticks.serve_until(time.monotonic() + 1.0)
+    down = ticks.finish(5.0)[0]
+    clients.close()
+    assert 0 in down
+    assert len(down) < len(slots), fleet.logs()
 
 
 def test_an_episode_that_has_begun_is_not_opened_anew(fleet: Fleet) -> None:

@@ -13,6 +13,7 @@ import pytest
 from middleware.configuration import (
     Configuration,
     LiveSettings,
+    NoLiveSettings,
     TableConfiguration,
     open_configuration,
     watch_file,
@@ -85,7 +86,7 @@ def test_an_origin_changes_what_it_has_changed_and_undoes_nothing_else(configura
     assert configuration.adopt("r", {**helm, "scheduler": {**helm["scheduler"], "name": "rda"}}, "helm") is None
     assert configuration.adopt("r", helm, "helm") is not None
     assert _now(configuration).values["scheduler"]["name"] == "ratc"
-    with pytest.raises(LookupError, match="another"):
+    with pytest.raises(NoLiveSettings, match="another"):
         configuration.adopt("another", helm, "helm")
 
 
@@ -130,7 +131,7 @@ def test_a_wrong_change_is_refused_and_changes_nothing(
 
 
 def test_a_change_before_the_record_exists_says_who_makes_it(configuration: Configuration) -> None:
-    with pytest.raises(LookupError, match=r"live settings of run 'other'.*controller"):
+    with pytest.raises(NoLiveSettings, match=r"live settings of run 'other'.*controller"):
         configuration.change("other", {"scheduler.name": "rda"}, "Ada")
 
 
