@@ -43,7 +43,9 @@ class Stage:
         settings: Mapping[str, Any] | None = None,
         leaving_s: float = 0.0,
     ) -> None:
-        resolved = resolve_settings([{"network": {"nodes": 2}, "time": {"slots": 5}}, settings or {}])
+        resolved = resolve_settings(
+            [{"network": {"nodes": 2, "arrival_probability": [0.9, 1.0]}, "time": {"slots": 5}}, settings or {}]
+        )
         self.database = Database.connect(f"sqlite:///{folder}/run.db")
         self.database.migrate()
         self.network = draw_network(resolved.network, resolved.seed)

@@ -37,7 +37,7 @@ def _problem(title: str) -> dict[str, Any]:
 
 def test_a_controller_whose_database_refuses_episodes_is_not_to_be_restarted(tmp_path: Path) -> None:
     """The error became one of the fleet, after which the controller was restarted again and again."""
-    stage = Stage(tmp_path)
+    stage = Stage(tmp_path, settings={"network": {"arrival_probability": [1, 1]}})
     with stage.database.transaction() as connection:
         refused = "CREATE TRIGGER t BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'secret'); END"
         connection.exec_driver_sql(refused)
@@ -64,10 +64,10 @@ def test_an_episode_that_cannot_be_closed_is_reported_in_the_words_of_a_node_tha
     stage_with: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message had the answer of the first node, which might have delivered all its records."""
-    monkeypatch.setattr("controller.closing.PATIENCE_S", 0.0)
+    monkeypatch.setattr("controller.closing.RETRY_LIMIT_S", 0.0)
     done = json.dumps({"abandoned": 0, "outcomes": 0, "detail": "all is well"}).encode()
     nodes = Node(status=200, answer=done), Node(status=503)
     stage = stage_with(*nodes)
     clients = NodeClients(dict(enumerate([node.address for node in nodes])), stage.run.uid)
-    with pytest.raises(ClosingError, match=r"nodes \[1\] have not delivered .* the last answer: its own words"):
+    with pytest.raises(ClosingError, match=r"nodes \[1\] have not delivered .* the last answer: its own message"):
         close_nodes(clients, 1, lambda _: None, 10.0)

@@ -15,7 +15,7 @@ def test_messages_of_other_nodes_are_no_pending_tasks() -> None:
     network = draw_network(settings.network, settings.seed)
     facts = EpisodeFacts(1, "0" * 32, 1, 0, network, settings.seed, 0.1, 10, "end", 1.0, "emulated")
     loop = EpisodeLoop(NodeCore(facts), 1.0, 1.0)
-    loop.overload_heard(1, True, 1)
+    loop.overload_received(1, True, 1)
     loop.announced(1, 0, 1e9, 1.0)
     loop.withdrawn(1, 0)
     loop.stop()
