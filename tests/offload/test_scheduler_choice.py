@@ -61,5 +61,5 @@ def test_the_controller_takes_every_phase() -> None:
     for phase in EpisodePhase:
         request = {"phase": phase.value, "method": "sed", "trace": 3, "scheduler": "sed"}
         assert EpisodeRequest.model_validate_json(json.dumps(request)).phase is phase
-    with pytest.raises(ValidationError, match="phase\n.*'collect', 'checkpoint'"):
+    with pytest.raises(ValidationError, match=r"phase\n.*'collect', 'checkpoint'"):
         EpisodeRequest.model_validate_json('{"phase": "play", "method": "sed", "trace": 3, "scheduler": "sed"}')
