@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import json
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from controller.interface import EpisodeRequest
 from offload import resolve_settings
@@ -56,4 +58,8 @@ def test_malformed_choice_is_rejected_with_its_place(data: Any, expected: str) -
 
 
 def test_the_controller_takes_every_phase() -> None:
-    assert get_args(EpisodeRequest.model_fields["phase"].annotation) == tuple(map(str, EpisodePhase))
+    for phase in EpisodePhase:
+        request = {"phase": phase.value, "method": "sed", "trace": 3, "scheduler": "sed"}
+        assert EpisodeRequest.model_validate_json(json.dumps(request)).phase is phase
+    with pytest.raises(ValidationError, match=r"phase\n.*'collect', 'checkpoint'"):
+        EpisodeRequest.model_validate_json('{"phase": "play", "method": "sed", "trace": 3, "scheduler": "sed"}')
