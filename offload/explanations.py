@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -87,7 +88,10 @@ def _written(value: object) -> str:
         return f"[{', '.join(_written(one) for one in value)}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_written(one)}" for key, one in value.items()) + "}"
-    return repr(value)
+    try:
+        return repr(value)
+    except ValueError:  # an integer with more digits than Python writes
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
 
 
 def _line(problem: Any, place: KeyPath, spec: _Spec, model: type[BaseModel]) -> str:
@@ -174,6 +178,8 @@ class _Spec:
             return "null"
         if origin is typing.Literal:
             return " or ".join(repr(one) for one in arguments)
+        if isinstance(self.kind, type) and issubclass(self.kind, StrEnum):
+            return " or ".join(repr(one.value) for one in self.kind)
         if origin is dict:
             return "a mapping of names to values"
         if origin is tuple and arguments[-1] is Ellipsis:
@@ -205,6 +211,8 @@ class _Spec:
             return _plain(self.default)
         if typing.get_origin(self.kind) is typing.Literal:
             return _plain(arguments[0])
+        if isinstance(self.kind, type) and issubclass(self.kind, StrEnum):
+            return next(iter(self.kind)).value
         if typing.get_origin(self.kind) is dict:
             return "{d: 3}"
         return _KINDS.get(self.kind, ("", "", "null"))[2]
