@@ -128,7 +128,8 @@ def _estimated(rates: list[float | None]) -> dict[str, Any]:
     if not known:
         return {"mean": None, "ci95": None, "networks": rates}
     estimate = estimate_mean(known, 0.95)
-    interval = None if estimate.interval is None else list(estimate.interval)
+    # A rate is between 0 and 1. The interval of a few networks may extend beyond.
+    interval = None if estimate.interval is None else [min(max(end, 0.0), 1.0) for end in estimate.interval]
     return {"mean": estimate.mean, "ci95": interval, "networks": rates}
 
 

@@ -27,6 +27,7 @@ from controller.episode_runtime import BusyError, Episodes, EpisodeState, Openin
 from controller.lifecycle import Lifecycle
 from controller.readiness import Fallback
 from controller.run_services import RunServices
+from middleware.configuration import NoLiveSettings
 from middleware.database import (
     EpisodeSummary,
     LeaseHolder,
@@ -203,20 +204,27 @@ class Player:
             if not self._serving.is_set():
                 return None
             try:
-                state = self._open_continuous()
-                self.trouble = None
+                state = self._open_or_take_over()
             except BusyError:
                 return None  # a requested episode is in the queue now
-            except RefusedError as refused:
-                if not self._fallback.take_over(str(refused)):
-                    self._note_trouble(refused)
-            except (OpeningError, SettingsError) as refused:
-                # Serving resumes as soon as the nodes accept the settings.
+            except (OpeningError, SettingsError, NoLiveSettings) as refused:
+                # Serving resumes as soon as there are settings that the nodes accept.
                 if not self._lifecycle.stopping.is_set():
                     self._note_trouble(refused)
         if state is None:
             self._forget()  # an opening that failed has left an aborted episode with all its tasks
             self._lifecycle.stopping.wait(_REFUSED_S)
+        return state
+
+    def _open_or_take_over(self) -> EpisodeState | None:
+        """The next episode of the continuous arrivals; None if the fallback scheduler was set instead."""
+        try:
+            state = self._open_continuous()
+        except RefusedError as refused:
+            if not self._fallback.take_over(str(refused)):
+                raise
+            return None
+        self.trouble = None
         return state
 
     def _note_trouble(self, refused: Exception) -> None:

@@ -189,29 +189,43 @@ def _concerns(key: Key | None, stimulus: Stimulus, effects: Sequence[Effect]) ->
         return True
     named = stimulus.arguments.get("key"), (stimulus.arguments.get("slot"), stimulus.arguments.get("source"))
     tasks = [effect.task.key for effect in effects if hasattr(effect, "task")]
-    handed = stimulus.arguments.get("task")
-    return key in named or key in tasks or (handed is not None and handed.key == key)
+    given = [stimulus.arguments.get("task"), stimulus.arguments.get("arrived")]
+    tasks += [(task.slot, task.source) for task in given if task is not None]
+    return key in named or key in tasks
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print a log with its effects. Returns exit code 2 if the file does not exist or is not a stimulus log."""
-    if not 1 <= len(arguments) <= 2:
-        print("usage: python -m edgenode.stimuli FILE [SLOT/SOURCE]", file=sys.stderr)
+    """Print a log with its effects: all of it, or what concerns one task.
+
+    Returns exit code 2 if the file is not a stimulus log, or has no such task.
+    """
+    if not 1 <= len(arguments) <= 2 or arguments[0].startswith("-"):
+        print("usage: python -m edgenode.stimuli FILE [SLOT/SOURCE], for example 4/3", file=sys.stderr)
         return 2
     key: Key | None = None
+    found = False
     try:
         if len(arguments) == 2:
-            slot, source = arguments[1].split("/")
-            key = int(slot), int(source)
+            key = _key(arguments[1])
         for stimulus, effects in replay(Path(arguments[0])):
             if _concerns(key, stimulus, effects) and (effects or stimulus.event != "advance"):
+                found = True
                 print(stimulus.event, dict(stimulus.arguments))
                 for effect in effects:
                     print("    ", effect)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
+    if not found:
+        print(f"{arguments[0]} has no event{f' of task {arguments[1]}' if key else ''}", file=sys.stderr)
+    return 0 if found else 2
+
+
+def _key(text: str) -> Key:
+    slot, _, source = text.partition("/")
+    if not (slot.isdecimal() and source.isdecimal()):
+        raise ValueError(f"{text}: write SLOT/SOURCE, for example 4/3")
+    return int(slot), int(source)
 
 
 if __name__ == "__main__":

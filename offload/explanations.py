@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -87,12 +88,19 @@ def _written(value: object) -> str:
         return f"[{', '.join(_written(one) for one in value)}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_written(one)}" for key, one in value.items()) + "}"
-    return repr(value)
+    try:
+        return repr(value)
+    except ValueError:  # an integer with more digits than Python writes
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
 
 
 def _line(problem: Any, place: KeyPath, spec: _Spec, model: type[BaseModel]) -> str:
     path, message, value = dotted(place), problem["msg"].removeprefix("Value error, "), problem["input"]
     if not place:
+        if problem["type"] == "model_type":
+            return (
+                f"{shown(value)} is not a JSON object; expected an object with keys of: {', '.join(model.model_fields)}"
+            )
         return str(message)
     secret = place[0] == "services"
     if problem["type"] == "extra_forbidden":
@@ -174,6 +182,8 @@ class _Spec:
             return "null"
         if origin is typing.Literal:
             return " or ".join(repr(one) for one in arguments)
+        if isinstance(self.kind, type) and issubclass(self.kind, StrEnum):
+            return " or ".join(repr(one.value) for one in self.kind)
         if origin is dict:
             return "a mapping of names to values"
         if origin is tuple and arguments[-1] is Ellipsis:
@@ -205,6 +215,8 @@ class _Spec:
             return _plain(self.default)
         if typing.get_origin(self.kind) is typing.Literal:
             return _plain(arguments[0])
+        if isinstance(self.kind, type) and issubclass(self.kind, StrEnum):
+            return next(iter(self.kind)).value
         if typing.get_origin(self.kind) is dict:
             return "{d: 3}"
         return _KINDS.get(self.kind, ("", "", "null"))[2]
@@ -237,20 +249,26 @@ class _Spec:
         return _KINDS.get(self.kind, ("the expected value", "values", ""))[which]
 
     def _bounds(self) -> str:
-        """The bounds as text: ` from 1 to 1000`, ` above 0`, ` of at most 64 characters`."""
+        """The bounds as text: ` from 1 to 1000`, ` above 0`, ` of 1 to 64 characters`."""
         found: dict[Any, Any] = {}
         for one in self.metadata:
             for kind, name in ((Ge, "ge"), (Gt, "gt"), (Le, "le"), (Lt, "lt"), *_LENGTHS):
                 if isinstance(one, kind):
                     found[kind] = getattr(one, name)
         if self.kind is str:
-            longest = f" of at most {found[MaxLen]} characters" if MaxLen in found else ""
-            return longest or (" of at least one character" if found.get(MinLen) == 1 else "")
+            return _characters(found.get(MinLen, 0), found.get(MaxLen))
         if Ge in found and Le in found:
             return f" from {_plain(found[Ge])} to {_plain(found[Le])}"
         terms = ((Gt, "above"), (Ge, "of at least"), (Lt, "below"), (Le, "of at most"))
         parts = [f"{term} {_plain(found[kind])}" for kind, term in terms if kind in found]
         return f" {' and '.join(parts)}" if parts else ""
+
+
+def _characters(fewest: int, most: int | None) -> str:
+    """The bounds of a text's length; empty if there are none."""
+    if most is not None:
+        return f" of {fewest} to {most} characters" if fewest else f" of at most {most} characters"
+    return {0: "", 1: " of at least one character"}.get(fewest, f" of at least {fewest} characters")
 
 
 def _plain(value: object) -> str:

@@ -61,10 +61,12 @@ def number(
 
 def whole(data: Any, where: str, least: int, most: int) -> int:
     """The data as an integer, if it is a whole number (3 or 3.0) within the bounds. Raises ValueError."""
-    if isinstance(data, bool) or not isinstance(data, int | float) or not math.isfinite(data) or data != int(data):
+    # Not `isfinite` of an integer: one of 400 digits has no float.
+    is_whole = isinstance(data, int) or (isinstance(data, float) and math.isfinite(data) and data == int(data))
+    if isinstance(data, bool) or not is_whole:
         raise ValueError(f"{where}: {shown(data)} is not a whole number")
     if not least <= data <= most:
-        raise ValueError(f"{where}: {int(data)} must be from {least} to {most}")
+        raise ValueError(f"{where}: {shown(data)} must be from {least} to {most}")
     return int(data)
 
 

@@ -25,7 +25,9 @@ class _Learned:
 
     def __post_init__(self) -> None:
         if self.context.actor is None or self.context.profile is None:
-            raise ValueError("scheduler.model: this scheduler needs an active model; activate one first")
+            raise ValueError(
+                "scheduler.model: this scheduler needs a model: set it, or give --model to a command that has it"
+            )
 
     def log_probabilities(self, states: LocalState) -> FloatArray:
         """(B, N+1) of the actor's masked softmax; −inf where illegal."""

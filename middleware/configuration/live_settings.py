@@ -1,11 +1,14 @@
-"""Applies changes, flat or nested, to the live settings, and validates the result."""
+"""Applies changes, flat or nested, to the live settings, and validates the result. Validates stored records."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from middleware.configuration.port import LARGEST_REVISION, LiveSettings
+from offload.explanations import shown
 from offload.settings import Settings, SettingsError, merge_layers, resolve_settings
 
 LIVE_SECTIONS = tuple(Settings().live())
@@ -52,6 +55,30 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     if _gives_all_parameters(changes) and isinstance(base.get("scheduler"), dict):
         base["scheduler"].pop("parameters", None)
     return resolve_settings([merge_layers([base, layer])]).live()
+
+
+def stored_record(revision: Any, values: Any, written_by: Any, written_at: Any, origins: Any) -> LiveSettings:
+    """The record that a service stores. Raises SettingsError for one that this version cannot use."""
+    if type(revision) is not int or not 1 <= revision <= LARGEST_REVISION:
+        raise SettingsError(f"revision: {shown(revision)} is not a whole number from 1 to {LARGEST_REVISION}")
+    if not isinstance(values, dict):
+        raise SettingsError(f"{shown(values)} is not an object with the keys {', '.join(LIVE_SECTIONS)}")
+    missing = [section for section in LIVE_SECTIONS if section not in values]
+    if missing:
+        raise SettingsError(f"{missing[0]}: is missing; the live settings need {', '.join(LIVE_SECTIONS)}")
+    changed({}, values)
+    if not isinstance(origins, dict) or not all(isinstance(one, dict) for one in origins.values()):
+        raise SettingsError(f"origins: {shown(origins)} is not an object of objects; write {{}}")
+    if not isinstance(written_by, str):
+        raise SettingsError(f"written_by: {shown(written_by)} is not a text")
+    if type(written_at) not in (int, float) or not math.isfinite(written_at):
+        raise SettingsError(f"written_at: {shown(written_at)} is not a number of seconds")
+    record = LiveSettings(revision, values, written_by, float(written_at), origins)
+    try:
+        _ = record.scheduler
+    except ValueError as wrong:
+        raise SettingsError(str(wrong)) from None
+    return record
 
 
 def _gives_all_parameters(changes: Mapping[str, Any]) -> bool:

@@ -27,8 +27,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from middleware.configuration.live_settings import LIVE_SECTIONS, changed, edited
-from middleware.configuration.port import LiveSettings, NoLiveSettings
+from middleware.configuration.live_settings import LIVE_SECTIONS, changed, edited, stored_record
+from middleware.configuration.port import LARGEST_REVISION, LiveSettings, NoLiveSettings
 from middleware.configuration.watching import watch_record
 from middleware.nacos import NacosServer
 from offload.settings import SettingsError
@@ -127,6 +127,8 @@ class NacosConfiguration:
             base = found.get("revision") if isinstance(found, dict) else None
             if not isinstance(base, int):
                 raise SettingsError("it must be a JSON object with an integer `revision`")
+            if base >= LARGEST_REVISION:
+                raise SettingsError(f"revision: {base} is not below {LARGEST_REVISION}; write the revision before it")
             values = changed({}, {key: found[key] for key in LIVE_SECTIONS if key in found})
         except (SettingsError, ValueError, RecursionError) as wrong:
             self._complained[run_name] = content
@@ -210,13 +212,12 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 
 def _parsed(content: str) -> LiveSettings | None:
-    """The record in a content that this testbed wrote. None if a user edited it since, or another program wrote it."""
+    """The record in a content that this version wrote. None for an edit, or another program's record."""
     try:
         data = json.loads(content)
         values = {key: data[key] for key in LIVE_SECTIONS}
-        if data["digest"] != _digest(values) or not isinstance(values["scheduler"]["name"], str):
+        if data["digest"] != _digest(values):
             return None
-        origins = dict(data.get("origins", {}))
-        return LiveSettings(int(data["revision"]), values, str(data["written_by"]), float(data["written_at"]), origins)
+        return stored_record(data["revision"], values, data["written_by"], data["written_at"], data.get("origins", {}))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from offload.scheduler_choice import SchedulerChoice
+
+LARGEST_REVISION: Final = 2**31 - 1
+"""The largest number that the database stores as a revision."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class NoLiveSettings(LookupError):
 
 class Configuration(Protocol):
     """Stores live settings by run. The last writer wins.
+
+    Another program may have written a record that this version does not understand. Then `read` returns the last good
+    record that this process has read, and a warning is logged once. A change starts from that record too.
 
     A node applies a new revision between two decisions, and acknowledges it.
     """

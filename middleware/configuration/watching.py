@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable
 
 from middleware.configuration.port import LiveSettings
-from middleware.errors import ServiceUnavailable
+from middleware.errors import ServiceError, ServiceUnavailable
+from middleware.retrying import log_refusal
 
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ def watch_record(
                         raise
             except ServiceUnavailable:
                 pass  # the adapter logs the outage; the last good live settings stay in force
+            except ServiceError as error:  # the message is enough, a traceback does not help
+                log_refusal(error, f"reading or applying the live settings after revision {seen}")
             except Exception as error:  # the watch continues after any error: the next revision may be valid
                 if repr(error) != logged:
                     logged = repr(error)

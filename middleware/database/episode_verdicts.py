@@ -27,6 +27,7 @@ def find_verdict(
     missing = (
         _missing_decision(connection, run, episode, down),
         _refused_records(refused_records),
+        _impossible_records(connection, run, episode),
         _missing_outcome(connection, run, episode, recorded),
     )
     reason = "; ".join(one for one in missing if one is not None)
@@ -35,10 +36,7 @@ def find_verdict(
 
 def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapping[int, Sequence[int]]) -> str | None:
     """How many decisions of running nodes are not recorded, and the first one, as text. None if none is missing."""
-    count = connection.execute(
-        sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)
-    ).scalar_one()
-    slots = run.settings.time.slots
+    count, slots = _nodes_of(connection, run), run.settings.time.slots
     recorded = {
         (row.slot, row.node)
         for row in connection.execute(
@@ -57,6 +55,35 @@ def _missing_decision(connection: Connection, run: Run, episode: int, down: Mapp
         return None
     slot, node = missing[0]
     return f"{len(missing)} decision records are missing, the first of node {node} in slot {slot}"
+
+
+def _nodes_of(connection: Connection, run: Run) -> int:
+    counted = sa.select(sa.func.count()).select_from(nodes).where(nodes.c.run == run.number)
+    return int(connection.execute(counted).scalar_one())
+
+
+def _impossible_records(connection: Connection, run: Run, episode: int) -> str | None:
+    """How many records name a slot or a node that the run does not have, as text. None if there is none.
+
+    A record has the form of a row when it is delivered, but a damaged one may still have impossible values.
+    """
+    count, slots = _nodes_of(connection, run), run.settings.time.slots
+    of_decisions = sa.or_(
+        ~decisions.c.slot.between(0, slots),
+        ~decisions.c.node.between(0, count - 1),
+        ~decisions.c.action.between(0, count),
+    )
+    of_outcomes = sa.or_(
+        ~outcomes.c.destination.between(0, count - 1),
+        ~outcomes.c.end_slot.between(0, slots - 1),
+        outcomes.c.completion_s < 0,
+    )
+    found = 0
+    for table, impossible in ((decisions, of_decisions), (outcomes, of_outcomes)):
+        counted = sa.select(sa.func.count()).select_from(table)
+        here = table.c.run == run.number, table.c.episode == episode
+        found += int(connection.execute(counted.where(*here, impossible)).scalar_one())
+    return f"{found} of its records name a slot, a node or a time that it does not have" if found else None
 
 
 def _failed_decisions(connection: Connection, run: Run, episode: int) -> str | None:

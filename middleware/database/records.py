@@ -103,7 +103,9 @@ def count_refused(db: Database, connection: Connection, run_number: int, refused
     named = {
         (number, uid)
         for one in refused
-        if type(number := one.content.get("episode")) is int and isinstance(uid := one.content.get(EPISODE_UID), str)
+        if type(number := one.content.get("episode")) is int
+        and isinstance(uid := one.content.get(EPISODE_UID), str)
+        and uid.isascii()  # a damaged text may not even be Unicode, which no database driver takes
     }
     for number, uid in sorted(named):
         if not -(2**31) <= number < 2**31:

@@ -18,7 +18,7 @@ import time
 from io import BytesIO
 from typing import Any
 
-from cheroot.server import HTTPConnection, HTTPRequest
+from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Gateway_10
 from cheroot.wsgi import Server as WSGIServer
@@ -41,12 +41,42 @@ _CHECK_S = 0.5
 CONNECTION = "offload.connection"
 """The key of the request's connection in a WSGI environment."""
 _CLOSED_AFTER = (400, 408, 411, 413, 414)
+_ONLY_ONCE = (b"Content-Length", b"Authorization")
 
 _logger = logging.getLogger(__name__)
 
 
+class _Headers(dict[bytes, bytes]):
+    """A request's headers. Raises ValueError for a second value of a header that may have only one."""
+
+    def __setitem__(self, name: bytes, value: bytes) -> None:
+        usual = name.replace(b"_", b"-")  # WSGI does not distinguish the two
+        if usual in _ONLY_ONCE and any(other.replace(b"_", b"-") == usual for other in self):
+            raise ValueError(f"{usual.decode()} must be given only once, in one line")
+        super().__setitem__(name, value)
+
+
+class _HeaderReader(HeaderReader):
+    """Refuses headers whose meaning is ambiguous. Cheroot uses the last value of a repeated header.
+
+    A proxy may use another one: the rest of the body would then be read as the next request (RFC 9112, section 6.3).
+    """
+
+    def __call__(self, rfile: Any, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+        """Read the headers into `hdict`. Raises ValueError for invalid ones."""
+        found = _Headers()
+        super().__call__(rfile, found)
+        if b"Transfer-Encoding" in found and b"Content-Length" in found:
+            raise ValueError("Content-Length and Transfer-Encoding exclude each other; send only Content-Length")
+        headers = {} if hdict is None else hdict
+        headers.update(found)
+        return headers
+
+
 class PodRequest(HTTPRequest):
     """Answers a malformed request with a problem, and closes the connection, as the next request's start is unknown."""
+
+    header_reader = _HeaderReader()
 
     def read_request_line(self) -> bool:
         """Whether the request line is valid. An invalid one is refused."""
@@ -64,7 +94,7 @@ class PodRequest(HTTPRequest):
         except (ValueError, UnboundLocalError):  # cheroot raises these if the first header begins with a space
             self.simple_response("400 Bad Request", "the request's headers cannot be read")
             return False
-        if self.chunked_read:
+        if self.chunked_read or b"Transfer-Encoding" in self.inheaders:  # cheroot ignores it in HTTP/1.0
             self.simple_response(
                 "411 Length Required", "a body needs Content-Length; Transfer-Encoding is not supported"
             )

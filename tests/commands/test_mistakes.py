@@ -62,7 +62,7 @@ MISTAKES = [
     # models
     (("simulate", "--scheduler", "drl", "--model", "text.db"), "text.db is not a model's folder"),
     (("simulate", "--scheduler", "drl", "--model", "model"), "manifest.json is not a manifest"),
-    (("simulate", "--scheduler", "drl"), "needs an active model"),
+    (("simulate", "--scheduler", "drl"), "needs a model"),
     # the command line
     (
         ("run", "--config", "x.yaml", "--config", "x.yaml"),

@@ -157,7 +157,7 @@ def test_the_longest_deadline_is_as_good_as_none(replay) -> None:
     ("options", "complaint"),
     [
         (("--scheduler", "fast"), "unknown scheduler 'fast'"),
-        (("--scheduler", "drl"), "needs an active model"),
+        (("--scheduler", "drl"), "needs a model"),
         (("--scheduler", "sed", "--set", "scheduler.parameters.d=0"), "it must be at least 1"),
         (("--scheduler", "drl", "--model", "/nowhere"), "/nowhere is not a model's folder"),
         (("--scheduler", "local", "--episode", "-1"), "-1 is not in 0"),

@@ -91,7 +91,7 @@ def test_weighted_knows_the_capacities_of_each_network() -> None:
     ("options", "complaint"),
     [
         (("--scheduler", "best"), "unknown scheduler 'best'"),
-        (("--scheduler", "drl"), "needs an active model"),
+        (("--scheduler", "drl"), "needs a model"),
         (("--scheduler", "local", "--networks", "0"), "greater than or equal to 1"),
         ((), "--scheduler"),
     ],

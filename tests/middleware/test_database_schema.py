@@ -106,6 +106,40 @@ def test_the_live_settings_of_an_older_database_are_found(db: Database) -> None:
     assert (record.revision, record.values["scheduler"]["name"]) == (2, "sed")
 
 
+@pytest.mark.parametrize(("old", "new", "kept"), [(3, 2, "hot"), (2, 2, "live"), (2, 3, "live")])
+def test_of_two_live_settings_of_a_run_the_latest_stay(db: Database, old: int, new: int, kept: str) -> None:
+    from alembic import command
+
+    config = migrations._config()
+    with db.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        for name, revision in (("hot", old), ("live", new)):
+            connection.execute(
+                sa.text("INSERT INTO configuration VALUES (:key, :revision, '{}', '{}', :by, 0)"),
+                {"key": f"{name}/a", "revision": revision, "by": name},
+            )
+    db.migrate()
+    db.check_schema()
+    with db.reading() as connection:
+        rows = connection.execute(sa.text("SELECT `key`, revision, written_by FROM configuration")).all()
+    assert rows == [("live/a", max(old, new), kept)]
+
+
+def test_two_schema_versions_are_refused_and_nothing_is_changed(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES ('0003')"))
+    for attempt in (db.check_schema, db.migrate):
+        with pytest.raises(
+            SchemaError, match=r"several schema versions \(0003, 0004\).*alembic_version.*delete"
+        ) as bad:
+            attempt()
+        assert len(str(bad.value).splitlines()) == 1
+    with db.transaction() as connection:
+        connection.execute(sa.text("DELETE FROM alembic_version WHERE version_num = '0003'"))
+    db.check_schema()
+
+
 def test_an_empty_database_is_refused_with_the_command_that_helps(database_url: str) -> None:
     with pytest.raises(SchemaError, match=r"no tables yet.*offload database migrate"):
         Database.connect(database_url).check_schema()

@@ -158,6 +158,43 @@ def test_missing_decision_of_a_running_node_is_incomplete(db: Database, run: Run
             assert summary.reason == f"1 decision records are missing, the first of node 1 in slot {slot}"
 
 
+@pytest.mark.parametrize(
+    "changes", [{"slot": SLOTS + 1}, {"slot": -1}, {"node": NODES}, {"node": -1}, {"slot": 5000, "node": 32767}]
+)
+def test_a_decision_of_an_impossible_place_makes_an_episode_incomplete(
+    db: Database, run: Run, changes: dict[str, int]
+) -> None:
+    """Regression: a damaged line with slot 5000 ended every later command of its run with an IndexError."""
+    episode, trace = _played(db, run)
+    stray = replace(decisions_of(trace, episode)[0], **changes)
+    assert write_records(db, run.number, [stray]) == []
+    summary = _close(db, run, episode)
+    reason = "1 of its records name a slot, a node or a time that it does not have"
+    assert (summary.verdict, summary.reason) == ("incomplete", reason)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"destination": -1}, {"destination": NODES}, {"end_slot": SLOTS}, {"end_slot": -1}]
+)
+def test_an_outcome_of_an_impossible_place_makes_an_episode_incomplete(
+    db: Database, run: Run, changes: dict[str, int]
+) -> None:
+    episode, trace = opened(db, run)
+    first, *others = outcomes_of(run, trace, episode)
+    records = [*decisions_of(trace, episode), replace(first, **changes), *others]
+    assert write_records(db, run.number, records) == []
+    assert _close(db, run, episode).verdict == "incomplete"
+
+
+@pytest.mark.parametrize("uid", ["\ud800", "é" * 32, "\x00", ""])
+def test_a_record_with_a_damaged_uid_is_refused(db: Database, run: Run, uid: str) -> None:
+    """Regression: half of a surrogate pair ended the node's process at each delivery."""
+    episode, _ = opened(db, run)
+    damaged = {"table": "outcomes", "episode": episode, "episode_uid": uid}
+    (refused,) = deliver_records(db, run.number, [damaged])
+    assert refused.content == damaged
+
+
 def test_an_outcome_without_a_task_breaks_the_conservation_law(db: Database, run: Run) -> None:
     episode, trace = _played(db, run)
     slot, source = (int(part) for part in np.argwhere(~trace.has_task)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from controller.interface import LiveSettingsChange
 from middleware.configuration.documents import read_value
+from middleware.http.problems import HTTPProblem, parsed
 from offload.explanations import did_you_mean, shown
 from offload.manifest import ManifestError, ModelManifest
 from offload.settings import Settings, SettingsError, resolve_settings
@@ -171,6 +174,23 @@ def test_a_manifest_is_refused_in_the_same_words() -> None:
     assert "algorithm: is missing" in message
     assert "actions: 1 is not a whole number of at least 2" in message
     assert not any(jargon in message for jargon in JARGON)
+
+
+@pytest.mark.parametrize(("content", "given"), [("[]", "[]"), ("null", "null"), ("NaN", "nan"), ('"x"', "'x'")])
+def test_a_body_that_is_no_object_is_refused_with_what_was_given(content: str, given: str) -> None:
+    expected = re.escape(f"{given} is not a JSON object; expected an object with keys of: live_settings, by")
+    with pytest.raises(HTTPProblem, match=f"^{expected}") as refused:
+        parsed(LiveSettingsChange, content.encode())
+    assert refused.value.status == 422
+    if content != "NaN":
+        with pytest.raises(ManifestError, match=re.escape(f"m.json is not a manifest: {given} is not a JSON object")):
+            ModelManifest.from_bytes(content.encode(), "m.json")
+
+
+@pytest.mark.parametrize(("given", "written"), [("", "''"), ("x" * 65, "'xxx")])
+def test_a_text_of_a_wrong_length_is_refused_with_both_bounds(given: str, written: str) -> None:
+    with pytest.raises(HTTPProblem, match=f"^by: {written}.* is not a text of 1 to 64 characters"):
+        parsed(LiveSettingsChange, json.dumps({"live_settings": {"log_level": "INFO"}, "by": given}).encode())
 
 
 def test_only_what_is_close_is_proposed() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from controller.interface import EpisodeRequest
+from middleware.http.problems import HTTPProblem, parsed
 from offload import resolve_settings
 from offload.episodes import EpisodePhase, EpisodePlan
 from offload.scheduler_choice import SchedulerChoice
@@ -63,3 +64,10 @@ def test_the_controller_takes_every_phase() -> None:
         assert EpisodeRequest.model_validate_json(json.dumps(request)).phase is phase
     with pytest.raises(ValidationError, match=r"phase\n.*'collect', 'checkpoint'"):
         EpisodeRequest.model_validate_json('{"phase": "play", "method": "sed", "trace": 3, "scheduler": "sed"}')
+
+
+def test_an_unknown_phase_is_refused_with_all_phases() -> None:
+    request = {"phase": "evaluation", "method": "sed", "trace": 3, "scheduler": "sed"}
+    with pytest.raises(HTTPProblem) as refused:
+        parsed(EpisodeRequest, json.dumps(request).encode())
+    assert "phase: 'evaluation' is not 'collect' or 'checkpoint' or 'online'" in str(refused.value.detail)

@@ -73,6 +73,8 @@ def test_a_slot_without_a_task_and_the_tick_after_the_last_slot_have_none():
         ({"slot_s": float("nan"), "tasks": []}, ["slot_s: NaN is not a finite number"]),
         ({"slot_s": 0.1, "slots": -2, "tasks": []}, ["slots: -2 must be from 1 to 100000"]),
         ({"slot_s": 0.1, "tasks": [task(slot=10**12)]}, ["tasks[0].slot: 1000000000000 must be from 0 to 99999"]),
+        ({"slot_s": 0.1, "tasks": [task(slot=10**400)]}, ["tasks[0].slot: 1000", "must be from 0 to 99999"]),
+        ({"slot_s": 0.1, "episode": -(10**5000), "tasks": []}, ["episode: ", "must be from 0"]),
         ({"slot_s": 0.1, "episode": -1, "tasks": []}, ["episode", "-1"]),
         ({"slot_s": 0.1, "slots": 5, "tasks": [task(), task(slot=5)]}, ["tasks[1].slot: 5 must be from 0 to 4"]),
         ({"slot_s": 0.1, "slots": 5, "tasks": [task(source=3)]}, ["tasks[0].source: 3 must be from 0 to 2"]),

@@ -119,7 +119,7 @@ def test_drl_probe_takes_the_lowest_delay_among_the_probed_and_itself():
 
 @pytest.mark.parametrize("name", ["drl", "drl-probe"])
 def test_without_an_active_model_it_is_refused_when_it_is_made(name):
-    with pytest.raises(ValueError, match=r"scheduler\.model.*needs an active model"):
+    with pytest.raises(ValueError, match=r"scheduler\.model.*needs a model"):
         create_scheduler(name, {}, SchedulerContext(nodes=3))
 
 

@@ -84,6 +84,24 @@ def test_a_task_s_events_are_printed_alone(tmp_path, capsys):
     assert main([str(path), "2/0"]) == 0
     printed = capsys.readouterr().out
     assert "decided {'key': (2, 0)" in printed and "(3, 0)" not in printed
+    assert "tick {'slot': 2, 'arrived': Task(slot=2, source=0" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["4"], "4: write SLOT/SOURCE, for example 4/3"),
+        (["a/b"], "a/b: write SLOT/SOURCE"),
+        (["99/3"], "has no event of task 99/3"),
+    ],
+)
+def test_a_wrong_task_is_named(tmp_path, capsys, arguments, message):
+    _played(tmp_path)
+    path = next(tmp_path.glob("*-node-0-*.jsonl"))
+    assert main([str(path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["--help"]) == 2
+    assert "FILE [SLOT/SOURCE]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["no JSON", "[]", '{"event": "take_effects"}', '{"event": "tick", "slot": 1}'])

@@ -50,13 +50,23 @@ _LOCK_S = 60
 
 
 def current(db: Migratable) -> str | None:
-    """The schema revision; None if the database has no tables. Raises SchemaError for tables of another program."""
+    """The schema revision; None if the database has no tables.
+
+    Raises SchemaError for tables of another program, and for several revisions.
+    """
     with db.reading() as connection:
         tables = set(sa.inspect(connection).get_table_names())
         if _VERSION_TABLE in tables:
-            version = connection.execute(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608
-            if version is not None:
-                return str(version)
+            select = sa.text(f"SELECT version_num FROM {_VERSION_TABLE} ORDER BY version_num")  # noqa: S608
+            versions = [str(version) for version in connection.execute(select).scalars()]
+            if len(versions) > 1:
+                raise SchemaError(
+                    f"{redacted(db.url)} has several schema versions ({', '.join(versions)}) in the table "
+                    f"{_VERSION_TABLE}, instead of one: delete the rows that do not describe its tables, "
+                    "or use another database"
+                )
+            if versions:
+                return versions[0]
     others = sorted(tables - {_VERSION_TABLE})
     if others:
         raise SchemaError(
