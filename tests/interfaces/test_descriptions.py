@@ -43,7 +43,7 @@ def test_a_nodes_description_is_its_routes() -> None:
     network = draw_network(settings.network, 1)
     identity = SimpleNamespace(network=network, node=0, settings=settings, access=OPEN, addressee=str)
     node = SimpleNamespace(identity=identity)
-    app = NodeApp(node, opener=None, start_s_here=None, metrics=None, fence=None)
+    app = NodeApp(node, opener=None, metrics=None, fence=None)
     assert routes(app._flask) | set(app._frequent) == described(NODES)
 
 
