@@ -396,7 +396,7 @@ def test_wrong_settings_fail_an_upgrade_before_anything_of_it_is_there(tmp_path,
         ),
         (
             {"mysql__enabled": False, "mysql__host": "db:x", "mysql__existingSecret": "s"},
-            ": 'db:x' is not a host; IPv6",
+            ": 'db:x' is not a host; write IPv6",
         ),
     ):
         refused = _checked(tmp_path, monkeypatch, **wrong)
