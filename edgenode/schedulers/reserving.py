@@ -25,7 +25,7 @@ class SEDReserve:
     on. This scheduler counts two kinds of them as work of the node that it asks.
 
     pending: whether to count the probed node's own task of the slot, as if it stays there
-    reservations: whether probes carry their task, so that a node's later askers see half of it
+    reservations: whether probes carry their task; half of the work of earlier probes of the slot then counts
     """
 
     context: SchedulerContext
@@ -37,7 +37,7 @@ class SEDReserve:
 
     def __post_init__(self) -> None:
         if self.d < 1:
-            raise ValueError(f"scheduler.parameters.d: {self.d}; at least 1 node is asked")
+            raise ValueError(f"scheduler.parameters.d: {self.d}; it must be at least 1")
         if self.context.capacity_hz is None:
             raise ValueError("scheduler.name: sed-reserve needs the nodes' capacities in its context")
 
