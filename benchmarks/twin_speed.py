@@ -82,7 +82,7 @@ def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
     found = {"nodes": nodes, "episodes": EPISODES, "tasks": tasks, "decisions_per_s": round(tasks / took)}
     print(f"given decisions, N = {nodes}: {tasks / took / 1e6:.2f} million task decisions/s")
     if nodes == 20:
-        outcomes = Twin([network], traces, settings).play_given(destinations)
+        of_twin = Twin([network], traces, settings).play_given(destinations).outcome
         baseline_took = baseline_tasks = 0.0
         for b in range(BASELINE_EPISODES):
             began = time.perf_counter()
@@ -90,7 +90,7 @@ def given_decisions(nodes: int, repeats: int) -> dict[str, Any]:
             baseline_took += time.perf_counter() - began
             baseline_tasks += len(outcomes)
             for (slot, source), outcome in outcomes.items():
-                if OUTCOMES[outcomes.outcome[b, slot, source]] is not outcome:
+                if OUTCOMES[of_twin[b, slot, source]] is not outcome:
                     raise SystemExit(f"task {slot, source} of episode {b}: {outcome} in SimPy, but not in the twin")
         speed = baseline_tasks / baseline_took
         found["simpy_decisions_per_s"] = round(speed)
@@ -171,7 +171,7 @@ def observations(nodes: int, repeats: int) -> dict[str, Any]:
 def schedulers(repeats: int) -> dict[str, int]:
     """Task decisions per second of the edge nodes' schedulers at N = 20."""
     settings, network, traces = world(20)
-    context = SchedulerContext.of(network, make_profile(settings))
+    context = SchedulerContext(network.nodes, make_profile(settings))
     tasks = sum(int(trace.has_task.sum()) for trace in traces)
     found = {}
     for name in ("local", "random", "rda", "ratc", "sed"):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from offload.candidates import PROFILE
 from offload.explanations import unknown_name
 from offload.profiles import PROFILES, make_profile
 from offload.protocols import SchedulerContext
@@ -110,16 +111,20 @@ def _trial(settings: Settings, choice: SchedulerChoice, with_model: bool) -> str
     """Create a scheduler as a node would, with a placeholder as model. Returns why this fails; None if it succeeds."""
     from edgenode.schedulers import create_scheduler
 
-    settings = _with_known_profile(settings)
-    n = settings.network.nodes
-    context = SchedulerContext(n, make_profile(settings), _AnyActor(n) if with_model else None, np.ones(n), np.zeros(n))
-    try:
-        create_scheduler(choice.name, choice.parameters, context)
-    except ValueError as wrong:
-        return str(wrong)
-    except Exception as error:  # schedulers of other packages may raise anything
-        return f"scheduler.name: '{choice.name}' cannot be created: {type(error).__name__}: {error}"
-    return None
+    n, own = settings.network.nodes, make_profile(_with_known_profile(settings))
+    problems = []
+    # A model's profile is known only when the model is read. Until then, either kind may be right.
+    for profile in (own, PROFILE) if with_model else (own,):
+        actor = _AnyActor(profile.outputs) if with_model else None
+        try:
+            create_scheduler(choice.name, choice.parameters, SchedulerContext(n, profile, actor))
+        except ValueError as wrong:
+            problems.append(str(wrong))
+        except Exception as error:  # schedulers of other packages may raise anything
+            problems.append(f"scheduler.name: '{choice.name}' cannot be created: {type(error).__name__}: {error}")
+        else:
+            return None
+    return problems[0]
 
 
 def _with_known_profile(settings: Settings) -> Settings:
@@ -130,9 +135,9 @@ def _with_known_profile(settings: Settings) -> Settings:
 
 
 class _AnyActor:
-    def __init__(self, nodes: int) -> None:
-        self._nodes = nodes
+    def __init__(self, outputs: int) -> None:
+        self._outputs = outputs
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Equal logits for all actions."""
-        return np.zeros((len(observations), self._nodes + 1), dtype=np.float32)
+        """Equal values for all outputs."""
+        return np.zeros((len(observations), self._outputs), dtype=np.float32)

@@ -20,6 +20,7 @@ from commands.serve import serve, set_, status
 from commands.services import check as check_services
 from commands.simulate import simulate
 from commands.terminal import INTERRUPTED, Commands, Interrupted, degrade_characters
+from commands.training import scorer
 from commands.upkeep import await_, migrate, prepare
 from commands.usage import OnceEach, UsageError, is_help, usage_message
 
@@ -57,7 +58,10 @@ app.add_typer(services, name="services")
 database = typer.Typer(help="Manage the database.", no_args_is_help=True)
 database.command()(migrate)
 app.add_typer(database, name="database")
-for _group in (app, config, dataset, services, database):
+train = typer.Typer(help="Train a model in the numeric twin.", no_args_is_help=True)
+train.command()(scorer)
+app.add_typer(train, name="train")
+for _group in (app, config, dataset, services, database, train):
     for _command in _group.registered_commands:
         _command.cls = OnceEach
 

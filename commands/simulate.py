@@ -11,9 +11,8 @@ import numpy as np
 import typer
 
 if TYPE_CHECKING:
+    from commands.twin_schedulers import Model
     from offload.network import Network
-    from offload.profiles import Profile
-    from offload.protocols import Actor
     from offload.settings import Settings
     from offload.tasks import Trace
 
@@ -72,7 +71,7 @@ def simulate(
         _show(found, networks, episodes, per_second)
 
 
-def check_schedulers(names: list[str], settings: Settings, model: Path | None) -> tuple[Actor, Profile] | None:
+def check_schedulers(names: list[str], settings: Settings, model: Path | None) -> Model | None:
     """Check, before an episode is played, that all schedulers can be created. Returns the model, if there is one.
 
     Raises typer.BadParameter.
@@ -92,7 +91,7 @@ def check_schedulers(names: list[str], settings: Settings, model: Path | None) -
 
 
 def success_rate(
-    name: str, settings: Settings, network: Network, traces: list[Trace], model: tuple[Actor, Profile] | None
+    name: str, settings: Settings, network: Network, traces: list[Trace], model: Model | None
 ) -> float | None:
     """The mean success rate of a scheduler, of the reference planner or of the upper bound on one network.
 

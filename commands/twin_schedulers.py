@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from offload.candidates import PROFILE, CandidateProfile
 from offload.explanations import unknown_name
 from offload.manifest import ACTOR_FILE, MANIFEST_FILE, ManifestError, ModelManifest
 from offload.profiles import PROFILES, Profile, make_profile
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from offload.network import Network
     from offload.protocols import Actor, Scheduler
 
+    Model: TypeAlias = tuple[Actor, Profile | CandidateProfile]
 
-def make_scheduler(
-    name: str, parameters: Mapping[str, Any], network: Network, model: tuple[Actor, Profile] | None
-) -> Scheduler:
+
+def make_scheduler(name: str, parameters: Mapping[str, Any], network: Network, model: Model | None) -> Scheduler:
     """Create a scheduler by name.
 
     Raises ValueError for an unknown scheduler or parameter, and for a scheduler that needs a model and has none.
@@ -27,10 +28,10 @@ def make_scheduler(
     from edgenode.schedulers import create_scheduler
 
     actor, profile = model or (None, None)
-    return create_scheduler(name, parameters, SchedulerContext.of(network, profile, actor))
+    return create_scheduler(name, parameters, SchedulerContext(network.nodes, profile, actor))
 
 
-def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
+def read_model(folder: Path, nodes: int) -> Model:
     """The actor in a model's folder (`models/<run>/<version>` of a storage), and the profile it was trained for.
 
     Raises ManifestError when the folder contains no model, a damaged one, or one for another number of nodes.
@@ -51,8 +52,10 @@ def read_model(folder: Path, nodes: int) -> tuple[Actor, Profile]:
         raise ManifestError(f"{folder / ACTOR_FILE} cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _profile(described: Mapping[str, Any], nodes: int, folder: Path) -> Profile:
+def _profile(described: Mapping[str, Any], nodes: int, folder: Path) -> Profile | CandidateProfile:
     """The profile that a manifest describes. Raises ManifestError if it describes none."""
+    if described.get("name") == PROFILE.name:
+        return PROFILE
     if described.get("name") not in PROFILES:
         raise ManifestError(f"{folder}: {unknown_name('profile', described.get('name'), PROFILES)}")
     needed = make_profile(Settings()).maxima

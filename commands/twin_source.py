@@ -14,8 +14,10 @@ from edgenode.schedulers.actor import OnnxActor
 from middleware.database import Database, LeaseHolder, Run, close_episode, load_network, open_episode, write_records
 from middleware.storage import Storage, fetch_model
 from offload import draw_trace, make_profile
+from offload.candidates import CandidateProfile
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.manifest import ACTOR_FILE
+from offload.profiles import Profile
 from offload.protocols import Actor, SchedulerContext
 from offload.scheduler_choice import SchedulerChoice
 from simulator.records import batches, play_logged
@@ -33,7 +35,7 @@ class TwinSource:
         self._settings = run.settings
         self._network = load_network(db, run)
         self._profile = make_profile(run.settings)
-        self._actors: dict[str, Actor] = {}
+        self._actors: dict[str, tuple[Actor, Profile | CandidateProfile]] = {}
 
     def play(self, plan: EpisodePlan) -> EpisodeLog:
         """Play, record and return one episode."""
@@ -52,8 +54,8 @@ class TwinSource:
     def _play_alike(self, choice: SchedulerChoice, plans: Sequence[EpisodePlan]) -> Iterator[EpisodeLog]:
         assert self._holder is not None, "a run's episodes are written by the holder of its lease"
         settings, network = self._settings, self._network
-        actor = None if choice.model is None else self._actor(choice.model)
-        context = SchedulerContext.of(network, self._profile, actor)
+        actor, profile = (None, self._profile) if choice.model is None else self._actor(choice.model)
+        context = SchedulerContext(network.nodes, profile, actor)
         scheduler = create_scheduler(choice.name, choice.parameters, context)
         traces = [
             draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, plan.trace)
@@ -70,9 +72,9 @@ class TwinSource:
             close_episode(self._db, self._run, number, lease=lease)
             yield played.log(b, number, plan)
 
-    def _actor(self, version: str) -> Actor:
+    def _actor(self, version: str) -> tuple[Actor, Profile | CandidateProfile]:
         if version not in self._actors:
             manifest, files = fetch_model(self._storage, self._run.name, version, names=(ACTOR_FILE,))
-            manifest.check_fit(self._profile)
-            self._actors[version] = OnnxActor(files[ACTOR_FILE])
+            profile = manifest.fitting_profile(self._profile)
+            self._actors[version] = OnnxActor(files[ACTOR_FILE]), profile
         return self._actors[version]

@@ -22,8 +22,10 @@ from edgenode.schedulers import create_scheduler
 from middleware.configuration import LiveSettings
 from middleware.errors import ServiceError, ServiceUnavailable
 from middleware.storage import Storage, fetch_model, named_model
+from offload.candidates import CandidateProfile
 from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
+from offload.profiles import Profile
 from offload.protocols import Actor, Scheduler, SchedulerContext
 from offload.scheduler_choice import SchedulerChoice
 from offload.tasks import Task
@@ -48,13 +50,14 @@ class ActiveScheduler:
     """The scheduler in use.
 
     choice: the scheduler and model that this revision of the live settings chooses
-    actor: of that model; None without a model
+    actor: of that model; None without a model. profile: encodes its input
     """
 
     revision: int
     choice: SchedulerChoice
     scheduler: Scheduler
     actor: CountedActor | None
+    profile: Profile | CandidateProfile
 
     @property
     def actor_calls(self) -> int:
@@ -122,9 +125,8 @@ class Activation:
         choice = record.scheduler
         what = f"revision {record.revision} ({choice.name}, model {choice.model})"
         try:
-            actor = self._actor(choice.model, current)
-            network, profile = self._identity.network, self._identity.profile
-            context = SchedulerContext.of(network, profile, actor)
+            actor, profile = self._actor(choice.model, current)
+            context = SchedulerContext(self._identity.network.nodes, profile, actor)
             scheduler = create_scheduler(choice.name, choice.parameters, context)
             self._try_out(scheduler)
         except ServiceUnavailable as error:
@@ -141,7 +143,7 @@ class Activation:
             _logger.error("%s", self.problem, exc_info=not foreseen)
             raise ActivationError(self.problem) from error
         logging.getLogger().setLevel(record.values["log_level"])
-        self.current = ActiveScheduler(record.revision, choice, scheduler, actor)
+        self.current = ActiveScheduler(record.revision, choice, scheduler, actor, profile)
         self.problem, self.refused = None, None
         _logger.info("scheduler %s, model %s, revision %d", choice.name, choice.model, record.revision)
         return True
@@ -182,15 +184,18 @@ class Activation:
         reports = reports_from(probed_nodes(scheduler.probes(states, draws)), {}, states)
         chosen_node(scheduler.choose(states, reports, draws), states.nodes)
 
-    def _actor(self, model: str | None, current: ActiveScheduler | None) -> CountedActor | None:
-        """The model's actor, not called yet. Reuses the current scheduler's actor if the model is the same."""
+    def _actor(
+        self, model: str | None, current: ActiveScheduler | None
+    ) -> tuple[CountedActor | None, Profile | CandidateProfile]:
+        """The model's actor, not called yet, and its profile. Reuses the current actor if the model is the same."""
+        own = self._identity.profile
         if model is None:
-            return None
+            return None, own
         if current is not None and current.actor is not None and current.choice.model == model:
-            return CountedActor(current.actor.actor)
+            return CountedActor(current.actor.actor), current.profile
         # Imported here and not at the top: onnxruntime is large, and heuristics do not need it.
         from edgenode.schedulers.actor import OnnxActor
 
         manifest, files = fetch_model(self._storage, *named_model(self._identity.run, model))
-        manifest.check_fit(self._identity.profile)
-        return CountedActor(OnnxActor(files[ACTOR_FILE]))
+        profile = manifest.fitting_profile(own)
+        return CountedActor(OnnxActor(files[ACTOR_FILE])), profile

@@ -56,7 +56,8 @@ class NodeCore:
         self._handing_over: set[Key] = set()
         self._settled_early: dict[Key, Settlement] = {}
         self._settled = self._ended = 0
-        self._last_slot = -1
+        self.last_slot = -1
+        """The last slot that was ticked, −1 before the first."""
         self._others_overloaded = np.zeros(n, dtype=bool)
         self._sequences = dict.fromkeys(self._links, -1)
 
@@ -70,9 +71,9 @@ class NodeCore:
         A tick can come slightly early, because two machines' clocks differ. It counts as on time, so that no duration
         is negative.
         """
-        if slot <= self._last_slot:
+        if slot <= self.last_slot:
             return None
-        self._last_slot = slot
+        self.last_slot = slot
         at_s = max(at_s, slot * self.facts.slot_s)
         self._advance(at_s)
         task = None
@@ -80,7 +81,7 @@ class NodeCore:
             task = NodeTask(slot, self.facts.node, arrived.size_bits, arrived.cycles, arrived.deadline_s)
             task.skew_s = at_s - slot * self.facts.slot_s
             self._owned[task.key] = task
-        return Snapshot(slot, at_s, self._local_state(slot, task, at_s), task)
+        return Snapshot(slot, at_s, self._local_state(slot, task, at_s, before_slot=slot), task)
 
     def decided(self, key: Key, destination: int, now: float) -> None:
         """Apply the scheduler's decision: the task enters the execution queue, or the sending queue to `destination`.
@@ -197,6 +198,15 @@ class NodeCore:
 
     # --- views --------------------------------------------------------------------------------------------------
 
+    def current_state(self, slot: int, now: float) -> LocalState:
+        """The state at `now`, in which tasks of slot `slot` count too.
+
+        It contains the node's own task of the slot only while no destination is chosen.
+        """
+        task = self._owned.get((slot, self.facts.node))
+        undecided = task if task is not None and task.destination is None else None
+        return self._local_state(slot, undecided, now, before_slot=slot + 1)
+
     @property
     def progress(self) -> TaskCounts:
         """Counts of the tasks that this node has handled so far."""
@@ -205,11 +215,6 @@ class NodeCore:
     def overloaded(self, now: float) -> bool:
         """This node's overload bit: its execution backlog, without receiving work, is above the threshold."""
         return self._executor.backlog_s(now, self.facts.slots + 1) > self.facts.overload_threshold_s
-
-    @property
-    def last_slot(self) -> int:
-        """The last slot that was ticked, −1 before the first."""
-        return self._last_slot
 
     def queue_lengths(self) -> dict[str, int]:
         """Tasks in the execution queue (the running one included), in all sending and in all receiving queues."""
@@ -307,21 +312,21 @@ class NodeCore:
         slot = end_slot(task.slot, completion_s, self.facts.slot_s, self.facts.slots)
         self._effects.append(Ended(task, outcome, completion_s, slot, late))
 
-    def _local_state(self, slot: int, task: NodeTask | None, now: float) -> LocalState:
-        """The snapshot of slot `slot`. It contains no task of that slot or a later one."""
+    def _local_state(self, slot: int, task: NodeTask | None, now: float, before_slot: int) -> LocalState:
+        """The state in slot `slot`. The tasks of slots before `before_slot` count."""
         facts, network = self.facts, self.facts.network
         n, i = network.nodes, facts.node
         sending_length, receiving_length, sending_backlog = [0] * n, [0] * n, [0.0] * n
         work = 0.0
         for j, link in self._links.items():
             if not link.is_empty:
-                sending_length[j] = link.length(slot)
-                sending_backlog[j] = link.backlog_s(now, slot)
+                sending_length[j] = link.length(before_slot)
+                sending_backlog[j] = link.backlog_s(now, before_slot)
             if self._announced[j]:
-                on_their_way = [one.duration_s for other, one in self._announced[j].items() if other < slot]
+                on_their_way = [one.duration_s for other, one in self._announced[j].items() if other < before_slot]
                 receiving_length[j] = len(on_their_way)
                 work += sum(on_their_way)
-        backlog = self._executor.backlog_s(now, slot)
+        backlog = self._executor.backlog_s(now, before_slot)
         overloaded = self._others_overloaded.copy()
         overloaded[i] = backlog > facts.overload_threshold_s
         return LocalState(
@@ -334,9 +339,11 @@ class NodeCore:
             arrival_probability=network.arrival_probability[i : i + 1],
             failure_rate=network.failure_rate[i : i + 1],
             capacity_hz=network.capacity_hz[i : i + 1],
+            peer_capacity_hz=network.capacity_hz[None, :],
+            peer_failure_rate=network.failure_rate[None, :],
             rate_bps=self._rate_bps,
             link_failure_rate=self._link_failure_rate,
-            execution_queue_length=np.array([self._executor.length(slot)]),
+            execution_queue_length=np.array([self._executor.length(before_slot)]),
             execution_backlog_s=np.array([backlog]),
             sending_queue_length=np.array([sending_length]),
             sending_backlog_s=np.array([sending_backlog]),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from edgenode.activation import ActiveScheduler
 from edgenode.clock import EpisodeClock
+from edgenode.confirming import Confirmer
 from edgenode.facts import EpisodeFacts, Snapshot
 from edgenode.identity import NodeIdentity
 from edgenode.metrics import Metrics
@@ -27,7 +28,8 @@ from edgenode.probing import Prober, chosen_node, probed_nodes, reports_from
 from edgenode.records import decision_record
 from edgenode.reports import Reservation
 from offload.draws import Draws
-from offload.protocols import Choice, reserves
+from offload.protocols import Choice, Scheduler, confirms, reserves
+from offload.state import LocalState, Reports
 
 _logger = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Decider:
         outbox: Outbox,
         metrics: Metrics,
         prober: Prober,
+        confirmer: Confirmer,
         decided: Callable[[Decision], None],
     ) -> None:
         self._facts = facts
@@ -96,6 +99,7 @@ class Decider:
         self._outbox = outbox
         self._metrics = metrics
         self._prober = prober
+        self._confirmer = confirmer
         self._decided = decided
         self._taken = 0
         self._recorded = 0
@@ -165,8 +169,13 @@ class Decider:
                 decision.asked = len(others)
                 reservation = Reservation(facts.node, states.cycles.item()) if reserves(scheduler) else None
                 answers = self._prober.ask(others, facts.episode, snapshot.slot, scheduler.enough_reports, reservation)
-            choice = scheduler.choose(states, reports_from(decision.probed, answers, states), draws)
-            chosen_node(choice, states.nodes)
+            reports = reports_from(decision.probed, answers, states)
+            choice = scheduler.choose(states, reports, draws)
+            destination = chosen_node(choice, states.nodes)
+            if destination != facts.node and confirms(scheduler):
+                if not may_ask:
+                    return
+                choice = self._confirmed(destination, scheduler, states, reports, draws)
         except Exception:
             # A scheduler that raises must not stop the node. The task stays here, the log gives the reason, and the
             # record says that the scheduler did not make this choice.
@@ -177,6 +186,20 @@ class Decider:
             choice = Choice.of(states.node, states.nodes)
         decision.decided_s = decision.clock.now()
         decision.choice = choice
+
+    def _confirmed(
+        self, destination: int, scheduler: Scheduler, states: LocalState, reports: Reports, draws: Draws
+    ) -> Choice:
+        """The choice after the task was announced to the first one."""
+        final = None
+        try:
+            states, reports = self._confirmer.ask(destination, states, reports)
+            choice = scheduler.choose(states, reports, draws)
+            final = chosen_node(choice, states.nodes)
+            return choice
+        finally:
+            if final != destination:
+                self._confirmer.withdraw(destination, int(states.slot[0]))
 
     def _record(self, decision: Decision) -> None:
         active = decision.active

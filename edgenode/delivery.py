@@ -1,7 +1,7 @@
 """Sends messages and tasks to all other nodes: turns the core's effects into requests.
 
-Concurrency: the loop thread calls the methods. Each peer has its own threads (`peers.py`). One of them reports the
-result of a handover.
+Concurrency: the loop thread calls the methods; the decider thread also calls `withdraw`. Each peer has its own threads
+(`peers.py`). One of them reports the result of a handover.
 """
 
 from __future__ import annotations

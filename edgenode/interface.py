@@ -78,7 +78,7 @@ class Tick(Body):
 
 
 class Announcement(Body):
-    """`POST /v1/announcements`."""
+    """`POST /v1/announcements` and `POST /v1/confirmations`."""
 
     episode: Episode
     slot: Slot
@@ -231,6 +231,10 @@ OPERATIONS: Final = (
     Operation(
         "POST", "/v1/announcements", "announce a task of this source", Announcement, status=204, refusals=(409,),
         addressed=True,
+    ),
+    Operation(
+        "POST", "/v1/confirmations", "announce a task, and get this node's work at this instant", Announcement, Report,
+        refusals=(409, 503), addressed=True,
     ),
     Operation(
         "POST", "/v1/withdrawals", "withdraw an announced task", Withdrawal, status=204, refusals=(409,), addressed=True

@@ -64,6 +64,7 @@ class EpisodeLoop:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.queue_lengths = core.queue_lengths()
+        self.last_slot = -1
         self.outcomes = 0
 
     # --- called by other threads --------------------------------------------------------------------------------
@@ -87,8 +88,8 @@ class EpisodeLoop:
         """Have the loop thread make this call. Its argument is the model instant of the call."""
         self._inbox.put(call)
 
-    def _ask(self, question: Callable[[float], _Answer]) -> _Answer:
-        """Have the loop thread answer a question between two rounds.
+    def ask(self, question: Callable[[NodeCore, float], _Answer]) -> _Answer:
+        """Have the loop thread answer a question about the core between two rounds. It also gets the model instant.
 
         Raises the question's WrongEpisode, and Unsettled if the loop thread does not answer in time.
         """
@@ -96,7 +97,7 @@ class EpisodeLoop:
 
         def answering(now: float) -> None:
             try:
-                answer.put(question(now))
+                answer.put(question(self._core, now))
             except WrongEpisode as wrong:
                 answer.put(wrong)
 
@@ -109,11 +110,6 @@ class EpisodeLoop:
         if isinstance(found, WrongEpisode):
             raise found
         return found
-
-    @property
-    def last_slot(self) -> int:
-        """The last slot that was ticked, −1 before the first."""
-        return self._core.last_slot
 
     @property
     def pending(self) -> int:
@@ -153,7 +149,7 @@ class EpisodeLoop:
 
     def accept(self, task: NodeTask, elapsed_s: float) -> bool:
         """Accept a transferred task. Returns False if this node owned it already. Raises WrongEpisode, Unsettled."""
-        return self._ask(lambda now: self._accept(task, elapsed_s, now))
+        return self.ask(lambda _, now: self._accept(task, elapsed_s, now))
 
     def progress(self) -> TaskCounts:
         """Counts of tasks at one instant, between two rounds.
@@ -161,14 +157,14 @@ class EpisodeLoop:
         A task that counts as ended has its outcome in the outbox. Held ticks count as owned. Before the start, any
         thread may read the counts directly. Raises Unsettled.
         """
-        return self._progress() if self._thread is None else self._ask(lambda _: self._progress())
+        return self._progress() if self._thread is None else self.ask(lambda *_: self._progress())
 
     def finish(self, decider: Decider) -> int | None:
         """Record nothing from now on. Returns how many tasks this node owns; it abandons them.
 
         Returns None while decisions of ticked slots are not recorded yet. Raises Unsettled.
         """
-        return self._ask(lambda _: self._finish(decider))
+        return self.ask(lambda *_: self._finish(decider))
 
     # --- loop thread --------------------------------------------------------------------------------------------
 
@@ -193,7 +189,7 @@ class EpisodeLoop:
                 self._carry_out(effect, clock, parts)
             if now >= self._overload.due_s and (bit := self._overload.take(now)) is not None:
                 parts.delivery.send_overload(bit)
-            self.queue_lengths = core.queue_lengths()
+            self.queue_lengths, self.last_slot = core.queue_lengths(), core.last_slot
 
     def _tick(self, slot: int, task: Task | None, at_s: float, clock: EpisodeClock, parts: Parts) -> None:
         """Take the snapshot, decide if no other node has to be probed, and publish the snapshot's report for probes."""

@@ -19,6 +19,7 @@ from edgenode.clock import EpisodeClock
 from edgenode.errors import WrongEpisode
 from edgenode.facts import NodeTask
 from edgenode.identity import NodeIdentity
+from edgenode.loop import EpisodeLoop
 from edgenode.metrics import Metrics
 from edgenode.outbox import Outbox
 from edgenode.receivers import Receivers
@@ -122,13 +123,9 @@ class EdgeNode:
         """The answer to a probe, from the snapshot of its slot. Raises ProbeTimeout, WrongEpisode."""
         return self._runtime_of(episode).report(slot, reservation)
 
-    def announced(self, episode: int, slot: int, source: int, cycles: float, forget_after_s: float) -> None:
-        """A task of `source` has entered its sending queue to this node. Raises WrongEpisode."""
-        self._runtime_of(episode).loop.announced(source, slot, cycles, forget_after_s)
-
-    def withdrawn(self, episode: int, slot: int, source: int) -> None:
-        """An announced task will not arrive. Raises WrongEpisode."""
-        self._runtime_of(episode).loop.withdrawn(source, slot)
+    def loop_of(self, episode: int) -> EpisodeLoop:
+        """The loop of the current episode, to pass on other nodes' messages. Raises WrongEpisode."""
+        return self._runtime_of(episode).loop
 
     def handed_over(self, episode: int, episode_uid: str, task: NodeTask, elapsed_s: float) -> bool:
         """Own a transferred task from now on. Returns False if this node owned it already.

@@ -6,11 +6,14 @@ then takes the answers as they become readable. It never waits for a single node
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,7 @@ from offload.state import LocalState, Reports
 
 _logger = logging.getLogger(__name__)
 
+_JSON: Final = "Content-Type: application/json\r\n"
 _VALUES = tuple(name for name in MEASURES if name not in COUNTS)
 _values, _counts = attrgetter(*_VALUES), attrgetter(*COUNTS)
 _NO_VALUES, _NO_COUNTS = (np.inf, *(0.0 for _ in _VALUES)), tuple(0 for _ in COUNTS)
@@ -72,11 +76,21 @@ class Prober:
         if reservation is not None:
             path += f"&source={reservation.source}&cycles={reservation.cycles!r}"
         began = time.monotonic()
-        until = began + self._timeout_s
-        wanted = len(nodes) if enough is None else min(enough, len(nodes))
-        reports: dict[int, TimedReport] = {}
         for node in nodes:
             self._fanout.start(node, self._address_of(node), "GET", path)
+        return self._reports(slot, began, len(nodes) if enough is None else min(enough, len(nodes)))
+
+    def confirm(self, node: int, slot: int, announcement: Mapping[str, Any]) -> TimedReport | None:
+        """Announce a task. Returns the node's work at this instant, or None without an answer within the time-out."""
+        began = time.monotonic()
+        content = json.dumps(announcement, separators=(",", ":")).encode("ascii")
+        self._fanout.start(node, self._address_of(node), "POST", "/v1/confirmations", content, _JSON)
+        return self._reports(slot, began, 1).get(node)
+
+    def _reports(self, slot: int, began: float, wanted: int) -> dict[int, TimedReport]:
+        """The first `wanted` answers of the nodes that were asked at `began`, within the time-out."""
+        until = began + self._timeout_s
+        reports: dict[int, TimedReport] = {}
         while self._fanout and len(reports) < wanted and (left := until - time.monotonic()) > 0:
             for node, outcome in self._fanout.finished(left):
                 # A node that cannot be reached, or breaks the connection, gives no report.
@@ -121,6 +135,19 @@ def reports_from(probed: Sequence[int], answers: Mapping[int, TimedReport], stat
         **dict(zip(_VALUES, measured, strict=True)),
         **dict(zip(COUNTS, counts, strict=True)),
     )
+
+
+def replaced(reports: Reports, node: int, answer: TimedReport | None) -> Reports:
+    """The reports (B = 1) with another answer of a node. Without an answer, its column is not answered.
+
+    A node that was not probed has no column, so nothing changes.
+    """
+    columns = reports.node[0] == node
+    changed = {"answered": np.where(columns, answer is not None, reports.answered)}
+    if answer is not None:
+        found = {"answered_after_s": answer.after_s, **{name: getattr(answer.report, name) for name in MEASURES}}
+        changed |= {name: np.where(columns, value, getattr(reports, name)) for name, value in found.items()}
+    return dataclasses.replace(reports, **changed)
 
 
 def chosen_node(choice: Choice, nodes: int) -> int:

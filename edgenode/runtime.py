@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from edgenode.activation import Activation
 from edgenode.clock import EpisodeClock
+from edgenode.confirming import Confirmer
 from edgenode.decider import Decider
 from edgenode.delivery import Delivery
 from edgenode.errors import Unsettled, WrongEpisode
@@ -66,7 +67,8 @@ class EpisodeRuntime:
         reports = SlotReports(facts.episode)
         delivery = Delivery(facts, identity, addresses, self.loop.handover_settled)
         prober = Prober(delivery.address_of, identity.addressee, self._probe_timeout_s, identity.access)
-        decider = Decider(facts, identity, outbox, metrics, prober, self.loop.decided)
+        confirmer = Confirmer(facts, prober, self.loop, delivery.withdraw)
+        decider = Decider(facts, identity, outbox, metrics, prober, confirmer, self.loop.decided)
         executor = Executor(application, self.loop.execution_ended)
         self._parts = Parts(activation, decider, executor, delivery, reports, outbox, metrics)
         decider.start()

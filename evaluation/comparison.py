@@ -37,8 +37,8 @@ class Comparison:
         return [method for method in self.episodes if self.kind(method) == HEURISTIC]
 
     def kind(self, method: str) -> str:
-        """`LEARNED` for a method that a model has played, otherwise `HEURISTIC`."""
-        return LEARNED if self.episodes[method][0].plan.scheduler.model is not None else HEURISTIC
+        """`LEARNED` for a method with a trained actor, otherwise `HEURISTIC`."""
+        return LEARNED if self.episodes[method][0].plan.scheduler.is_learned else HEURISTIC
 
     def rates(self, method: str) -> dict[int, float]:
         """The success rate of each trace."""

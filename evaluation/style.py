@@ -18,7 +18,12 @@ FAINT = "#aeb4ba"
 WIDTH_IN = 8.6
 
 HEURISTIC_COLOUR = "#3b7cb8"
-_LEARNED_COLOURS = {"offline-only": "#e0a100", "online-only": "#b5639b", "o2o-drl": "#d1480a"}
+_LEARNED_COLOURS = {
+    "offline-only": "#e0a100",
+    "online-only": "#b5639b",
+    "o2o-drl": "#d1480a",
+    "scorer": "#2f8f5b",
+}
 _OTHER_LEARNED = "#8c564b"
 
 _OUTCOME_COLOURS = {

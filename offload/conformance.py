@@ -39,8 +39,7 @@ def check_scheduler(
 ) -> None:
     """Raise AssertionError unless the factory's schedulers conform. The message says what is wrong and for which N.
 
-    factory: makes a scheduler from a context, such as its class; the context has a profile, an untrained actor and
-        the capacities of all nodes
+    factory: makes a scheduler from a context, such as its class; the context has a profile and an untrained actor
     nodes: the sizes N of the networks; batch: decisions in each; seed: of the states and reports
     """
     for n in nodes:
@@ -81,7 +80,7 @@ def example_context(nodes: int) -> SchedulerContext:
     """A context with everything that a scheduler may use. Its actor is untrained and depends on N only."""
     profile = make_profile(_settings(nodes))
     weights = np.random.default_rng(nodes).normal(size=(profile.size, nodes + 1))
-    return SchedulerContext.of(example_network(nodes), profile, _LinearActor(weights))
+    return SchedulerContext(nodes, profile, _LinearActor(weights))
 
 
 def random_states(random: np.random.Generator, nodes: int, batch: int) -> LocalState:
@@ -104,6 +103,8 @@ def random_states(random: np.random.Generator, nodes: int, batch: int) -> LocalS
         arrival_probability=network.arrival_probability[node],
         failure_rate=network.failure_rate[node],
         capacity_hz=network.capacity_hz[node],
+        peer_capacity_hz=np.broadcast_to(network.capacity_hz, (batch, nodes)),
+        peer_failure_rate=np.broadcast_to(network.failure_rate, (batch, nodes)),
         rate_bps=np.where(own, np.inf, network.rate_bps[node]),
         link_failure_rate=np.where(own, 0.0, network.link_failure_rate[node]),
         execution_queue_length=execution_length,
@@ -156,8 +157,9 @@ def _check_form(where: str, scheduler: Scheduler) -> None:
         enough is None or (isinstance(enough, int) and enough >= 1),
         f"{where}: enough_reports is {enough!r}; it is None or a whole number of at least 1",
     )
-    reservations = getattr(scheduler, "reservations", False)
-    _require(isinstance(reservations, bool), f"{where}: reservations is {reservations!r}; it is True or False")
+    for name in ("reservations", "confirm"):
+        value = getattr(scheduler, name, False)
+        _require(isinstance(value, bool), f"{where}: {name} is {value!r}; it is True or False")
     fault = fault_of_form(type(scheduler), with_types=False)
     _require(fault is None, f"{where} {fault}")
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from offload.candidates import PROFILE, CandidateProfile
 from offload.errors import UserError
 from offload.explanations import explain
 from offload.profiles import Profile
@@ -51,7 +52,7 @@ class ModelManifest(BaseModel):
     )
     algorithm: str
     profile: dict[str, Any]
-    actions: int = Field(ge=2, description="N+1")
+    actions: int = Field(ge=2, description="the actor's outputs: N+1, or 2 with the profile candidates")
     observation_size: int = Field(ge=1)
     reward_mean: float = 0.0
     reward_std: float = Field(1.0, gt=0)
@@ -73,11 +74,20 @@ class ModelManifest(BaseModel):
         """The manifest as indented JSON with sorted keys."""
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
 
-    def check_fit(self, profile: Profile) -> None:
+    def fitting_profile(self, own: Profile) -> Profile | CandidateProfile:
+        """The profile of the actor: `candidates` if it is a model of that one, else `own`, this network's profile.
+
+        Raises ManifestError as `check_fit` does.
+        """
+        profile = PROFILE if self.profile.get("name") == PROFILE.name else own
+        self.check_fit(profile)
+        return profile
+
+    def check_fit(self, profile: Profile | CandidateProfile) -> None:
         """Raise ManifestError unless the actor was trained for observations of `profile`."""
         lines = profile.differences(self.profile)
-        if self.actions != profile.nodes + 1:
-            lines.append(f"actions: the model has {self.actions}, this network needs {profile.nodes + 1}")
+        if self.actions != profile.outputs:
+            lines.append(f"actions: the model has {self.actions}, this network needs {profile.outputs}")
         if not lines and self.observation_size != profile.size:
             lines.append(f"observation size: the model's is {self.observation_size}, the profile's is {profile.size}")
         if lines:

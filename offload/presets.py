@@ -106,6 +106,8 @@ _DEMO: dict[str, Any] = {
             "rda-tuned",
             "ratc",
             "sed",
+            "sed-reserve",
+            "scorer",
             "offline-only",
             "online-only",
             "o2o-drl",

@@ -95,6 +95,11 @@ class Profile:
         """O, the length of an observation."""
         return len(self.elements())
 
+    @property
+    def outputs(self) -> int:
+        """N+1, the number of an actor's outputs: a logit for each action."""
+        return self.nodes + 1
+
     def to_json(self) -> dict[str, Any]:
         """The profile as plain data for a manifest."""
         return {"name": self.name, "version": self.version, "nodes": self.nodes, "maxima": dict(self.maxima)}
@@ -119,7 +124,7 @@ def _one_empty_state(n: int) -> LocalState:
     integers, flags = np.zeros(1, dtype=np.int64), np.zeros((1, n), dtype=bool)
     lengths = np.zeros((1, n), dtype=np.int64)
     return LocalState(
-        integers, integers, flags[:, 0], one, one, one, one, one, one, row, row,
+        integers, integers, flags[:, 0], one, one, one, one, one, one, row, row, row, row,
         integers, one, lengths, row, lengths, one, flags,
     )  # fmt: skip
 

@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from offload.candidates import CandidateProfile
 from offload.draws import Draws
 from offload.episodes import EpisodeLog, EpisodePlan
-from offload.network import Network
 from offload.profiles import Profile
 from offload.state import FloatArray, IntArray, LocalState, Reports
 
@@ -86,10 +86,10 @@ class Choice:
 
 
 class Actor(Protocol):
-    """A trained policy network: logits of the N+1 actions, before masking."""
+    """A trained network: logits of the N+1 actions, before masking, or the outputs of the profile `candidates`."""
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, O) → (B, N+1)."""
+        """(B, O) → (B, N+1), or the rows of R candidates → (R, 2)."""
         ...
 
 
@@ -97,20 +97,13 @@ class Actor(Protocol):
 class SchedulerContext:
     """What a scheduler knows when it is created.
 
-    nodes: N; profile: encodes observations; actor: of the active model, if there is one
-    capacity_hz, failure_rate: (N,) F and α of all nodes, which do not change during a run
+    nodes: N; actor: of the active model, if there is one
+    profile: encodes the actor's input; without an actor, the network's own profile
     """
 
     nodes: int
-    profile: Profile | None = None
+    profile: Profile | CandidateProfile | None = None
     actor: Actor | None = None
-    capacity_hz: FloatArray | None = None
-    failure_rate: FloatArray | None = None
-
-    @classmethod
-    def of(cls, network: Network, profile: Profile | None = None, actor: Actor | None = None) -> SchedulerContext:
-        """The context of a scheduler in this network."""
-        return cls(network.nodes, profile, actor, network.capacity_hz, network.failure_rate)
 
 
 @runtime_checkable
@@ -130,7 +123,7 @@ class Scheduler(Protocol):
         """
         ...
 
-    # An implementation may also have `reservations: bool` (see `reserves`).
+    # An implementation may also have `reservations: bool` (see `reserves`) and `confirm: bool` (see `confirms`).
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
         """(B, d) the nodes to ask, −1 for none; d may be 0. The deciding node may be among them: it answers at once."""
@@ -148,6 +141,15 @@ def reserves(scheduler: Scheduler) -> bool:
     one slot are no longer simultaneous. The twin draws their order; a node answers in the order of arrival.
     """
     return bool(getattr(scheduler, "reservations", False))
+
+
+def confirms(scheduler: Scheduler) -> bool:
+    """Whether the scheduler chooses again after its announcement: its attribute `confirm`, False without one.
+
+    The destination answers the announcement with its work at that instant. Then `choose` is called once more, with this
+    answer in the destination's column. If it chooses another node, the announcement is withdrawn.
+    """
+    return bool(getattr(scheduler, "confirm", False))
 
 
 class Application(Protocol):

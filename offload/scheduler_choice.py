@@ -13,6 +13,8 @@ ParameterValue: TypeAlias = float | int | bool | str
 """A parameter of a scheduler or an algorithm, as settings give it."""
 
 _KEYS: Final = ("name", "parameters", "model")
+_WITH_SHIPPED_MODEL: Final = ("scorer",)
+"""Schedulers that have a model without `model`: the testbed contains it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class SchedulerChoice:
 
     def __hash__(self) -> int:
         return hash((self.name, frozenset(self.parameters.items()), self.model))
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether a trained actor takes part in the decisions."""
+        return self.model is not None or self.name in _WITH_SHIPPED_MODEL
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: `{"name", "parameters", "model"}`, as live settings have it at `scheduler`."""

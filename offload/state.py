@@ -23,6 +23,7 @@ class LocalState:
     node, slot: (B,) index of the deciding node; the slot
     has_task: (B,); size_bits, cycles, deadline_s: (B,), 0 where there is no task
     arrival_probability, failure_rate, capacity_hz: (B,) λ_i, α_i, F_i
+    peer_capacity_hz, peer_failure_rate: (B, N) F_j, α_j of every node, itself included
     rate_bps: (B, N) r_i·, infinite to itself; link_failure_rate: (B, N) β_i·, 0 to itself
     execution_queue_length: (B,) l_i, the running task included
     execution_backlog_s: (B,) seconds until the executor is free of what is in its queue now
@@ -41,6 +42,8 @@ class LocalState:
     arrival_probability: FloatArray
     failure_rate: FloatArray
     capacity_hz: FloatArray
+    peer_capacity_hz: FloatArray
+    peer_failure_rate: FloatArray
     rate_bps: FloatArray
     link_failure_rate: FloatArray
     execution_queue_length: IntArray

@@ -6,10 +6,13 @@ The functions that fill these arrays are in `core`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from offload.tasks import Trace
 
 # A task's record is a row of `tasks`; these are its columns.
 # Given: the size, the cycles, and the deadline as an instant.
@@ -107,3 +110,42 @@ class Knowledge(NamedTuple):
     overloaded: NDArray[np.bool_]
     sent: NDArray[np.int32]
     sent_count: NDArray[np.int32]
+
+
+def undecided(traces: Sequence[Trace]) -> Episodes:
+    """The episodes of these traces, before the first decision."""
+    batch, (slots, nodes) = len(traces), traces[0].has_task.shape
+    has_task = np.stack([trace.has_task for trace in traces])
+    tasks = np.zeros((batch, slots, nodes, COLUMNS))
+    deadline_s = np.stack([trace.deadline_s for trace in traces])
+    tasks[..., SIZE_BITS] = np.stack([trace.size_bits for trace in traces])
+    tasks[..., CYCLES] = np.stack([trace.cycles for trace in traces])
+    tasks[..., DUE_S] = (np.arange(slots) * traces[0].slot_s)[:, None] + deadline_s
+    return Episodes(
+        number=np.array([trace.episode for trace in traces], np.int64),
+        has_task=has_task,
+        deadline_s=deadline_s,
+        tasks=tasks.reshape(batch, slots * nodes, COLUMNS),
+        outcome=np.zeros((batch, slots * nodes), np.int8),
+        following=np.full((batch, slots * nodes), NONE, np.int32),
+        ends=np.full((batch, nodes, 4), NONE, np.int32),
+        link_free_s=np.zeros((batch, nodes, nodes)),
+        executor_free_s=np.zeros((batch, nodes)),
+        team_reward=np.zeros((batch, slots)),
+    )
+
+
+def nothing_known(batch: int, nodes: int, longest_slots: int) -> Knowledge:
+    """Empty knowledge. longest_slots: for how many slots a task can stay in a sending queue."""
+    one, pair = (batch, nodes), (batch, nodes, nodes)
+    return Knowledge(
+        execution_length=np.zeros(one, np.int32),
+        execution_backlog_s=np.zeros(one),
+        receiving_work_s=np.zeros(one),
+        sending_length=np.zeros(pair, np.int32),
+        sending_backlog_s=np.zeros(pair),
+        receiving_length=np.zeros(pair, np.int32),
+        overloaded=np.zeros(one, bool),
+        sent=np.zeros((batch, nodes, longest_slots + 1), np.int32),
+        sent_count=np.zeros(one, np.int32),
+    )

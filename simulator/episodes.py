@@ -108,10 +108,10 @@ class EpisodeSequence:
 
     def scheduler_actions(self, name: str, parameters: Mapping[str, Any]) -> NDArray[np.int64]:
         """(B, N) the actions that a scheduler takes now. Raises ValueError for an unknown scheduler or parameter."""
-        context = SchedulerContext.of(self.network, self.profile)
+        context = SchedulerContext(self.network.nodes, self.profile)
         actions = np.full((self.batch, self.nodes), self.nodes)
-        episode, node, choice, _ = self.twin.choices(create_scheduler(name, parameters, context))
-        actions[episode, node] = choice.destination
+        made = self.twin.decisions(create_scheduler(name, parameters, context))
+        actions[made.episode, made.node] = made.choice.destination
         return actions
 
     def checked(self, actions: Any) -> NDArray[np.int64]:

@@ -163,10 +163,10 @@ def play_logged(twin: Twin, scheduler: Scheduler, profile: Profile) -> LoggedEpi
             break
         destinations = np.full((twin.batch, twin.nodes), -1, np.int64)
         if twin.has_task.any():
-            episode, node, choice, asked = twin.choices(scheduler)
-            place = episode, slot, node
-            destinations[episode, node] = actions[place] = choice.destination
-            scores[place], log_probabilities[place], probes[place] = choice.scores, choice.log_probability, asked
+            made = twin.decisions(scheduler)
+            choice, place = made.choice, (made.episode, slot, made.node)
+            destinations[made.episode, made.node] = actions[place] = choice.destination
+            scores[place], log_probabilities[place], probes[place] = choice.scores, choice.log_probability, made.probes
             has_policy = has_policy or bool(np.isfinite(choice.log_probability).any())
             masks[place] = recorded_mask(masks[place], choice.destination)
         twin.decide(destinations)

@@ -13,6 +13,15 @@ from offload.state import IntArray
 from simulator.compiling import compiled
 
 
+def ranks(episode: IntArray, order: NDArray[np.float64]) -> IntArray:
+    """(R,) the place of each decision in its episode's order: 0, 1, …"""
+    rows = np.lexsort((order, episode))
+    first = np.searchsorted(episode[rows], episode[rows])
+    found = np.empty(len(rows), np.int64)
+    found[rows] = np.arange(len(rows)) - first
+    return found
+
+
 def asked_before(
     episode: IntArray,
     node: IntArray,

@@ -24,11 +24,12 @@ from offload.draws import Draws, Purpose, uniform
 from offload.fidelity import PUSH_LEAD
 from offload.network import Network
 from offload.outcomes import Outcome
-from offload.protocols import Choice, Scheduler, reserves
+from offload.protocols import Choice, Scheduler, confirms, reserves
 from offload.settings import Settings
 from offload.state import IntArray, LocalState, Reports
 from offload.tasks import Trace
 from simulator import arrays, core
+from simulator.confirmation import confirm
 from simulator.reservations import asked_before
 
 OUTCOMES: Final = (
@@ -49,6 +50,27 @@ class SlotFacts(NamedTuple):
 
     tasks: NDArray[np.float64]
     deadline_s: NDArray[np.float64]
+
+
+class SlotDecisions(NamedTuple):
+    """R decisions of one slot: the episodes (R,), what the nodes knew and what they were told, and their choice."""
+
+    episode: IntArray
+    states: LocalState
+    reports: Reports
+    choice: Choice
+
+    @property
+    def node(self) -> IntArray:
+        """(R,) the deciding nodes."""
+        return self.states.node
+
+    @property
+    def probes(self) -> IntArray:
+        """(R,) how many other nodes were probed."""
+        probed = self.reports.node
+        count: IntArray = ((probed >= 0) & (probed != self.node[:, None])).sum(axis=1)
+        return count
 
 
 @dataclass(frozen=True)
@@ -125,11 +147,11 @@ class Twin:
             raise ValueError(
                 f"of: one index of the {len(networks)} networks is needed for each of the {self.batch} traces"
             )
-        self.episodes = _undecided(traces)
+        self.episodes = arrays.undecided(traces)
         deadline_s = max(float(trace.deadline_s.max(initial=0.0)) for trace in traces)
         # A deadline beyond the last slot counts as T slots.
         longest = self.slots if deadline_s >= self.slots * self.slot_s else math.ceil(deadline_s / self.slot_s)
-        self._knowledge = _nothing_known(self.batch, self.nodes, longest + 1)
+        self._knowledge = arrays.nothing_known(self.batch, self.nodes, longest + 1)
         # A task that arrives at an executor just before its deadline may wait there for a task with a later deadline.
         self._longest_slots = 2 * longest + 1
         self._rewarded = 0  # slots whose team reward is computed
@@ -182,6 +204,8 @@ class Twin:
             arrival_probability=self._arrival_probability[of, node],
             failure_rate=networks.failure_rate[of, node],
             capacity_hz=networks.capacity_hz[of, node],
+            peer_capacity_hz=networks.capacity_hz[of],
+            peer_failure_rate=networks.failure_rate[of],
             rate_bps=rate_bps,
             link_failure_rate=link_failure_rate,
             execution_queue_length=known.execution_length[episode, node].astype(np.int64),
@@ -210,9 +234,10 @@ class Twin:
         The order of the answers to a broadcast is drawn, keyed by slot, probing node and answering node. A node's own
         answer comes first.
         """
+        if not probed.shape[1]:
+            return Reports.none(len(node))
         known, networks = self.knowledge, self.networks
         asked, j = probed >= 0, np.maximum(probed, 0)
-        e, of = episode[:, None], networks.of[episode][:, None]
         own = probed == node[:, None]
         if enough is None:
             # All answers are used, so their order does not matter. Use the order of the columns.
@@ -226,9 +251,12 @@ class Twin:
             others = np.where(own, np.inf, after)
             last = np.partition(others, enough - 1, axis=1)[:, enough - 1 : enough] if enough > 0 else -np.inf
             answered = asked & (own | (others <= last))
-        capacity_hz, cycles = networks.capacity_hz[of, j], self.slot_facts().tasks[..., arrays.CYCLES]
+        # Indices of flat arrays: `take` is faster than an index per dimension.
+        of_node = episode[:, None] * self.nodes + j
+        in_network = networks.of[episode][:, None] * self.nodes + j
+        capacity_hz, cycles = networks.capacity_hz.take(in_network), self.slot_facts().tasks[..., arrays.CYCLES]
         if reservations:
-            order = uniform(self.seed, Purpose.ORDER, self.episodes.number[episode], self.slot, node)
+            order = self._order(episode, node)
             work_s = cycles[episode, node][:, None] / capacity_hz
             asked_work_s, asked_count = asked_before(episode, node, probed, work_s, order)
         else:
@@ -238,29 +266,33 @@ class Twin:
             answered=answered,
             answered_after_s=after,
             capacity_hz=capacity_hz,
-            failure_rate=networks.failure_rate[of, j],
-            execution_queue_length=known.execution_length[e, j].astype(np.int64),
-            execution_backlog_s=known.execution_backlog_s[e, j],
-            receiving_work_s=known.receiving_work_s[e, j],
-            pending_cycles=np.where(self.has_task[e, j], cycles[e, j], 0.0),
+            failure_rate=networks.failure_rate.take(in_network),
+            execution_queue_length=known.execution_length.take(of_node).astype(np.int64),
+            execution_backlog_s=known.execution_backlog_s.take(of_node),
+            receiving_work_s=known.receiving_work_s.take(of_node),
+            pending_cycles=cycles.take(of_node),  # 0 where there is no task
             asked_work_s=asked_work_s,
             asked_count=asked_count,
         )
 
     # --- deciding -------------------------------------------------------------------------------------------------
 
-    def choices(self, scheduler: Scheduler) -> tuple[IntArray, IntArray, Choice, IntArray]:
-        """What a scheduler chooses for the R tasks of this slot.
-
-        Returns the episodes (R,), the nodes (R,), the choice, and the number of other nodes that were probed (R,).
-        """
+    def decisions(self, scheduler: Scheduler) -> SlotDecisions:
+        """What a scheduler decides on the R tasks of this slot."""
         episode, node = np.nonzero(self.has_task)
         states = self.states(episode, node)
         draws = Draws(self.seed, self.episodes.number[episode], states.slot, node)
         probed = scheduler.probes(states, draws)
         reports = self.reports(episode, node, probed, scheduler.enough_reports, reserves(scheduler))
         choice = scheduler.choose(states, reports, draws)
-        return episode, node, choice, ((probed >= 0) & (probed != node[:, None])).sum(axis=1)
+        if confirms(scheduler):
+            order = self._order(episode, node)
+            states, reports, choice = confirm(scheduler, episode, states, reports, choice, draws, order)
+        return SlotDecisions(episode, states, reports, choice)
+
+    def _order(self, episode: IntArray, node: IntArray) -> NDArray[np.float64]:
+        drawn: NDArray[np.float64] = uniform(self.seed, Purpose.ORDER, self.episodes.number[episode], self.slot, node)
+        return drawn
 
     def decide(self, destinations: IntArray) -> None:
         """Send this slot's tasks to `destinations` (B, N), and go on to the next slot.
@@ -290,8 +322,8 @@ class Twin:
         while self.slot < self.slots:
             destinations = np.full((self.batch, self.nodes), -1, np.int64)
             if self.has_task.any():
-                episode, node, choice, _ = self.choices(scheduler)
-                destinations[episode, node] = choice.destination
+                made = self.decisions(scheduler)
+                destinations[made.episode, made.node] = made.choice.destination
             self.decide(destinations)
         return self.task_outcomes()
 
@@ -351,41 +383,3 @@ def _require_alike(networks: Sequence[Network], traces: Sequence[Trace]) -> None
     for network in networks:
         if network.nodes != first.nodes:
             raise ValueError(f"a network has {network.nodes} nodes, the traces have {first.nodes}")
-
-
-def _undecided(traces: Sequence[Trace]) -> arrays.Episodes:
-    batch, (slots, nodes) = len(traces), traces[0].has_task.shape
-    has_task = np.stack([trace.has_task for trace in traces])
-    tasks = np.zeros((batch, slots, nodes, arrays.COLUMNS))
-    deadline_s = np.stack([trace.deadline_s for trace in traces])
-    tasks[..., arrays.SIZE_BITS] = np.stack([trace.size_bits for trace in traces])
-    tasks[..., arrays.CYCLES] = np.stack([trace.cycles for trace in traces])
-    tasks[..., arrays.DUE_S] = (np.arange(slots) * traces[0].slot_s)[:, None] + deadline_s
-    return arrays.Episodes(
-        number=np.array([trace.episode for trace in traces], np.int64),
-        has_task=has_task,
-        deadline_s=deadline_s,
-        tasks=tasks.reshape(batch, slots * nodes, arrays.COLUMNS),
-        outcome=np.zeros((batch, slots * nodes), np.int8),
-        following=np.full((batch, slots * nodes), arrays.NONE, np.int32),
-        ends=np.full((batch, nodes, 4), arrays.NONE, np.int32),
-        link_free_s=np.zeros((batch, nodes, nodes)),
-        executor_free_s=np.zeros((batch, nodes)),
-        team_reward=np.zeros((batch, slots)),
-    )
-
-
-def _nothing_known(batch: int, nodes: int, longest_slots: int) -> arrays.Knowledge:
-    """Empty knowledge. longest_slots: for how many slots a task can stay in a sending queue."""
-    one, pair = (batch, nodes), (batch, nodes, nodes)
-    return arrays.Knowledge(
-        execution_length=np.zeros(one, np.int32),
-        execution_backlog_s=np.zeros(one),
-        receiving_work_s=np.zeros(one),
-        sending_length=np.zeros(pair, np.int32),
-        sending_backlog_s=np.zeros(pair),
-        receiving_length=np.zeros(pair, np.int32),
-        overloaded=np.zeros(one, bool),
-        sent=np.zeros((batch, nodes, longest_slots + 1), np.int32),
-        sent_count=np.zeros(one, np.int32),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgenode.confirming import answer
 from edgenode.http.requests import Environ, Handlers, check_origin, content
 from edgenode.interface import Announcement, Overload, Withdrawal
 from edgenode.node import EdgeNode
@@ -12,20 +13,27 @@ from middleware.http.problems import HTTPProblem, parsed
 
 
 def handlers(node: EdgeNode) -> Handlers:
-    """The handlers of announcements, withdrawals and overload bits."""
+    """The handlers of announcements, with and without an answer, withdrawals and overload bits."""
     identity = node.identity
     n, own = identity.network.nodes, identity.node
 
     def announcement(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = parsed(Announcement, content(environ))
         check_origin(identity, body.source, body.slot)
-        node.announced(body.episode, body.slot, body.source, body.cycles, body.forget_after_s)
+        node.loop_of(body.episode).announced(body.source, body.slot, body.cycles, body.forget_after_s)
         return 204, None
+
+    def confirmation(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
+        body = parsed(Announcement, content(environ))
+        check_origin(identity, body.source, body.slot)
+        loop = node.loop_of(body.episode)
+        report = answer(loop, body.source, body.slot, body.cycles, body.forget_after_s)
+        return 200, report.to_json()
 
     def withdrawal(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
         body = parsed(Withdrawal, content(environ))
         check_origin(identity, body.source, body.slot)
-        node.withdrawn(body.episode, body.slot, body.source)
+        node.loop_of(body.episode).withdrawn(body.source, body.slot)
         return 204, None
 
     def overload(environ: Environ) -> tuple[int, Mapping[str, Any] | None]:
@@ -39,6 +47,7 @@ def handlers(node: EdgeNode) -> Handlers:
 
     return {
         ("POST", "/v1/announcements"): announcement,
+        ("POST", "/v1/confirmations"): confirmation,
         ("POST", "/v1/withdrawals"): withdrawal,
         ("POST", "/v1/overload"): overload,
     }

@@ -69,8 +69,9 @@ def distinct_nodes(states: LocalState, draws: Draws, count: int) -> IntArray:
 def _distinct(states: LocalState, draws: Draws, count: int, population: int, others_only: bool) -> IntArray:
     """Draw ranks without replacement: the k-th is uniform over those that remain, then shifted past earlier ones."""
     chosen = np.zeros((states.batch, count), dtype=np.int64)
+    drawn = draws.uniforms(count)
     for k in range(count):
-        rank = np.floor(draws.uniform(k) * (population - k)).astype(np.int64)
+        rank = np.floor(drawn[:, k] * (population - k)).astype(np.int64)
         for taken in np.sort(chosen[:, :k], axis=1).T:
             rank += rank >= taken
         chosen[:, k] = rank
@@ -79,18 +80,27 @@ def _distinct(states: LocalState, draws: Draws, count: int, population: int, oth
     return chosen
 
 
-def others_by_capacity(states: LocalState, draws: Draws, capacity_hz: FloatArray, count: int) -> IntArray:
+def others_by_capacity(states: LocalState, draws: Draws, count: int) -> IntArray:
     """(B, d) distinct nodes other than the deciding one, drawn one after the other in proportion to their capacity.
 
-    capacity_hz: (N,); d is `count`, at most N−1. Uses the draws 0 … d−1.
+    d is `count`, at most N−1. Uses the draws 0 … d−1.
+    """
+    return others_by_weight(states, draws, states.peer_capacity_hz, count)
+
+
+def others_by_weight(states: LocalState, draws: Draws, weights: FloatArray, count: int) -> IntArray:
+    """(B, d) distinct nodes other than the deciding one, drawn one after the other in proportion to their weight.
+
+    weights: (B, N) at least 0; d is `count`, at most N−1. Uses the draws 0 … d−1.
     """
     rows = np.arange(states.batch)
-    weights = np.repeat(capacity_hz[None, :], states.batch, axis=0)
+    weights = weights.copy()
     weights[rows, states.node] = 0.0
     chosen = np.zeros((states.batch, min(count, states.nodes - 1)), dtype=np.int64)
+    drawn = draws.uniforms(chosen.shape[1])
     for k in range(chosen.shape[1]):
         until = np.cumsum(weights, axis=1)
         # The first node whose share of the sum lies above the draw. A weight of 0 gives no share.
-        chosen[:, k] = np.argmax(until > draws.uniform(k)[:, None] * until[:, -1:], axis=1)
+        chosen[:, k] = np.argmax(until > drawn[:, k : k + 1] * until[:, -1:], axis=1)
         weights[rows, chosen[:, k]] = 0.0
     return chosen

@@ -13,6 +13,7 @@ from edgenode.schedulers.shortest_delay import lowest_delay
 from edgenode.schedulers.simple import sampled
 from offload.draws import Draws
 from offload.masks import action_mask
+from offload.profiles import Profile
 from offload.protocols import Actor, Choice, SchedulerContext
 from offload.state import BoolArray, FloatArray, IntArray, LocalState, Reports, report_of
 
@@ -24,15 +25,20 @@ class _Learned:
     enough_reports: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        if self.context.actor is None or self.context.profile is None:
+        actor, profile = self.context.actor, self.context.profile
+        if actor is None or profile is None:
             raise ValueError(
                 "scheduler.model: this scheduler needs a model: set it, or give --model to a command that has it"
+            )
+        if not isinstance(profile, Profile):
+            raise ValueError(
+                f"scheduler.model: the model's profile is {profile.name}; such a model is for the scheduler scorer"
             )
 
     def log_probabilities(self, states: LocalState) -> FloatArray:
         """(B, N+1) of the actor's masked softmax; −inf where illegal."""
         actor, profile = self.context.actor, self.context.profile
-        assert actor is not None and profile is not None
+        assert actor is not None and isinstance(profile, Profile)
         return masked_log_softmax(actor, profile.encode(states), action_mask(states))
 
 

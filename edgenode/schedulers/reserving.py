@@ -26,25 +26,24 @@ class SEDReserve:
 
     pending: whether to count the probed node's own task of the slot, as if it stays there
     reservations: whether probes carry their task; half of the work of earlier probes of the slot then counts
+    confirm: whether to choose again after the announcement
     """
 
     context: SchedulerContext
     d: int = 2
     pending: bool = True
     reservations: bool = True
+    confirm: bool = False
 
     enough_reports: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         if self.d < 1:
             raise ValueError(f"scheduler.parameters.d: {self.d}; it must be at least 1")
-        if self.context.capacity_hz is None:
-            raise ValueError("scheduler.name: sed-reserve needs the nodes' capacities in its context")
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
         """d distinct others, each drawn in proportion to its capacity."""
-        assert self.context.capacity_hz is not None
-        return others_by_capacity(states, draws, self.context.capacity_hz, self.d)
+        return others_by_capacity(states, draws, self.d)
 
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """The scores are the estimated delays."""

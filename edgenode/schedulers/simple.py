@@ -47,19 +47,10 @@ class Local(_WithoutProbes):
 class Weighted(_WithoutProbes):
     """Chooses randomly among the nodes without overload, in proportion to their computation capacity."""
 
-    def __post_init__(self) -> None:
-        capacity_hz = self.context.capacity_hz
-        if capacity_hz is None or capacity_hz.shape != (self.context.nodes,):
-            given = "none" if capacity_hz is None else f"shape {capacity_hz.shape}"
-            raise ValueError(
-                f"weighted needs the capacities of all {self.context.nodes} nodes in its context, got {given}"
-            )
-
     def choose(self, states: LocalState, reports: Reports, draws: Draws) -> Choice:
         """Sampled by the inverse of the cumulated weights. The scores are the probabilities."""
-        assert self.context.capacity_hz is not None  # __post_init__ checks it
         legal = action_mask(states)[:, : states.nodes]
-        weights = np.where(legal, self.context.capacity_hz, 0.0)
+        weights = np.where(legal, states.peer_capacity_hz, 0.0)
         probabilities = weights / weights.sum(axis=1, keepdims=True)
         return Choice.of(sampled(probabilities, draws.uniform(0)), states.nodes, probabilities)
 

@@ -298,6 +298,7 @@ def test_the_generated_states_are_what_a_node_could_see(nodes):
     states = random_states(np.random.default_rng(0), nodes, 200)
     network, rows = example_network(nodes), np.arange(200)
     np.testing.assert_array_equal(states.capacity_hz, network.capacity_hz[states.node])
+    np.testing.assert_array_equal(states.peer_capacity_hz[rows, states.node], states.capacity_hz)
     assert np.isinf(states.rate_bps[rows, states.node]).all()
     for name in ("link_failure_rate", "sending_queue_length", "sending_backlog_s", "receiving_queue_length"):
         assert not getattr(states, name)[rows, states.node].any(), name

@@ -27,6 +27,8 @@ def state(nodes: int = 4, **changes: Any) -> LocalState:
         "arrival_probability": 0.5,
         "failure_rate": 0.0,
         "capacity_hz": 1e9,
+        "peer_capacity_hz": [1e9] * nodes,
+        "peer_failure_rate": [0.0] * nodes,
         "rate_bps": [np.inf] + [10e6] * (nodes - 1),
         "link_failure_rate": [0.0] * nodes,
         "execution_queue_length": 0,

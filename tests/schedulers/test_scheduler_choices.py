@@ -14,7 +14,7 @@ from offload.conformance import example_context
 
 
 def scheduler(name, nodes=4, **parameters):
-    return create_scheduler(name, parameters, SchedulerContext(nodes=nodes, capacity_hz=np.full(nodes, 1e9)))
+    return create_scheduler(name, parameters, SchedulerContext(nodes))
 
 
 def chosen(name, states, reports, **parameters):
@@ -73,9 +73,9 @@ def test_random_is_uniform_over_all_nodes_despite_overload():
 
 
 def test_weighted_follows_the_capacities_of_those_who_are_not_overloaded():
-    context = SchedulerContext(nodes=4, capacity_hz=np.array([1e9, 2e9, 4e9, 5e9]))
-    states, draws = many(state(overloaded=[True, False, True, False]), 20_000)
-    made = create_scheduler("weighted", {}, context).choose(states, silent(), draws)
+    own = state(overloaded=[True, False, True, False], peer_capacity_hz=[1e9, 2e9, 4e9, 5e9])
+    states, draws = many(own, 20_000)
+    made = scheduler("weighted").choose(states, silent(), draws)
     shares = np.bincount(made.destination, minlength=4) / 20_000
     np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 0, 5 / 8], atol=0.015)  # itself is legal even when overloaded
     assert shares[2] == 0
@@ -219,9 +219,8 @@ def test_sed_stays_when_it_is_a_tie():
 
 
 def test_sed_reserve_draws_its_probes_in_proportion_to_capacity():
-    context = SchedulerContext(nodes=4, capacity_hz=np.array([9e9, 1e9, 3e9, 6e9]))
-    states, draws = many(state(node=0), 24_000)
-    probes = create_scheduler("sed-reserve", {}, context).probes(states, draws)
+    states, draws = many(state(node=0, peer_capacity_hz=[9e9, 1e9, 3e9, 6e9]), 24_000)
+    probes = scheduler("sed-reserve").probes(states, draws)
     assert (probes[:, 0] != probes[:, 1]).all() and not (probes == 0).any()
     first = np.bincount(probes[:, 0], minlength=4) / 24_000
     np.testing.assert_allclose(first, [0, 0.1, 0.3, 0.6], atol=0.01)

@@ -67,11 +67,6 @@ def test_parameters_change_the_decision():
     assert create_scheduler("sed", {"d": 1}, example_context(3)).d == 1
 
 
-def test_weighted_without_capacities_is_refused_when_it_is_made():
-    with pytest.raises(ValueError, match="capacities of all 3 nodes"):
-        create_scheduler("weighted", {}, SchedulerContext(nodes=3))
-
-
 def test_description_has_a_line_per_scheduler_with_parameters():
     described = {one.name: one for one in describe()}
     assert list(described) == scheduler_names()

@@ -40,7 +40,7 @@ def test_states_and_outcomes_are_those_of_the_nodes(case: str, scheduler: str) -
     settings = CASES[case]
     network = draw_network(settings.network, settings.seed)
     trace = draw_trace(settings.tasks, network, settings.time.slot_s, settings.time.slots, settings.seed, 5)
-    made = create_scheduler(scheduler, {}, SchedulerContext.of(network, make_profile(settings)))
+    made = create_scheduler(scheduler, {}, SchedulerContext(network.nodes, make_profile(settings)))
     twin = Twin([network], [trace], settings)
     everyone = np.arange(network.nodes)
 
@@ -55,8 +55,8 @@ def test_states_and_outcomes_are_those_of_the_nodes(case: str, scheduler: str) -
                 )  # fmt: skip
         destinations = np.full(network.nodes, -1)
         if slot < trace.slots:
-            _, node, choice, _ = twin.choices(made)
-            destinations[node] = choice.destination
+            decided = twin.decisions(made)
+            destinations[decided.node] = decided.choice.destination
             twin.decide(destinations[None])
         return destinations
 

@@ -307,7 +307,7 @@ def success_rates_under_all(net, traces, destinations, made, failures):
     def twin():
         return Twin([net], traces, made, failures=failures)
 
-    context = SchedulerContext.of(net, make_profile(made))
+    context = SchedulerContext(net.nodes, make_profile(made))
     here = np.broadcast_to(np.arange(net.nodes), destinations.shape)
     rates = {
         name: twin().play_given(np.repeat(each, len(traces), axis=0))

@@ -29,7 +29,7 @@ def traces(count, first=0):
 
 
 def scheduler(name, network=NETWORKS[0]):
-    return create_scheduler(name, {}, SchedulerContext.of(network, make_profile(SETTINGS)))
+    return create_scheduler(name, {}, SchedulerContext(network.nodes, make_profile(SETTINGS)))
 
 
 def test_compiled_draws_are_those_of_the_nodes() -> None:
@@ -96,8 +96,8 @@ def test_observations_and_masks_are_those_of_the_profile(profile: str) -> None:
         np.testing.assert_array_equal(masks.reshape(42, -1), action_mask(states), err_msg=f"tick {slot}")
         if slot < settings.time.slots:
             destinations = np.full((6, 7), -1)
-            found, nodes, choice, _ = twin.choices(sent)
-            destinations[found, nodes] = choice.destination
+            decided = twin.decisions(sent)
+            destinations[decided.episode, decided.node] = decided.choice.destination
             twin.decide(destinations)
     assert (states.sending_queue_length > 0).any()
     assert states.overloaded.any()

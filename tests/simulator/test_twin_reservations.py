@@ -65,7 +65,7 @@ def test_the_first_of_a_slots_drawn_order_sees_nobody_and_the_last_sees_all() ->
 
 
 def test_an_episode_gives_the_same_alone_and_beside_others() -> None:
-    made = create_scheduler("sed-reserve", {}, SchedulerContext.of(NETWORK))
+    made = create_scheduler("sed-reserve", {}, SchedulerContext(NETWORK.nodes))
     together = Twin([NETWORK], traces(5), SETTINGS).play(made)
     for k, trace in enumerate(traces(5)):
         alone = Twin([NETWORK], [trace], SETTINGS).play(made)

@@ -235,7 +235,7 @@ def test_a_scheduler_plays_in_the_vector_view_as_in_the_twin(name: str) -> None:
     traces = [
         draw_trace(SETTINGS.tasks, network, SETTINGS.time.slot_s, SLOTS, SETTINGS.seed, k) for k in range(EPISODES)
     ]
-    scheduler = create_scheduler(name, {}, SchedulerContext(NODES, make_profile(SETTINGS), None, network.capacity_hz))
+    scheduler = create_scheduler(name, {}, SchedulerContext(NODES, make_profile(SETTINGS)))
     rates = Twin([network], traces, SETTINGS).play(scheduler).success_rates()
     np.testing.assert_array_equal(infos["final_info"]["success_rate"], np.repeat(rates, NODES))
     with pytest.raises(ValueError, match="nobody"):
