@@ -33,7 +33,7 @@ def simulate(
     networks: Annotated[int, typer.Option(min=1, help="Number of networks drawn from the seed.")] = 20,
     episodes: Annotated[int, typer.Option(min=1, help="Traces on each network; the same for all schedulers.")] = 4,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of networks, traces and failures.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Folder of a model, for drl and drl-probe.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a model, for drl, drl-probe and scorer.")] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value. Repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
 ) -> None:
