@@ -3,12 +3,16 @@
 Tasks of the slot that have been announced or kept there so far count (`POST /v1/confirmations`). The scheduler then
 chooses once more (`offload.protocols.confirms`).
 
-Concurrency: the decider thread uses the `Confirmer`, and request threads call `answer`. Both ask the loop thread.
+Concurrency: the decider thread uses the `Confirmer`, and request threads call `answer`. Both ask the loop thread. The
+confirmation uses the prober's connection, other messages that of the peer (`peers.py`). So a confirmation may arrive
+after the withdrawal of the same task. The core then ignores it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from edgenode.core import NodeCore
@@ -25,25 +29,30 @@ _Answer = TypeVar("_Answer")
 class CoreOwner(Protocol):
     """The loop thread of an episode, which owns the core (`loop.py`)."""
 
-    def ask(self, question: Callable[[NodeCore, float], _Answer]) -> _Answer:
-        """The answer of the loop thread. Raises Unsettled."""
+    def ask(self, question: Callable[[NodeCore, float], _Answer], timeout_s: float | None = None) -> _Answer:
+        """The answer of the loop thread. Raises Unsettled after `timeout_s` real seconds."""
         ...
 
 
 def answer(loop: CoreOwner, source: int, slot: int, cycles: float, forget_after_s: float) -> Report:
     """Note another node's announcement. Returns this node's work at this instant, without that task.
 
+    The own task of the slot is in the answer only if it stays here: it is no longer pending.
     forget_after_s: model seconds until the task is too late. Raises Unsettled.
     """
 
     def noted(core: NodeCore, now: float) -> Report:
         core.advance(now)
-        core.withdrawn(source, slot)  # if this is a repeated request, the task is announced already
-        state = core.current_state(slot, now)
+        report = Report.of(core.current_state(slot, without=source))
         core.announced(source, slot, cycles, now + forget_after_s)
-        return Report.of(state)
+        return replace(report, pending_cycles=0.0)
 
     return loop.ask(noted)
+
+
+def _state(slot: int, core: NodeCore, now: float) -> LocalState:
+    core.advance(now)
+    return core.current_state(slot)
 
 
 class Confirmer:
@@ -63,7 +72,7 @@ class Confirmer:
     def ask(self, destination: int, states: LocalState, reports: Reports) -> tuple[LocalState, Reports]:
         """Announce the task of a slot (B = 1). Returns this node's state now, and the reports with the new answer.
 
-        A destination that gives no answer within the probes' time-out counts as one that was probed and did not answer.
+        A probed destination that gives no answer within the probes' time-out counts as one that did not answer.
         """
         slot = int(states.slot[0])
         announcement = {
@@ -73,12 +82,11 @@ class Confirmer:
             "cycles": float(states.cycles[0]),
             "forget_after_s": float(states.deadline_s[0]),
         }
-        answer = self._prober.confirm(destination, slot, announcement)
+        reports = replaced(reports, destination, self._prober.confirm(destination, slot, announcement))
         try:
-            now = self._loop.ask(lambda core, instant: core.current_state(slot, instant))
+            return self._loop.ask(partial(_state, slot), self._prober.timeout_s), reports
         except Unsettled:
-            now = states  # the loop is too busy; the tick's state is nearly the same
-        return now, replaced(reports, destination, answer)
+            return states, reports  # the loop is too busy, or ends; the tick's state is nearly the same
 
     def withdraw(self, destination: int, slot: int) -> None:
         """The scheduler has chosen another node."""

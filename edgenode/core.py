@@ -53,9 +53,11 @@ class NodeCore:
         self._announced: dict[int, dict[int, _Announced]] = {j: {} for j in self._links}
         self._owned: dict[Key, NodeTask] = {}
         self._accepted: set[Key] = set()
+        self._withdrawn: set[Key] = set()
         self._handing_over: set[Key] = set()
         self._settled_early: dict[Key, Settlement] = {}
         self._settled = self._ended = 0
+        self._now = 0.0
         self.last_slot = -1
         """The last slot that was ticked, −1 before the first."""
         self._others_overloaded = np.zeros(n, dtype=bool)
@@ -103,13 +105,17 @@ class NodeCore:
         self._advance(now)
 
     def announced(self, source: int, slot: int, cycles: float, forget_at_s: float) -> None:
-        """Another node's task has entered its sending queue to this node. One that was accepted already is ignored."""
-        if (slot, source) not in self._accepted:
+        """Another node's task has entered its sending queue to this node.
+
+        It is ignored if the task was accepted or withdrawn before: a late announcement must not last.
+        """
+        if (slot, source) not in self._accepted and (slot, source) not in self._withdrawn:
             capacity = float(self.facts.network.capacity_hz[self.facts.node])
             self._announced[source][slot] = _Announced(cycles / capacity, forget_at_s)
 
     def withdrawn(self, source: int, slot: int) -> None:
         """An announced task will not arrive."""
+        self._withdrawn.add((slot, source))
         self._announced[source].pop(slot, None)
 
     def handed_over(self, task: NodeTask, elapsed_s: float, now: float) -> bool:
@@ -198,14 +204,15 @@ class NodeCore:
 
     # --- views --------------------------------------------------------------------------------------------------
 
-    def current_state(self, slot: int, now: float) -> LocalState:
-        """The state at `now`, in which tasks of slot `slot` count too.
+    def current_state(self, slot: int, without: int | None = None) -> LocalState:
+        """The state at the instant of the last `advance`, in which tasks of slot `slot` count too.
 
         It contains the node's own task of the slot only while no destination is chosen.
+        without: a node whose task of this slot does not count
         """
         task = self._owned.get((slot, self.facts.node))
         undecided = task if task is not None and task.destination is None else None
-        return self._local_state(slot, undecided, now, before_slot=slot + 1)
+        return self._local_state(slot, undecided, self._now, before_slot=slot + 1, without=without)
 
     @property
     def progress(self) -> TaskCounts:
@@ -228,6 +235,7 @@ class NodeCore:
     # --- within -------------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
+        self._now = now
         for destination, link in self._links.items():
             if not link.is_empty:
                 self._advance_link(destination, link, now)
@@ -312,8 +320,10 @@ class NodeCore:
         slot = end_slot(task.slot, completion_s, self.facts.slot_s, self.facts.slots)
         self._effects.append(Ended(task, outcome, completion_s, slot, late))
 
-    def _local_state(self, slot: int, task: NodeTask | None, now: float, before_slot: int) -> LocalState:
-        """The state in slot `slot`. The tasks of slots before `before_slot` count."""
+    def _local_state(
+        self, slot: int, task: NodeTask | None, now: float, before_slot: int, without: int | None = None
+    ) -> LocalState:
+        """The state in slot `slot`. Tasks of slots before `before_slot` count, but not that of node `without`."""
         facts, network = self.facts, self.facts.network
         n, i = network.nodes, facts.node
         sending_length, receiving_length, sending_backlog = [0] * n, [0] * n, [0.0] * n
@@ -323,7 +333,11 @@ class NodeCore:
                 sending_length[j] = link.length(before_slot)
                 sending_backlog[j] = link.backlog_s(now, before_slot)
             if self._announced[j]:
-                on_their_way = [one.duration_s for other, one in self._announced[j].items() if other < before_slot]
+                on_their_way = [
+                    one.duration_s
+                    for other, one in self._announced[j].items()
+                    if other < before_slot and (other, j) != (slot, without)
+                ]
                 receiving_length[j] = len(on_their_way)
                 work += sum(on_their_way)
         backlog = self._executor.backlog_s(now, before_slot)

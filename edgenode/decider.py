@@ -1,9 +1,9 @@
 """Makes and records the decisions of a node's scheduler.
 
 The loop thread starts a decision right after its snapshot. If the scheduler probes no other node, the decision ends
-there too. Otherwise the decider thread probes the other nodes and then decides. The decider thread records all
-decisions. A decision that starts while others wait for that thread waits behind them. So a node makes one decision
-after the other, and two threads never use its scheduler at once.
+there too. Otherwise the decider thread probes the other nodes, decides, and confirms the decision if the scheduler asks
+for that. The decider thread records all decisions. A decision that starts while others wait for that thread waits
+behind them. So a node makes one decision after the other, and two threads never use its scheduler at once.
 
 Concurrency: `decide_at_once` and `take` belong to the loop thread, which counts the decisions that it has queued. The
 decider thread counts those that it has recorded. One thread at a time uses a `Decision`.
@@ -162,7 +162,7 @@ class Decider:
                 decision.calls_before = decision.active.actor_calls
                 decision.probed = probed_nodes(scheduler.probes(states, draws))
             others = [node for node in decision.probed if node != facts.node]
-            if others and not may_ask:
+            if not may_ask and (others or confirms(scheduler)):
                 return
             answers = {}
             if others:
@@ -173,8 +173,6 @@ class Decider:
             choice = scheduler.choose(states, reports, draws)
             destination = chosen_node(choice, states.nodes)
             if destination != facts.node and confirms(scheduler):
-                if not may_ask:
-                    return
                 choice = self._confirmed(destination, scheduler, states, reports, draws)
         except Exception:
             # A scheduler that raises must not stop the node. The task stays here, the log gives the reason, and the

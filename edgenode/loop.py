@@ -88,10 +88,11 @@ class EpisodeLoop:
         """Have the loop thread make this call. Its argument is the model instant of the call."""
         self._inbox.put(call)
 
-    def ask(self, question: Callable[[NodeCore, float], _Answer]) -> _Answer:
+    def ask(self, question: Callable[[NodeCore, float], _Answer], timeout_s: float | None = None) -> _Answer:
         """Have the loop thread answer a question about the core between two rounds. It also gets the model instant.
 
-        Raises the question's WrongEpisode, and Unsettled if the loop thread does not answer in time.
+        Raises the question's WrongEpisode, and Unsettled if the loop thread does not answer within `timeout_s` real
+        seconds; by default the time-out of requests.
         """
         answer: queue.SimpleQueue[_Answer | WrongEpisode] = queue.SimpleQueue()
 
@@ -103,7 +104,7 @@ class EpisodeLoop:
 
         self._post(answering)
         try:
-            found = answer.get(timeout=self._answer_timeout_s)
+            found = answer.get(timeout=self._answer_timeout_s if timeout_s is None else timeout_s)
         except queue.Empty:
             episode = self._core.facts.episode
             raise Unsettled(f"episode {episode}: the node is too busy to answer; retry") from None

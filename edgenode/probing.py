@@ -54,14 +54,14 @@ class Prober:
         self, address_of: Callable[[int], str], to: Callable[[int], str], timeout_s: float, access: Access = OPEN
     ) -> None:
         self._address_of = address_of
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         # Idle connections are kept: a new one would delay the decision, and a closed one is noticed.
         self._fanout: Fanout[int] = Fanout(lambda node: {HEADER: to(node)}, access)
         self._malformed: set[int] = set()
 
     def connect(self, nodes: Sequence[int]) -> None:
         """Connect before the first probe. A node that cannot be reached now is tried again when it is probed."""
-        self._fanout.connect({node: self._address_of(node) for node in nodes}, self._timeout_s)
+        self._fanout.connect({node: self._address_of(node) for node in nodes}, self.timeout_s)
 
     def ask(
         self,
@@ -89,7 +89,7 @@ class Prober:
 
     def _reports(self, slot: int, began: float, wanted: int) -> dict[int, TimedReport]:
         """The first `wanted` answers of the nodes that were asked at `began`, within the time-out."""
-        until = began + self._timeout_s
+        until = began + self.timeout_s
         reports: dict[int, TimedReport] = {}
         while self._fanout and len(reports) < wanted and (left := until - time.monotonic()) > 0:
             for node, outcome in self._fanout.finished(left):

@@ -2,13 +2,13 @@
 
 A team's reward says little about one decision of many. A difference reward compares what happens with what would happen
 without the task, all other decisions as they were (Wolpert and Tumer, "Optimal payoff functions for members of
-collectives", 2001). In a FIFO queue it can be computed exactly from the records of the tasks, for the node that got the
-task and for every other node that could have got it.
+collectives", 2001). In a FIFO queue it can be computed from the records of the tasks, for the node that got the task
+and for every other node that could have got it. What a task costs later tasks on its link is not counted.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,10 +45,12 @@ class ExecutorHistory:
     tasks: Sequence[QueuedTask]
     _places: list[tuple[float, int, int]] = field(init=False)
     _free_s: list[float] = field(init=False)
+    _index: dict[tuple[int, int], int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.tasks = sorted(self.tasks, key=lambda task: task.place)
         self._places = [task.place for task in self.tasks]
+        self._index = {(task.slot, task.source): k for k, task in enumerate(self.tasks)}
         free = -float("inf")
         self._free_s = [free]  # when the executor is free of the tasks before the k-th
         for task in self.tasks:
@@ -56,14 +58,17 @@ class ExecutorHistory:
             self._free_s.append(free)
 
     def difference(self, task: QueuedTask) -> tuple[bool, float]:
-        """What this executor makes of a task: whether it is executed, and its externality E.
+        """Whether this executor executes a task, and the task's externality E.
 
         E = Σ e^(−α x_m) over the other tasks m that are executed without this task and dropped with it, minus the
         reverse. The task may be one of the history, or one that went elsewhere. The queue is replayed with and without
-        it, until the executor is free at the same instant in both cases.
+        it, until the executor is free at the same instant in both cases. A task of the history arrives as recorded.
         """
-        begin = bisect_left(self._places, task.place)
-        rest = bisect_right(self._places, task.place)
+        begin = self._index.get((task.slot, task.source))
+        if begin is None:
+            begin = rest = bisect_left(self._places, task.place)
+        else:
+            task, rest = self.tasks[begin], begin + 1
         without = self._free_s[begin]
         with_it, executed = _after(task, without)
         if not executed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -29,6 +30,18 @@ class ManifestError(UserError, ValueError):
     """A model cannot be used here. The message says what does not fit, or which file is damaged."""
 
 
+_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+def check_version(version: str) -> None:
+    """Raise ManifestError unless this can be the version of a model."""
+    if not re.fullmatch(_VERSION, version):
+        raise ManifestError(
+            f"'{version}' cannot be a model's version: write 1 to 64 letters, digits, '.', '_' and '-', "
+            "the first a letter or a digit"
+        )
+
+
 class FileEntry(BaseModel):
     """Size in bytes and SHA-256 (hex) of one file."""
 
@@ -47,9 +60,7 @@ class ModelManifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal[1] = 1
-    version: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="a folder's name in the storage, so not `..`"
-    )
+    version: str = Field(pattern=_VERSION, description="a folder's name in the storage, so not `..`")
     algorithm: str
     profile: dict[str, Any]
     actions: int = Field(ge=2, description="the actor's outputs: N+1, or 2 with the profile candidates")

@@ -18,7 +18,12 @@ from simulator.twin import SlotDecisions, Twin
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """R decisions with the nodes of their candidates and when the task would arrive there: (R,) and (R, C)."""
+    """R decisions of one slot, with their candidates.
+
+    episode: (R,); task: (R,) its index in the episode (`arrays.Episodes`)
+    node: (R, C) the candidates; arrival_s: (R, C) instants at which the task would arrive there
+    risk: (R, C) −ln of the probability of no failure; reported, answered, unreported: as in `Decisions`
+    """
 
     episode: IntArray
     task: IntArray
@@ -66,7 +71,7 @@ def _seen(twin: Twin, made: SlotDecisions, candidates: int) -> _Seen:
         risk=states.peer_failure_rate[rows, node] * execution_s + states.link_failure_rate[rows, node] * transmission_s,
         reported=reported_rows(states, reports),
         answered=reports.answered,
-        unreported=np.take_along_axis(unreported_rows(states), node[:, 1:, None], axis=1),
+        unreported=np.take_along_axis(unreported_rows(made.tick), node[:, 1:, None], axis=1),
     )
 
 

@@ -4,7 +4,7 @@ The twin reads from arrays what an edge node learns from messages:
 
 * snapshots are those of the tick
 * probed nodes answer at once; the order of the answers to a broadcast is drawn
-* the order in which a slot's reservations reach the probed nodes is drawn
+* the order in which a slot's reservations and confirmations reach other nodes is drawn
 * overload bits are those that the nodes send shortly before the tick
 
 Decisions and messages take no time.
@@ -53,9 +53,14 @@ class SlotFacts(NamedTuple):
 
 
 class SlotDecisions(NamedTuple):
-    """R decisions of one slot: the episodes (R,), what the nodes knew and what they were told, and their choice."""
+    """R decisions of one slot.
+
+    episode: (R,); tick: the nodes' states at the tick
+    states, reports: those of the last `choose`; `states` differs from `tick` after a confirmation
+    """
 
     episode: IntArray
+    tick: LocalState
     states: LocalState
     reports: Reports
     choice: Choice
@@ -285,10 +290,11 @@ class Twin:
         probed = scheduler.probes(states, draws)
         reports = self.reports(episode, node, probed, scheduler.enough_reports, reserves(scheduler))
         choice = scheduler.choose(states, reports, draws)
+        tick = states
         if confirms(scheduler):
             order = self._order(episode, node)
             states, reports, choice = confirm(scheduler, episode, states, reports, choice, draws, order)
-        return SlotDecisions(episode, states, reports, choice)
+        return SlotDecisions(episode, tick, states, reports, choice)
 
     def _order(self, episode: IntArray, node: IntArray) -> NDArray[np.float64]:
         drawn: NDArray[np.float64] = uniform(self.seed, Purpose.ORDER, self.episodes.number[episode], self.slot, node)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgenode.schedulers.estimates import joined, others_by_weight, scattered
-from offload.candidates import PROFILE, PROMISE, VALUE, CandidateProfile, reported_rows, unreported_rows
+from offload.candidates import PROMISE, VALUE, CandidateProfile, reported_rows, unreported_rows
 from offload.draws import Draws
 from offload.manifest import ACTOR_FILE
 from offload.protocols import Actor, Choice, SchedulerContext
@@ -32,8 +32,8 @@ def shipped_actor() -> Actor:
 class Scorer:
     """Probes d nodes that a learned actor proposes, and takes the best of them and itself by the actor's value.
 
-    The actor has no weights for single nodes, so it can be used in every network. Without a model of its own, the
-    scheduler has the actor that comes with the testbed.
+    The actor has no weights for single nodes, so it can be used in every network. Without a model of the profile
+    `candidates`, the scheduler uses the actor that comes with the testbed.
 
     d: nodes to probe
     temperature: of the softmax that draws the nodes to probe; near 0, all nodes would probe the same ones
@@ -58,22 +58,20 @@ class Scorer:
             raise ValueError(f"scheduler.parameters.temperature: {self.temperature}; it must be above 0")
         if not 0 <= self.exploration <= 1:
             raise ValueError(f"scheduler.parameters.exploration: {self.exploration}; it must be from 0 to 1")
-        profile = self.context.profile
-        if self.context.actor is not None and not isinstance(profile, CandidateProfile):
-            raise ValueError(
-                f"scheduler.model: the model's profile is {profile.name if profile else 'unknown'}; "
-                f"scorer needs a model with the profile {PROFILE.name}, or none"
-            )
 
     @property
     def _actor(self) -> Actor:
-        return self.context.actor or shipped_actor()
+        own = self.context.actor
+        return own if own is not None and isinstance(self.context.profile, CandidateProfile) else shipped_actor()
 
     def probes(self, states: LocalState, draws: Draws) -> IntArray:
         """(B, min(d, N−1)) distinct others, drawn without replacement from a softmax of the actor's second output."""
+        if states.nodes == 1:
+            return np.zeros((states.batch, 0), dtype=np.int64)
         rows = unreported_rows(states)
         promise = self._actor.logits(rows.reshape(-1, rows.shape[-1]))[:, PROMISE].astype(np.float64)
         exponents = promise.reshape(states.batch, states.nodes) / self.temperature
+        exponents[np.arange(states.batch), states.node] = -np.inf
         exponents -= exponents.max(axis=1, keepdims=True)
         return others_by_weight(states, draws, np.exp(np.maximum(exponents, _SMALLEST_EXPONENT)), self.d)
 

@@ -3,7 +3,6 @@
 import pytest
 
 from edgenode.schedulers import create_scheduler, scheduler_names
-from offload import SchedulerContext
 from offload.conformance import check_scheduler
 
 OTHER_PARAMETERS = {
@@ -18,13 +17,8 @@ OTHER_PARAMETERS = {
 
 @pytest.mark.parametrize("name", scheduler_names())
 def test_every_registered_scheduler_conforms(name):
-    def made(context, parameters):
-        # The kit's actor is for `drl`; `scorer` has its own.
-        own = SchedulerContext(context.nodes) if name == "scorer" else context
-        return create_scheduler(name, parameters, own)
-
     for parameters in [{}, *OTHER_PARAMETERS.get(name, [])]:
-        check_scheduler(lambda context, parameters=parameters: made(context, parameters))
+        check_scheduler(lambda context, parameters=parameters: create_scheduler(name, parameters, context))
 
 
 def test_all_that_the_design_names_are_registered():

@@ -94,8 +94,16 @@ def test_one_actor_serves_networks_of_every_size(nodes):
     assert made.probes(states, DRAWS).shape == (1, min(3, nodes - 1))
 
 
-def test_models_of_the_other_kind_are_refused():
-    with pytest.raises(ValueError, match="profile is default; scorer needs"):
-        create_scheduler("scorer", {}, example_context(3))
+def test_a_model_of_another_profile_is_left_to_other_schedulers():
+    """A run with a model for `drl` can change to `scorer` and back."""
+    with_other, without = (create_scheduler("scorer", {}, one) for one in (example_context(4), SchedulerContext(4)))
+    rows = answers({"node": 2}, {"node": 3, "execution_backlog_s": 0.3})
+    scores = [made.choose(state(), rows, DRAWS).scores for made in (with_other, without)]
+    np.testing.assert_array_equal(*scores)
     with pytest.raises(ValueError, match="profile is candidates; such a model is for the scheduler scorer"):
         create_scheduler("drl", {}, SchedulerContext(3, PROFILE, shipped_actor()))
+
+
+def test_the_own_promise_does_not_change_what_is_probed():
+    made = scorer({}, {"itself": 1e6, "capacity": 1.0}, temperature=1e-6, d=1)
+    assert made.probes(state(peer_capacity_hz=[9e9, 1e9, 2e9, 3e9]), DRAWS).tolist() == [[3]]

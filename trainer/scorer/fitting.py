@@ -26,8 +26,10 @@ from trainer.seeds import Stream, generator, seeded_initialization
 
 @dataclass(frozen=True)
 class FitSettings:
-    """externality_weight: κ; epochs: over all decisions; minibatch: decisions in one Adam step
+    """How an actor is fitted.
 
+    hidden: widths of the actor's hidden layers; externality_weight: κ
+    epochs: over all decisions; minibatch: decisions in one Adam step
     learning_rate: of the first step; it falls to 0 as a half cosine
     """
 
