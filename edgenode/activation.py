@@ -81,7 +81,7 @@ class CountedActor:
         self.calls = 0
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, O) → (B, N+1)."""
+        """(B, O) → (B, N+1), or the rows of R candidates → (R, 2)."""
         self.calls += 1
         return self.actor.logits(observations)
 

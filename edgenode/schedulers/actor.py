@@ -32,6 +32,6 @@ class OnnxActor:
             )
 
     def logits(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, O) → (B, N+1)."""
+        """(B, O) → (B, N+1), or the rows of R candidates → (R, 2)."""
         result: NDArray[np.float32] = self._session.run([ACTOR_OUTPUT], {ACTOR_INPUT: observations})[0]
         return result
