@@ -33,12 +33,12 @@ def algorithms() -> None:
     from trainer.algorithms import describe
 
     table = Table(title="offline.algorithm, online.algorithm", title_justify="left")
-    for column in ("name", "phase", "trains", "parameters", "curves"):
+    for column in ("name", "phase", "for", "trains", "parameters", "curves"):
         table.add_column(column, overflow="fold")
     for one in describe():
         parameters = ", ".join(f"{key}={value}" for key, value in one.parameters.items())
         curves = "\n".join(f"{key}: {curve.label}" for key, curve in one.curves.items())
-        table.add_row(one.name, one.phase, one.summary, parameters, curves)
+        table.add_row(one.name, one.phase, one.scheduler, one.summary, parameters, curves)
     Console().print(table)
 
 

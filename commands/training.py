@@ -30,8 +30,7 @@ def scorer(
     from offload.manifest import MANIFEST_FILE, check_version
     from offload.settings import SettingsError
     from simulator.training_groups import general_settings, play_groups
-    from trainer.scorer.fitting import FitSettings
-    from trainer.scorer.general import train
+    from trainer.scorer.general import FitSettings, train
 
     own = bool(preset or config or sets)
     kinds = [load_settings(preset, config, sets or [])] if own else general_settings()

@@ -103,6 +103,13 @@ class Decisions:
     success: FloatArray
     externality: FloatArray
 
+    def __len__(self) -> int:
+        return len(self.success)
+
+    def take(self, rows: IntArray) -> Decisions:
+        """Some of the decisions."""
+        return Decisions(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
     @classmethod
     def joined(cls, parts: Sequence[Decisions]) -> Decisions:
         """The decisions of all parts, which have the same number of candidates."""

@@ -87,6 +87,19 @@ class EpisodePlan:
 
 
 @dataclass(frozen=True, eq=False)
+class Executions:
+    """When the tasks of an episode reached their executors, and how long they held them.
+
+    arrival_s: (T, N) of the task of a slot and source, in seconds since the episode's start; NaN for tasks that reached
+        no executor, and where there was no task
+    execution_s: (T, N) 0 for tasks that were dropped
+    """
+
+    arrival_s: NDArray[np.float64]
+    execution_s: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class EpisodeLog:
     """The log of one complete episode of N nodes: T slots, and tick T, at which nodes only observe.
 
@@ -95,6 +108,7 @@ class EpisodeLog:
     actions: (T+1, N) int64, N is "no task"; log_probabilities: (T+1, N) float32, NaN for schedulers without a policy
     up: (T+1, N) False where the node was down in the slot; these rows are zero, and no loss uses them
     team_reward: (T,) the sum over all nodes of the feedback of the tasks that end in the slot
+    executions: None if they are not known, as in a data set
     """
 
     episode: int
@@ -107,6 +121,7 @@ class EpisodeLog:
     team_reward: NDArray[np.float64]
     tasks: int
     successes: int
+    executions: Executions | None = None
 
     @property
     def success_rate(self) -> float:

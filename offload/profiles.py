@@ -82,6 +82,19 @@ class Profile:
         columns = _ENCODERS[self.name][1](_one_empty_state(self.nodes), self.maxima)
         return np.concatenate([np.full(values[0].size, 1.0 / maximum, np.float32) for _, values, maximum in columns])
 
+    def values(self, observations: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """The values that observations (…, O) encode, by column: (…) or (…, N) each, in SI units.
+
+        The inverse of `encode`, but a value above its maximum was clipped to it.
+        """
+        columns = _ENCODERS[self.name][1](_one_empty_state(self.nodes), self.maxima)
+        found, start = {}, 0
+        for name, values, maximum in columns:
+            part = observations[..., start : start + values.size].astype(np.float64) * maximum
+            found[name] = part[..., 0] if values.ndim == 1 else part
+            start += values.size
+        return found
+
     def elements(self) -> list[str]:
         """The names of the O elements, in order: `rate[3]` is the rate to node 3."""
         empty = _one_empty_state(self.nodes)

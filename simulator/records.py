@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offload.episodes import EpisodeLog, EpisodePlan
+from offload.episodes import EpisodeLog, EpisodePlan, Executions
 from offload.masks import pack_masks, recorded_mask
 from offload.outcomes import Outcome, end_slot
 from offload.profiles import Profile
 from offload.protocols import Scheduler
 from offload.records import DecisionRecord, OutcomeRecord
-from simulator.arrays import SUCCESS, UNDECIDED
+from simulator.arrays import SUCCESS, TRANSMISSION_FAILURE, UNDECIDED
 from simulator.observations import Observer
 from simulator.twin import OUTCOMES, TaskOutcomes, Twin
 
@@ -52,7 +52,11 @@ class LoggedEpisodes:
 
     def log(self, b: int, number: int, plan: EpisodePlan) -> EpisodeLog:
         """Episode `b` in the form that the trainer reads, with its number in the run."""
-        outcome = self.outcomes.outcome[b]
+        ended = self.outcomes
+        outcome, sent = ended.outcome[b], ended.destination[b] != np.arange(ended.destination.shape[2])
+        failed = (outcome == TRANSMISSION_FAILURE) | (outcome == UNDECIDED)
+        arrived = ~failed & (~sent | (ended.transmission_s[b] > 0))
+        arrival_s = ended.end_s[b] - ended.execution_s[b] - ended.execution_waiting_s[b]
         return EpisodeLog(
             episode=number,
             plan=plan,
@@ -64,6 +68,7 @@ class LoggedEpisodes:
             team_reward=self.team_reward[b],
             tasks=int((outcome != UNDECIDED).sum()),
             successes=int((outcome == SUCCESS).sum()),
+            executions=Executions(np.where(arrived, arrival_s, np.nan), np.where(arrived, ended.execution_s[b], 0.0)),
         )
 
     def decision_records(self, b: int, number: int, uid: str, model: str | None, revision: int) -> list[DecisionRecord]:

@@ -10,7 +10,7 @@ An algorithm that passes
 * exports an actor whose ONNX model computes what torch computes
 * does not depend on illegal actions
 * draws all randomness from its context
-* finds the best policy of a small environment (`tiny_world`)
+* finds the best policy of a small environment (`tiny_world`, or `tiny_candidates` for the scheduler `scorer`)
 
 The check takes some seconds. An AssertionError says what is wrong.
 """
@@ -22,8 +22,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ import onnxruntime
 import torch
 from torch import nn
 
-from offload.episodes import EpisodeLog
 from offload.manifest import ACTOR_INPUT, ACTOR_OUTPUT
 from offload.parameters import defaults_of, fault_of_form
 from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
@@ -41,15 +39,12 @@ from trainer.algorithms.protocols import AlgorithmContext, Curve, TrainingState
 from trainer.export import actor_to_onnx
 from trainer.learner import Learner, LearnerError
 from trainer.networks import choose_device, mlp
-from trainer.replay import ReplayBuffer
 from trainer.seeds import Stream, generator, seeded_initialization
-from trainer.tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play, probability_of_best
-from trainer.transitions import RewardStatistics, Transitions
+from trainer.tiny_candidates import CandidateWorld
+from trainer.tiny_world import NODES, OBSERVATION, ActionWorld, play
 
 Factory = Callable[[AlgorithmContext], Any]
 
-_EPISODES = 24
-_BATCH_SLOTS = 64
 _PLAYED = 6
 _TOLERANCE = 1e-5
 """Relative and absolute tolerance of logits and probabilities; actors are float32."""
@@ -71,8 +66,9 @@ def check_algorithm(
 
     factory: makes an algorithm from a context; the algorithm's class is one
     offline, online: the settings sections of the context; the defaults suit the small environment
-    steps: gradient steps or updates in the small environment (by default 400 or 20)
-    reaches: the least probability that the trained actor must give to the best action of every observation
+    steps: gradient steps or updates in the small environment (by default 400 steps, or `updates` of the environment)
+    reaches: the least probability that the trained actor must give to the best action of every observation; for the
+        scheduler `scorer`, the least share of decisions in which the best candidate has the highest value
     """
     context = AlgorithmContext(OBSERVATION, NODES + 1, seed, _LEARNER, offline, online)
     with _one_thread():
@@ -83,27 +79,32 @@ def _check(factory: Factory, context: AlgorithmContext, steps: int | None, reach
     algorithm = factory(context)
     where = type(algorithm).__name__
     _check_form(where, type(algorithm))
+    world: ActionWorld | CandidateWorld = ActionWorld()
+    if getattr(algorithm, "scheduler", "drl") == "scorer":
+        world = CandidateWorld()
+        context = replace(context, observation_size=world.inputs, actions=world.outputs)
     bench: _Bench
     if algorithm.phase == "offline":
-        bench = _OfflineBench(where, factory, context, steps or 400)
+        bench = _OfflineBench(where, factory, context, world, steps or 400)
     else:
-        bench = _OnlineBench(where, factory, context, steps or 20)
+        bench = _OnlineBench(where, factory, context, world, steps or world.updates)
     _check_fresh(bench)
     _check_steps(bench)
     _check_repeatable(bench)
     _check_continues(bench)
     _check_refuses(bench)
-    _check_masks(bench)
+    if isinstance(world, ActionWorld):
+        _check_masks(bench)
     if isinstance(bench, _OnlineBench):
         _check_start(bench)
         _check_on_policy(bench, algorithm.on_policy)
     state = bench.trained(bench.steps)
-    _check_export(where, state.actor)
-    found = probability_of_best(state.actor)
+    _check_export(where, world, state.actor)
+    found = world.probability_of_best(state.actor)
     _require(
         found >= reaches,
-        f"{where}: after {bench.steps} steps in the small environment, the best action of an observation has "
-        f"probability {found:.2f}; it must have at least {reaches:g}",
+        f"{where}: after {bench.steps} steps in the small environment, the best choice has probability {found:.2f}; it "
+        f"must have at least {reaches:g}",
     )
 
 
@@ -114,6 +115,7 @@ class _Bench:
     where: str
     factory: Factory
     context: AlgorithmContext
+    world: ActionWorld | CandidateWorld
     steps: int
 
     def fresh(self, context: AlgorithmContext | None = None) -> TrainingState:
@@ -135,52 +137,34 @@ class _Bench:
         return curves
 
 
-@dataclass
 class _OfflineBench(_Bench):
-    buffers: dict[Any, ReplayBuffer] = field(default_factory=dict)
-
-    def buffer(self, allowed: Sequence[int] | None) -> ReplayBuffer:
-        key = None if allowed is None else tuple(allowed)
-        if key not in self.buffers:
-            logs = (play(None, k, allowed=allowed) for k in range(_EPISODES))
-            self.buffers[key] = buffer_of(_EPISODES * (SLOTS + 1), *logs)
-        return self.buffers[key]
-
-    @cached_property
-    def rewards(self) -> RewardStatistics:
-        return self.buffer(None).reward_statistics()
-
     def fresh(self, context: AlgorithmContext | None = None) -> TrainingState:
-        state: TrainingState = self.factory(context or self.context).fresh(self.rewards)
+        state: TrainingState = self.factory(context or self.context).fresh(self.world.rewards)
         return state
 
-    def batch(self, step: int, allowed: Sequence[int] | None) -> Transitions:
-        return self.buffer(allowed).sample(generator(self.context.seed, Stream.REPLAY, step), _BATCH_SLOTS)
-
     def advance(self, state: TrainingState, allowed: Sequence[int] | None = None) -> Mapping[str, Any]:
-        batch = self.batch(state.step, allowed)
+        batch = self.world.batch(generator(self.context.seed, Stream.REPLAY, state.step), allowed)
         kept = copy.deepcopy(batch)
         numbers: Mapping[str, Any] = self.factory(self.context).train(state, batch)
         _require(_same(batch, kept), f"{self.where}: train() changed the minibatch that it was given")
         return numbers
 
 
-@dataclass
 class _OnlineBench(_Bench):
     def fresh(self, context: AlgorithmContext | None = None) -> TrainingState:
         state: TrainingState = self.factory(context or self.context).fresh()
         return state
 
-    def logs(self, state: TrainingState, allowed: Sequence[int] | None = None) -> list[EpisodeLog]:
+    def episodes(self, state: TrainingState, allowed: Sequence[int] | None = None) -> list[Any]:
         first = _PLAYED * state.step
-        return [play(state.actor, first + k, allowed=allowed) for k in range(_PLAYED)]
+        return [self.world.episode(state.actor, first + k, allowed) for k in range(_PLAYED)]
 
     def advance(self, state: TrainingState, allowed: Sequence[int] | None = None) -> Mapping[str, Any]:
-        logs = self.logs(state, allowed)
-        kept = copy.deepcopy(logs)
-        numbers: Mapping[str, Any] = self.factory(self.context).update(state, logs, self.steps)
-        changed = any(not _same(one, other) for one, other in zip(logs, kept, strict=True))
-        _require(not changed, f"{self.where}: update() changed the logs that it was given")
+        episodes = self.episodes(state, allowed)
+        kept = copy.deepcopy(episodes)
+        numbers: Mapping[str, Any] = self.factory(self.context).update(state, episodes, self.steps)
+        changed = any(not _same(one, other) for one, other in zip(episodes, kept, strict=True))
+        _require(not changed, f"{self.where}: update() changed the episodes that it was given")
         return numbers
 
 
@@ -208,8 +192,9 @@ def _check_fresh(bench: _Bench) -> None:
     with _global_randomness(5):
         changed = bench.fresh().to_bytes() != state.to_bytes()
     _require(not changed, f"{where}: a fresh state depends on the global random state, not on context.seed alone")
-    logits = _logits(where, state.actor, 7)
-    _require(logits.shape == (7, NODES + 1), f"{where}: the actor gives {tuple(logits.shape)} for 7 rows, not (7, N+1)")
+    logits = _logits(where, bench.world, state.actor, 7)
+    fits = logits.shape == (7, bench.world.outputs)
+    _require(fits, f"{where}: the actor gives {tuple(logits.shape)} for 7 rows, not {bench.world.shape}")
 
 
 def _check_steps(bench: _Bench) -> None:
@@ -254,7 +239,8 @@ def _check_continues(bench: _Bench) -> None:
 def _check_refuses(bench: _Bench) -> None:
     where, state = bench.where, bench.fresh()
     before = state.to_bytes()
-    larger = bench.fresh(replace(bench.context, observation_size=OBSERVATION + 1)).to_bytes()
+    wider = bench.context.observation_size + 1
+    larger = bench.fresh(replace(bench.context, observation_size=wider)).to_bytes()
     for content, what in ((before[:-10], "truncated bytes"), (larger, "a state for other observations")):
         try:
             state.load_bytes(content)
@@ -280,7 +266,7 @@ def _check_masks(bench: _Bench) -> None:
         log = play(state.actor, 0, allowed=allowed)
         legal = np.take_along_axis(log.masks, log.actions[..., None], -1)
         _require(legal.all(), f"{bench.where}: the trained actor takes an illegal action")
-        logits = _logits(bench.where, state.actor, 40)[:, list(allowed)]
+        logits = _logits(bench.where, bench.world, state.actor, 40)[:, list(allowed)]
         policies.append(torch.softmax(logits, dim=-1))
     _require(
         torch.allclose(policies[0], policies[1], rtol=1e-3, atol=1e-4),
@@ -293,11 +279,11 @@ def _check_start(bench: _OnlineBench) -> None:
     where = bench.where
     algorithm = bench.factory(bench.context)
     with seeded_initialization(77):
-        offline = Learner({"actor": mlp(OBSERVATION, _LEARNER.hidden, NODES + 1)}, {}, choose_device("cpu"))
-        small = Learner({"actor": mlp(OBSERVATION, (3,), NODES + 1)}, {}, choose_device("cpu"))
+        small = Learner({"actor": mlp(bench.world.inputs, (3,), bench.world.outputs)}, {}, choose_device("cpu"))
+    offline = bench.fresh(replace(bench.context, seed=bench.context.seed + 77))
     state = bench.fresh()
     algorithm.start_from(state, offline.to_bytes())
-    taken = torch.equal(_logits(where, state.actor, 9), _logits(where, offline.actor, 9))
+    taken = torch.equal(_logits(where, bench.world, state.actor, 9), _logits(where, bench.world, offline.actor, 9))
     _require(taken, f"{where}: start_from() does not take over the actor of the offline state")
     _require(state.step == 0, f"{where}: after start_from(), state.step is {state.step}, not 0")
     try:
@@ -311,10 +297,10 @@ def _check_on_policy(bench: _OnlineBench, on_policy: bool) -> None:
     if not on_policy:
         return
     state = bench.fresh()
-    logs = bench.logs(bench.fresh(replace(bench.context, seed=bench.context.seed + 1)))
+    episodes = bench.episodes(bench.fresh(replace(bench.context, seed=bench.context.seed + 1)))
     before = state.to_bytes()
     try:
-        bench.factory(bench.context).update(state, logs, bench.steps)
+        bench.factory(bench.context).update(state, episodes, bench.steps)
     except OffPolicyError:
         _require(state.to_bytes() == before, f"{bench.where}: rejected episodes have changed the state")
         return
@@ -323,15 +309,15 @@ def _check_on_policy(bench: _OnlineBench, on_policy: bool) -> None:
     )
 
 
-def _check_export(where: str, actor: nn.Module) -> None:
+def _check_export(where: str, world: ActionWorld | CandidateWorld, actor: nn.Module) -> None:
     try:
         content = actor_to_onnx(actor)
     except Exception as error:  # torch raises many kinds
         raise AssertionError(f"{where}: the actor cannot be exported: {error}") from error
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for rows in (1, 77):
-        expected = _logits(where, actor, rows).numpy()
-        (found,) = session.run([ACTOR_OUTPUT], {ACTOR_INPUT: _observations(rows).numpy()})
+        expected = _logits(where, world, actor, rows).numpy()
+        (found,) = session.run([ACTOR_OUTPUT], {ACTOR_INPUT: _observations(world, rows).numpy()})
         same = np.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
         _require(same, f"{where}: the exported actor computes other logits than torch, for {rows} rows")
 
@@ -344,13 +330,13 @@ def _shift(where: str, actor: nn.Module, action: int, by: float) -> None:
         last.bias[action] += by
 
 
-def _observations(rows: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(rows).random((rows, OBSERVATION), dtype=np.float32))
+def _observations(world: ActionWorld | CandidateWorld, rows: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(rows).random((rows, world.inputs), dtype=np.float32))
 
 
-def _logits(where: str, actor: nn.Module, rows: int) -> torch.Tensor:
+def _logits(where: str, world: ActionWorld | CandidateWorld, actor: nn.Module, rows: int) -> torch.Tensor:
     with torch.no_grad():
-        logits: torch.Tensor = actor(_observations(rows))
+        logits: torch.Tensor = actor(_observations(world, rows))
     _require(bool(torch.isfinite(logits).all()), f"{where}: the actor gives logits that are not finite")
     return logits
 

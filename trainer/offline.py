@@ -1,15 +1,21 @@
-"""Runs the offline phase: fills a replay buffer from the collected logs, trains on it, publishes the checkpoints."""
+"""Runs the offline phase: fills a buffer from the collected logs, trains on it, publishes the checkpoints.
+
+For actors of the scheduler `drl` the buffer has transitions, for those of `scorer` decisions among candidates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from middleware.database import Database, Run, stream_episode_logs
+from middleware.database import Database, Run, load_network, read_episode_log, stream_episode_logs
 from middleware.retrying import retry_while_unavailable
 from middleware.storage import Storage
+from offload.candidates import Decisions
+from offload.episodes import EpisodeLog
 from offload.profiles import make_profile
 from offload.settings import Settings
 from trainer.algorithms import create_offline
@@ -20,6 +26,8 @@ from trainer.plans import CHECKPOINT, OFFLINE_ONLY, OFFLINE_VERSION, checkpoint_
 from trainer.progress import Progress
 from trainer.publishing import ModelVersions
 from trainer.replay import ReplayBuffer
+from trainer.scorer.buffer import CandidateBuffer
+from trainer.scorer.rebuilding import rebuilt
 from trainer.seeds import Stream, generator
 from trainer.transitions import transitions_of
 
@@ -74,7 +82,29 @@ def load_replay(db: Database, storage: Storage, run: Run, episodes: Sequence[int
     return retry_while_unavailable(build)
 
 
-def train_offline(versions: ModelVersions, buffer: ReplayBuffer, progress: Progress) -> None:
+def load_candidates(db: Database, run: Run, episodes: Sequence[int], progress: Progress) -> CandidateBuffer:
+    """The decisions of these episodes with the values of their candidates, for an actor of the scheduler `scorer`."""
+    settings = run.settings
+    rebuild = rebuilder(db, run)
+    buffer = CandidateBuffer(settings.offline.buffer_slots, settings.network.nodes)
+    progress.begin("candidates", len(episodes), "episodes")
+    for number in episodes:
+        log = retry_while_unavailable(partial(read_episode_log, db, run, number))
+        buffer.append(rebuild(log), settings.time.slots)
+        progress.advance()
+    progress.end()
+    return buffer
+
+
+def rebuilder(db: Database, run: Run) -> Callable[[EpisodeLog], Decisions]:
+    """A function that rebuilds the decisions of an episode of the run from its log."""
+    settings = run.settings
+    network = retry_while_unavailable(lambda: load_network(db, run))
+    profile = make_profile(settings)
+    return lambda log: rebuilt(log, network, profile, settings.time.slot_s, settings.seed)
+
+
+def train_offline(versions: ModelVersions, buffer: ReplayBuffer | CandidateBuffer, progress: Progress) -> None:
     """Train and publish the versions that are not published yet. Continues at the last checkpoint, bit for bit."""
     settings = versions.run.settings
     algorithm = create_offline(settings)
@@ -105,9 +135,9 @@ def train_offline(versions: ModelVersions, buffer: ReplayBuffer, progress: Progr
 
 
 def _train_until(
-    algorithm: OfflineAlgorithm[Any],
+    algorithm: OfflineAlgorithm[Any, Any],
     learner: TrainingState,
-    buffer: ReplayBuffer,
+    buffer: ReplayBuffer | CandidateBuffer,
     settings: Settings,
     stop: int,
     progress: Progress,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from offload.candidates import Decisions
 from offload.episodes import EpisodeLog, EpisodePlan
 from trainer.algorithms import create_online
 from trainer.algorithms.protocols import OnlineAlgorithm, TrainingState
@@ -12,8 +13,11 @@ from trainer.plans import O2O_DRL, OFFLINE_VERSION, ONLINE_ONLY, online_plans, o
 from trainer.progress import Progress
 from trainer.publishing import ModelVersions
 
-Play = Callable[[Sequence[EpisodePlan]], list[EpisodeLog]]
-"""Plays the plans that have not been played, reports the progress, and returns the logs of all plans in their order."""
+Play = Callable[[Sequence[EpisodePlan]], list[EpisodeLog] | list[Decisions]]
+"""Plays the plans that have not been played, and reports the progress.
+
+Returns what the algorithm learns from, for all plans in their order: logs, or decisions among candidates.
+"""
 
 
 def fine_tune(versions: ModelVersions, method: str, play: Play, progress: Progress) -> None:
@@ -28,8 +32,8 @@ def fine_tune(versions: ModelVersions, method: str, play: Play, progress: Progre
     learner = _start(algorithm, versions, method)
     progress.advance(learner.step * settings.online.episodes_per_update)
     for update in range(learner.step + 1, updates + 1):
-        logs = play(online_plans(settings, method, update))
-        statistics = algorithm.update(learner, logs, updates)
+        episodes = play(online_plans(settings, method, update))
+        statistics = algorithm.update(learner, episodes, updates)
         version = online_version(method, update)
         _publish(versions, learner, method, version, online_version(method, update - 1), statistics)
         if method == O2O_DRL:
@@ -38,7 +42,7 @@ def fine_tune(versions: ModelVersions, method: str, play: Play, progress: Progre
     progress.end()
 
 
-def _start(algorithm: OnlineAlgorithm[Any], versions: ModelVersions, method: str) -> TrainingState:
+def _start(algorithm: OnlineAlgorithm[Any, Any], versions: ModelVersions, method: str) -> TrainingState:
     """The learner at its last published version. For `online-only` without a version, publishes version 0."""
     learner: TrainingState = algorithm.fresh()
     rows = versions.recorded(method)

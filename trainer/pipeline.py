@@ -20,12 +20,13 @@ import torch
 from middleware.database import Database, Run, read_episode_log
 from middleware.retrying import retry_while_unavailable
 from middleware.storage import Storage
+from offload.candidates import Decisions
 from offload.episodes import EpisodeLog, EpisodePlan
 from offload.errors import UserError
 from offload.protocols import EpisodeSource
-from trainer.algorithms import create_offline, create_online
+from trainer.algorithms import create_offline, create_online, trained_scheduler
 from trainer.events import write_events
-from trainer.offline import load_replay, read_replay, train_offline
+from trainer.offline import load_candidates, load_replay, read_replay, rebuilder, train_offline
 from trainer.online import fine_tune
 from trainer.plans import (
     LEARNED,
@@ -40,6 +41,8 @@ from trainer.plans import (
 from trainer.played import played
 from trainer.progress import Progress, Silent
 from trainer.publishing import ModelVersions
+from trainer.replay import ReplayBuffer
+from trainer.scorer.buffer import CandidateBuffer
 
 PHASES = ("collect", "offline", "deploy", "online", "evaluate", "report")
 
@@ -121,13 +124,16 @@ class Pipeline:
                 f"{len(missing)} of them are missing; run the phase collect first"
             )
         if not self._versions.recorded(OFFLINE_ONLY):
-            if self.run.settings.offline.dataset is not None:
-                buffer = read_replay(self.run, self.progress)
-            else:
-                episodes = [done[plan] for plan in plans]
-                buffer = load_replay(self.db, self.storage, self.run, episodes, self.progress)
-            train_offline(self._versions, buffer, self.progress)
+            train_offline(self._versions, self._buffer([done[plan] for plan in plans]), self.progress)
         self._play_missing("checkpoint", checkpoint_plans(self.run.settings))
+
+    def _buffer(self, episodes: Sequence[int]) -> ReplayBuffer | CandidateBuffer:
+        """What the offline algorithm learns from: a data set, or these episodes."""
+        if self.run.settings.offline.dataset is not None:
+            return read_replay(self.run, self.progress)
+        if trained_scheduler(self.run.settings) == "scorer":
+            return load_candidates(self.db, self.run, episodes, self.progress)
+        return load_replay(self.db, self.storage, self.run, episodes, self.progress)
 
     def _deploy(self) -> None:
         self._need_offline("deploy")
@@ -138,7 +144,7 @@ class Pipeline:
         for method in online_methods(self.run.settings):
             if method == O2O_DRL:
                 self._need_offline("online")
-            fine_tune(self._versions, method, self._logs, self.progress)
+            fine_tune(self._versions, method, self._episodes, self.progress)
 
     def _evaluate(self) -> None:
         models = {}
@@ -198,6 +204,14 @@ class Pipeline:
         for log in self.source.play_all(missing):
             self.progress.advance(1, f"{log.plan.method}: success rate {_rate(log)}")
         self.progress.end()
+
+    def _episodes(self, plans: Sequence[EpisodePlan]) -> list[EpisodeLog] | list[Decisions]:
+        """What the online algorithm learns from: the episodes of the plans, in their order."""
+        logs = self._logs(plans)
+        if trained_scheduler(self.run.settings) == "scorer":
+            rebuild = rebuilder(self.db, self.run)
+            return [rebuild(log) for log in logs]
+        return logs
 
     def _logs(self, plans: Sequence[EpisodePlan]) -> list[EpisodeLog]:
         """The logs of the plans in their order. Plays the plans that have not been played."""

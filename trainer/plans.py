@@ -15,8 +15,8 @@ from offload.episodes import (
 )
 from offload.scheduler_choice import SchedulerChoice
 from offload.settings import Settings
+from trainer.algorithms import create_online, trained_scheduler
 
-LEARNED_SCHEDULER = "drl"
 OFFLINE_ONLY, ONLINE_ONLY, O2O_DRL = "offline-only", "online-only", "o2o-drl"
 LEARNED = (OFFLINE_ONLY, ONLINE_ONLY, O2O_DRL)
 CHECKPOINT = "offline-checkpoint"
@@ -63,12 +63,13 @@ def collect_plans(settings: Settings) -> list[EpisodePlan]:
 
 def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
     """The episodes of the offline checkpoints; each checkpoint plays the same traces."""
+    scheduler = trained_scheduler(settings)
     return [
         EpisodePlan(
             EpisodePhase.CHECKPOINT,
             CHECKPOINT,
             CHECKPOINT_TRACES + k,
-            SchedulerChoice(LEARNED_SCHEDULER, model=checkpoint_version(step)),
+            SchedulerChoice(scheduler, model=checkpoint_version(step)),
         )
         for step in checkpoint_steps(settings)[:-1]
         for k in range(settings.offline.checkpoint_episodes)
@@ -78,7 +79,8 @@ def checkpoint_plans(settings: Settings) -> list[EpisodePlan]:
 def online_plans(settings: Settings, method: str, update: int) -> list[EpisodePlan]:
     """The episodes of update 1, 2, …, played by the version before it. Both methods play the same traces."""
     count = settings.online.episodes_per_update
-    choice = SchedulerChoice(LEARNED_SCHEDULER, model=online_version(method, update - 1))
+    playing = getattr(create_online(settings), "playing", {})
+    choice = SchedulerChoice(trained_scheduler(settings), playing, online_version(method, update - 1))
     first = ONLINE_TRACES + (update - 1) * count
     return [EpisodePlan(EpisodePhase.ONLINE, method, first + k, choice) for k in range(count)]
 
@@ -86,7 +88,7 @@ def online_plans(settings: Settings, method: str, update: int) -> list[EpisodePl
 def evaluation_plans(settings: Settings, models: Mapping[str, str]) -> list[EpisodePlan]:
     """The evaluation episodes: all methods play a trace before the next one. models: the version per learned method."""
     choices = {
-        method: SchedulerChoice(LEARNED_SCHEDULER, model=models[method])
+        method: SchedulerChoice(trained_scheduler(settings), model=models[method])
         if method in LEARNED
         else settings.without_model(method)
         for method in settings.evaluation.methods

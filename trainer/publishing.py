@@ -15,7 +15,7 @@ from middleware.database import Database, ModelRow, Run, find_models, record_mod
 from middleware.retrying import retry_while_unavailable
 from middleware.storage import Storage, fetch_model, publish_model
 from offload.manifest import ACTOR_FILE, LEARNER_FILE, ModelManifest
-from offload.profiles import make_profile
+from trainer.algorithms import trained_profile
 from trainer.algorithms.protocols import TrainingState
 from trainer.export import actor_to_onnx
 from trainer.transitions import IDENTITY
@@ -42,13 +42,13 @@ class ModelVersions:
         statistics: Mapping[str, Any],
     ) -> ModelManifest:
         """Publish actor and learner as `version`, then record it with the number `learner.step`. Idempotent."""
-        profile = make_profile(self.run.settings)
+        profile = trained_profile(self.run.settings)
         rewards = learner.rewards or IDENTITY
         fields = {
             "version": version,
             "algorithm": algorithm,
             "profile": profile.to_json(),
-            "actions": profile.nodes + 1,
+            "actions": profile.outputs,
             "observation_size": profile.size,
             "reward_mean": rewards.mean,
             "reward_std": rewards.std,
@@ -75,7 +75,7 @@ class ModelVersions:
         manifest, files = retry_while_unavailable(
             lambda: fetch_model(self.storage, self.run.name, version, names=(LEARNER_FILE,))
         )
-        manifest.check_fit(make_profile(self.run.settings))
+        manifest.check_fit(trained_profile(self.run.settings))
         return files[LEARNER_FILE]
 
     def recorded(self, method: str) -> list[ModelRow]:

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     INITIALIZATION = 1
     REPLAY = 2
     MINIBATCHES = 3
+    CANDIDATES = 4
 
 
 def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:

@@ -16,10 +16,11 @@ from offload.episodes import EpisodeLog, EpisodePhase, EpisodePlan
 from offload.scheduler_choice import SchedulerChoice
 from trainer.networks import masked_policy
 from trainer.replay import ReplayBuffer
-from trainer.transitions import transitions_of
+from trainer.transitions import RewardStatistics, Transitions, transitions_of
 
 NODES, SLOTS, OBSERVATION = 3, 40, 2 + 3
 GOOD, BAD = 0.95, 0.2
+_EPISODES, _BATCH_SLOTS = 24, 64
 
 
 def play(
@@ -72,6 +73,41 @@ def buffer_of(capacity: int, *logs: EpisodeLog) -> ReplayBuffer:
     for log in logs:
         buffer.append(transitions_of(log))
     return buffer
+
+
+class ActionWorld:
+    """The environment, in the form that `trainer.conformance` needs."""
+
+    inputs, outputs = OBSERVATION, NODES + 1
+    shape = "(7, N+1)"
+    updates = 20
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[int, ...] | None, ReplayBuffer] = {}
+
+    @property
+    def rewards(self) -> RewardStatistics:
+        """Of all slots to learn from."""
+        return self._buffer(None).reward_statistics()
+
+    def batch(self, random: np.random.Generator, allowed: Sequence[int] | None) -> Transitions:
+        """A minibatch of slots. allowed: the nodes that tasks may go to; all by default"""
+        return self._buffer(allowed).sample(random, _BATCH_SLOTS)
+
+    def episode(self, actor: torch.nn.Module, number: int, allowed: Sequence[int] | None) -> EpisodeLog:
+        """An episode that the actor plays."""
+        return play(actor, number, allowed=allowed)
+
+    def probability_of_best(self, actor: torch.nn.Module) -> float:
+        """The least probability that the actor gives to the best action."""
+        return probability_of_best(actor)
+
+    def _buffer(self, allowed: Sequence[int] | None) -> ReplayBuffer:
+        key = None if allowed is None else tuple(allowed)
+        if key not in self._buffers:
+            logs = (play(None, k, allowed=allowed) for k in range(_EPISODES))
+            self._buffers[key] = buffer_of(_EPISODES * (SLOTS + 1), *logs)
+        return self._buffers[key]
 
 
 def probability_of_best(actor: torch.nn.Module) -> float:

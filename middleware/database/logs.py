@@ -8,7 +8,7 @@ array, without a Python object per element.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -19,12 +19,9 @@ from middleware.database.engine import Database
 from middleware.database.runs import Run
 from middleware.database.schema import decisions, nodes, outcomes
 from middleware.database.schema import episodes as episode_table
-from offload.episodes import EpisodeLog, EpisodePlan, EpisodeStatus, Verdict
+from offload.episodes import EpisodeLog, EpisodePlan, EpisodeStatus, Executions, Verdict
 from offload.masks import unpack_masks
 from offload.outcomes import Outcome
-
-_FEEDBACK = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=-1)
-_SUCCESS = sa.case((outcomes.c.outcome == Outcome.SUCCESS.value, 1), else_=0)
 
 
 def read_episode_log(db: Database, run: Run, episode: int) -> EpisodeLog:
@@ -89,7 +86,7 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
 
     observations = np.frombuffer(b"".join(observation), dtype="<f4").reshape(len(rows), -1)
     packed = np.frombuffer(b"".join(mask), dtype=np.uint8).reshape(len(rows), -1)
-    rewards, generated, successes = _rewards(connection, run, episode, slots)
+    ended = _outcomes(connection, run, episode, slots, n)
     return EpisodeLog(
         episode=episode,
         plan=EpisodePlan.of(row),
@@ -99,22 +96,52 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
         # None (a scheduler without a policy) becomes NaN.
         log_probabilities=placed(np.asarray(log_probability, dtype=np.float32)),
         up=up,
-        team_reward=rewards,
-        tasks=generated,
-        successes=successes,
+        team_reward=ended.team_reward,
+        tasks=ended.tasks,
+        successes=ended.successes,
+        executions=ended.executions,
     )
 
 
-def _rewards(connection: Connection, run: Run, episode: int, slots: int) -> tuple[NDArray[np.float64], int, int]:
-    """The team reward of each slot, the number of tasks, and the number of successes."""
+class _Outcomes(NamedTuple):
+    """What an episode's tasks came to. team_reward: (T,)"""
+
+    team_reward: NDArray[np.float64]
+    tasks: int
+    successes: int
+    executions: Executions
+
+
+def _outcomes(connection: Connection, run: Run, episode: int, slots: int, nodes: int) -> _Outcomes:
+    rows: Sequence[Any] = connection.execute(
+        sa.select(
+            outcomes.c.slot,
+            outcomes.c.source,
+            outcomes.c.end_slot,
+            outcomes.c.outcome,
+            outcomes.c.destination,
+            outcomes.c.written_by,
+            outcomes.c.completion_s,
+            outcomes.c.execution_waiting_s,
+            outcomes.c.execution_s,
+        ).where(outcomes.c.run == run.number, outcomes.c.episode == episode)
+    ).fetchall()
+    arrival_s, execution_s = np.full((slots, nodes), np.nan), np.zeros((slots, nodes))
+    if not rows:
+        return _Outcomes(np.zeros(slots), 0, 0, Executions(arrival_s, execution_s))
+    slot, source, end_slot, outcome, destination, owner, completed_s, waited_s, executed_s = zip(*rows, strict=True)
+    success = np.array([one == Outcome.SUCCESS for one in outcome])
+    # Whoever had a task at its end has recorded it. A task that failed on its way was still the sender's.
+    arrived = np.array(
+        [
+            j == writer and one != Outcome.TRANSMISSION_FAILURE
+            for j, writer, one in zip(destination, owner, outcome, strict=True)
+        ]
+    )
+    place = np.array(slot)[arrived], np.array(source)[arrived]
+    begin_s = np.array(slot) * run.settings.time.slot_s
+    arrival_s[place] = (begin_s + completed_s - executed_s - np.array(waited_s))[arrived]
+    execution_s[place] = np.array(executed_s)[arrived]
     rewards = np.zeros(slots)
-    generated = successes = 0
-    for end, feedback, count, succeeded in connection.execute(
-        sa.select(outcomes.c.end_slot, sa.func.sum(_FEEDBACK), sa.func.count(), sa.func.sum(_SUCCESS))
-        .where(outcomes.c.run == run.number, outcomes.c.episode == episode)
-        .group_by(outcomes.c.end_slot)
-    ):
-        rewards[end] = float(feedback)
-        generated += int(count)
-        successes += int(succeeded)
-    return rewards, generated, successes
+    np.add.at(rewards, np.array(end_slot), np.where(success, 1.0, -1.0))
+    return _Outcomes(rewards, len(rows), int(success.sum()), Executions(arrival_s, execution_s))

@@ -131,3 +131,66 @@ def test_exporting_nothing_or_twice_is_refused(here) -> None:
     offload("dataset", "export", "runs/one", "offload/once-v0")
     result = CliRunner().invoke(app, ["dataset", "export", "runs/one", "offload/once-v0"])
     assert "already" in str(result.exception)
+
+
+SCORER = {"offline.algorithm": "scorer", "online.algorithm": "scorer-online", "offline.heuristic": "ratc"}
+
+
+def test_the_pipeline_trains_actors_for_scorer(here) -> None:
+    """From the logs of a heuristic, online, and the same when it is interrupted after each phase."""
+    arguments = sets(**SCORER)
+    offload("run", "--twin", *arguments, "--out", "runs/one")
+    for phase in ("collect", "offline", "deploy", "online", "evaluate", "report"):
+        offload("run", "--twin", *arguments, "--out", "runs/two", "--phase", phase)
+    results = json.loads((here / "runs/one/results.json").read_text())
+    assert results["missing"] == []
+    for version in ("offline-checkpoint-10", "offline", "o2o-drl-0002"):
+        first, second = (
+            json.loads((here / f".offload/storage/models/{run}/{version}/manifest.json").read_text())
+            for run in ("one", "two")
+        )
+        assert first == second
+        assert first["profile"] == {"name": "candidates", "version": 1}
+        assert first["algorithm"] == ("scorer-online" if version.startswith("o2o") else "scorer")
+    run = opened(**nested(SCORER))
+    plans = [one.plan for one in find_episodes(run.database, run.run)]
+    assert {plan.scheduler.name for plan in plans if plan.scheduler.model} == {"scorer"}
+    online = [plan for plan in plans if plan.phase == "online"]
+    assert {tuple(plan.scheduler.parameters.items()) for plan in online} == {(("exploration", 0.05),)}
+
+
+def nested(given):
+    found: dict = {}
+    for key, value in given.items():
+        section, name = key.split(".")
+        found.setdefault(section, {})[name] = value
+    return found
+
+
+def test_the_database_gives_the_log_that_the_twin_gave(here) -> None:
+    plans = [EpisodePlan("collect", "ratc", trace, SchedulerChoice("ratc")) for trace in (5, 6)]
+    run = opened()
+    for log in played(run, plans):
+        again = read_episode_log(run.database, run.run, log.episode)
+        np.testing.assert_allclose(again.executions.arrival_s, log.executions.arrival_s, atol=1e-9)
+        np.testing.assert_allclose(again.executions.execution_s, log.executions.execution_s, atol=1e-12)
+        assert np.isfinite(log.executions.arrival_s).sum() > 20
+        np.testing.assert_array_equal(again.team_reward, log.team_reward)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"offline.algorithm": "scorer"}, "'ppo' trains actors for the scheduler drl, but offline.algorithm 'scorer'"),
+        ({"online.algorithm": "scorer-online"}, "write ppo"),
+        ({**SCORER, "node.profile": "paper"}, "node.profile: 'paper' has no execution_backlog"),
+        ({**SCORER, "offline.dataset": "a/b-v0"}, "offline.dataset: 'scorer' needs to know when tasks reached"),
+        ({**SCORER, "offline.parameters.learning_rate": 0}, "offline.parameters.learning_rate: 0; it must be above 0"),
+        ({**SCORER, "online.parameters.epochs": 0}, "online.parameters.epochs: 0; it must be at least 1"),
+        ({**SCORER, "online.parameters.exploration": 2}, "online.parameters.exploration: 2; it must be from 0 to 1"),
+    ],
+)
+def test_algorithms_that_do_not_fit_are_refused_before_anything_is_played(here, given, message) -> None:
+    result = CliRunner().invoke(app, ["run", "--twin", *sets(**given), "--out", "runs/one"])
+    assert message in str(result.exception)
+    assert not (here / ".offload").exists()

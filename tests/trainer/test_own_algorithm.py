@@ -94,7 +94,7 @@ def test_a_registered_algorithm_goes_through_the_pipeline_of_the_twin(package):
 
 def test_the_algorithm_is_listed_with_parameters_and_curves(package):
     found = {one.name: one for one in describe()}
-    assert list(found) == algorithm_names() == ["cloning", "ppo", "sac-cql"]
+    assert list(found) == algorithm_names() == ["cloning", "ppo", "sac-cql", "scorer", "scorer-online"]
     assert found["cloning"].summary == "Imitates the recorded decisions (behaviour cloning)."
     assert found["cloning"].parameters == {"learning_rate": 0.003}
     assert found["cloning"].curves["imitation_loss"].label == "imitation loss"

@@ -15,15 +15,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from offload.candidates import PROFILE, CandidateProfile
 from offload.entry_points import entry_names, find_entry, load_entry
 from offload.parameters import checked_parameters, defaults_of, fault_of_form
-from offload.profiles import make_profile
+from offload.profiles import Profile, make_profile
 from offload.settings import OfflineSettings, OnlineSettings, Settings, SettingsError
-from trainer.algorithms.protocols import AlgorithmContext, Curve, OfflineAlgorithm, OnlineAlgorithm, Phase
+from trainer.algorithms.protocols import AlgorithmContext, Curve, OfflineAlgorithm, OnlineAlgorithm, Phase, Trained
+from trainer.scorer.rebuilding import fault_of_profile
 
 GROUP = "offload.algorithms"
 PAGE = "docs/algorithms.md"
 PHASES: tuple[Phase, ...] = ("offline", "online")
+SCHEDULERS: tuple[Trained, ...] = ("drl", "scorer")
 _SECTIONS: Mapping[str, type[OfflineSettings] | type[OnlineSettings]] = {
     "offline": OfflineSettings,
     "online": OnlineSettings,
@@ -36,10 +39,12 @@ class Description:
     """An algorithm as `offload algorithms` shows it.
 
     phase: offline or online; empty if the algorithm cannot be loaded, and `summary` then says why
+    scheduler: the scheduler that uses the actor
     """
 
     name: str
     phase: str
+    scheduler: str
     summary: str
     parameters: Mapping[str, Any]
     curves: Mapping[str, Curve]
@@ -57,14 +62,14 @@ def describe() -> list[Description]:
         try:
             made = _load(name, "algorithm")
         except SettingsError as problem:  # a broken package must not hide the other algorithms
-            found.append(Description(name, "", str(problem), {}, {}))
+            found.append(Description(name, "", "", str(problem), {}, {}))
             continue
         summary = (made.__doc__ or "").strip().split("\n")[0]
-        found.append(Description(name, made.phase, summary, defaults_of(made), made.curves))
+        found.append(Description(name, made.phase, _trains(made), summary, defaults_of(made), made.curves))
     return found
 
 
-def create_offline(settings: Settings) -> OfflineAlgorithm[Any]:
+def create_offline(settings: Settings) -> OfflineAlgorithm[Any, Any]:
     """The algorithm of `offline.algorithm` with `offline.parameters`.
 
     Raises SettingsError for
@@ -73,13 +78,13 @@ def create_offline(settings: Settings) -> OfflineAlgorithm[Any]:
     * an algorithm that cannot be loaded, or that trains online
     * an unknown parameter or an impossible value, or settings that the algorithm itself rejects
     """
-    made: OfflineAlgorithm[Any] = _create("offline", settings)
+    made: OfflineAlgorithm[Any, Any] = _create("offline", settings)
     return made
 
 
-def create_online(settings: Settings) -> OnlineAlgorithm[Any]:
+def create_online(settings: Settings) -> OnlineAlgorithm[Any, Any]:
     """The algorithm of `online.algorithm` with `online.parameters`. Raises SettingsError as `create_offline` does."""
-    made: OnlineAlgorithm[Any] = _create("online", settings)
+    made: OnlineAlgorithm[Any, Any] = _create("online", settings)
     return made
 
 
@@ -99,16 +104,57 @@ def check_algorithms(settings: Settings) -> None:
                 _create(phase, settings)
         except SettingsError as wrong:
             problems.append(str(wrong))
+    if not problems and importlib.util.find_spec("torch") is not None:
+        problems += _of_schedulers(settings)
     if problems:
         raise SettingsError("\n".join(problems))
 
 
+def trained_scheduler(settings: Settings, phase: Phase = "offline") -> Trained:
+    """The scheduler that uses the actors of a run. It is the same for both phases (`check_algorithms`)."""
+    section = getattr(settings, phase)
+    if section.algorithm == _SECTIONS[phase]().algorithm:
+        return "drl"  # without loading it, which takes seconds
+    return _trains(_load(section.algorithm, f"{phase}.algorithm"))
+
+
+def trained_profile(settings: Settings) -> Profile | CandidateProfile:
+    """The profile of the actors of a run."""
+    return PROFILE if trained_scheduler(settings) == "scorer" else make_profile(settings)
+
+
+def _trains(made: Any) -> Trained:
+    found: Trained = getattr(made, "scheduler", "drl")
+    return found
+
+
+def _of_schedulers(settings: Settings) -> list[str]:
+    """What is wrong with the schedulers that the two algorithms train actors for."""
+    first, second = trained_scheduler(settings, "offline"), trained_scheduler(settings, "online")
+    if first != second:
+        names = settings.offline.algorithm, settings.online.algorithm
+        fitting = [one.name for one in describe() if one.phase == "online" and one.scheduler == first]
+        return [
+            f"online.algorithm: '{names[1]}' trains actors for the scheduler {second}, but offline.algorithm "
+            f"'{names[0]}' for {first}; write {' or '.join(fitting) or 'an algorithm for the same one'}"
+        ]
+    if first == "scorer":
+        problems = fault_of_profile(make_profile(settings))
+        if settings.offline.dataset is not None:
+            problems.append(
+                f"offline.dataset: '{settings.offline.algorithm}' needs to know when tasks reached their executors, "
+                "which data sets do not have; leave it out, and let the run collect logs"
+            )
+        return problems
+    return []
+
+
 def context_of(settings: Settings) -> AlgorithmContext:
     """The context of algorithms in an experiment with these settings."""
-    profile = make_profile(settings)
+    profile = trained_profile(settings)
     return AlgorithmContext(
         observation_size=profile.size,
-        actions=profile.nodes + 1,
+        actions=profile.outputs,
         seed=settings.seed,
         learner=settings.learner,
         offline=settings.offline,
@@ -151,6 +197,8 @@ def fault_of_class(made: Any) -> str | None:
     phase = getattr(made, "phase", None)
     if phase not in PHASES:
         return f"has the phase {phase!r}; it is 'offline' or 'online'"
+    if _trains(made) not in SCHEDULERS:
+        return f"trains actors for the scheduler {_trains(made)!r}; it is 'drl' or 'scorer'"
     for method in (*_METHODS[phase], "curves", *(("on_policy",) if phase == "online" else ())):
         if not hasattr(made, method):
             return f"has no '{method}'"

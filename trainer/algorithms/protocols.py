@@ -4,6 +4,12 @@ An algorithm is a frozen dataclass: `context` first, then its parameters with ty
 own. What it learns is in a `TrainingState`, which the pipeline stores and loads. `docs/algorithms.md` shows how to
 write an algorithm. Importing this module does not need torch.
 
+An algorithm trains an actor for a scheduler, which it names in `scheduler`:
+
+* `drl`, the default: the actor has a logit for each action. It learns from transitions.
+* `scorer`: the actor has two outputs for a row of the profile `candidates`. It learns from decisions whose candidates'
+  values are known (`offload.candidates.Decisions`). The pipeline rebuilds them from the logs of any scheduler.
+
 Shapes: N nodes, O elements of an observation, N+1 actions (N means "no task"), T slots of an episode.
 """
 
@@ -13,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from offload.candidates import Decisions
 from offload.episodes import EpisodeLog
 from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
 from trainer.transitions import RewardStatistics, Transitions
@@ -21,13 +28,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Phase = Literal["offline", "online"]
+Trained = Literal["drl", "scorer"]
+"""The schedulers that actors can be trained for."""
 
 
 @dataclass(frozen=True)
 class AlgorithmContext:
     """What an algorithm gets when it is made.
 
-    observation_size: O; actions: N+1
+    observation_size, actions: inputs and outputs of the actor: O and N+1 for the scheduler `drl`
     seed: keys all random numbers, by `trainer.seeds.generator` and a place
     learner: widths of the networks, and the device
     offline, online: these sections of the settings, with all keys
@@ -64,7 +73,10 @@ class TrainingState(Protocol):
 
     @property
     def actor(self) -> nn.Module:
-        """The network that nodes run: (R, O) float32 → (R, N+1) logits before masking. A chain of Linear and ReLU."""
+        """The network that nodes run: (R, inputs) → (R, outputs) float32, a chain of Linear and ReLU.
+
+        For `drl` the outputs are logits of the N+1 actions before masking.
+        """
         ...
 
     def to_bytes(self) -> bytes:
@@ -77,10 +89,17 @@ class TrainingState(Protocol):
 
 
 State = TypeVar("State", bound=TrainingState)
+Batch = TypeVar("Batch", bound=Transitions | Decisions, contravariant=True)
+"""What a gradient step gets: transitions for the scheduler `drl`, decisions for `scorer`."""
+Episode = TypeVar("Episode", bound=EpisodeLog | Decisions, contravariant=True)
+"""What an update gets of an episode: its log for the scheduler `drl`, its decisions for `scorer`."""
 
 
-class OfflineAlgorithm(Protocol[State]):
-    """Trains an actor on the logs of other schedulers, one gradient step at a time."""
+class OfflineAlgorithm(Protocol[State, Batch]):
+    """Trains an actor on the logs of other schedulers, one gradient step at a time.
+
+    A class for `scorer` has `scheduler: ClassVar[Trained] = "scorer"`.
+    """
 
     @property
     def phase(self) -> Literal["offline"]:
@@ -96,17 +115,22 @@ class OfflineAlgorithm(Protocol[State]):
         """The state before the first step, from `context.seed` only. rewards: of all slots to learn from."""
         ...
 
-    def train(self, state: State, batch: Transitions) -> Mapping[str, Tensor | float]:
-        """Take one gradient step on a minibatch of slots with the rows of all nodes. Ignore rows that are not `valid`.
+    def train(self, state: State, batch: Batch) -> Mapping[str, Tensor | float]:
+        """Take one gradient step on a minibatch: slots with the rows of all nodes, or as many decisions.
 
+        Of transitions, ignore the rows that are not `valid`.
         Adds 1 to `state.step`. Returns a number for each of `curves`; scalar tensors may stay on their device.
         Random numbers depend on `context.seed` and `state.step` only. Rewards are not normalized.
         """
         ...
 
 
-class OnlineAlgorithm(Protocol[State]):
-    """Fine-tunes an actor on the episodes that it has just played, one update at a time."""
+class OnlineAlgorithm(Protocol[State, Episode]):
+    """Fine-tunes an actor on the episodes that it has just played, one update at a time.
+
+    A class for `scorer` has `scheduler: ClassVar[Trained] = "scorer"`. A class may have a property `playing`: the
+    scheduler's parameters in these episodes, where they differ from its defaults.
+    """
 
     @property
     def phase(self) -> Literal["online"]:
@@ -135,7 +159,7 @@ class OnlineAlgorithm(Protocol[State]):
         """
         ...
 
-    def update(self, state: State, logs: Sequence[EpisodeLog], updates: int) -> Mapping[str, float]:
+    def update(self, state: State, episodes: Sequence[Episode], updates: int) -> Mapping[str, float]:
         """Do one update on complete episodes that `state.actor` has played. updates: the total number of updates.
 
         Adds 1 to `state.step`. Returns a number for each of `curves`. Raises OffPolicyError if `on_policy` and the

@@ -9,8 +9,9 @@ import torch
 from offload.candidates import COLUMNS, PROFILE, PROMISE, VALUE, Decisions
 from trainer.learner import DivergenceError
 from trainer.progress import Silent
-from trainer.scorer.fitting import FitSettings, fit, fresh_learner, losses
-from trainer.scorer.general import train
+from trainer.scorer.buffer import CandidateBuffer
+from trainer.scorer.general import FitSettings, fit, train
+from trainer.scorer.regression import Rows, fresh_learner, losses
 
 FINISH, EXECUTION = COLUMNS.index("finish"), COLUMNS.index("execution")
 SETTINGS = FitSettings(hidden=(32, 16), epochs=12, minibatch=256)
@@ -29,7 +30,7 @@ def decisions(count, seed=0):
 
 
 def test_the_value_is_the_success_less_the_weighted_externality():
-    learner = fresh_learner(SETTINGS, 1)
+    learner = fresh_learner(1, 2e-3, hidden=SETTINGS.hidden)
     found = fit(learner, decisions(24_000), SETTINGS, 1, Silent())
     assert set(found) == {"value_loss", "promise_loss"}
     new = decisions(2000, seed=9)
@@ -43,7 +44,7 @@ def test_the_value_is_the_success_less_the_weighted_externality():
 
 
 def test_the_promise_is_what_a_probe_gains():
-    learner = fresh_learner(SETTINGS, 1)
+    learner = fresh_learner(1, 2e-3, hidden=SETTINGS.hidden)
     fit(learner, decisions(8000), SETTINGS, 1, Silent())
     new = decisions(2000, seed=9)
     with torch.no_grad():
@@ -55,12 +56,28 @@ def test_the_promise_is_what_a_probe_gains():
 
 
 def test_candidates_without_an_answer_do_not_count():
-    learner, made = fresh_learner(SETTINGS, 1), decisions(64)
-    tensors = [torch.from_numpy(one) for one in (made.reported, made.unreported, made.answered)]
-    rewards = torch.from_numpy(made.success).float()
-    other = torch.where(tensors[2], rewards, -5.0)
-    for one, two in zip(losses(learner, *tensors, rewards), losses(learner, *tensors, other), strict=True):
+    learner = fresh_learner(1, 2e-3)
+    rows = Rows.of(decisions(64), 0.35, learner.device)
+    other = rows._replace(rewards=torch.where(rows.answered, rows.rewards, -5.0))
+    for one, two in zip(losses(learner, rows), losses(learner, other), strict=True):
         assert one == two
+
+
+def test_a_buffer_keeps_the_newest_episodes_and_draws_rows_of_them():
+    buffer = CandidateBuffer(250, nodes=4)
+    for k in range(3):
+        one = decisions(50, k)
+        one.success[:] = k
+        buffer.append(one, slots=100)
+    assert len(buffer) == 100  # two episodes of 100 slots fit into 250
+    drawn = buffer.sample(np.random.default_rng(0), slots=16)
+    assert len(drawn) == 64
+    assert set(np.unique(drawn.success)) == {1.0, 2.0}
+
+
+def test_a_buffer_without_a_decision_says_so():
+    with pytest.raises(ValueError, match="no task"):
+        CandidateBuffer(10, nodes=4).sample(np.random.default_rng(0), 1)
 
 
 def test_the_same_seed_gives_the_same_model():
@@ -75,4 +92,4 @@ def test_numbers_that_are_not_finite_are_a_divergence():
     made = decisions(300)
     made.success[4, 0] = np.inf
     with pytest.raises(DivergenceError, match="value_loss"):
-        fit(fresh_learner(SETTINGS, 1), made, SETTINGS, 1, Silent())
+        fit(fresh_learner(1, 2e-3, hidden=SETTINGS.hidden), made, SETTINGS, 1, Silent())
