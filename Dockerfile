@@ -19,7 +19,7 @@ RUN /opt/offload/bin/pip install --no-cache-dir --disable-pip-version-check --no
 
 FROM light-packages AS trainer-packages
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
-RUN python wanted.py trainer twin > wanted.txt \
+RUN python wanted.py trainer twin experiments > wanted.txt \
     && /opt/offload/bin/pip install --no-cache-dir --disable-pip-version-check -c requirements.lock -r wanted.txt \
        ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"}
 

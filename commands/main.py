@@ -9,6 +9,7 @@ from importlib.metadata import requires
 import typer
 
 from commands.dataset import export
+from commands.experiment import experiment
 from commands.inspection import algorithms, check, reference, schedulers, show
 from commands.installation import require_own_packages
 from commands.parity import parity
@@ -39,6 +40,7 @@ app.command()(report)
 app.command()(parity)
 app.command()(replay)
 app.command()(simulate)
+app.command()(experiment)
 app.command()(selftest)
 app.command()(schedulers)
 app.command()(algorithms)

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("offload", "middleware", "edgenode", "controller", "trainer", "evaluation", "simulator", "commands", "helm")
+PACKAGES = (
+    "offload",
+    "middleware",
+    "edgenode",
+    "controller",
+    "trainer",
+    "evaluation",
+    "simulator",
+    "experiments",
+    "commands",
+    "helm",
+)
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, PUBLIC_METHODS = 400, 60, 15
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -59,7 +59,7 @@ def test_the_histories_of_executors_are_the_twins(world):
     net, made_trace, destinations, made, failures = world
     twin = Twin([net], [made_trace], made, failures=failures)
     profile = dataclasses.replace(
-        make_profile(made), maxima={name: 1e12 for name in make_profile(made).maxima} | {"deadline_s": 100.0}
+        make_profile(made), maxima=dict.fromkeys(make_profile(made).maxima, 1000000000000.0) | {"deadline_s": 100.0}
     )
     log = play_logged(twin, Given(destinations[0]), profile).log(0, 1, plan())
     slot, node = np.nonzero(made_trace.has_task)
@@ -162,7 +162,7 @@ def test_a_confirmed_candidate_has_the_tasks_that_were_announced_before():
     net = network([1e9, 1e9, 1e9])
     tasks = trace([(0, 0, 1e6, 1e8, 9.0), (0, 1, 1e6, 2e8, 9.0), (0, 2, 1e6, 4e8, 9.0)], 3, 1)
     made = resolve_settings([{"network": {"nodes": 3}, "time": {"slots": 1}}])
-    profile = dataclasses.replace(make_profile(made), maxima={name: 1e12 for name in make_profile(made).maxima})
+    profile = dataclasses.replace(make_profile(made), maxima=dict.fromkeys(make_profile(made).maxima, 1000000000000.0))
     log = play_logged(Twin([net], [tasks], made), Given(np.array([[0, 0, 0]])), profile).log(0, 1, plan())
     decided = _Made(np.zeros(3, int), np.arange(3), np.zeros(3, int), np.array([0.5, 0.9, 0.1]))
     seen = profile.values(log.observations[:1])

@@ -1,0 +1,99 @@
+"""Computes cells with Dask, and keeps each finished one in a folder.
+
+A cell that is in the folder is not computed again. So a client, a worker or the Dask scheduler that dies costs only the
+cells that were running. Dask gives the cells of a dead worker to another one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from experiments.cells import Cell, compute
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_AGAIN: Final = 3
+"""How often a cell is computed again whose worker died."""
+
+
+@contextmanager
+def cluster(address: str | None, workers: int | None) -> Iterator[Client]:
+    """A Dask client: of the scheduler at `address` (`tcp://host:port`), or of processes on this machine.
+
+    workers: processes on this machine; None for one for each core
+    Raises OSError when no scheduler answers.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": _AGAIN}):
+        if address is not None:
+            with Client(address, timeout="10s", set_as_default=False) as client:
+                yield client
+            return
+        count = workers or os.cpu_count() or 1
+        with (
+            LocalCluster(
+                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=40
+            ) as here,
+            Client(here, set_as_default=False) as client,
+        ):
+            yield client
+
+
+def stored(cells: Sequence[Cell], folder: Path) -> dict[Cell, dict[str, Any]]:
+    """The results of the cells that are in the folder."""
+    results = {cell: _read(folder / f"{cell.name}.json") for cell in cells}
+    return {cell: result for cell, result in results.items() if result is not None}
+
+
+def computed(
+    cells: Sequence[Cell], folder: Path, client: Client, finished: Callable[[Cell], None]
+) -> dict[Cell, dict[str, Any]]:
+    """Compute cells, and store their results in the folder. finished: called for each
+
+    Raises what a cell raised, after the cells that are running have been stored.
+    """
+    from distributed import as_completed
+
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[Cell, dict[str, Any]] = {}
+    futures = {client.submit(compute, cell, key=cell.name, pure=True): cell for cell in cells}
+    failure: BaseException | None = None
+    for future in as_completed(list(futures), loop=client.loop):
+        cell = futures[future]
+        if future.status == "finished":
+            found[cell] = future.result()
+            _write(folder / f"{cell.name}.json", cell, found[cell])
+            finished(cell)
+        elif failure is None and future.status == "error":
+            failure = future.exception()
+            running = {key for keys in client.processing().values() for key in keys}
+            client.cancel([one for one in futures if one.status == "pending" and one.key not in running])
+    if failure is not None:
+        raise failure
+    return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A stored result; None if there is none, or half of one."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())["result"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    return result
+
+
+def _write(path: Path, cell: Cell, result: dict[str, Any]) -> None:
+    """Write a result. A file of this name is complete: it gets its name last."""
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(json.dumps({"cell": asdict(cell), "result": result}, allow_nan=False))
+    unfinished.replace(path)
