@@ -42,7 +42,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Client]:
         count = workers or os.cpu_count() or 1
         with (
             LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=40
+                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
             ) as here,
             Client(here, set_as_default=False) as client,
         ):
