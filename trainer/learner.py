@@ -52,9 +52,9 @@ class Learner:
         self.step = 0
         self.rewards = rewards
         self._groups = {name: tuple(members) for name, (members, _) in optimizers.items()}
+        self._grouped = {name: [parameter for _, parameter in self._members(name)] for name in optimizers}
         self._optimizers = {
-            name: torch.optim.Adam([p for _, p in self._members(name)], lr=rate, fused=True)
-            for name, (_, rate) in optimizers.items()
+            name: torch.optim.Adam(self._grouped[name], lr=rate, fused=True) for name, (_, rate) in optimizers.items()
         }
 
     def __getitem__(self, name: str) -> nn.Module:
@@ -67,15 +67,23 @@ class Learner:
 
     def descend(self, optimizer: str, loss: Tensor, gradient_clip: float | None = None) -> None:
         """Take one Adam step of a group to reduce `loss`. gradient_clip: the largest norm of the group's gradient."""
-        parameters = [parameter for _, parameter in self._members(optimizer)]
-        # Only this group's gradients: the actor's loss must not add gradients to the Qs that it reads.
-        gradients = torch.autograd.grad(loss, parameters)
+        self.descend_all({optimizer: loss}, gradient_clip)
+
+    def descend_all(self, losses: Mapping[str, Tensor], gradient_clip: float | None = None) -> None:
+        """Take one Adam step of several groups, each to reduce its own loss.
+
+        One pass computes all gradients, which is faster than a pass for each group. So the loss of one group must not
+        depend on the parameters of another: detach what it reads of them.
+        """
+        parameters = [parameter for name in losses for parameter in self._grouped[name]]
+        gradients = torch.autograd.grad(list(losses.values()), parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        if gradient_clip is not None:
-            nn.utils.clip_grad_norm_(parameters, gradient_clip)
-        self._optimizers[optimizer].step()
-        self._optimizers[optimizer].zero_grad()
+        for name in losses:
+            if gradient_clip is not None:
+                nn.utils.clip_grad_norm_(self._grouped[name], gradient_clip)
+            self._optimizers[name].step()
+            self._optimizers[name].zero_grad()
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of all optimizers."""

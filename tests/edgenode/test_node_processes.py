@@ -336,6 +336,17 @@ _HANDOVER = {
         ("POST", "/v1/announcements", {"slot": 1, "source": 0, "cycles": 1.0, "forget_after_s": 1}, 422, "source"),
         ("POST", "/v1/announcements", {"slot": 1, "source": 7, "cycles": 1.0, "forget_after_s": 1}, 422, "source"),
         ("POST", "/v1/announcements", {"slot": 1, "source": 1, "cycles": -1, "forget_after_s": 1}, 422, "cycles"),
+        ("POST", "/v1/confirmations", {"slot": 1, "source": 0, "cycles": 1.0, "forget_after_s": 1}, 422, "source"),
+        ("POST", "/v1/confirmations", {"slot": 99, "source": 1, "cycles": 1.0, "forget_after_s": 1}, 422, "slot"),
+        ("POST", "/v1/confirmations", {"slot": 1, "source": 1, "cycles": -1, "forget_after_s": 1}, 422, "cycles"),
+        ("POST", "/v1/confirmations", {"slot": 1, "source": 1, "cycles": 1.0}, 422, "forget_after_s"),
+        (
+            "POST",
+            "/v1/confirmations",
+            {"episode": 12345, "slot": 1, "source": 1, "cycles": 1, "forget_after_s": 1},
+            409,
+            "12345",
+        ),
         ("POST", "/v1/withdrawals", {"slot": 1, "source": 0}, 422, "source"),
         ("POST", "/v1/overload", {"node": 0, "overloaded": True, "sequence": 1, "episode": None}, 422, ""),
         ("POST", "/v1/overload", b'{"node": 0, "overloaded": true, "sequence": 1}', 422, "node"),
@@ -359,6 +370,21 @@ def test_bad_request_problem_names_the_wrong_value(
     assert set(answer) == {"type", "title", "status", "detail"} and answer["status"] == status
     assert message in answer["detail"]
     assert fleet.call(0, "GET", "/healthz")[0] == 200
+
+
+def test_a_confirmation_answers_with_the_work_so_far_and_counts_for_the_next(playing: tuple[Fleet, int]) -> None:
+    fleet, episode = playing
+    work = []
+    for source in (1, 2):
+        body = {"episode": episode, "slot": 0, "source": source, "cycles": 5e9, "forget_after_s": 100.0}
+        status, answer = fleet.call(0, "POST", "/v1/confirmations", body)
+        assert status == 200, answer
+        assert answer["pending_cycles"] == 0.0
+        work.append(answer["receiving_work_s"])
+    assert work[1] > work[0], "the first task was announced before the second"
+    for source in (1, 2):
+        body = {"episode": episode, "slot": 0, "source": source}
+        assert fleet.call(0, "POST", "/v1/withdrawals", body)[0] == 204
 
 
 def _answer(connection: socket.socket) -> dict[str, Any]:

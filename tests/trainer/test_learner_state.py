@@ -1,12 +1,14 @@
 """Tests that a saved and loaded learner continues bit for bit, and that unsuitable ones are rejected by name."""
 
+import numpy as np
 import pytest
 import torch
 
 from offload.settings import LearnerSettings, OfflineSettings, OnlineSettings
 from trainer.algorithms import ppo, sac_cql
-from trainer.learner import LearnerError
-from trainer.seeds import Stream, generator
+from trainer.learner import Learner, LearnerError
+from trainer.networks import mlp
+from trainer.seeds import Stream, generator, seeded_initialization
 from trainer.tiny_world import NODES, OBSERVATION, SLOTS, buffer_of, play
 from trainer.transitions import RewardStatistics
 
@@ -88,3 +90,20 @@ def test_initialization_depends_only_on_the_seed() -> None:
     assert torch.equal(torch.rand(1), expected)
     assert one.to_bytes() == same.to_bytes()
     assert one.to_bytes() != other.to_bytes()
+
+
+def test_one_pass_for_several_groups_is_a_pass_for_each():
+    rows = torch.from_numpy(np.random.default_rng(0).random((16, 4), dtype=np.float32))
+
+    def made():
+        with seeded_initialization(3):
+            modules = {name: mlp(4, (8,), 2) for name in ("one", "two")}
+        return Learner(modules, {name: ((name,), 0.01) for name in modules}, torch.device("cpu"))
+
+    apart, together = made(), made()
+    for _ in range(3):
+        for name in ("one", "two"):
+            apart.descend(name, (apart[name](rows) ** 2).mean(), 0.05)
+        losses = {name: (together[name](rows) ** 2).mean() for name in ("one", "two")}
+        together.descend_all(losses, 0.05)
+    assert apart.to_bytes() == together.to_bytes()

@@ -132,15 +132,11 @@ def train_step(learner: Learner, batch: Transitions, offline: OfflineSettings) -
 
     target = _target(learner, rows, entropy_weight, offline.discount)
     critic = critic_loss(learner["critic"](rows.observations)[:, 0], target)
-    learner.descend("critic", critic, offline.gradient_clip)
-
     qs = [learner[name](rows.observations) for name in ("q1", "q2")]
     policy = masked_policy(learner["actor"](rows.observations), rows.masks)
     actor = actor_loss(policy, torch.minimum(*qs).detach(), entropy_weight)
-    learner.descend("actor", actor, offline.gradient_clip)
-
     q_losses = torch.stack([q_loss(q, rows.masks, rows.actions, target, offline.cql_weight) for q in qs])
-    learner.descend("q", q_losses.sum(), offline.gradient_clip)
+    learner.descend_all({"critic": critic, "actor": actor, "q": q_losses.sum()}, offline.gradient_clip)
 
     entropy = policy.entropy().detach()
     if offline.entropy == "adaptive":
@@ -218,8 +214,7 @@ def entropy_weight_loss(logarithm: Tensor, entropy: Tensor, mask: Tensor, share:
 @torch.no_grad()
 def soft_update(target: nn.Module, source: nn.Module, rate: float) -> None:
     """φ̄ ← (1 − τ) φ̄ + τ φ (Algorithm 1, line 7)."""
-    for slow, fast in zip(target.parameters(), source.parameters(), strict=True):
-        slow.lerp_(fast, rate)
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)
 
 
 @torch.no_grad()
