@@ -43,7 +43,7 @@ def _of_names(settings: Settings) -> Iterator[str]:
     from edgenode.applications import create_application
 
     yield from _of_fallback(settings)
-    yield from _needs_no_model(settings, "offline.heuristic", settings.offline.heuristic)
+    yield from needs_no_model(settings, "offline.heuristic", settings.offline.heuristic)
     if settings.node.profile not in PROFILES:
         yield f"node.profile: {unknown_name('profile', settings.node.profile, PROFILES)}"
     try:
@@ -53,7 +53,7 @@ def _of_names(settings: Settings) -> Iterator[str]:
 
 
 def _of_fallback(settings: Settings) -> Iterator[str]:
-    yield from _needs_no_model(settings, "fallback_scheduler", settings.fallback_scheduler)
+    yield from needs_no_model(settings, "fallback_scheduler", settings.fallback_scheduler)
 
 
 def _of_methods(settings: Settings) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _of_methods(settings: Settings) -> Iterator[str]:
     methods = settings.evaluation.methods
     for method in methods:
         if method not in LEARNED:
-            yield from _needs_no_model(settings, "evaluation.methods", method, LEARNED)
+            yield from needs_no_model(settings, "evaluation.methods", method, LEARNED)
     for method in sorted({one for one in methods if methods.count(one) > 1}):
         yield f"evaluation.methods: '{method}' is listed twice; write it once"
 
@@ -76,7 +76,7 @@ def _of_algorithms(settings: Settings) -> Iterator[str]:
         yield str(wrong)
 
 
-def _needs_no_model(settings: Settings, key: str, name: str, others: tuple[str, ...] = ()) -> Iterator[str]:
+def needs_no_model(settings: Settings, key: str, name: str, others: tuple[str, ...] = ()) -> Iterator[str]:
     """What is wrong with a scheduler for a key that has no model. others: further names that this key allows."""
     from edgenode.schedulers import scheduler_names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from experiments.cells import Cell
     from experiments.definitions import Experiment
     from experiments.plan import Scale
-    from offload.settings import EvaluationSettings, Settings
+    from offload.settings import Settings
+
+_RESULTS = "results.json"
 
 
 def experiment(
@@ -42,6 +45,7 @@ def experiment(
     from commands.places import check_folder
     from commands.run import ProgressBars
     from experiments.engine import computed, stored
+    from experiments.figures import FIGURES
     from experiments.plan import Scale, plan_cells
 
     found = _known(name)
@@ -51,6 +55,9 @@ def experiment(
     scale = Scale(networks, traces, seeds)
     cells = plan_cells(found, base, chosen, scale)
     check_folder("--out", out)
+    for file in (_RESULTS, *FIGURES):
+        if (out / file).is_dir():
+            raise typer.BadParameter(f"{out / file} is a folder; its name is that of a result", param_hint="--out")
     results = stored(cells, out / "cells")
     missing = [cell for cell in cells if cell not in results]
     if missing:
@@ -67,10 +74,12 @@ def _answering(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     """A client of the cluster. Raises typer.BadParameter when the scheduler does not answer."""
     from experiments.engine import cluster
 
+    if scheduler is not None and not re.fullmatch(r"(tcp|tls)://.+:[0-9]+", scheduler):
+        raise typer.BadParameter(f"{scheduler} is not an address; write tcp://host:port", param_hint="--scheduler")
     with ExitStack() as stack:
         try:
             client = stack.enter_context(cluster(scheduler, workers))
-        except (OSError, ValueError) as error:
+        except OSError as error:
             if scheduler is None:
                 raise
             raise typer.BadParameter(f"{scheduler} does not answer: {error}", param_hint="--scheduler") from None
@@ -113,25 +122,21 @@ def _base(
     found: Experiment, preset: str | None, config: Path | None, sets: list[str], methods: tuple[str, ...]
 ) -> Settings:
     """The settings under those of conditions and trainings. Checks the settings of all cells."""
-    from commands.checking import check_settings
+    from commands.checking import check_settings, needs_no_model
+    from edgenode.schedulers import scheduler_names
     from experiments.methods import works_of
     from experiments.plan import condition_settings
     from middleware.configuration import load_settings
+    from offload.settings import SettingsError
 
     base = load_settings(preset or (None if config else found.preset), config, sets)
     for work in works_of(methods):
         for settings in condition_settings(found, base, work).values():
-            check_settings(settings.model_copy(update={"evaluation": _evaluated(settings, work)}))
+            check_settings(settings)
+            faults = list(needs_no_model(settings, "--methods", work)) if work in scheduler_names() else []
+            if faults:
+                raise SettingsError("\n".join(faults))
     return base
-
-
-def _evaluated(settings: Settings, work: str) -> EvaluationSettings:
-    """The settings' evaluation with a scheduler that is compared, so that it is checked too."""
-    from experiments.methods import REFERENCES, TRAININGS
-
-    if work in REFERENCES or work in TRAININGS:
-        return settings.evaluation
-    return settings.evaluation.model_copy(update={"methods": (work,)})
 
 
 def _write(name: str, found: Experiment, methods: tuple[str, ...], scale: Scale, results: Any, out: Path) -> None:
@@ -153,13 +158,13 @@ def _write(name: str, found: Experiment, methods: tuple[str, ...], scale: Scale,
         "seconds": round(sum(one["seconds"] for one in results.values()), 1),
         "conditions": summary,
     }
-    (out / "results.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    (out / _RESULTS).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     for file, data in drawn(found, summary).items():
         (out / file).write_bytes(data)
     console = Console()
     for label, values in summary.items():
         console.print(_table(found, label, values, scale))
-    console.print(f"Results: {out / 'results.json'}   Figure: {out / 'figure.png'}")
+    console.print(f"Results: {out / _RESULTS}   Figure: {out / 'figure.png'}")
 
 
 def _table(found: Experiment, label: str, methods: dict[str, Any], scale: Scale) -> Any:

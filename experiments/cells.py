@@ -24,6 +24,7 @@ from offload.settings import Settings
 from offload.tasks import draw_trace
 from simulator.planners import ceiling, play_central
 from simulator.twin import Twin
+from trainer.scorer.buffer import NothingToLearnError
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,12 @@ def compute(cell: Cell) -> dict[str, Any]:
     ]
     online: list[float] = []
     if cell.work in TRAININGS:
-        learned = learn(TRAININGS[cell.work], settings, network, traces, cell.training_seed)
-        rates, online = learned.rates, learned.online
+        training = TRAININGS[cell.work]
+        try:
+            learned = learn(training, settings, network, traces, cell.training_seed)
+            rates, online = learned.rates, learned.online
+        except NothingToLearnError:  # a network without tasks
+            rates = {method: [math.nan] * len(traces) for method in training.methods}
     elif cell.work == "ceiling":
         rates = {cell.work: [ceiling(network, one, settings) if one.has_task.any() else math.nan for one in traces]}
     else:

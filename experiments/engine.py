@@ -51,7 +51,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Client]:
 
 def stored(cells: Sequence[Cell], folder: Path) -> dict[Cell, dict[str, Any]]:
     """The results of the cells that are in the folder."""
-    results = {cell: _read(folder / f"{cell.name}.json") for cell in cells}
+    results = {cell: _read(cell, folder) for cell in cells}
     return {cell: result for cell, result in results.items() if result is not None}
 
 
@@ -83,13 +83,28 @@ def computed(
     return found
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """A stored result; None if there is none, or half of one."""
+def _read(cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """A cell's stored result; None if there is none, or the file is damaged or another cell's."""
     try:
-        result: dict[str, Any] = json.loads(path.read_text())["result"]
-    except (FileNotFoundError, ValueError, KeyError):
+        content = json.loads((folder / f"{cell.name}.json").read_text())
+        if Cell(**content["cell"]).name != cell.name or not _is_result(content["result"]):
+            return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    result: dict[str, Any] = content["result"]
     return result
+
+
+def _is_result(found: Any) -> bool:
+    """Whether data has the form of what `compute` returns."""
+    rates = [*found["rates"].values(), found["online"]] if isinstance(found["rates"], dict) else [None]
+    numbers = [rate for one in rates if isinstance(one, list) for rate in one if rate is not None]
+    return (
+        len(rates) > 1
+        and all(isinstance(one, list) for one in rates)
+        and all(isinstance(rate, int | float) and 0 <= rate <= 1 for rate in numbers)
+        and isinstance(found["seconds"], int | float)
+    )
 
 
 def _write(path: Path, cell: Cell, result: dict[str, Any]) -> None:

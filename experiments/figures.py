@@ -25,19 +25,20 @@ _COLOURS: Final = {
     "scorer-o2o": "#14532d",
 }
 _LINES: Final = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+FIGURES: Final = ("figure.svg", "figure.png")
 _Summary = Mapping[str, Mapping[str, Any]]
 
 
 def drawn(experiment: Experiment, summary: _Summary) -> dict[str, bytes]:
-    """The figure as files: `figure.svg` and `figure.png`."""
+    """The figure as files, by the names in `FIGURES`."""
     style: Any = RC
     with mpl.rc_context(style):
         figure = _figure(experiment, summary)
         files = {}
-        for kind in ("svg", "png"):
-            content = io.BytesIO()
+        for name in FIGURES:
+            content, kind = io.BytesIO(), name.rpartition(".")[2]
             figure.savefig(content, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-            files[f"figure.{kind}"] = content.getvalue()
+            files[name] = content.getvalue()
     return files
 
 

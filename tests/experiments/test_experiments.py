@@ -173,10 +173,38 @@ def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
     assert set(stored([good, bad], tmp_path)) == {good}
 
 
-def test_half_a_file_is_computed_again(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:20],
+        lambda text: "",
+        lambda text: "null",
+        lambda text: "[3]",
+        lambda text: text.replace('"sed": [', '"sed": [7.5, '),
+        lambda text: text.replace('"sed": [', '"sed": ["x", '),
+        lambda text: text.replace('"seconds"', '"time"'),
+        lambda text: text.replace('"online": []', '"online": 3'),
+        lambda text: text.replace('"network": 0', '"network": 1'),
+    ],
+)
+def test_a_damaged_file_is_computed_again(tmp_path, damage):
     one = cell("sed")
-    (tmp_path / f"{one.name}.json").write_text('{"cell": {"work": "s')
+    with cluster(None, 1) as client:
+        found = computed([one], tmp_path, client, lambda _: None)
+    (file,) = tmp_path.iterdir()
+    assert stored([one], tmp_path) == found
+    changed = damage(file.read_text())
+    assert changed != file.read_text()
+    file.write_text(changed)
     assert stored([one], tmp_path) == {}
+
+
+def test_a_network_without_tasks_has_no_rate():
+    empty = resolve_settings([BASE.model_dump(mode="json"), {"network": {"arrival_probability": [0, 0]}}])
+    for work, method in (("scorer and scorer-online", "scorer-o2o"), ("sed", "sed"), ("ceiling", "ceiling")):
+        layer = TRAININGS[work].layer if work in TRAININGS else {}
+        settings = resolve_settings([empty.model_dump(mode="json"), layer])
+        assert compute(cell(work, settings=settings))["rates"][method] == [None, None]
 
 
 def test_a_key_is_all_that_changes_the_result():
@@ -215,7 +243,8 @@ def test_a_summary_pairs_networks_and_averages_seeds():
         (["ladder", "--methods", "sed,sde"], "unknown method 'sde'"),
         (["ladder", "--methods", " , "], "names no method"),
         (["ladder", "--methods", "sed", "--scheduler", "tcp://127.0.0.1:9"], "does not answer"),
-        (["ladder", "--methods", "sed", "--scheduler", "nonsense://x"], "does not answer"),
+        (["ladder", "--methods", "sed", "--scheduler", "127.0.0.1:80"], "is not an"),
+        (["ladder", "--methods", "sed", "--scheduler", "nonsense://x"], "is not an"),
         (["ladder", "--methods", "drl"], "needs a model"),
         (["fig6", "--set", "network.nodes=0"], "network.nodes"),
         (["ladder", "--preset", "paper"], "paper"),

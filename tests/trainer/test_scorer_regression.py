@@ -9,7 +9,7 @@ import torch
 from offload.candidates import COLUMNS, PROFILE, PROMISE, VALUE, Decisions
 from trainer.learner import DivergenceError
 from trainer.progress import Silent
-from trainer.scorer.buffer import CandidateBuffer
+from trainer.scorer.buffer import CandidateBuffer, NothingToLearnError
 from trainer.scorer.general import FitSettings, fit, train
 from trainer.scorer.regression import Rows, fresh_learner, losses
 
@@ -76,7 +76,7 @@ def test_a_buffer_keeps_the_newest_episodes_and_draws_rows_of_them():
 
 
 def test_a_buffer_without_a_decision_says_so():
-    with pytest.raises(ValueError, match="no task"):
+    with pytest.raises(NothingToLearnError, match="no task"):
         CandidateBuffer(10, nodes=4).sample(np.random.default_rng(0), 1)
 
 

@@ -7,7 +7,12 @@ from collections import deque
 import numpy as np
 
 from offload.candidates import Decisions
+from offload.errors import UserError
 from trainer.transitions import IDENTITY, RewardStatistics
+
+
+class NothingToLearnError(UserError):
+    """There are no decisions."""
 
 
 class CandidateBuffer:
@@ -35,10 +40,10 @@ class CandidateBuffer:
     def sample(self, generator: np.random.Generator, slots: int) -> Decisions:
         """Draw as many decisions as `slots` slots have rows, slots · N, uniformly with replacement.
 
-        Raises ValueError when the buffer is empty.
+        Raises NothingToLearnError when the buffer is empty.
         """
         if not len(self):
-            raise ValueError("no decision to learn from: the collected episodes have no task")
+            raise NothingToLearnError("there is no decision to learn from: the collected episodes have no task")
         if self._joined is None:
             self._joined = Decisions.joined([one for _, one in self._episodes])
         return self._joined.take(generator.integers(len(self._joined), size=slots * self._nodes))
