@@ -38,7 +38,7 @@ def experiment(
 ) -> None:
     """Compare methods in the conditions of one of the paper's figures, or all methods (ladder).
 
-    What is finished stays in --out: the same command goes on after an interruption.
+    Finished cells stay in --out. Run the same command again to resume.
     """
     from rich.console import Console
 
@@ -66,7 +66,7 @@ def experiment(
             bars.advance(len(results))
             results |= computed(missing, out / "cells", client, lambda cell: bars.advance(1, _noted(cell)))
             bars.end()
-    _write(name, found, chosen, scale, results, out)
+    _write(name, found, base, chosen, scale, results, out)
 
 
 @contextmanager
@@ -129,17 +129,29 @@ def _base(
     from middleware.configuration import load_settings
     from offload.settings import SettingsError
 
-    base = load_settings(preset or (None if config else found.preset), config, sets)
+    chosen = load_settings(preset or (None if config else found.preset), config, sets)
+    if chosen.offline.dataset is not None:
+        raise SettingsError(
+            f"offline.dataset: '{chosen.offline.dataset}'; experiments collect their own logs: remove it"
+        )
     for work in works_of(methods):
-        for settings in condition_settings(found, base, work).values():
+        for settings in condition_settings(found, chosen, work).values():
             check_settings(settings)
             faults = list(needs_no_model(settings, "--methods", work)) if work in scheduler_names() else []
             if faults:
                 raise SettingsError("\n".join(faults))
-    return base
+    return chosen
 
 
-def _write(name: str, found: Experiment, methods: tuple[str, ...], scale: Scale, results: Any, out: Path) -> None:
+def _write(
+    name: str,
+    found: Experiment,
+    base: Settings,
+    methods: tuple[str, ...],
+    scale: Scale,
+    results: Any,
+    out: Path,
+) -> None:
     from dataclasses import asdict
     from importlib.metadata import version
 
@@ -154,6 +166,7 @@ def _write(name: str, found: Experiment, methods: tuple[str, ...], scale: Scale,
         "title": found.title,
         "axis": found.axis,
         **asdict(scale),
+        "settings": base.experiment(),
         "version": version("offload-testbed"),
         "seconds": round(sum(one["seconds"] for one in results.values()), 1),
         "conditions": summary,

@@ -1,7 +1,7 @@
 """The unit of work of an experiment: one scheduler, reference or training, on one network in one condition.
 
-A cell is a pure function of its key: the same key gives the same result on the same machine. So cells can be computed
-anywhere, in any order, and again.
+The success rates of a cell depend only on its key and on the code. So cells can be computed anywhere, in any order, and
+again. Another kind of machine may round differently.
 """
 
 from __future__ import annotations
@@ -11,9 +11,16 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import edgenode.schedulers
+import experiments
+import offload
+import simulator
+import trainer
 from edgenode.schedulers import create_scheduler
 from experiments.learning import learn
 from experiments.methods import TRAININGS
@@ -33,7 +40,7 @@ class Cell:
 
     condition: its label in the experiment
     settings: JSON of all settings but the services; those of a training include its layer
-    network: the number of the network of the seed; traces: how many traces are evaluated
+    network: index of the network drawn from the seed; traces: how many traces are evaluated
     work: of `experiments.methods.works_of`; training_seed: 0 without a training
     """
 
@@ -46,10 +53,25 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A digest of the key and of the testbed's version: the name of the result's file."""
-        key = asdict(self) | {"version": version("offload-testbed")}
+        """A digest of the key and of the code that computes the cell: the name of the result's file."""
+        key = asdict(self) | {"code": _code()}
         del key["condition"]  # a label only
         return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@cache
+def _code() -> str:
+    """A digest of the testbed's sources and models, and of the packages that add schedulers and algorithms."""
+    digest = hashlib.sha256()
+    for package in (edgenode.schedulers, experiments, offload, simulator, trainer):
+        folder = Path(package.__path__[0])
+        for path in sorted(one for one in folder.rglob("*") if one.suffix in (".py", ".onnx")):
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    for group in ("offload.schedulers", "offload.algorithms"):
+        for entry in sorted(entry_points(group=group), key=lambda one: one.name):
+            made_by = (entry.dist.name, entry.dist.version) if entry.dist else ()
+            digest.update(repr((entry.name, entry.value, made_by)).encode())
+    return digest.hexdigest()
 
 
 def compute(cell: Cell) -> dict[str, Any]:

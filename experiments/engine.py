@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from experiments.cells import Cell, compute
+from offload.errors import UserError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_AGAIN: Final = 3
-"""How often a cell is computed again whose worker died."""
+
+class IncompleteError(UserError):
+    """Cells were not computed."""
 
 
 @contextmanager
@@ -31,22 +33,20 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Client]:
     workers: processes on this machine; None for one for each core
     Raises OSError when no scheduler answers.
     """
-    import dask
     from distributed import Client, LocalCluster
 
-    with dask.config.set({"distributed.scheduler.allowed-failures": _AGAIN}):
-        if address is not None:
-            with Client(address, timeout="10s", set_as_default=False) as client:
-                yield client
-            return
-        count = workers or os.cpu_count() or 1
-        with (
-            LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
-            ) as here,
-            Client(here, set_as_default=False) as client,
-        ):
+    if address is not None:
+        with Client(address, timeout="10s", set_as_default=False) as client:
             yield client
+        return
+    count = workers or os.cpu_count() or 1
+    with (
+        LocalCluster(
+            n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
+        ) as here,
+        Client(here, set_as_default=False) as client,
+    ):
+        yield client
 
 
 def stored(cells: Sequence[Cell], folder: Path) -> dict[Cell, dict[str, Any]]:
@@ -58,9 +58,10 @@ def stored(cells: Sequence[Cell], folder: Path) -> dict[Cell, dict[str, Any]]:
 def computed(
     cells: Sequence[Cell], folder: Path, client: Client, finished: Callable[[Cell], None]
 ) -> dict[Cell, dict[str, Any]]:
-    """Compute cells, and store their results in the folder. finished: called for each
+    """Compute cells, and store their results in the folder. finished: called for each result
 
-    Raises what a cell raised, after the cells that are running have been stored.
+    Raises what a cell raised, after the cells that are running have been stored. Raises IncompleteError when the Dask
+    scheduler is lost.
     """
     from distributed import as_completed
 
@@ -80,6 +81,11 @@ def computed(
             client.cancel([one for one in futures if one.status == "pending" and one.key not in running])
     if failure is not None:
         raise failure
+    if len(found) < len(cells):
+        raise IncompleteError(
+            f"the Dask scheduler was lost: {len(cells) - len(found)} of {len(cells)} cells were not computed; "
+            "run the same command again to resume"
+        )
     return found
 
 

@@ -1,7 +1,7 @@
 """Trains actors in the twin with the pipeline's algorithms, in memory: no database, no storage, no resuming.
 
 The phases, traces and random numbers are those of `offload run --twin` (`trainer/pipeline.py`). The training's seed
-keys the initial weights and the minibatches, but not the network, the traces and the failures.
+keys the initial weights, the minibatches and the drawn candidates, but not the network, the traces and the failures.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from edgenode.schedulers import create_scheduler
@@ -89,7 +88,11 @@ class _Run:
         while state.step < settings.offline.steps:
             draws = generator(seeded.seed, Stream.REPLAY, state.step)
             numbers = algorithm.train(state, buffer.sample(draws, settings.offline.batch_slots))
-        check_finite({key: float(value) for key, value in numbers.items()}, "the last step", "offline.learning_rate")
+        check_finite(
+            {key: float(value) for key, value in numbers.items()},
+            "the last step",
+            f"learning rate of {settings.offline.algorithm}",
+        )
         return state
 
     def _buffer(self, seeded: Settings) -> ReplayBuffer | CandidateBuffer:
@@ -114,7 +117,7 @@ class _Run:
         return rebuilt(log, self._network, self._profile, self._settings.time.slot_s, seed)
 
     def play(self, plans: Sequence[EpisodePlan], state: TrainingState | None = None) -> Iterator[EpisodeLog]:
-        """Play plans with the same scheduler. state: whose actor it asks; None for a scheduler without one"""
+        """Play plans with the same scheduler. state: with the actor; None for a scheduler without one"""
         settings = self._settings
         scheduler = self._scheduler(plans[0].scheduler, state)
         for part in batches(len(plans), settings.time.slots, self._network.nodes, self._profile.size):
@@ -139,9 +142,3 @@ class _Run:
     def _trace(self, number: int) -> Trace:
         settings, time = self._settings, self._settings.time
         return draw_trace(settings.tasks, self._network, time.slot_s, time.slots, settings.seed, number)
-
-
-def rates_of(rates: Sequence[float]) -> float:
-    """The mean over the traces with tasks; NaN if there is none."""
-    known = [rate for rate in rates if not np.isnan(rate)]
-    return float(np.mean(known)) if known else float("nan")

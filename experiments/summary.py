@@ -13,7 +13,7 @@ from experiments.methods import CEILING, TRAININGS
 
 CONFIDENCE: Final = 0.95
 COMPARED_WITH: Final = "sed"
-"""The method that differences are to: the best heuristic with the fewest messages."""
+"""Differences are to this method: the best heuristic that uses no reservations."""
 
 
 def summarize(
@@ -21,8 +21,10 @@ def summarize(
 ) -> dict[str, dict[str, Any]]:
     """By condition and method: `{"mean", "interval", "networks", "difference", "share_of_ceiling", "online"}`.
 
-    networks: the success rate on each network, the mean over traces and training seeds; null without tasks
-    difference: to `sed` on the same networks, None for `sed` itself and where it was not played
+    mean, interval: of the success rate, over networks
+    networks: the success rate on each network with tasks, the mean over traces and training seeds
+    difference: to `sed` on the same networks; None for `sed` itself, for `ceiling`, and where `sed` was not played
+    share_of_ceiling: the sum over networks divided by that of `ceiling`; None where that was not computed
     online: the mean success rate during each update, over networks and seeds; only of methods trained online
     """
     summary: dict[str, dict[str, Any]] = {}
@@ -53,7 +55,8 @@ def _summarized(method: str, known: dict[int, float], rates: Mapping[str, dict[i
     if method not in (COMPARED_WITH, CEILING) and known.keys() & base.keys():
         difference = paired_difference(known, base, CONFIDENCE).to_json()
     both = known.keys() & most.keys()
-    share = sum(known[k] for k in both) / sum(most[k] for k in both) if both and method != CEILING else None
+    possible = sum(most[k] for k in both)
+    share = sum(known[k] for k in both) / possible if possible > 0 and method != CEILING else None
     return {
         **_within_rates(estimate_mean(list(known.values()), CONFIDENCE)),
         "networks": {str(network): rate for network, rate in known.items()},

@@ -88,11 +88,11 @@ class EpisodePlan:
 
 @dataclass(frozen=True, eq=False)
 class Executions:
-    """When the tasks of an episode reached their executors, and how long they held them.
+    """When the tasks of an episode reached their executors, and how long each occupied its executor.
 
     arrival_s: (T, N) of the task of a slot and source, in seconds since the episode's start; NaN for tasks that reached
         no executor, and where there was no task
-    execution_s: (T, N) 0 for tasks that were dropped
+    execution_s: (T, N) in seconds; 0 for tasks that were not executed, and where there was no task
     """
 
     arrival_s: NDArray[np.float64]

@@ -152,7 +152,7 @@ def _train_until(
         pending.append(algorithm.train(learner, batch))
         if learner.step % interval == 0 or learner.step == stop:
             means = {key: sum(float(each[key]) for each in pending) / len(pending) for key in pending[0]}
-            check_finite(means, f"gradient step {learner.step}", "offline.learning_rate")
+            check_finite(means, f"gradient step {learner.step}", f"learning rate of {settings.offline.algorithm}")
             curve.append({"step": float(learner.step), **means})
             progress.advance(len(pending), ", ".join(f"{label} {means[key]:.3f}" for key, label in noted))
             pending = []

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
-import torch
 
 
 class Stream(IntEnum):
@@ -31,6 +30,8 @@ def generator(seed: int, stream: Stream, *place: int) -> np.random.Generator:
 @contextmanager
 def seeded_initialization(seed: int) -> Iterator[None]:
     """Make torch initialize parameters from `seed`; restore the caller's random state afterwards."""
+    import torch  # here, so that reading settings and plans does not need it
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, Stream.INITIALIZATION).integers(2**62)))
         yield

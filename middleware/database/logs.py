@@ -104,7 +104,7 @@ def _log(connection: Connection, run: Run, episode: int, n: int) -> EpisodeLog:
 
 
 class _Outcomes(NamedTuple):
-    """What an episode's tasks came to. team_reward: (T,)"""
+    """The outcomes of an episode's tasks. team_reward: (T,)"""
 
     team_reward: NDArray[np.float64]
     tasks: int
@@ -131,7 +131,7 @@ def _outcomes(connection: Connection, run: Run, episode: int, slots: int, nodes:
         return _Outcomes(np.zeros(slots), 0, 0, Executions(arrival_s, execution_s))
     slot, source, end_slot, outcome, destination, owner, completed_s, waited_s, executed_s = zip(*rows, strict=True)
     success = np.array([one == Outcome.SUCCESS for one in outcome])
-    # Whoever had a task at its end has recorded it. A task that failed on its way was still the sender's.
+    # The owner at the end wrote the record. A task that failed on its way was still the sender's.
     arrived = np.array(
         [
             j == writer and one != Outcome.TRANSMISSION_FAILURE

@@ -17,7 +17,7 @@ from commands.main import app
 from edgenode.schedulers import scheduler_names
 from experiments.cells import Cell, compute
 from experiments.definitions import EXPERIMENTS
-from experiments.engine import cluster, computed, stored
+from experiments.engine import IncompleteError, cluster, computed, stored
 from experiments.learning import learn
 from experiments.methods import REFERENCES, TRAININGS, works_of
 from experiments.plan import Scale, condition_settings, plan_cells
@@ -62,7 +62,7 @@ def test_every_experiment_has_settings_and_known_methods(name):
         assert work in TRAININGS or work in REFERENCES or work in scheduler_names()
         assert set(condition_settings(experiment, base, work)) == set(experiment.conditions)
     cells = plan_cells(experiment, base, experiment.methods, Scale(2, 1, 3))
-    assert len({one.name for one in cells}) <= len(cells)
+    assert len({(one.condition, one.name) for one in cells}) == len(cells)
     trained = [one for one in cells if one.work in TRAININGS]
     assert {one.training_seed for one in trained} == {1, 2, 3}
     assert cells[: len(trained)] == trained
@@ -166,6 +166,24 @@ def test_a_killed_worker_costs_only_what_it_was_computing(tmp_path):
     assert found[cells[0]]["rates"] == compute(cells[0])["rates"]
 
 
+def test_a_lost_scheduler_is_an_error_and_what_is_finished_is_kept(tmp_path):
+    from distributed import LocalCluster
+
+    cells = [cell("ppo alone", network, seed) for network in range(3) for seed in (1, 2)]
+    here = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    done = []
+
+    def close_it(one):
+        done.append(one)
+        if len(done) == 1:
+            threading.Thread(target=here.close).start()
+
+    with cluster(here.scheduler_address, None) as client, pytest.raises(IncompleteError, match="the same command"):
+        computed(cells, tmp_path, client, close_it)
+    assert set(stored(cells, tmp_path)) == set(done)
+    assert 1 <= len(done) < len(cells)
+
+
 def test_a_cell_that_fails_is_reported_and_the_others_are_kept(tmp_path):
     good, bad = cell("sed"), cell("no-such-scheduler")
     with cluster(None, 1) as client, pytest.raises(Exception, match="no-such-scheduler"):
@@ -245,6 +263,7 @@ def test_a_summary_pairs_networks_and_averages_seeds():
         (["ladder", "--methods", "sed", "--scheduler", "tcp://127.0.0.1:9"], "does not answer"),
         (["ladder", "--methods", "sed", "--scheduler", "127.0.0.1:80"], "is not an"),
         (["ladder", "--methods", "sed", "--scheduler", "nonsense://x"], "is not an"),
+        (["ladder", "--methods", "o2o-drl", "--set", "offline.dataset=a/b-v0"], "offline.dataset"),
         (["ladder", "--methods", "drl"], "needs a model"),
         (["fig6", "--set", "network.nodes=0"], "network.nodes"),
         (["ladder", "--preset", "paper"], "paper"),

@@ -36,7 +36,8 @@ Trained = Literal["drl", "scorer"]
 class AlgorithmContext:
     """What an algorithm gets when it is made.
 
-    observation_size, actions: inputs and outputs of the actor: O and N+1 for the scheduler `drl`
+    observation_size, actions: inputs and outputs of the actor: O and N+1 for the scheduler `drl`, the size of a row of
+        candidates and 2 for `scorer`
     seed: keys all random numbers, by `trainer.seeds.generator` and a place
     learner: widths of the networks, and the device
     offline, online: these sections of the settings, with all keys
@@ -116,7 +117,7 @@ class OfflineAlgorithm(Protocol[State, Batch]):
         ...
 
     def train(self, state: State, batch: Batch) -> Mapping[str, Tensor | float]:
-        """Take one gradient step on a minibatch: slots with the rows of all nodes, or as many decisions.
+        """Take one gradient step on a minibatch: `offline.batch_slots` slots of N rows, or batch_slots · N decisions.
 
         Of transitions, ignore the rows that are not `valid`.
         Adds 1 to `state.step`. Returns a number for each of `curves`; scalar tensors may stay on their device.

@@ -1,7 +1,7 @@
 """Trains actors for the scheduler `scorer`: regression on difference rewards, offline and online.
 
 `trainer/scorer/regression.py` has the losses. The pipeline rebuilds the decisions of an episode from its log, with the
-value of each candidate. So both phases do the same: online, the logs are those of the actor itself.
+value of each candidate. Both phases use the same loss. Online, the logs are those of the actor itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from offload.candidates import Decisions
 from offload.scheduler_choice import ParameterValue
 from trainer.algorithms.protocols import AlgorithmContext, Curve, Trained
 from trainer.learner import Learner, check_finite
+from trainer.scorer.buffer import NothingToLearnError
 from trainer.scorer.general import half_cosine
 from trainer.scorer.regression import EXTERNALITY_WEIGHT, LOSSES, Rows, descend, fresh_learner
 from trainer.seeds import Stream, generator
@@ -29,7 +30,7 @@ class Scorer:
     """Regression on the difference rewards of all candidates of each decision.
 
     learning_rate: of the first step; it falls to 0 over `offline.steps`, as a half cosine
-    externality_weight: κ, how much the other tasks count that a task makes late
+    externality_weight: κ, weight of the externality: the successes that a task costs other tasks
     """
 
     context: AlgorithmContext
@@ -60,7 +61,7 @@ class ScorerOnline:
     """The same regression on the episodes that the actor has just played.
 
     learning_rate: of the first update; it falls to 0 over all updates, as a half cosine
-    externality_weight: κ, how much the other tasks count that a task makes late
+    externality_weight: κ, weight of the externality: the successes that a task costs other tasks
     epochs: over the decisions of an update
     minibatch: decisions in one Adam step
     exploration: share of the decisions in these episodes that choose uniformly among the candidates
@@ -104,20 +105,22 @@ class ScorerOnline:
         state.load_modules(content, ("actor",))
 
     def update(self, state: Learner, episodes: Sequence[Decisions], updates: int) -> dict[str, float]:
-        """Do some epochs on the decisions of the episodes."""
+        """Do some epochs on the decisions of the episodes. Raises NothingToLearnError when there is none."""
         decisions = Decisions.joined(episodes)
+        if not len(decisions):
+            raise NothingToLearnError("there is no decision to learn from: the played episodes have no task")
         rate = half_cosine(self.learning_rate, state.step / updates)
         state.set_learning_rate(rate)
         rows = Rows.of(decisions, self.externality_weight, state.device)
         sums, steps = dict.fromkeys(LOSSES, torch.zeros((), device=state.device)), 0
-        for epoch in range(self.epochs if len(decisions) else 0):
+        for epoch in range(self.epochs):
             draws = generator(self.context.seed, Stream.MINIBATCHES, state.step, epoch)
             order = torch.from_numpy(draws.permutation(len(decisions))).to(state.device)
             for some in order.chunk(math.ceil(len(decisions) / self.minibatch)):
                 found = descend(state, rows.take(some))
                 sums, steps = {name: sums[name] + found[name] for name in LOSSES}, steps + 1
         state.step += 1
-        means = {name: float(total) / max(steps, 1) for name, total in sums.items()}
+        means = {name: float(total) / steps for name, total in sums.items()}
         check_finite(means, f"update {state.step}", "online.parameters.learning_rate")
         return {**means, "decisions": float(len(decisions)), "learning_rate": rate}
 

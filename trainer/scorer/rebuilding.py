@@ -1,13 +1,15 @@
 """Rebuilds decisions among candidates from the log of an episode, whatever scheduler made them.
 
-The records of a slot contain the states of all nodes. So they say what each node would have answered to a probe, and
-the queue of each executor says what each candidate was worth (`offload/difference_rewards.py`). An actor can be trained
-on the logs of a scheduler that probes no other node.
+The records of a slot contain the states of all nodes. So they say what each node would have answered to a probe. The
+executor's queue is replayed to compute each candidate's value (`offload/difference_rewards.py`). An actor can be
+trained on the logs of a scheduler that probes no other node.
 
 For each decision d other nodes are drawn as candidates, in proportion to their capacity; the destination is always one
 of them. The order in which the nodes of a slot decided is drawn too: it gives the reservations. In half of the
 slots the destination has also answered the announcement of the task (`confirm`): it then has the tasks that were
 announced before, and those that it has kept.
+
+Limit: tasks of a node that was down in their slot are not in the queues, because their destination is not in the log.
 """
 
 from __future__ import annotations
@@ -55,11 +57,12 @@ def rebuilt(
     states = _states(network, seen, made)
     asked = _candidates(network, log.up[:slots], made, min(others, nodes - 1), draws)
     reports = _reports(network, seen, decided, made, asked)
-    confirmed = np.flatnonzero((draws.random(slots) < 0.5)[slot] & (made.destination != node))
-    if len(confirmed):
-        column = 1 + np.argmax(asked[confirmed] == made.destination[confirmed, None], axis=1)
-        _confirm(network, states, reports, made, confirmed, column)
     unreported = np.take_along_axis(unreported_rows(states), np.maximum(asked, 0)[..., None], axis=1)
+    to_destination = asked == made.destination[:, None]
+    confirmed = np.flatnonzero((draws.random(slots) < 0.5)[slot] & to_destination.any(axis=1))
+    if len(confirmed):
+        column = 1 + np.argmax(to_destination[confirmed], axis=1)
+        _confirm(network, states, reports, made, confirmed, column)
     success, externality = _values(log, log.executions, network, slot_s, made, states, reports)
     missing = others + 1 - reports.node.shape[1]
     columns = (0, 0), (0, missing)
@@ -83,7 +86,7 @@ class _Made:
 
 
 def _states(network: Network, seen: dict[str, FloatArray], made: _Made) -> LocalState:
-    """What the deciding nodes saw. Lengths of queues, which rows of candidates do not have, are 0."""
+    """What the deciding nodes saw. Queue lengths are set to 0: rows of candidates do not use them."""
     place, node, count = (made.slot, made.node), made.node, len(made.node)
     lengths = np.zeros((count, network.nodes), np.int64)
     rate_bps = network.rate_bps[node].copy()
@@ -115,12 +118,12 @@ def _states(network: Network, seen: dict[str, FloatArray], made: _Made) -> Local
 
 
 def _candidates(network: Network, up: BoolArray, made: _Made, count: int, draws: np.random.Generator) -> IntArray:
-    """(R, count) distinct other nodes, −1 where too few are up: the destination, and nodes drawn by capacity."""
+    """(R, count) distinct other nodes that are up: the destination, and nodes drawn by capacity; −1 for none."""
     rows = np.arange(len(made.node))
     # The largest of log(weight) + Gumbel noise are draws in proportion to the weights, without replacement.
     keys = np.log(network.capacity_hz) + draws.gumbel(size=(len(rows), network.nodes))
-    keys[~up[made.slot]] = -np.inf
     keys[rows, made.destination] = np.inf
+    keys[~up[made.slot]] = -np.inf
     keys[rows, made.node] = -np.inf
     chosen = np.argsort(-keys, axis=1, kind="stable")[:, :count]
     return np.where(np.isneginf(np.take_along_axis(keys, chosen, axis=1)), -1, chosen)
@@ -159,7 +162,7 @@ def _reports(
 def _confirm(
     network: Network, states: LocalState, reports: Reports, made: _Made, some: IntArray, column: IntArray
 ) -> None:
-    """Change what some decisions know to what they know after they have announced their task to a candidate.
+    """Add the answer to the announcement to what some decisions know, in place.
 
     some: (S,) rows of decisions; column: (S,) of the candidate
     """
