@@ -107,6 +107,7 @@ def _over_conditions(experiment: Experiment, summary: _Summary) -> Figure:
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlabel(experiment.axis)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.set_ylabel("success rate, mean over networks")
     axes.set_title(experiment.title)
     figure.legend(loc="outside right upper", title="from high to low, right end")
@@ -116,6 +117,7 @@ def _over_conditions(experiment: Experiment, summary: _Summary) -> Figure:
 def _curves(experiment: Experiment, methods: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, 4.2))
     axes = figure.subplots()
+    levels = 0
     for method, values in methods.items():
         colour = colour_of(method)
         if values["online"]:
@@ -125,10 +127,13 @@ def _curves(experiment: Experiment, methods: Mapping[str, Any]) -> Figure:
             axes.plot(share, rates, color=colour, linewidth=2, label=method)
             axes.plot(1.03, values["mean"], "o", color=colour, markersize=5)
         else:
-            axes.axhline(values["mean"], color=colour, linewidth=1.2, linestyle="--", label=method)
+            style = _LINES[1:][levels % len(_LINES[1:])]
+            axes.axhline(values["mean"], color=colour, linewidth=1.2, linestyle=style, label=method)
+            levels += 1
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("share of the online episodes; dots: the evaluation afterwards")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.set_ylabel("success rate, mean over networks")
     axes.set_title(experiment.title)
     figure.legend(loc="outside right upper")

@@ -42,7 +42,7 @@ TRAININGS: Final[Mapping[str, Training]] = {
     "scorer and scorer-online": Training(_SCORER, "scorer-offline", "scorer-o2o"),
     "scorer-online alone": Training(_SCORER, None, "scorer-online-only"),
 }
-"""The trainings by name, which is none of a scheduler.
+"""The trainings by name. No training has the name of a scheduler or a reference.
 
 Methods `scorer-…` are actors for the scheduler `scorer`, trained on the logs of `sed`.
 """

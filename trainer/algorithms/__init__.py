@@ -20,13 +20,20 @@ from offload.entry_points import entry_names, find_entry, load_entry
 from offload.parameters import checked_parameters, defaults_of, fault_of_form
 from offload.profiles import Profile, make_profile
 from offload.settings import OfflineSettings, OnlineSettings, Settings, SettingsError
-from trainer.algorithms.protocols import AlgorithmContext, Curve, OfflineAlgorithm, OnlineAlgorithm, Phase, Trained
+from trainer.algorithms.protocols import (
+    AlgorithmContext,
+    Curve,
+    OfflineAlgorithm,
+    OnlineAlgorithm,
+    Phase,
+    TrainedScheduler,
+)
 from trainer.scorer.rebuilding import fault_of_profile
 
 GROUP = "offload.algorithms"
 PAGE = "docs/algorithms.md"
 PHASES: tuple[Phase, ...] = ("offline", "online")
-SCHEDULERS: tuple[Trained, ...] = ("drl", "scorer")
+SCHEDULERS: tuple[TrainedScheduler, ...] = ("drl", "scorer")
 _SECTIONS: Mapping[str, type[OfflineSettings] | type[OnlineSettings]] = {
     "offline": OfflineSettings,
     "online": OnlineSettings,
@@ -110,7 +117,7 @@ def check_algorithms(settings: Settings) -> None:
         raise SettingsError("\n".join(problems))
 
 
-def trained_scheduler(settings: Settings, phase: Phase = "offline") -> Trained:
+def trained_scheduler(settings: Settings, phase: Phase = "offline") -> TrainedScheduler:
     """The scheduler that uses the actors of a run. It is the same for both phases (`check_algorithms`)."""
     section = getattr(settings, phase)
     if section.algorithm == _SECTIONS[phase]().algorithm:
@@ -123,8 +130,8 @@ def trained_profile(settings: Settings) -> Profile | CandidateProfile:
     return PROFILE if trained_scheduler(settings) == "scorer" else make_profile(settings)
 
 
-def _trains(made: Any) -> Trained:
-    found: Trained = getattr(made, "scheduler", "drl")
+def _trains(made: Any) -> TrainedScheduler:
+    found: TrainedScheduler = getattr(made, "scheduler", "drl")
     return found
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Phase = Literal["offline", "online"]
-Trained = Literal["drl", "scorer"]
+TrainedScheduler = Literal["drl", "scorer"]
 """The schedulers that actors can be trained for."""
 
 
@@ -99,7 +99,7 @@ Episode = TypeVar("Episode", bound=EpisodeLog | Decisions, contravariant=True)
 class OfflineAlgorithm(Protocol[State, Batch]):
     """Trains an actor on the logs of other schedulers, one gradient step at a time.
 
-    A class for `scorer` has `scheduler: ClassVar[Trained] = "scorer"`.
+    A class for `scorer` has `scheduler: ClassVar[TrainedScheduler] = "scorer"`.
     """
 
     @property
@@ -129,8 +129,8 @@ class OfflineAlgorithm(Protocol[State, Batch]):
 class OnlineAlgorithm(Protocol[State, Episode]):
     """Fine-tunes an actor on the episodes that it has just played, one update at a time.
 
-    A class for `scorer` has `scheduler: ClassVar[Trained] = "scorer"`. A class may have a property `playing`: the
-    scheduler's parameters in these episodes, where they differ from its defaults.
+    A class for `scorer` has `scheduler: ClassVar[TrainedScheduler] = "scorer"`. A class may have a property `playing`:
+    the scheduler's parameters in these episodes, where they differ from its defaults.
     """
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from offload.candidates import Decisions
 from offload.scheduler_choice import ParameterValue
-from trainer.algorithms.protocols import AlgorithmContext, Curve, Trained
+from trainer.algorithms.protocols import AlgorithmContext, Curve, TrainedScheduler
 from trainer.learner import Learner, check_finite
 from trainer.scorer.buffer import NothingToLearnError
 from trainer.scorer.general import half_cosine
@@ -38,7 +38,7 @@ class Scorer:
     externality_weight: float = EXTERNALITY_WEIGHT
 
     phase: ClassVar[Literal["offline"]] = "offline"
-    scheduler: ClassVar[Trained] = "scorer"
+    scheduler: ClassVar[TrainedScheduler] = "scorer"
     curves: ClassVar[Mapping[str, Curve]] = LOSSES
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class ScorerOnline:
     exploration: float = 0.05
 
     phase: ClassVar[Literal["online"]] = "online"
-    scheduler: ClassVar[Trained] = "scorer"
+    scheduler: ClassVar[TrainedScheduler] = "scorer"
     on_policy: ClassVar[bool] = False
     curves: ClassVar[Mapping[str, Curve]] = {
         **LOSSES,
